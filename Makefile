@@ -1,0 +1,46 @@
+# The README's two commands are `make demo` and `make test`; each does all of its own set-up.
+PYTHON ?= python3.11
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test check env lock bench clean help
+.DEFAULT_GOAL := help
+
+help:  ## What can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+demo: env  ## Two tenants' documents from Kafka to cited answers
+	@$(BIN)/python -m samples.demo
+
+test: env  ## The whole suite, on real Postgres, Kafka and Neo4j
+	@$(BIN)/python -m pytest
+
+check: env  ## Lint, format, types, layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: env  ## Every benchmark, one JSON object each
+	@for b in $$(ls benchmarks/*.py | xargs -n1 basename -s .py | grep -v '^_'); do $(BIN)/python -m benchmarks.$$b --json || exit 1; done
+
+env: $(READY)  ## .venv, exactly as locked
+
+# uv comes by pip with its hash; everything else comes by uv with every hash. Bytecode is compiled
+# at install so that the first start is as fast as the second.
+$(READY): requirements.lock requirements-uv.lock pyproject.toml
+	@echo "setting up .venv (some minutes the first time: the locked stack is about 7 GB)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements-uv.lock
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip sync --require-hashes --compile-bytecode requirements.lock
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --editable .
+	@touch $(READY)
+
+lock: env  ## Resolve again, for every platform, with hashes and without addresses
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header \
+	  --python-version 3.11 --extra embedded --extra object-stores --group dev pyproject.toml -o requirements.lock
+	@echo "uv==$$($(BIN)/uv --version | cut -d' ' -f2)" | $(BIN)/uv pip compile --quiet --universal --generate-hashes \
+	  --no-emit-index-url --no-header --python-version 3.11 - -o requirements-uv.lock
+
+clean:  ## Remove .venv and caches; the servers' data stays (see `headrace down --purge`)
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

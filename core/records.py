@@ -1,0 +1,154 @@
+"""The records in which stages meet: what a parser gives, what redaction gives, what a chunker gives.
+
+Frozen, serialised as JSON by msgspec (`encode`, `decode`) into one binary column of a frame (`core.frames`).
+No behaviour lives here beyond that, and no I/O.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeVar
+
+import msgspec
+
+BlockKind = Literal["heading", "paragraph", "list_item", "table", "code", "caption", "formula"]
+
+Record = TypeVar("Record")
+
+
+class Link(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A hyperlink of a block: the text it is on and where it points. Both count as text for redaction."""
+
+    text: str
+    target: str
+
+
+class Block(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One piece of a document in reading order.
+
+    `level` is 1–6 for headings, the nesting depth (from 1) for list items, else 0. `page` is 1-based where the format has pages.
+    A table carries `rows` (first row = header where the format says so) and no `text`; every other kind carries `text` and no rows.
+    Alt text of a picture is a `caption`.
+    """
+
+    kind: BlockKind
+    text: str = ""
+    level: int = 0
+    page: int | None = None
+    rows: tuple[tuple[str, ...], ...] = ()
+    links: tuple[Link, ...] = ()
+
+
+class Content(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a parser gives: not redacted, so never at rest in clear. `properties` are the file's own (author, subject, …)."""
+
+    blocks: tuple[Block, ...]
+    title: str = ""
+    properties: dict[str, str] = {}
+
+
+class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the event says about a document beside its content: not redacted, so never at rest in clear.
+
+    `name` is the document id, unique within the tenant; `uri` is where the content was, or is.
+    """
+
+    name: str
+    source: str
+    title: str = ""
+    uri: str = ""
+    metadata: dict[str, str] = {}
+
+
+class Redacted(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A document whose every text has passed redaction. `found` counts what was replaced, by entity."""
+
+    name: str
+    blocks: tuple[Block, ...]
+    title: str = ""
+    uri: str = ""
+    metadata: dict[str, str] = {}
+    found: dict[str, int] = {}
+
+
+class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A passage to embed and cite.
+
+    `ordinal` counts from 0 in reading order. `text_hash` is 32 hex characters over `embedded_text`;
+    equal hashes are exact duplicates. `token_count` is the embedding model's, special tokens included.
+    """
+
+    ordinal: int
+    text: str
+    text_hash: str
+    token_count: int
+    heading_path: tuple[str, ...] = ()
+    page: int | None = None
+
+    @property
+    def embedded_text(self) -> str:
+        """What the model sees: the heading path as context, then the text."""
+        return embedded_text(self.heading_path, self.text)
+
+
+def embedded_text(heading_path: tuple[str, ...], text: str) -> str:
+    """The heading path on one line, then the text; the text alone where there is no heading."""
+    return f"{' > '.join(heading_path)}\n{text}" if heading_path else text
+
+
+class Entity(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A thing a document contributes to the graph.
+
+    `key` is stable within a tenant, `kind` is upper case (`PERSON`, `ORG`, `EMAIL`, `URL`).
+    """
+
+    key: str
+    kind: str
+    name: str
+
+
+class Mention(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An entity occurs in the chunk with this ordinal of the contributing document, `count` times."""
+
+    entity: str
+    ordinal: int
+    count: int = 1
+
+
+class Relation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A directed edge that a document contributes, between two nodes by key.
+
+    `kind` is upper case (`LINKS_TO`, `REFERS_TO`, …). `source` and `target` are entity keys or, with the prefix `document:`,
+    a document's name.
+    """
+
+    source: str
+    kind: str
+    target: str
+
+
+class Section(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A heading's place in a document: its path from the root, and the ordinals of the chunks under it (not under its children)."""
+
+    path: tuple[str, ...]
+    ordinals: tuple[int, ...]
+
+
+class Contribution(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Everything one document adds to the graph, so that a delete subtracts exactly that."""
+
+    name: str
+    title: str = ""
+    sections: tuple[Section, ...] = ()
+    entities: tuple[Entity, ...] = ()
+    mentions: tuple[Mention, ...] = ()
+    relations: tuple[Relation, ...] = ()
+
+
+def encode(record: object) -> bytes:
+    """JSON with keys in a fixed order, so that equal records give equal bytes (output keys depend on it)."""
+    return msgspec.json.encode(record, order="deterministic")
+
+
+def decode(payload: bytes, kind: type[Record]) -> Record:
+    """The record that `encode` wrote. Raises `msgspec.ValidationError` where the payload is of another kind."""
+    return msgspec.json.decode(payload, type=kind)
