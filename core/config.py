@@ -224,7 +224,7 @@ def load(**overrides: Any) -> Settings:
         raise ConfigurationError(_explain(error), remedy="See docs/configuration.md.") from None
 
 
-_OURS_BUT_NOT_SETTINGS = {"HEADRACE_CONFIG", "HEADRACE_DEBUG"}
+_OURS_BUT_NOT_SETTINGS = {"HEADRACE_CONFIG", "HEADRACE_DEBUG", "HEADRACE_DAGSTER_STORAGE"}
 
 
 def _refuse_unknown_variables() -> None:

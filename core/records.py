@@ -49,7 +49,8 @@ class Content(msgspec.Struct, frozen=True, omit_defaults=True):
 class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the event says about a document beside its content: not redacted, so never at rest in clear.
 
-    `name` is the document id, unique within the tenant; `uri` is where the content was, or is.
+    `name` is the document id, unique within the tenant; `uri` is where the content was, or is. `media_type` and `file_name`
+    are hints for the parser; both may carry names of people, so both stay in here.
     """
 
     name: str
@@ -57,6 +58,9 @@ class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
     title: str = ""
     uri: str = ""
     metadata: dict[str, str] = {}
+    media_type: str = ""
+    file_name: str = ""
+    content_sha256: str = ""
 
 
 class Redacted(msgspec.Struct, frozen=True, omit_defaults=True):

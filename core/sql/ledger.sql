@@ -1,0 +1,81 @@
+-- name: reaffirm
+-- A document that landed anew with nothing changed for this stage is done again, without work.
+UPDATE stage_record r SET status = 'done', updated_at = now()
+FROM document d LEFT JOIN stage_record u ON u.document = d.document AND u.stage = %(upstream)s AND u.status = 'done'
+WHERE r.document = d.document AND r.stage = %(stage)s AND r.status = 'behind' AND r.output_key IS NOT NULL
+  AND r.fingerprint = %(fingerprint)s
+  AND (%(upstream)s::text IS NULL OR u.document IS NOT NULL OR d.deleted)
+  AND r.input_key = headrace.input_key(d.deleted, d.sequence,
+    CASE %(part)s WHEN 'content' THEN d.content_key WHEN 'envelope' THEN d.envelope_key WHEN 'acl' THEN d.acl_key END, u.output_key)
+
+-- name: stale
+SELECT d.document, d.deleted, d.sequence, d.envelope, d.acl, d.kafka_partition, d.kafka_offset, d.received_at,
+       k.input_key, CASE WHEN r.status = 'waiting' THEN r.attempts ELSE 0 END AS attempts
+FROM document d
+LEFT JOIN stage_record u ON u.document = d.document AND u.stage = %(upstream)s AND u.status = 'done'
+LEFT JOIN stage_record r ON r.document = d.document AND r.stage = %(stage)s
+CROSS JOIN LATERAL (SELECT headrace.input_key(d.deleted, d.sequence,
+  CASE %(part)s WHEN 'content' THEN d.content_key WHEN 'envelope' THEN d.envelope_key WHEN 'acl' THEN d.acl_key END,
+  u.output_key) AS input_key) k
+WHERE (%(only)s::text[] IS NULL OR d.document = ANY (%(only)s))
+  AND (%(upstream)s::text IS NULL OR u.document IS NOT NULL OR d.deleted)
+  AND (r.document IS NULL OR r.status = 'behind' OR r.fingerprint <> %(fingerprint)s OR r.input_key <> k.input_key
+       OR (r.status = 'waiting' AND r.next_attempt <= now()))
+ORDER BY d.landed_at, d.document
+LIMIT %(limit)s
+
+-- name: hold
+-- The compare of the compare-and-set: those documents whose current input is what the result was computed from, locked until
+-- the commit, so that neither a landing nor another stage moves in between.
+SELECT d.document
+FROM unnest(%(documents)s::text[], %(input_keys)s::text[]) AS mine (document, input_key)
+JOIN document d ON d.document = mine.document
+LEFT JOIN stage_record u ON u.document = d.document AND u.stage = %(upstream)s AND u.status = 'done'
+WHERE (%(upstream)s::text IS NULL OR u.document IS NOT NULL OR d.deleted)
+  AND mine.input_key = headrace.input_key(d.deleted, d.sequence,
+    CASE %(part)s WHEN 'content' THEN d.content_key WHEN 'envelope' THEN d.envelope_key WHEN 'acl' THEN d.acl_key END, u.output_key)
+ORDER BY d.document
+FOR NO KEY UPDATE OF d
+
+-- name: record
+INSERT INTO stage_record (document, stage, input_key, fingerprint, output_key, status, attempts, next_attempt, reason, detail, seconds)
+SELECT x.document, %(stage)s, x.input_key, %(fingerprint)s, x.output_key, x.status, x.attempts,
+       now() + make_interval(secs => x.retry_in_s), x.reason, x.detail, x.seconds
+FROM unnest(%(documents)s::text[], %(input_keys)s::text[], %(output_keys)s::text[], %(statuses)s::text[], %(attempts)s::int[],
+            %(retries_in_s)s::float8[], %(reasons)s::text[], %(details)s::text[], %(seconds)s::float8[])
+  AS x (document, input_key, output_key, status, attempts, retry_in_s, reason, detail, seconds)
+ON CONFLICT (tenant, document, stage) DO UPDATE SET
+  input_key = excluded.input_key, fingerprint = excluded.fingerprint, output_key = excluded.output_key, status = excluded.status,
+  attempts = excluded.attempts, next_attempt = excluded.next_attempt, reason = excluded.reason, detail = excluded.detail,
+  seconds = excluded.seconds, updated_at = now()
+
+-- name: fall_behind
+-- Said at landing, in the landing's transaction: whatever is recorded downstream speaks of an older state.
+UPDATE stage_record SET status = 'behind' WHERE document = ANY (%(documents)s) AND status <> 'behind'
+
+-- name: again
+-- A replay: what failed or waits is stale once more.
+UPDATE stage_record SET status = 'behind', output_key = NULL, attempts = 0
+WHERE document = ANY (%(documents)s) AND (stage = %(stage)s OR %(stage)s IS NULL) AND status IN ('failed', 'waiting')
+
+-- name: bury
+INSERT INTO dead_letter (kafka_partition, kafka_offset, stage, document, reason, detail)
+SELECT * FROM unnest(%(partitions)s::int[], %(offsets)s::bigint[], %(stages)s::text[], %(documents)s::text[], %(reasons)s::text[], %(details)s::text[])
+ON CONFLICT (tenant, kafka_partition, kafka_offset, stage) DO UPDATE SET
+  reason = excluded.reason, detail = excluded.detail, attempts = dead_letter.attempts + 1, last_at = now(), resolved_at = NULL
+
+-- name: resolve
+-- A success settles what the same document failed at this stage before.
+UPDATE dead_letter SET resolved_at = now()
+WHERE document = ANY (%(documents)s) AND stage = %(stage)s AND resolved_at IS NULL
+
+-- name: progress
+SELECT stage, status, count(*) AS documents, min(reason) AS reason FROM stage_record GROUP BY stage, status ORDER BY stage, status
+
+-- name: fail_reasons
+SELECT stage, reason, count(*) AS documents FROM stage_record
+WHERE status IN ('failed', 'waiting') AND (stage = %(stage)s OR %(stage)s::text IS NULL) GROUP BY stage, reason ORDER BY 3 DESC, 1, 2
+
+-- name: records
+SELECT stage, status, input_key, fingerprint, output_key, attempts, next_attempt, reason, detail, seconds, updated_at
+FROM stage_record WHERE document = %(document)s ORDER BY updated_at, stage

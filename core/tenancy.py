@@ -1,0 +1,121 @@
+"""Tenants and the one way to reach their rows: a transaction under the tenant's own role.
+
+`Database` logs in as a role that owns nothing and sees nothing; `tenant(name)` takes on that tenant's role and search path for one
+transaction. Nobody else in the project opens a connection for tenant data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from core.errors import HeadraceError, TenantError, Unavailable
+from core.sql import statements
+
+Row = dict[str, Any]
+Connection = psycopg.Connection[Row]
+
+_NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
+
+
+def valid_tenant(name: str) -> str:
+    """The name itself. Raises TenantError where it is not 1-40 of a-z, 0-9 and inner hyphens, beginning with a letter."""
+    if not _NAME.fullmatch(name):
+        raise TenantError(
+            f"tenant name not allowed: {name[:60]!r}",
+            reason="bad-tenant-name",
+            remedy="Use 1-40 of a-z, 0-9 and inner hyphens, beginning with a letter.",
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """A row of the control plane. `wrapped_key` opens only under the master key."""
+
+    tenant: str
+    status: str
+    configuration: dict[str, Any]
+    wrapped_key: bytes = field(repr=False)
+
+
+class Database:
+    """Connections as one login role (`pipeline` or `reader`), lent for one transaction at a time.
+
+    Thread-safe. Opens its first connection when it is first asked.
+    """
+
+    def __init__(self, url: str, role: Literal["tenant", "reader"] = "tenant", connections: int = 8) -> None:
+        self._role = role
+        self._pool: ConnectionPool[Connection] = ConnectionPool(
+            url,
+            connection_class=psycopg.Connection[Row],
+            kwargs={"row_factory": dict_row, "connect_timeout": 5, "application_name": "headrace"},
+            min_size=0,
+            max_size=connections,
+            timeout=10,
+            reconnect_timeout=5,
+            max_idle=60,
+            open=False,
+        )
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._pool.close()
+
+    @contextmanager
+    def control(self) -> Iterator[Connection]:
+        """A transaction as the login role itself: it sees the list of tenants and the positions, no tenant's rows."""
+        with translated():
+            self._pool.open()
+            with self._pool.connection() as connection:
+                yield connection
+
+    @contextmanager
+    def tenant(self, name: str) -> Iterator[Connection]:
+        """A transaction under this tenant's role, with its own partitions first in the search path."""
+        query = statements("core", "sql/tenancy.sql")["become"]
+        names = {"role": f"headrace_{self._role}_{valid_tenant(name)}", "path": f'"tenant_{name}", headrace, public'}
+        with self.control() as connection:
+            try:
+                connection.execute(query, names)
+            except psycopg.errors.InvalidParameterValue:
+                raise TenantError(f"there is no tenant {name!r}", remedy="`headrace tenant list` shows them.") from None
+            yield connection
+
+    def tenants(self) -> list[Tenant]:
+        """Every active tenant, by name."""
+        with self.control() as connection:
+            rows = connection.execute(statements("core", "sql/tenancy.sql")["tenants"]).fetchall()
+        return [Tenant(**row) for row in rows]
+
+    def get(self, name: str) -> Tenant:
+        """One active tenant. Raises TenantError where there is none of that name."""
+        found = [tenant for tenant in self.tenants() if tenant.tenant == valid_tenant(name)]
+        if not found:
+            raise TenantError(f"there is no tenant {name!r}", remedy="`headrace tenant list` shows them.")
+        return found[0]
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """The driver's errors become ours here. A message never carries a row: Postgres puts values into `detail`, which is dropped."""
+    try:
+        yield
+    except (psycopg.OperationalError, PoolTimeout) as error:
+        raise Unavailable(f"Postgres: {type(error).__name__}", remedy="`headrace status` and `headrace doctor` say more.") from error
+    except psycopg.Error as error:
+        primary = error.diag.message_primary or type(error).__name__
+        raise HeadraceError(f"Postgres: {primary}", reason="database-error") from None

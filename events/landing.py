@@ -1,0 +1,269 @@
+"""Landing: a batch of records becomes documents' newest states, and the position moves, in one transaction.
+
+`fold` says what one event does to one document's state and is pure; `land` runs it over a batch under the tenant's role.
+Dead letters of the contract are written here; those of later stages by `core.stage`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Literal
+
+from core import artifacts, ledger
+from core.errors import LostRace
+from core.keys import TenantKeys
+from core.ledger import Letter
+from core.records import Envelope, encode
+from core.sql import statements
+from core.tenancy import Connection
+from events.contract import Event, KafkaRecord, Rejected, read
+from events.kafka import Batch
+
+Fate = Literal["landed", "unchanged", "superseded", "dead-lettered"]
+
+
+@dataclass(frozen=True)
+class State:
+    """A document's newest state as landing compares it. Every `*_key` is a keyed digest."""
+
+    document: str
+    revision: int
+    sequence: int
+    sequence_explicit: bool
+    source_key: str
+    state_key: str
+    content_key: str
+    envelope_key: str
+    acl_key: str
+    deleted: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an event did: its fate, why it was refused where it was, and the state after it."""
+
+    fate: Fate
+    state: State | None
+    reason: str | None = None
+    detail: str = ""
+
+
+def fold(before: State | None, proposed: State, *, has_source: bool = True) -> Verdict:
+    """What `proposed`, the state an event asks for, does to the state that is there.
+
+    The highest sequence wins in whatever order events arrive; a tombstone is a state like any other and keeps its sequence.
+    `has_source` is false for a null value without a source, which asks for no ownership.
+    """
+    if before is None:
+        return Verdict("landed", replace(proposed, revision=1))
+    refusal = _refusal(before, proposed, has_source=has_source)
+    if refusal:
+        return Verdict("dead-lettered", before, refusal, REFUSALS[refusal])
+    if proposed.sequence > before.sequence:
+        return Verdict("landed", replace(proposed, revision=before.revision + 1, source_key=before.source_key))
+    return Verdict("unchanged" if proposed.sequence == before.sequence else "superseded", before)
+
+
+REFUSALS = {
+    "source-mismatch": "another source owns this document",
+    "sequence-kind-mismatch": "a source numbers a document's events itself or leaves that to the broker, not both",
+    "sequence-conflict": "the same sequence came with other content; the first stays",
+}
+"""Why landing refuses an event that matches the contract, by reason code."""
+
+
+def _refusal(before: State, proposed: State, *, has_source: bool) -> str | None:
+    if has_source and proposed.source_key != before.source_key:
+        return "source-mismatch"
+    if proposed.sequence_explicit != before.sequence_explicit:
+        return "sequence-kind-mismatch"
+    if proposed.sequence == before.sequence and proposed.state_key != before.state_key:
+        return "sequence-conflict"
+    return None
+
+
+@dataclass
+class Landed:
+    """What a batch came to: fates and reasons by count, and the documents whose state changed."""
+
+    events: int = 0
+    fates: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    documents: list[str] = field(default_factory=list)
+
+    def add(self, other: Landed) -> None:
+        self.events += other.events
+        self.fates.update(other.fates)
+        self.reasons.update(other.reasons)
+        self.documents.extend(other.documents)
+
+
+@dataclass
+class _Fold:
+    """A batch in the making: each document's state so far, the event that gave it, and every event's row."""
+
+    keys: TenantKeys
+    states: dict[str, State]
+    newest: dict[str, Event] = field(default_factory=dict)
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    letters: list[Letter] = field(default_factory=list)
+    landed: Landed = field(default_factory=Landed)
+
+    def take(self, event: Event) -> None:
+        proposed = propose(event, self.keys)
+        verdict = fold(self.states.get(proposed.document), proposed, has_source=bool(event.source))
+        if verdict.fate == "landed" and verdict.state:
+            self.states[proposed.document], self.newest[proposed.document] = verdict.state, event
+        if verdict.reason:
+            self.letters.append(Letter(event.partition, event.offset, "land", proposed.document, verdict.reason, verdict.detail))
+        self._note(event, proposed.document, verdict.fate, verdict.reason)
+
+    def refuse(self, rejected: Rejected) -> None:
+        document = self.keys.digest(rejected.key, "document") if rejected.key else None
+        self.letters.append(Letter(rejected.partition, rejected.offset, "land", document, rejected.reason, rejected.detail))
+        self.rows.append((rejected.partition, rejected.offset, None, document, None, None, "dead-lettered", None, rejected.received))
+        self._count("dead-lettered", rejected.reason)
+
+    def _note(self, event: Event, document: str, fate: Fate, reason: str | None) -> None:
+        event_key = self.keys.digest(event.event_id.encode(), "event")
+        row = (event.partition, event.offset, event_key, document, event.operation, event.sequence, fate, event.time, event.received)
+        self.rows.append(row)
+        self._count(fate, reason)
+
+    def _count(self, fate: Fate, reason: str | None) -> None:
+        self.landed.events += 1
+        self.landed.fates[fate] += 1
+        if reason:
+            self.landed.reasons[reason] += 1
+
+
+def document_key(name: str, keys: TenantKeys) -> str:
+    """How a document is called inside: a keyed digest of its id, because an id may carry a person's name."""
+    return keys.digest(name.encode("utf-8", "surrogatepass"), "document")
+
+
+def propose(event: Event, keys: TenantKeys) -> State:
+    """The state that an event asks for, before fencing."""
+    content = event.content if event.content is not None else f"uri:{event.uri}:{event.content_sha256 or ''}".encode()
+    envelope = encode(_envelope(event))
+    acl = encode(event.acl)
+    body = b"deleted" if event.operation == "delete" else b"\0".join((content, envelope, acl))
+    hints = f"\0{event.media_type or ''}\0{event.file_name or ''}".encode("utf-8", "surrogatepass")
+    return State(
+        document=document_key(event.document_name, keys),
+        revision=0,
+        sequence=event.sequence,
+        sequence_explicit=event.sequence_explicit,
+        source_key=keys.digest(event.source.encode("utf-8", "surrogatepass"), "source"),
+        state_key=keys.digest(body, "state"),
+        content_key=keys.digest(content + hints, "content"),
+        envelope_key=keys.digest(envelope, "envelope"),
+        acl_key=keys.digest(acl, "acl"),
+        deleted=event.operation == "delete",
+    )
+
+
+def land(connection: Connection, keys: TenantKeys, batch: Batch) -> Landed:
+    """Land a batch: events, documents, contents, dead letters and the position, or nothing.
+
+    Raises LostRace where the position is no longer where the batch was read from, or a document moved in between.
+    """
+    _move_position(connection, batch)
+    return land_records(connection, keys, batch.records)
+
+
+def land_records(connection: Connection, keys: TenantKeys, records: Sequence[KafkaRecord]) -> Landed:
+    """Land records without moving the position: what a replay does. Fencing makes it safe to repeat."""
+    messages = [read(record) for record in records]
+    names = {document_key(m.document_name, keys) for m in messages if isinstance(m, Event)}
+    fold_ = _Fold(keys, _states(connection, sorted(names)))
+    for message in messages:
+        if isinstance(message, Event):
+            fold_.take(message)
+        else:
+            fold_.refuse(message)
+    _write(connection, fold_)
+    return fold_.landed
+
+
+def positions(connection: Connection, topic: str) -> dict[int, int]:
+    """Partition → next offset, for the partitions that have been read from."""
+    rows = connection.execute(_sql("position"), {"topic": topic})
+    return {row["kafka_partition"]: row["next_offset"] for row in rows}
+
+
+def _move_position(connection: Connection, batch: Batch) -> None:
+    values = {"topic": batch.topic, "partition": batch.partition, "start": batch.start, "end": batch.end}
+    if batch.start == 0:
+        connection.execute(_sql("open_position"), values)
+    if connection.execute(_sql("move_position"), values).rowcount != 1:
+        raise LostRace(f"{batch.topic}/{batch.partition} is no longer at offset {batch.start}")
+
+
+def _states(connection: Connection, documents: Sequence[str]) -> dict[str, State]:
+    rows = connection.execute(_sql("states"), {"documents": list(documents)})
+    return {row["document"]: State(**row) for row in rows}
+
+
+def _write(connection: Connection, fold_: _Fold) -> None:
+    changed = sorted(fold_.newest)
+    rows = [_document_row(fold_.states[document], fold_.newest[document], fold_.keys) for document in changed]
+    _upsert(connection, rows)
+    bodies = {d: event.content for d, event in fold_.newest.items() if event.content is not None}
+    artifacts.discard(connection, ["land"], [d for d in changed if d not in bodies])
+    artifacts.put(connection, fold_.keys, "land", bodies)
+    ledger.fall_behind(connection, changed)
+    connection.execute(_sql("narrow"), {"documents": changed})
+    _note_events(connection, fold_.rows)
+    ledger.bury(connection, fold_.letters)
+    fold_.landed.documents = changed
+
+
+def _upsert(connection: Connection, rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    with connection.cursor() as cursor:
+        cursor.executemany(_sql("land"), rows)
+        if cursor.rowcount != len(rows):
+            raise LostRace("a document of this batch was landed by another worker in between")
+
+
+def _document_row(state: State, event: Event, keys: TenantKeys) -> dict[str, Any]:
+    envelope = None if state.deleted else keys.seal(encode(_envelope(event)), f"envelope/{state.document}")
+    return {name: getattr(state, name) for name in State.__dataclass_fields__} | {
+        "envelope": envelope,
+        "acl": [] if state.deleted else list(event.acl),
+        "kafka_partition": event.partition,
+        "kafka_offset": event.offset,
+        "event_time": event.time,
+        "received_at": event.received,
+    }
+
+
+def _envelope(event: Event) -> Envelope:
+    return Envelope(
+        name=event.document_name,
+        source=event.source,
+        title=event.title or "",
+        uri=event.uri or "",
+        metadata=event.metadata,
+        media_type=event.media_type or "",
+        file_name=event.file_name or "",
+        content_sha256=event.content_sha256 or "",
+    )
+
+
+_EVENT_COLUMNS = ("partitions", "offsets", "event_keys", "documents", "operations", "sequences", "fates", "event_times", "received")
+
+
+def _note_events(connection: Connection, rows: Sequence[tuple[int | str | datetime | None, ...]]) -> None:
+    if rows:
+        columns = zip(_EVENT_COLUMNS, map(list, zip(*rows, strict=True)), strict=True)
+        connection.execute(_sql("note"), dict(columns))
+
+
+def _sql(name: str) -> Any:
+    return statements("events", "sql/landing.sql")[name]

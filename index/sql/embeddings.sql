@@ -1,0 +1,7 @@
+-- name: known
+SELECT text_hash FROM embedding WHERE model = %(model)s AND text_hash = ANY (%(text_hashes)s)
+
+-- name: keep
+INSERT INTO embedding (model, text_hash, embedding)
+SELECT %(model)s, x.text_hash, x.embedding FROM unnest(%(text_hashes)s::text[], %(embeddings)s::halfvec[]) AS x (text_hash, embedding)
+ON CONFLICT DO NOTHING

@@ -1,0 +1,35 @@
+-- name: lock
+SELECT pg_advisory_xact_lock(hashtextextended('headrace swap ' || current_schema(), 0))
+
+-- name: open
+-- The first generation is active from its first chunk; a later one is built beside the active one.
+INSERT INTO generation (fingerprint, model, dimension, state)
+VALUES (%(fingerprint)s, %(model)s, %(dimension)s,
+        CASE WHEN EXISTS (SELECT FROM generation WHERE state = 'active') THEN 'building' ELSE 'active' END)
+ON CONFLICT (tenant, fingerprint) DO UPDATE SET
+  state = CASE generation.state WHEN 'retired' THEN 'building' ELSE generation.state END
+RETURNING generation, state
+
+-- name: unfinished
+-- Is there a document that this generation still has to take, and can?
+SELECT EXISTS (
+  SELECT FROM document d
+  WHERE NOT EXISTS (SELECT FROM stage_record r WHERE r.document = d.document AND r.stage = 'index'
+                      AND r.fingerprint = %(fingerprint)s AND r.status <> 'behind')
+    AND NOT EXISTS (SELECT FROM stage_record f WHERE f.document = d.document AND f.status IN ('failed', 'waiting'))
+) AS unfinished
+
+-- name: retire
+UPDATE generation SET state = 'retired' WHERE state = 'active' AND generation <> %(generation)s RETURNING generation
+
+-- name: activate
+UPDATE generation SET state = 'active', activated_at = now() WHERE generation = %(generation)s
+
+-- name: clear_sources
+DELETE FROM chunk_source WHERE generation = ANY (%(generations)s)
+
+-- name: clear_chunks
+DELETE FROM chunk WHERE generation = ANY (%(generations)s)
+
+-- name: clear_indexed
+DELETE FROM indexed WHERE generation = ANY (%(generations)s)

@@ -1,0 +1,25 @@
+-- name: lock
+SELECT pg_advisory_xact_lock(hashtextextended('headrace migrate', 0))
+
+-- name: prepare
+CREATE TABLE IF NOT EXISTS public.headrace_migration (
+  number     integer PRIMARY KEY,
+  name       text NOT NULL,
+  digest     text NOT NULL,
+  applied_at timestamptz NOT NULL DEFAULT now()
+)
+
+-- name: applied
+SELECT number, name, digest FROM public.headrace_migration ORDER BY number
+
+-- name: note
+INSERT INTO public.headrace_migration (number, name, digest) VALUES (%(number)s, %(name)s, %(digest)s)
+
+-- name: create_tenant
+CALL headrace.create_tenant(%(tenant)s, %(wrapped_key)s, %(configuration)s)
+
+-- name: drop_tenant
+CALL headrace.drop_tenant(%(tenant)s)
+
+-- name: tenant_exists
+SELECT EXISTS (SELECT FROM headrace.tenant WHERE tenant = %(tenant)s) AS found

@@ -1,0 +1,98 @@
+"""The swap: a document's new chunks become searchable and its old ones go, in one transaction.
+
+Exact duplicates are stored once, with every document that holds them as a source; a chunk goes with its last source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from psycopg.types.json import Jsonb
+
+from core.records import Chunk
+from core.sql import statements
+from core.tenancy import Connection
+
+
+class Version(msgspec.Struct, frozen=True):
+    """A document as the index shall hold it: what a citation shows, who may read, and its chunks in order."""
+
+    name: str
+    title: str
+    uri: str
+    acl: tuple[str, ...]
+    chunks: tuple[Chunk, ...]
+
+
+def swap(connection: Connection, generation: int, model: str, versions: Mapping[str, Version]) -> list[str]:
+    """Put these documents' versions in the place of what the generation holds of them.
+
+    Gives the documents that could not be swapped because a vector of theirs is gone: their embedding is stale again and
+    their old version stays.
+    """
+    connection.execute(_sql("lock"))
+    lacking = _lacking(connection, generation, model, versions)
+    ready = {document: version for document, version in versions.items() if document not in lacking}
+    if ready:
+        chunks = [_chunk(chunk) for version in ready.values() for chunk in version.chunks]
+        connection.execute(_sql("add_chunks"), {"generation": generation, "model": model, "chunks": Jsonb(chunks)})
+        before = _drop_sources(connection, list(ready), generation)
+        sources = [row for document, version in ready.items() for row in _sources(document, version)]
+        connection.execute(_sql("add_sources"), {"generation": generation, "sources": Jsonb(sources)})
+        _drop_orphans(connection, before)
+        rows = [{"document": d, "name": v.name, "title": v.title, "uri": v.uri} for d, v in ready.items()]
+        connection.execute(_sql("list"), {"generation": generation, "documents": Jsonb(rows)})
+    return lacking
+
+
+def remove(connection: Connection, documents: Sequence[str]) -> None:
+    """Take documents out of every generation; chunks that others hold too stay for them."""
+    if documents:
+        connection.execute(_sql("lock"))
+        _drop_orphans(connection, _drop_sources(connection, documents, None))
+        connection.execute(_sql("unlist"), {"documents": list(documents)})
+
+
+def sweep(connection: Connection, older_than_s: float = 86_400.0) -> int:
+    """Forget vectors of texts that no chunk holds. Gives their number."""
+    return connection.execute(_sql("sweep"), {"older_than_s": older_than_s}).rowcount
+
+
+def _lacking(connection: Connection, generation: int, model: str, versions: Mapping[str, Version]) -> list[str]:
+    sources = [{"document": document, "text_hash": chunk.text_hash} for document, v in versions.items() for chunk in v.chunks]
+    values = {"generation": generation, "model": model, "sources": Jsonb(sources)}
+    lacking = [row["document"] for row in connection.execute(_sql("unembedded"), values)]
+    if lacking:
+        connection.execute(_sql("embed_again"), {"documents": lacking})
+    return lacking
+
+
+def _drop_sources(connection: Connection, documents: Sequence[str], generation: int | None) -> list[str]:
+    rows = connection.execute(_sql("drop_sources"), {"documents": list(documents), "generation": generation})
+    return sorted({row["text_hash"] for row in rows})
+
+
+def _drop_orphans(connection: Connection, text_hashes: list[str]) -> None:
+    if text_hashes:
+        connection.execute(_sql("drop_orphans"), {"text_hashes": text_hashes})
+        connection.execute(_sql("forget"), {"text_hashes": text_hashes})
+
+
+def _chunk(chunk: Chunk) -> dict[str, Any]:
+    return {
+        "text_hash": chunk.text_hash,
+        "text": chunk.text,
+        "heading_path": list(chunk.heading_path),
+        "token_count": chunk.token_count,
+    }
+
+
+def _sources(document: str, version: Version) -> list[dict[str, Any]]:
+    common = {"document": document, "acl": list(version.acl)}
+    return [common | {"text_hash": c.text_hash, "ordinal": c.ordinal, "page": c.page} for c in version.chunks]
+
+
+def _sql(name: str) -> Any:
+    return statements("index", "sql/swap.sql")[name]

@@ -1,0 +1,159 @@
+"""Headrace in one process: settings, servers, keys, models and the way, put together once.
+
+The command line, Dagster's resource, the stream and the tests all use this and nothing beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from core.config import Endpoints, Settings, master_key_bytes
+from core.errors import LostRace
+from core.stage import Progress, Report, Session, run
+from core.tenancy import Database, Tenant
+
+if TYPE_CHECKING:
+    from events.kafka import Batch, Reader
+    from events.landing import Landed
+    from pipelines.models import Models
+    from pipelines.way import Way
+
+LAND_RECORDS = 1_000
+LAND_BYTES = 32 * 1024 * 1024
+
+
+class Headrace:
+    """Everything a process needs to take documents along the way. Use it as a context manager."""
+
+    def __init__(self, settings: Settings, endpoints: Endpoints) -> None:
+        self.settings = settings
+        self.endpoints = endpoints
+        self._closing = ExitStack()
+        self._sessions: dict[str, Session] = {}
+
+    def __enter__(self) -> Headrace:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._closing.close()
+
+    @cached_property
+    def database(self) -> Database:
+        return self._closing.enter_context(Database(self.endpoints.postgres_pipeline.get_secret_value()))
+
+    @cached_property
+    def readers(self) -> Database:
+        """Connections as the reader role: it can only select, and only what a search needs."""
+        return self._closing.enter_context(Database(self.endpoints.postgres_reader.get_secret_value(), role="reader"))
+
+    @cached_property
+    def models(self) -> Models:
+        from pipelines.models import Models
+
+        return self._closing.enter_context(Models(self.settings, self.endpoints))
+
+    @cached_property
+    def way(self) -> Way:
+        from pipelines.way import Way
+
+        return Way(self.settings, self.models)
+
+    @cached_property
+    def reader(self) -> Reader:
+        from events.kafka import Reader
+
+        return self._closing.enter_context(Reader(self.endpoints.kafka_client()))
+
+    def tenants(self) -> list[Tenant]:
+        return self.database.tenants()
+
+    def session(self, tenant: str) -> Session:
+        """The tenant at work. Raises TenantError where there is none of that name."""
+        if tenant not in self._sessions:
+            from privacy import tenant_keys
+
+            row = self.database.get(tenant)
+            keys = tenant_keys(master_key_bytes(self.endpoints.master_key), tenant, row.wrapped_key)
+            self._sessions[tenant] = Session(tenant, self.database, keys)
+        return self._sessions[tenant]
+
+    def land(self, tenant: str, progress: Callable[[Landed], None] = lambda _: None) -> Landed:
+        """Land everything that is in the tenant's topic as of now."""
+        from events.landing import Landed
+
+        total = Landed()
+        for batch in self._batches(tenant):
+            total.add(self.land_batch(tenant, batch))
+            progress(total)
+        return total
+
+    def land_batch(self, tenant: str, batch: Batch) -> Landed:
+        """Land one batch in one transaction, then tell the broker for its lag tools. A batch that lost the race lands nothing."""
+        from events.landing import Landed, land
+
+        session = self.session(tenant)
+        try:
+            with session.transaction() as connection:
+                landed = land(connection, session.keys, batch)
+        except LostRace:
+            return Landed()
+        self.reader.commit({(batch.topic, batch.partition): batch.end})
+        return landed
+
+    def positions(self, tenant: str) -> dict[tuple[str, int], int]:
+        """(topic, partition) → next offset, for every partition the tenant's topic has."""
+        from events.contract import topic_of
+        from events.landing import positions
+
+        topic = topic_of(tenant)
+        with self.session(tenant).transaction() as connection:
+            known = positions(connection, topic)
+        return {(topic, partition): known.get(partition, 0) for partition in self.reader.partitions(topic)}
+
+    def run(self, tenant: str, stage: str, progress: Progress = lambda _: None) -> Report:
+        """Take everything that is stale for one stage; after the index, a generation that is complete becomes the active one."""
+        session, built = self.session(tenant), self.way.stage(stage)
+        report = run(built, session, progress)
+        if stage == "index":
+            self._promote(session, built.step.fingerprint)
+        return report
+
+    def ingest(self, tenant: str, progress: Callable[[str, Any], None] = lambda *_: None) -> tuple[Landed, dict[str, Report]]:
+        """Land, then run every stage until nothing is stale. Gives what landed and each stage's report."""
+        from pipelines.way import NAMES
+
+        landed = self.land(tenant, lambda total: progress("land", total))
+        totals: dict[str, Report] = {}
+        moved = True
+        while moved:
+            reports = [self.run(tenant, name, lambda report: progress(report.stage, report)) for name in NAMES]
+            totals = {report.stage: merged(totals.get(report.stage), report) for report in reports}
+            # a stage may make an earlier one stale again (`index.swap`): once more, until a round moves nothing
+            moved = len(totals) > 0 and any(report.moved for report in reports)
+        return landed, totals
+
+    def _batches(self, tenant: str) -> Iterator[Batch]:
+        positions: Mapping[tuple[str, int], int] = self.positions(tenant)
+        return self.reader.read_batches(positions, LAND_RECORDS, LAND_BYTES)
+
+    def _promote(self, session: Session, fingerprint: str) -> None:
+        from index import generations
+
+        embedder = self.models.embedder
+        with session.transaction() as connection:
+            generation = generations.open_generation(connection, fingerprint, embedder.identity, embedder.dimension)
+            generations.promote(connection, generation, fingerprint)
+
+
+def merged(before: Report | None, after: Report) -> Report:
+    """Two runs of a stage as one report."""
+    if before is None:
+        return after
+    for name in ("done", "deleted", "failed", "waiting", "superseded", "reaffirmed", "seconds"):
+        setattr(after, name, getattr(before, name) + getattr(after, name))
+    after.reasons.update(before.reasons)
+    after.tally.update(before.tally)
+    return after

@@ -1,0 +1,77 @@
+"""The heavy things a process holds once and warm: models, worker processes, the graph's driver. Each is made when first asked for."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from core.config import Endpoints, Settings
+from core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from chunkers import Chunker
+    from embedders import Embedder
+    from graph import EntityFinder, Projection
+    from parsers import WorkerPool
+    from privacy import Redactor
+
+
+class Models:
+    """What the stages of one process share. Close it, or use it as a context manager."""
+
+    def __init__(self, settings: Settings, endpoints: Endpoints) -> None:
+        self._settings = settings
+        self._endpoints = endpoints
+        self._closing = ExitStack()
+
+    def __enter__(self) -> Models:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._closing.close()
+
+    @cached_property
+    def parsers(self) -> WorkerPool:
+        from parsers import WorkerPool
+
+        return self._closing.enter_context(WorkerPool(self._settings.parsing))
+
+    @cached_property
+    def redactor(self) -> Redactor:
+        from privacy import Redactor
+
+        return Redactor(self._settings.privacy)
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        from embedders import load
+
+        return load(self._settings.embedding)
+
+    @cached_property
+    def chunker(self) -> Chunker:
+        from chunkers import Chunker
+
+        wanted, limit = self._settings.chunking.max_tokens, self.embedder.max_tokens
+        if wanted > limit:
+            raise ConfigurationError(f"chunking.max_tokens: the embedding model takes at most {limit}, was: {wanted}")
+        return Chunker(self.embedder.count_tokens, wanted)
+
+    @cached_property
+    def entities(self) -> EntityFinder | None:
+        from graph import EntityFinder
+
+        model = self._settings.privacy.names_model
+        return EntityFinder(model) if model else None
+
+    @cached_property
+    def projection(self) -> Projection:
+        from graph import Projection
+
+        projection = self._closing.enter_context(Projection(self._endpoints))
+        projection.prepare()
+        return projection

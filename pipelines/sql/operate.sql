@@ -1,0 +1,83 @@
+-- name: documents
+SELECT count(*) FILTER (WHERE NOT deleted) AS documents, count(*) FILTER (WHERE deleted) AS tombstones, max(landed_at) AS last_landed
+FROM document
+
+-- name: index_size
+SELECT (SELECT count(*) FROM chunk c JOIN generation g USING (generation) WHERE g.state = 'active') AS chunks,
+       (SELECT count(*) FROM indexed i JOIN generation g USING (generation) WHERE g.state = 'active') AS indexed,
+       (SELECT count(*) FROM dead_letter WHERE resolved_at IS NULL) AS dead_letters
+
+-- name: oldest_unindexed
+-- The oldest event whose effect is not in the index yet and is not known to have failed.
+SELECT min(d.received_at) AS oldest, count(*) AS documents
+FROM document d LEFT JOIN stage_record r ON r.document = d.document AND r.stage = 'index' AND r.status = 'done'
+WHERE r.document IS NULL
+  AND NOT EXISTS (SELECT FROM stage_record f WHERE f.document = d.document AND f.status = 'failed')
+
+-- name: open_letters
+SELECT kafka_partition || ':' || kafka_offset AS position, stage, reason, detail, attempts, document, first_at, last_at
+FROM dead_letter WHERE resolved_at IS NULL ORDER BY last_at DESC, kafka_partition, kafka_offset
+
+-- name: letters_at
+SELECT l.*, e.operation, e.sequence, e.fate, e.received_at
+FROM dead_letter l LEFT JOIN event e USING (kafka_partition, kafka_offset)
+WHERE kafka_partition = %(partition)s AND kafka_offset = %(offset)s ORDER BY stage
+
+-- name: settle
+UPDATE dead_letter SET resolved_at = now()
+WHERE kafka_partition = %(partition)s AND kafka_offset = %(offset)s AND stage = 'land' AND resolved_at IS NULL
+
+-- name: find
+-- A document's key, or the documents that a chunk's id is cited from.
+SELECT document FROM document WHERE document = ANY (%(keys)s)
+UNION SELECT document FROM chunk_source WHERE text_hash = ANY (%(keys)s)
+
+-- name: state
+SELECT document, sequence, sequence_explicit, deleted, revision, acl, kafka_partition, kafka_offset, event_time, received_at, landed_at
+FROM document WHERE document = %(document)s
+
+-- name: events
+SELECT kafka_partition, kafka_offset, operation, sequence, fate, event_time, received_at, landed_at
+FROM event WHERE document = %(document)s ORDER BY landed_at DESC, kafka_offset DESC LIMIT 20
+
+-- name: letters_of
+SELECT kafka_partition, kafka_offset, stage, reason, detail, attempts, last_at, resolved_at
+FROM dead_letter WHERE document = %(document)s ORDER BY last_at DESC
+
+-- name: placed
+SELECT i.generation, g.state, i.name, i.title, i.sequence, i.indexed_at,
+       (SELECT count(*) FROM chunk_source s WHERE s.generation = i.generation AND s.document = i.document) AS chunks,
+       (SELECT count(DISTINCT o.document) FROM chunk_source s JOIN chunk_source o USING (generation, text_hash)
+        WHERE s.document = i.document AND s.generation = i.generation AND o.document <> i.document) AS shares_with
+FROM indexed i JOIN generation g USING (generation) WHERE i.document = %(document)s
+
+-- name: holdings
+-- What each table holds of a document; an erasure's receipt counts it before and after.
+SELECT (SELECT count(*) FROM event WHERE document = %(document)s) AS events,
+       (SELECT count(*) FROM document WHERE document = %(document)s AND envelope IS NOT NULL) AS envelopes,
+       (SELECT count(*) FROM artifact WHERE document = %(document)s) AS artifacts,
+       (SELECT count(*) FROM chunk_source WHERE document = %(document)s) AS chunk_sources,
+       (SELECT count(*) FROM chunk c WHERE EXISTS (SELECT FROM chunk_source s WHERE s.document = %(document)s
+          AND s.generation = c.generation AND s.text_hash = c.text_hash)) AS chunks,
+       (SELECT count(*) FROM embedding e WHERE EXISTS (SELECT FROM chunk_source s WHERE s.document = %(document)s
+          AND s.text_hash = e.text_hash)) AS cached_vectors,
+       (SELECT count(*) FROM indexed WHERE document = %(document)s) AS citations,
+       (SELECT count(*) FROM dead_letter WHERE document = %(document)s) AS dead_letters
+
+-- name: bury_state
+-- A tombstone that keeps its sequence and nothing else.
+UPDATE document SET deleted = true, envelope = NULL, acl = '{}', revision = revision + 1, state_key = 'erased', content_key = 'erased',
+  envelope_key = 'erased', acl_key = 'erased', landed_at = now()
+WHERE document = %(document)s
+
+-- name: hide
+UPDATE chunk_source SET acl = '{}' WHERE document = %(document)s
+
+-- name: erase_events
+DELETE FROM event WHERE document = %(document)s
+
+-- name: erase_letters
+DELETE FROM dead_letter WHERE document = %(document)s
+
+-- name: erase_artifacts
+DELETE FROM artifact WHERE document = %(document)s

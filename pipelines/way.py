@@ -1,0 +1,283 @@
+"""The way of a document: the seven stages after landing, composed from the stage folders and bound to the ledger.
+
+Each function here says what a stage reads, which folder computes it, and what it leaves. The order of `stages()` is the order
+of the picture in ARCHITECTURE.md.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from core import artifacts, frames
+from core.config import Settings
+from core.errors import HeadraceError
+from core.ledger import Part, Stale, Step
+from core.records import Chunk, Contribution, Envelope, Redacted, decode, encode
+from core.sql import statements
+from core.stage import Session, Stage
+from core.tenancy import Connection
+from pipelines.models import Models
+
+CHAIN: tuple[tuple[str, str | None, Part | None], ...] = (
+    ("parse", None, "content"),
+    ("redact", "parse", "envelope"),
+    ("chunk", "redact", None),
+    ("embed", "chunk", None),
+    ("index", "embed", "acl"),
+    ("graph", "index", None),
+    ("project", "graph", None),
+)
+"""Stage, the stage whose output it is computed from, and the part of the event that it depends on beside."""
+
+NAMES = tuple(name for name, _, _ in CHAIN)
+
+
+class Versioned(msgspec.Struct, frozen=True):
+    """A contribution as it goes to Neo4j: null where the document was deleted. A higher version always wins there.
+
+    `chunks` are the ids of the document's chunks by ordinal, as they were when the contribution was made.
+    """
+
+    version: int = 0
+    contribution: Contribution | None = None
+    chunks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Way:
+    """The stages of one process. `stage(name)` may load a model: its identity is part of the stage's fingerprint."""
+
+    settings: Settings
+    models: Models
+
+    def stage(self, name: str) -> Stage:
+        built: Stage = getattr(self, f"_{name}")()
+        return built
+
+    def stages(self) -> list[Stage]:
+        return [self.stage(name) for name in NAMES]
+
+    def _parse(self) -> Stage:
+        import parsers
+
+        def compute(session: Session, rows: Sequence[Stale], tally: Counter[str]) -> pl.DataFrame:
+            fetched, failures = self._fetched(session, rows)
+            tally["bytes"] += int(fetched["content"].bin.size().sum())
+            return pl.concat([parsers.parse(fetched, self.models.parsers), failures])
+
+        return Stage(_step("parse", parsers.fingerprint()), compute, _keep("parse"), _discard("land", "parse"), batch=16)
+
+    def _redact(self) -> Stage:
+        import privacy
+
+        def compute(session: Session, rows: Sequence[Stale], tally: Counter[str]) -> pl.DataFrame:
+            contents = _load(session, "parse", rows)
+            columns = {"envelope": {r.document: encode(_envelope(session, r)) for r in rows}, "content": contents}
+            result = privacy.redact(_frame(frames.PARSED, rows, columns), self.models.redactor, session.keys)
+            for payload in result["payload"].drop_nulls():
+                tally.update(decode(payload, Redacted).found)
+            return result
+
+        return Stage(_step("redact", self.models.redactor.fingerprint), compute, _keep("redact"), _discard("redact"))
+
+    def _chunk(self) -> Stage:
+        import chunkers
+
+        def compute(session: Session, rows: Sequence[Stale], tally: Counter[str]) -> pl.DataFrame:
+            result = chunkers.chunk(_frame(frames.REDACTED, rows, {"redacted": _load(session, "redact", rows)}), self.models.chunker)
+            for payload in result["payload"].drop_nulls():
+                chunks = decode(payload, list[Chunk])
+                tally["chunks"] += len(chunks)
+                tally["tokens"] += sum(chunk.token_count for chunk in chunks)
+            return result
+
+        return Stage(_step("chunk", self.models.chunker.fingerprint), compute, _keep("chunk"), _discard("chunk"))
+
+    def _embed(self) -> Stage:
+        model = self.models.embedder.identity
+
+        def compute(session: Session, rows: Sequence[Stale], tally: Counter[str]) -> pl.DataFrame:
+            chunks = {document: decode(payload, list[Chunk]) for document, payload in _load(session, "chunk", rows).items()}
+            self._embed_unknown(session, [chunk for of_one in chunks.values() for chunk in of_one], tally)
+            return frames.apply(_frame(frames.KEYS, rows, {}, chunks), lambda row: encode([c.text_hash for c in chunks[row["document"]]]))
+
+        # the vectors are in the cache already: nothing of this stage is the document's own
+        return Stage(_step("embed", model), compute, lambda *_: (), lambda *_: ())
+
+    def _embed_unknown(self, session: Session, chunks: Sequence[Chunk], tally: Counter[str]) -> None:
+        import embedders
+        from index import embeddings
+
+        texts = {chunk.text_hash: chunk for chunk in chunks}
+        model = self.models.embedder.identity
+        with session.transaction() as connection:
+            unknown = embeddings.unknown(connection, model, list(texts))
+        tally["texts"] += len(chunks)
+        tally["embedded"] += len(unknown)
+        tally["embedded_tokens"] += sum(texts[text_hash].token_count for text_hash in unknown)
+        if unknown:
+            rows = {"text_hash": unknown, "text": [texts[text_hash].embedded_text for text_hash in unknown]}
+            vectors = embedders.embed(pl.DataFrame(rows, schema=dict(frames.TEXTS)), self.models.embedder)
+            with session.transaction() as connection:
+                embeddings.keep(connection, model, unknown, vectors["embedding"].to_numpy())
+
+    def _index(self) -> Stage:
+        from index import generations, swap
+
+        embedder = self.models.embedder
+        fingerprint = f"{self.models.chunker.fingerprint}.{embedder.identity}"
+
+        def compute(session: Session, rows: Sequence[Stale], tally: Counter[str]) -> pl.DataFrame:
+            redacted, chunks = _load(session, "redact", rows), _load(session, "chunk", rows)
+            acls = {row.document: row.acl for row in rows}
+
+            def version(row: dict[str, Any]) -> bytes:
+                document = decode(redacted[row["document"]], Redacted)
+                passages = decode(chunks[row["document"]], tuple[Chunk, ...])
+                tally["chunks"] += len(passages)
+                return encode(swap.Version(document.name, document.title, document.uri, acls[row["document"]], passages))
+
+            return frames.apply(_frame(frames.KEYS, rows, {}, redacted, chunks), version)
+
+        def store(connection: Connection, _: Session, payloads: Mapping[str, bytes]) -> Sequence[str]:
+            generation = generations.open_generation(connection, fingerprint, embedder.identity, embedder.dimension)
+            versions = {document: decode(payload, swap.Version) for document, payload in payloads.items()}
+            return swap.swap(connection, generation, embedder.identity, versions)
+
+        def remove(connection: Connection, _: Session, documents: Sequence[str]) -> Sequence[str]:
+            swap.remove(connection, documents)
+            return ()
+
+        # a landing narrows who may read at once, so that the swap has to run again even where nothing else changed
+        return Stage(_step("index", fingerprint), compute, store, remove, reaffirms=False)
+
+    def _graph(self) -> Stage:
+        import graph
+
+        finder = self.models.entities
+
+        def compute(session: Session, rows: Sequence[Stale], tally: Counter[str]) -> pl.DataFrame:
+            chunks = _load(session, "chunk", rows)
+            result = graph.extract(_frame(frames.CHUNKED, rows, {"redacted": _load(session, "redact", rows), "chunks": chunks}), finder)
+            for payload in result["payload"].drop_nulls():
+                contribution = decode(payload, Contribution)
+                tally.update(
+                    entities=len(contribution.entities), mentions=len(contribution.mentions), relations=len(contribution.relations)
+                )
+            ids = {d: tuple(chunk.text_hash for chunk in decode(payload, list[Chunk])) for d, payload in chunks.items()}
+            return result.with_columns(payload=pl.Series([_with_chunks(row, ids) for row in result.to_dicts()], dtype=pl.Binary))
+
+        def store(connection: Connection, session: Session, payloads: Mapping[str, bytes]) -> Sequence[str]:
+            _put_versions(connection, session, {d: decode(payload, Versioned) for d, payload in payloads.items()})
+            return ()
+
+        def remove(connection: Connection, session: Session, documents: Sequence[str]) -> Sequence[str]:
+            _put_versions(connection, session, dict.fromkeys(documents, Versioned()))
+            return ()
+
+        return Stage(_step("graph", graph.fingerprint(finder)), compute, store, remove)
+
+    def _project(self) -> Stage:
+        import graph
+
+        def compute(session: Session, rows: Sequence[Stale], tally: Counter[str]) -> pl.DataFrame:
+            versions = {d: decode(p, Versioned) for d, p in _load(session, "graph", rows).items()}
+            live = {d: v for d, v in versions.items() if v.contribution}
+            projected = [graph.Projected(d, v.version, v.contribution, v.chunks) for d, v in live.items() if v.contribution]
+            self.models.projection.project(session.tenant, projected)
+            tally["projected"] += len(projected)
+            return frames.apply(_frame(frames.KEYS, rows, {}, live), lambda row: encode(live[row["document"]].version))
+
+        def remove(connection: Connection, session: Session, documents: Sequence[str]) -> Sequence[str]:
+            """Those whose contribution is still there are left: their delete has not passed the graph stage yet."""
+            versions = {d: decode(p, Versioned) for d, p in artifacts.get(connection, session.keys, "graph", documents).items()}
+            gone = {d: v.version for d, v in versions.items() if not v.contribution}
+            self.models.projection.remove(session.tenant, list(gone.items()))
+            return [document for document in documents if document not in gone]
+
+        return Stage(_step("project", graph.fingerprint(None)), compute, lambda *_: (), remove)
+
+    def _fetched(self, session: Session, rows: Sequence[Stale]) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """The contents of documents, inline or by reference, and a RESULT row for each that could not be had."""
+        inline, envelopes = _load(session, "land", rows), {row.document: _envelope(session, row) for row in rows}
+        contents: dict[str, bytes] = dict(inline)
+        failures: list[dict[str, Any]] = []
+        for row in rows:
+            if row.document not in contents:
+                try:
+                    contents[row.document] = self._fetch(envelopes[row.document])
+                except HeadraceError as error:
+                    failures.append({"document": row.document, "input_key": row.input_key, "reason": error.reason, "detail": error.detail})
+        columns: dict[str, Mapping[str, Any]] = {
+            "media_type": {d: e.media_type for d, e in envelopes.items()},
+            "file_name": {d: e.file_name or e.name for d, e in envelopes.items()},
+            "content": contents,
+        }
+        return _frame(frames.FETCHED, rows, columns), pl.DataFrame(failures, schema=dict(frames.RESULT))
+
+    def _fetch(self, envelope: Envelope) -> bytes:
+        from events.fetch import fetch
+
+        return fetch(envelope.uri, self.settings.fetching, envelope.content_sha256 or None)
+
+
+def _step(name: str, fingerprint: str) -> Step:
+    upstream, part = next((upstream, part) for stage, upstream, part in CHAIN if stage == name)
+    return Step(name, upstream, part, fingerprint)
+
+
+def _frame(
+    schema: Mapping[str, Any], rows: Sequence[Stale], columns: Mapping[str, Mapping[str, Any]], *needed: Mapping[str, Any]
+) -> pl.DataFrame:
+    """A stage's input: each row's keys and, by document, its columns.
+
+    A document whose input is gone has moved on since it was found stale, and is left out.
+    """
+    all_of = (*columns.values(), *needed)
+    there = [row for row in rows if all(row.document in of for of in all_of)]
+    records = [{"document": r.document, "input_key": r.input_key, **{name: of[r.document] for name, of in columns.items()}} for r in there]
+    return pl.DataFrame(records, schema=dict(schema))
+
+
+def _load(session: Session, stage: str, rows: Sequence[Stale]) -> dict[str, bytes]:
+    with session.transaction() as connection:
+        return artifacts.get(connection, session.keys, stage, [row.document for row in rows])
+
+
+def _envelope(session: Session, row: Stale) -> Envelope:
+    return decode(session.keys.open(row.envelope or b"", f"envelope/{row.document}"), Envelope)
+
+
+def _keep(stage: str) -> Any:
+    def store(connection: Connection, session: Session, payloads: Mapping[str, bytes]) -> Sequence[str]:
+        artifacts.put(connection, session.keys, stage, payloads)
+        return ()
+
+    return store
+
+
+def _discard(*stages: str) -> Any:
+    def remove(connection: Connection, _: Session, documents: Sequence[str]) -> Sequence[str]:
+        artifacts.discard(connection, stages, documents)
+        return ()
+
+    return remove
+
+
+def _with_chunks(row: Mapping[str, Any], ids: Mapping[str, tuple[str, ...]]) -> bytes | None:
+    if row["payload"] is None:
+        return None
+    return encode(Versioned(contribution=decode(row["payload"], Contribution), chunks=ids[row["document"]]))
+
+
+def _put_versions(connection: Connection, session: Session, contributions: Mapping[str, Versioned]) -> None:
+    """Each gets the next version under its document's lock, so that versions are in the order of the contributions."""
+    rows = connection.execute(statements("pipelines", "sql/versions.sql")["next"], {"documents": list(contributions)})
+    numbered = {r["document"]: msgspec.structs.replace(contributions[r["document"]], version=r["version"]) for r in rows}
+    artifacts.put(connection, session.keys, "graph", {document: encode(versioned) for document, versioned in numbered.items()})

@@ -1,0 +1,230 @@
+"""`up`, `down`, `status`, `endpoints`: which servers are ours, which are given by URL, and where each is."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Any
+from urllib.parse import urlsplit
+
+from filelock import FileLock, Timeout
+from pydantic import SecretStr
+
+from core.config import Endpoints, Settings
+from core.errors import ConfigurationError, Unavailable
+from services import kafka, neo4j, passwords, processes
+from services.files import Layout, layout
+from services.kafka import EmbeddedKafka
+from services.neo4j import EmbeddedNeo4j
+from services.passwords import Secrets
+from services.postgres import EmbeddedPostgres
+from services.report import ServiceStatus
+from services.server import Progress, Server
+
+_REMEDY = "Run `headrace up`."
+_CONNECT_S = 0.1
+
+
+def up(settings: Settings, progress: Progress = lambda _: None) -> Endpoints:
+    """Start what is not running and not given by URL, and wait until each answers an authenticated request.
+
+    Safe to repeat and to run twice at once; takes up what a crash left. `progress` is told a line now and then.
+    Raises HeadraceError: `server-did-not-start`, `servers-unavailable`, `jar-hash-mismatch`, `port-taken`, `bad-configuration`.
+    """
+    _require_master_key(settings)
+    place = layout(settings)
+    place.prepare()
+    tell = _one_at_a_time(progress)
+    with exclusive(place, tell):
+        servers = _servers(settings, place, passwords.ensure(place))
+        _each(servers.values(), lambda server: server.up(tell))
+    return endpoints(settings)
+
+
+def down(settings: Settings, *, purge: bool = False, progress: Progress = lambda _: None) -> None:
+    """Stop what we started, Postgres last; with `purge` also delete what is ours in the data folder, the data included."""
+    place = layout(settings)
+    if not place.root.exists():
+        return
+    tell = _one_at_a_time(progress)
+    with exclusive(place, tell):
+        servers = _servers(settings, place, passwords.Secrets({}))
+        postgres = [servers.pop("postgres")] if "postgres" in servers else []
+        for group in (list(servers.values()), postgres):
+            _each(group, lambda server: _stop(server, tell))
+        if purge:
+            _purge(place)
+
+
+def endpoints(settings: Settings) -> Endpoints:
+    """Where the servers are, without starting one. Raises Unavailable where an embedded one does not run."""
+    place = layout(settings)
+    secrets = passwords.read(place)
+    servers = _servers(settings, place, secrets)
+    return Endpoints(
+        **_postgres_endpoint(settings, servers.get("postgres")),
+        **_kafka_endpoint(settings, servers.get("kafka")),
+        **_neo4j_endpoint(settings, servers.get("neo4j")),
+        master_key=_master_key(settings, secrets),
+    )
+
+
+def status(settings: Settings) -> list[ServiceStatus]:
+    """What runs, in a fixed order. Starts nothing, logs in nowhere, and works while everything is down."""
+    servers = _servers(settings, layout(settings), passwords.Secrets({}))
+    return [_status(settings, name, servers.get(name)) for name in ("postgres", "kafka", "neo4j")]
+
+
+@contextmanager
+def exclusive(place: Layout, progress: Progress = lambda _: None) -> Iterator[None]:
+    """The data folder's lock: one `up`, `down` or change of secrets at a time."""
+    lock = FileLock(place.lock, mode=0o600)
+    try:
+        lock.acquire(timeout=0.2)
+    except Timeout:
+        progress("waiting for another headrace that holds the data folder")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _servers(settings: Settings, place: Layout, secrets: Secrets) -> dict[str, Server]:
+    """The embedded servers: those that are not given by URL."""
+    kinds: list[tuple[type[Server], bool, int]] = [
+        (EmbeddedPostgres, settings.postgres.owner_url is not None, settings.postgres.port),
+        (EmbeddedKafka, settings.kafka.bootstrap is not None, settings.kafka.port),
+        (EmbeddedNeo4j, settings.neo4j.url is not None, settings.neo4j.port),
+    ]
+    return {kind.name: kind(place, secrets, settings.jars, port) for kind, external, port in kinds if not external}
+
+
+def _each(servers: Iterable[Server], work: Callable[[Server], object]) -> None:
+    """At once; all are waited for, then the first failure is raised."""
+    with ThreadPoolExecutor(3) as pool:
+        tasks = [pool.submit(work, server) for server in servers]
+    for task in tasks:
+        task.result()
+
+
+def _stop(server: Server, progress: Progress) -> None:
+    if server.running():
+        progress(f"{server.title}: stopping")
+    server.down()
+
+
+def _purge(place: Layout) -> None:
+    for path in place.owned:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _one_at_a_time(progress: Progress) -> Progress:
+    lock = Lock()
+
+    def tell(line: str) -> None:
+        with lock:
+            progress(line)
+
+    return tell
+
+
+def _require_master_key(settings: Settings) -> None:
+    if settings.postgres.owner_url is not None and settings.master_key is None:
+        raise ConfigurationError(
+            "an external Postgres needs master_key: what is encrypted there must not depend on this data folder",
+            remedy="Set HEADRACE_MASTER_KEY to 32 random bytes in base64, and keep it safe.",
+        )
+
+
+def _master_key(settings: Settings, secrets: Secrets) -> SecretStr:
+    _require_master_key(settings)
+    return settings.master_key or secrets["master_key"]
+
+
+def _port(server: Server) -> int:
+    found = server.running()
+    if found is None:
+        raise Unavailable(f"{server.title} is not running", remedy=_REMEDY)
+    return found[0].port
+
+
+def _postgres_endpoint(settings: Settings, server: Server | None) -> dict[str, Any]:
+    roles = ("owner", "pipeline", "reader", "dagster")
+    if not isinstance(server, EmbeddedPostgres):
+        return {f"postgres_{role}": getattr(settings.postgres, f"{role}_url") for role in roles}
+    port = _port(server)
+    return {f"postgres_{role}": SecretStr(server.url(role, port)) for role in roles}
+
+
+def _kafka_endpoint(settings: Settings, server: Server | None) -> dict[str, Any]:
+    given = settings.kafka
+    if not isinstance(server, EmbeddedKafka):
+        return {
+            "kafka_bootstrap": given.bootstrap,
+            "kafka_protocol": given.protocol,
+            "kafka_mechanism": given.mechanism,
+            "kafka_username": given.username,
+            "kafka_password": given.password,
+        }
+    return {
+        "kafka_bootstrap": f"127.0.0.1:{_port(server)}",
+        "kafka_protocol": kafka.PROTOCOL,
+        "kafka_mechanism": kafka.MECHANISM,
+        "kafka_username": kafka.ADMIN,
+        "kafka_password": server.secrets["kafka_admin"],
+    }
+
+
+def _neo4j_endpoint(settings: Settings, server: Server | None) -> dict[str, Any]:
+    given = settings.neo4j
+    if not isinstance(server, EmbeddedNeo4j):
+        return {"neo4j_url": given.url, "neo4j_username": given.username, "neo4j_password": given.password}
+    return {"neo4j_url": server.url(_port(server)), "neo4j_username": neo4j.USER, "neo4j_password": server.secrets["neo4j"]}
+
+
+def _status(settings: Settings, name: str, server: Server | None) -> ServiceStatus:
+    if server is None:
+        return ServiceStatus(name, "external", address=_external_address(settings, name))
+    found = server.running()
+    if found is None:
+        return ServiceStatus(name, "down", version=server.version, log=_if_there(server.log))
+    state, process = found
+    return ServiceStatus(
+        name,
+        "up" if _answers(state.port) else "starting",
+        address=f"127.0.0.1:{state.port}",
+        version=server.version,
+        pid=process.pid,
+        log=server.log,
+        memory_bytes=processes.memory_bytes(process),
+    )
+
+
+def _if_there(log: Path) -> Path | None:
+    return log if log.exists() else None
+
+
+def _answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=_CONNECT_S):
+            return True
+    except OSError:
+        return False
+
+
+def _external_address(settings: Settings, name: str) -> str | None:
+    """Host and port alone: a URL may hold a password."""
+    if name == "kafka":
+        return settings.kafka.bootstrap
+    url = settings.neo4j.url if name == "neo4j" else settings.postgres.owner_url and settings.postgres.owner_url.get_secret_value()
+    parts = urlsplit(url or "")
+    return f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname

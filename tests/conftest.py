@@ -1,0 +1,84 @@
+"""One start of the real servers for the whole session; every test has a tenant, a schema or a topic of its own."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+
+from core.config import Endpoints, Settings
+from pipelines.app import Headrace
+
+# real servers answer when they answer: a deadline would test the machine. The seed is pytest-randomly's.
+hypothesis_settings.register_profile("headrace", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+hypothesis_settings.load_profile("headrace")
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """The embedded servers in a folder of this session, with every default."""
+    for name in [name for name in os.environ if name.startswith("HEADRACE_")]:
+        del os.environ[name]
+    return Settings(data_dir=tmp_path_factory.mktemp("headrace"))
+
+
+@pytest.fixture(scope="session")
+def endpoints(settings: Settings) -> Iterator[Endpoints]:
+    import services
+    from index.migrate import migrate
+
+    found = services.up(settings)
+    try:
+        migrate(found.postgres_owner.get_secret_value())
+        yield found
+    finally:
+        services.down(settings)
+
+
+@pytest.fixture(scope="session")
+def app(settings: Settings, endpoints: Endpoints) -> Iterator[Headrace]:
+    """One process' worth of Headrace, its models warm for the whole session."""
+    with Headrace(settings, endpoints) as headrace:
+        yield headrace
+
+
+@pytest.fixture
+def tenant() -> str:
+    """A name that no other test uses."""
+    return f"t{next(_numbers)}-{os.getpid()}"
+
+
+@pytest.fixture
+def new_tenant(app: Headrace) -> Callable[[], str]:
+    """Makes tenants with their roles, partitions, keys and topics."""
+    from pipelines.tenants import add
+
+    def make() -> str:
+        name = f"n{next(_numbers)}-{os.getpid()}"
+        add(app, name)
+        return name
+
+    return make
+
+
+@pytest.fixture
+def acme(new_tenant: Callable[[], str]) -> str:
+    return new_tenant()
+
+
+@pytest.fixture
+def globex(new_tenant: Callable[[], str]) -> str:
+    return new_tenant()
+
+
+@pytest.fixture(scope="session")
+def here() -> Path:
+    """The project's root."""
+    return Path(__file__).parent.parent
