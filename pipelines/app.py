@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from events.landing import Landed
     from pipelines.models import Models
     from pipelines.way import Way
+    from quality import Check
 
 LAND_RECORDS = 1_000
 LAND_BYTES = 32 * 1024 * 1024
@@ -120,6 +121,12 @@ class Headrace:
         if stage == "index":
             self._promote(session, built.step.fingerprint)
         return report
+
+    def check(self, tenant: str, name: str) -> Check:
+        """One quality check, by its name."""
+        from pipelines.checking import check
+
+        return check(self, tenant, name)
 
     def ingest(self, tenant: str, progress: Callable[[str, Any], None] = lambda *_: None) -> tuple[Landed, dict[str, Report]]:
         """Land, then run every stage until nothing is stale. Gives what landed and each stage's report."""

@@ -276,8 +276,10 @@ def _with_chunks(row: Mapping[str, Any], ids: Mapping[str, tuple[str, ...]]) -> 
     return encode(Versioned(contribution=decode(row["payload"], Contribution), chunks=ids[row["document"]]))
 
 
-def _put_versions(connection: Connection, session: Session, contributions: Mapping[str, Versioned]) -> None:
-    """Each gets the next version under its document's lock, so that versions are in the order of the contributions."""
-    rows = connection.execute(statements("pipelines", "sql/versions.sql")["next"], {"documents": list(contributions)})
-    numbered = {r["document"]: msgspec.structs.replace(contributions[r["document"]], version=r["version"]) for r in rows}
+def _put_versions(connection: Connection, session: Session, made: Mapping[str, Versioned]) -> None:
+    """What changed gets the next version, under its document's lock, so that versions are in the order of the contributions."""
+    before = {d: decode(p, Versioned) for d, p in artifacts.get(connection, session.keys, "graph", list(made)).items()}
+    changed = {d: v for d, v in made.items() if d not in before or v != msgspec.structs.replace(before[d], version=0)}
+    rows = connection.execute(statements("pipelines", "sql/versions.sql")["next"], {"documents": list(changed)})
+    numbered = {row["document"]: msgspec.structs.replace(changed[row["document"]], version=row["version"]) for row in rows}
     artifacts.put(connection, session.keys, "graph", {document: encode(versioned) for document, versioned in numbered.items()})

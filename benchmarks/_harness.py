@@ -1,0 +1,108 @@
+"""The part that all benchmarks share: arguments, progress, the table, the JSON line, the exit status, medians.
+
+A benchmark is a function from the data folder to its keys and numbers, and ends in `run(measure, __doc__)`. What it measures,
+and what it starts for that, is its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+DATA = Path("../shared/data")
+
+_started = perf_counter()
+_aside = Console(stderr=True, highlight=False, markup=False)
+
+
+class Unmeasured(Exception):
+    """The benchmark could not measure, and says why in one sentence."""
+
+
+def run(measure: Callable[[Path], Mapping[str, Any]], description: str | None) -> None:
+    """Measure, and print a table; with `--json` one JSON object too, as the last line. Exits with 1 where it could not measure.
+
+    Numbers that are not finite count as not measured.
+    """
+    options = _parser(description or "").parse_args()
+    try:
+        results = measure(options.data)
+        line = _line(results)
+    except Unmeasured as why:
+        sys.exit(f"could not measure: {why}")
+    Console().print(_table(results))
+    if options.json:
+        print(line)
+
+
+def note(message: str) -> None:
+    """Say on standard error how far it is, with the seconds since the start."""
+    _aside.print(f"{perf_counter() - _started:7.1f} s  {message}")
+
+
+def need(path: Path) -> Path:
+    """The path, if it is there. Raises Unmeasured where it is not."""
+    if not path.exists():
+        raise Unmeasured(f"{path} is not there; give the folder that holds it with --data")
+    return path
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall seconds of one call."""
+    started = perf_counter()
+    work()
+    return perf_counter() - started
+
+
+def median(work: Callable[[], float], *, times: int, of: str) -> float:
+    """The median of what `work` measures, called `times` times one after the other; `of` names it in the progress."""
+    measured: list[float] = []
+    for turn in range(1, times + 1):
+        measured.append(work())
+        note(f"{of} {turn}/{times}: {measured[-1]:.3f}")
+    return statistics.median(measured)
+
+
+def _parser(description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=DATA, metavar="DIR", help="the folder of data sets (%(default)s)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    return parser
+
+
+def _line(results: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(results, allow_nan=False)
+    except ValueError as error:
+        raise Unmeasured("a result is not a finite number") from error
+
+
+def _table(results: Mapping[str, Any]) -> Table:
+    table = Table("key", "value")
+    table.columns[1].justify = "right"
+    for key, value in _flat(results):
+        table.add_row(key, _readable(value))
+    return table
+
+
+def _flat(results: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in results.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _readable(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.3f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -1,0 +1,132 @@
+"""The checks: each reads what it judges under the tenant's role and hands it to `quality`. Samples are the newest rows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from core import artifacts
+from core.errors import HeadraceError
+from core.records import Content, Redacted, decode
+from core.sql import statements
+from pipelines.app import Headrace
+from pipelines.way import Versioned
+
+if TYPE_CHECKING:
+    from quality import Check
+
+SAMPLE = 10_000
+DOCUMENTS = 200
+FRESH_S = 300.0
+"""A tenant's freshness target, in seconds, where its configuration names none (`freshness_s`)."""
+
+
+def check(headrace: Headrace, tenant: str, name: str) -> Check:
+    """Run the check of that name for one tenant. Raises HeadraceError (`unknown-check`)."""
+    if name not in CHECKS:
+        raise HeadraceError(f"there is no check {name!r}", reason="unknown-check", remedy=f"There are: {', '.join(CHECKS)}.")
+    return CHECKS[name](headrace, tenant)
+
+
+def contract(headrace: Headrace, tenant: str) -> Check:
+    import quality
+
+    return quality.landed_events(pl.DataFrame(_rows(headrace, tenant, "landed", limit=SAMPLE), schema=quality.landed_schema()))
+
+
+def freshness(headrace: Headrace, tenant: str) -> Check:
+    import quality
+    from pipelines.operate import overview
+
+    target = headrace.database.get(tenant).configuration.get("freshness_s", FRESH_S)
+    oldest = overview(headrace, tenant)["oldest_not_indexed"]
+    positions = headrace.positions(tenant)
+    ends = headrace.reader.high_watermarks({topic for topic, _ in positions})
+    lag = sum(max(0, ends.get(place, at) - at) for place, at in positions.items())
+    now = datetime.now(UTC)
+    return quality.freshness(oldest or (now if lag else None), now, float(target), lag)
+
+
+def parse_quality(headrace: Headrace, tenant: str) -> Check:
+    import quality
+
+    contents = [decode(payload, Content) for payload in _newest(headrace, tenant, "parse").values()]
+    texts = pl.DataFrame({"text": [_text_of(content) for content in contents]}, schema={"text": pl.String})
+    return quality.parse_quality(quality.describe_texts(texts))
+
+
+def residual_pii(headrace: Headrace, tenant: str) -> Check:
+    import quality
+
+    documents = [decode(payload, Redacted) for payload in _newest(headrace, tenant, "redact").values()]
+    return quality.residual_pii(text for document in documents for text in (_text_of(document), document.name, *document.metadata.values()))
+
+
+def chunk_quality(headrace: Headrace, tenant: str) -> Check:
+    import quality
+
+    columns = {"text_hash": pl.String, "token_count": pl.Int64, "text": pl.String, "ordinal": pl.Int64, "sources": pl.Int64}
+    frame = quality.describe_texts(pl.DataFrame(_rows(headrace, tenant, "chunks", limit=SAMPLE), schema=columns))
+    return quality.chunks(frame, headrace.settings.chunking.max_tokens)
+
+
+def embedding_health(headrace: Headrace, tenant: str) -> Check:
+    import numpy as np
+
+    import quality
+
+    embedder = headrace.models.embedder
+    rows = _rows(headrace, tenant, "vectors", model=embedder.identity, limit=SAMPLE)
+    vectors = np.array([np.fromstring(row["embedding"].strip("[]"), sep=",") for row in rows], dtype=np.float32)
+    return quality.embedding_health(vectors.reshape(len(rows), -1) if rows else np.empty((0, embedder.dimension)), embedder.dimension)
+
+
+def index_completeness(headrace: Headrace, tenant: str) -> Check:
+    import quality
+
+    return quality.completeness(_rows(headrace, tenant, "completeness")[0])
+
+
+def graph_consistency(headrace: Headrace, tenant: str) -> Check:
+    import quality
+
+    session = headrace.session(tenant)
+    documents = [row["document"] for row in _rows(headrace, tenant, "projected")]
+    with session.transaction() as connection:
+        payloads = artifacts.get(connection, session.keys, "graph", documents)
+    expected = {document: decode(payload, Versioned).version for document, payload in payloads.items()}
+    return quality.graph_consistency(expected, headrace.models.projection.documents(tenant))
+
+
+CHECKS = {
+    judge.__name__: judge
+    for judge in (
+        contract,
+        freshness,
+        parse_quality,
+        residual_pii,
+        chunk_quality,
+        embedding_health,
+        index_completeness,
+        graph_consistency,
+    )
+}
+
+
+def _text_of(document: Content | Redacted) -> str:
+    cells = (cell for block in document.blocks for row in block.rows for cell in row)
+    return "\n".join((document.title, *(block.text for block in document.blocks), *cells))
+
+
+def _newest(headrace: Headrace, tenant: str, stage: str) -> dict[str, bytes]:
+    session = headrace.session(tenant)
+    documents = [row["document"] for row in _rows(headrace, tenant, "newest", stage=stage, limit=DOCUMENTS)]
+    with session.transaction() as connection:
+        return artifacts.get(connection, session.keys, stage, documents)
+
+
+def _rows(headrace: Headrace, tenant: str, name: str, **values: Any) -> list[dict[str, Any]]:
+    with headrace.session(tenant).transaction() as connection:
+        return connection.execute(statements("pipelines", "sql/checks.sql")[name], values).fetchall()

@@ -1,0 +1,38 @@
+"""Dagster's definitions: the assets, their checks, the resource, the job and the sensors. `build` takes overrides for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+
+from assets import checks, stages
+from assets.runtime import RESOURCE
+from pipelines.sensors import ingest_job, lag_sensor, tenant_sensor
+
+
+@dg.resource(description="Headrace on the configuration of the code location: servers, keys, models that stay warm within a run.")
+def headrace_resource(_: dg.InitResourceContext) -> Iterator[Any]:
+    import services
+    from core.config import load
+    from pipelines.app import Headrace
+
+    settings = load()
+    with Headrace(settings, services.endpoints(settings)) as headrace:
+        yield headrace
+
+
+def build(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """Everything the UI shows. One process per run: the models are loaded once for all its steps."""
+    return dg.Definitions(
+        assets=[stages.TOPIC, *stages.WAY],
+        asset_checks=checks.ALL,
+        jobs=[ingest_job],
+        sensors=[tenant_sensor, lag_sensor],
+        resources={RESOURCE: headrace_resource, **(resources or {})},
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build()

@@ -1,0 +1,194 @@
+"""Great Expectations suites on landed events and on chunks, and the one place that runs such a suite over a frame.
+
+Great Expectations reads pandas and takes seconds to import: both happen at the first call, and the context and the suites are
+kept for the process. No text enters a suite (`quality.texts` measures texts before), and only counts come back out of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import cache
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from quality.check import Check, CheckError, Finding, Severity, conclude
+from quality.texts import REPLACED
+
+if TYPE_CHECKING:
+    import polars as pl
+
+OPERATIONS = ("upsert", "delete")
+FATES = ("landed", "unchanged", "superseded", "dead-lettered")
+
+# a day: more than any time zone mistaken for UTC, less than a clock that is wrong
+AHEAD_S = 86_400
+# prose is at 0.95, source code at 0.75; below a half it is rules, dots or a table of signs
+READABLE = 0.5
+
+# what an event that missed the contract may lack
+_UNLESS_DEAD = ["document", "operation", "sequence"]
+_HEX_32 = "^[0-9a-f]{32}$"
+_IS_HEX_32 = "is 32 hex characters"
+_COUNTS_ONLY = {"result_format": "BASIC", "partial_unexpected_count": 0}
+
+# a data source holds one frame at a time: two threads would count each other's rows
+_one_at_a_time = Lock()
+
+
+@cache
+def landed_schema() -> dict[str, Any]:
+    """The columns that `landed_events` reads, and their polars types. `event_time` may be null."""
+    import polars as pl
+
+    text = dict.fromkeys(("tenant", "topic", "document", "operation", "fate"), pl.String)
+    time = dict.fromkeys(("event_time", "received_at"), pl.Datetime("us", "UTC"))
+    return {**text, **dict.fromkeys(("partition", "offset", "sequence"), pl.Int64), **time}
+
+
+@cache
+def chunk_schema() -> dict[str, Any]:
+    """The columns that `chunks` reads, and their polars types: one row per stored chunk.
+
+    `ordinal` is the smallest among its sources (null where there is none), `sources` their number; `characters`, `readable` and
+    `replaced` are `quality.texts.describe_texts`' measures.
+    """
+    import polars as pl
+
+    numbers = dict.fromkeys(("token_count", "ordinal", "sources", "characters"), pl.Int64)
+    return {"text_hash": pl.String, **numbers, "readable": pl.Float64, "replaced": pl.Float64}
+
+
+def landed_events(frame: pl.DataFrame) -> Check:
+    """Are landed events what the contract promises? One row per event, `landed_schema`'s columns; a dead letter may lack some.
+
+    Raises CheckError where the frame has other columns or types.
+    """
+    import polars as pl
+
+    dead = pl.col("fate").fill_null("") == "dead-lettered"
+    events = _conform(frame, landed_schema()).with_columns(
+        event_time_ahead_s=(pl.col("event_time") - pl.col("received_at")).dt.total_seconds(),
+        missing_fields=pl.when(dead).then(0).otherwise(pl.sum_horizontal(pl.col(_UNLESS_DEAD).is_null())),
+    )
+    fates = {fate: int((events["fate"] == fate).sum()) for fate in FATES}
+    findings = _validate(events, _landed_suite)
+    return conclude("landed_events", findings, {"rows": events.height, **fates}, f"All {events.height:,} landed events keep the contract.")
+
+
+def chunks(frame: pl.DataFrame, max_tokens: int) -> Check:
+    """Are stored chunks fit to embed and to cite? One row per chunk, `chunk_schema`'s columns.
+
+    Raises CheckError where the frame has other columns or types.
+    """
+    stored = _conform(frame, chunk_schema())
+    tokens = stored["token_count"].drop_nulls().to_list()
+    findings = _validate(stored, _chunk_suite, max_tokens)
+    return conclude(
+        "chunks",
+        findings,
+        {"rows": stored.height, "tokens": sum(tokens), "tokens_max": max(tokens, default=0)},
+        f"All {stored.height:,} chunks are fit to embed and to cite.",
+    )
+
+
+def _conform(frame: pl.DataFrame, schema: Mapping[str, Any]) -> pl.DataFrame:
+    wrong = [column for column, dtype in schema.items() if frame.schema.get(column) != dtype]
+    if wrong:
+        raise CheckError(f"columns missing or of another type: {', '.join(wrong)}")
+    return frame.select(list(schema))
+
+
+@cache
+def _landed_suite() -> Any:
+    from great_expectations import expectations as gxe
+
+    present = ("tenant", "topic", "partition", "offset", "fate", "received_at")
+    place = ["topic", "partition", "offset"]
+    return _suite(
+        "landed_events",
+        [
+            *(gxe.ExpectColumnValuesToNotBeNull(column=column, description="is never null") for column in present),
+            gxe.ExpectColumnValuesToBeBetween(column="missing_fields", max_value=0, description=f"is 0 (of {', '.join(_UNLESS_DEAD)})"),
+            gxe.ExpectColumnValuesToMatchRegex(column="document", regex=_HEX_32, description=_IS_HEX_32),
+            _at_least("partition", 0),
+            _at_least("offset", 0),
+            _at_least("sequence", 0),
+            gxe.ExpectColumnValuesToBeInSet(
+                column="operation", value_set=list(OPERATIONS), description=f"is one of {', '.join(OPERATIONS)}"
+            ),
+            gxe.ExpectColumnValuesToBeInSet(column="fate", value_set=list(FATES), description=f"is one of {', '.join(FATES)}"),
+            gxe.ExpectColumnValuesToBeBetween(column="event_time_ahead_s", max_value=AHEAD_S, description="is at most a day"),
+            gxe.ExpectCompoundColumnsToBeUnique(column_list=place, description="is unique"),
+        ],
+    )
+
+
+@cache
+def _chunk_suite(max_tokens: int) -> Any:
+    from great_expectations import expectations as gxe
+
+    within = f"is between 1 and {max_tokens}"
+    readable = f"is at least {READABLE} in 95 of 100 chunks"
+    replaced = f"is at most {REPLACED} in 99 of 100 chunks"
+    return _suite(
+        "chunks",
+        [
+            *(gxe.ExpectColumnValuesToNotBeNull(column=column, description="is never null") for column in ("text_hash", "token_count")),
+            gxe.ExpectColumnValuesToMatchRegex(column="text_hash", regex=_HEX_32, description=_IS_HEX_32),
+            gxe.ExpectColumnValuesToBeBetween(column="token_count", min_value=1, max_value=max_tokens, description=within),
+            _at_least("characters", 1),
+            _at_least("ordinal", 0),
+            _at_least("sources", 1),
+            gxe.ExpectColumnValuesToBeBetween(column="readable", min_value=READABLE, mostly=0.95, severity="warning", description=readable),
+            gxe.ExpectColumnValuesToBeBetween(column="replaced", max_value=REPLACED, mostly=0.99, severity="warning", description=replaced),
+        ],
+    )
+
+
+def _at_least(column: str, least: int) -> Any:
+    from great_expectations import expectations as gxe
+
+    return gxe.ExpectColumnValuesToBeBetween(column=column, min_value=least, description=f"is at least {least}")
+
+
+def _suite(name: str, expectations: Sequence[Any]) -> Any:
+    from great_expectations import ExpectationSuite
+
+    return ExpectationSuite(name=name, expectations=list(expectations))
+
+
+@cache
+def _frames() -> Any:
+    """Where a frame becomes a batch: a context in memory, silent and without the network.
+
+    Importing Great Expectations sends every warning of the process to logging, where nobody may listen; that is undone.
+    """
+    shown = warnings.showwarning
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    if warnings.showwarning is not shown:
+        logging.captureWarnings(capture=False)
+    context = gx.get_context(mode="ephemeral")
+    context.enable_analytics(enable=False)
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    return context.data_sources.add_pandas("frames").add_dataframe_asset("frame").add_batch_definition_whole_dataframe("whole")
+
+
+def _validate(frame: pl.DataFrame, suite: Any, *arguments: int) -> list[Finding]:
+    with _one_at_a_time:
+        batch = _frames().get_batch({"dataframe": frame.to_pandas()})
+        outcome = batch.validate(suite(*arguments), result_format=_COUNTS_ONLY)
+    return [_finding(result) for result in outcome.results]
+
+
+def _finding(result: Any) -> Finding:
+    """Takes counts and our own wording; the exception of an expectation that broke may quote a value, so it stays behind."""
+    told = result.expectation_config
+    column = told.kwargs.get("column") or ", ".join(told.kwargs["column_list"])
+    if result.exception_info.get("raised_exception", True):
+        raise CheckError(f"Great Expectations could not evaluate: {column} {told.description}")
+    severity: Severity = "warn" if told.severity == "warning" else "error"
+    return Finding(column, told.description, int(result.result["unexpected_count"]), not result.success, severity)
