@@ -1,0 +1,9 @@
+"""Blocks → chunks: structure-aware, bounded by the embedding model's tokens, stable under edits elsewhere in the document.
+
+Nothing here knows a model: the token counter is given from outside. Nothing here reads or writes anything.
+"""
+
+from chunkers.chunker import Chunker
+from chunkers.stage import chunk
+
+__all__ = ["Chunker", "chunk"]

@@ -7,30 +7,57 @@ refused at start-up with the bad value in the message; a secret's value is never
 from __future__ import annotations
 
 import base64
-import binascii
 import os
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from core.errors import ConfigurationError
 
+
+def _meant(value: Any) -> Any:
+    """An empty string is a variable that was not filled in, and `true` would pass for the number 1."""
+    if isinstance(value, bool) or value == "":
+        raise ValueError(f"neither empty nor true or false makes sense here, was: {value!r}")
+    return value
+
+
+def _postgres_url(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().startswith("postgresql://"):
+        raise ValueError("must begin with postgresql://")
+    return value
+
+
+def _neo4j_url(value: str) -> str:
+    if not value.startswith(_NEO4J_SCHEMES) or "@" in value:
+        raise ValueError("must begin with bolt:// or neo4j://, with or without +s or +ssc, and hold no password")
+    return value
+
+
+_NEO4J_SCHEMES = tuple(f"{scheme}{tls}://" for scheme in ("bolt", "neo4j") for tls in ("", "+s", "+ssc"))
 Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
+Neo4jUrl = Annotated[str, AfterValidator(_neo4j_url)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    _each = field_validator("*", mode="before")(_meant)
 
 
 class Postgres(_Section):
     """URLs of a Postgres that is already there, one per role; all or none. Without them the embedded server is used."""
 
-    owner_url: SecretStr | None = None
-    pipeline_url: SecretStr | None = None
-    reader_url: SecretStr | None = None
-    dagster_url: SecretStr | None = None
+    owner_url: PostgresUrl | None = None
+    pipeline_url: PostgresUrl | None = None
+    reader_url: PostgresUrl | None = None
+    dagster_url: PostgresUrl | None = None
     port: Port = 0
 
     @model_validator(mode="after")
@@ -58,13 +85,23 @@ class Kafka(_Section):
     def _credentials(self) -> Kafka:
         if self.bootstrap and self.protocol.startswith("SASL") and not (self.username and self.password):
             raise ValueError(f"protocol {self.protocol} needs username and password")
+        if self.bootstrap and not self.protocol.startswith("SASL") and (self.username or self.password):
+            raise ValueError(f"protocol {self.protocol} sends no username and no password")
+        return self
+
+    @model_validator(mode="after")
+    def _one_broker(self) -> Kafka:
+        if not self.bootstrap and (self.username or self.password):
+            raise ValueError("username and password are for a Kafka that bootstrap names; the embedded one has its own")
+        if not self.bootstrap and self.replication > 1:
+            raise ValueError(f"the embedded Kafka is one broker: replication must be 1, was: {self.replication}")
         return self
 
 
 class Neo4j(_Section):
     """A Neo4j that is already there (`url`), or the embedded one."""
 
-    url: str | None = None
+    url: Neo4jUrl | None = None
     username: str = "neo4j"
     password: SecretStr | None = None
     port: Port = 0
@@ -73,6 +110,8 @@ class Neo4j(_Section):
     def _credentials(self) -> Neo4j:
         if self.url and not self.password:
             raise ValueError("an external Neo4j needs a password")
+        if self.password and not self.url:
+            raise ValueError("password is for a Neo4j that url names; the embedded one has its own")
         return self
 
 
@@ -110,8 +149,8 @@ class Privacy(_Section):
 class Parsing(_Section):
     """Bounds of one parse, each in its own worker process."""
 
-    workers: Annotated[int, Field(ge=1, le=256)] = max(1, len(os.sched_getaffinity(0)))
-    timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    workers: Annotated[int, Field(ge=1, le=256)] = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    timeout_s: Seconds = 60.0
     memory_mb: Annotated[int, Field(ge=512)] = 4096
     max_bytes: Annotated[int, Field(ge=1)] = 256 * 1024 * 1024
 
@@ -124,7 +163,7 @@ class Fetching(_Section):
     buckets: tuple[str, ...] = ()
     private_hosts: tuple[str, ...] = ()
     max_bytes: Annotated[int, Field(ge=1)] = 256 * 1024 * 1024
-    timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    timeout_s: Seconds = 30.0
 
 
 class Dagster(_Section):
@@ -134,7 +173,11 @@ class Dagster(_Section):
 class Settings(BaseSettings):
     """Everything that can be configured, checked as a whole."""
 
-    model_config = SettingsConfigDict(env_prefix="HEADRACE_", env_nested_delimiter="__", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="HEADRACE_", env_nested_delimiter="__", extra="forbid", frozen=True, hide_input_in_errors=True
+    )
+
+    _each = field_validator("*", mode="before")(_meant)
 
     data_dir: Path = Path(".headrace")
     cache_dir: Path | None = None
@@ -167,12 +210,11 @@ class Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        toml = TomlConfigSettingsSource(settings_cls, os.environ.get("HEADRACE_CONFIG", "headrace.toml"))
-        return init_settings, env_settings, toml
+        return init_settings, _Variables(settings_cls), _file(settings_cls)
 
 
 class Endpoints(_Section):
@@ -208,7 +250,7 @@ def master_key_bytes(value: SecretStr) -> bytes:
     """The 32 bytes behind a base64 master key. Raises ValueError, without the value, where it is anything else."""
     try:
         key = base64.b64decode(value.get_secret_value(), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise ValueError("master_key must be base64") from error
     if len(key) != 32:
         raise ValueError(f"master_key must be 32 bytes in base64, was: {len(key)} bytes")
@@ -221,19 +263,53 @@ def load(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        raise ConfigurationError(_explain(error), remedy="See docs/configuration.md.") from None
+        raise ConfigurationError(_explain(error), remedy=_REMEDY) from None
 
 
+_REMEDY = "See docs/configuration.md."
 _OURS_BUT_NOT_SETTINGS = {"HEADRACE_CONFIG", "HEADRACE_DEBUG", "HEADRACE_DAGSTER_STORAGE"}
+
+
+class _Variables(EnvSettingsSource):
+    """A section or a list in one variable is JSON; one that is not is refused as ours, not with pydantic's own error."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            # a whole section may hold secrets
+            was = "" if _is_section(field) else f", was: {value[:200]!r}"
+            raise ConfigurationError(f"{field_name}: must be JSON when it stands in one variable{was}", remedy=_REMEDY) from None
+
+
+def _file(settings: type[BaseSettings]) -> TomlConfigSettingsSource:
+    """`headrace.toml`, if it is there, or the file that HEADRACE_CONFIG names, which has to be."""
+    named = os.environ.get("HEADRACE_CONFIG")
+    path = Path("headrace.toml" if named is None else named).absolute()
+    try:
+        if named is not None and not path.is_file():
+            raise ConfigurationError(f"HEADRACE_CONFIG names no file, was: {named!r}", remedy=_REMEDY)
+        return TomlConfigSettingsSource(settings, path)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ConfigurationError(f"cannot read {path}: {error}", remedy=_REMEDY) from None
 
 
 def _refuse_unknown_variables() -> None:
     """pydantic-settings ignores unknown variables; a misspelt one must not pass in silence."""
-    fields = {f"HEADRACE_{name.upper()}" for name in Settings.model_fields}
     for name in os.environ:
-        known = name in _OURS_BUT_NOT_SETTINGS or name.upper().split("__")[0] in fields
-        if name.startswith("HEADRACE_") and not known:
-            raise ConfigurationError(f"unknown variable {name}", remedy="See docs/configuration.md.")
+        if name.upper().startswith("HEADRACE_") and name not in _OURS_BUT_NOT_SETTINGS and not _is_setting(name):
+            raise ConfigurationError(f"unknown variable {name}", remedy=_REMEDY)
+
+
+def _is_setting(variable: str) -> bool:
+    """Whether a variable is spelt as one of ours, as far as the section; the section refuses what it does not know."""
+    top, *inner = variable.removeprefix("HEADRACE_").split("__", 1)
+    field = Settings.model_fields.get(top.lower())
+    return variable.isupper() and field is not None and (not inner or _is_section(field))
+
+
+def _is_section(field: FieldInfo) -> bool:
+    return isinstance(field.annotation, type) and issubclass(field.annotation, _Section)
 
 
 def _explain(error: ValidationError) -> str:
@@ -241,7 +317,12 @@ def _explain(error: ValidationError) -> str:
 
 
 def _one_problem(problem: dict[str, Any]) -> str:
+    """What is wrong with one key, and its value unless that may be a secret: one that stands in the wrong place, or a whole section."""
     key = ".".join(str(part) for part in problem["loc"]) or "configuration"
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    secret = any(word in key for word in ("password", "key", "url")) or problem["type"] == "value_error"
-    return f"{key}: {message}" if secret else f"{key}: {message}, was: {problem['input']!r}"
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: there is no such setting"
+    message, value = str(problem["msg"]).removeprefix("Value error, "), problem["input"]
+    if problem["type"] == "value_error" or any(word in key for word in ("password", "key", "url")):
+        return f"{key}: {message}"
+    plain = isinstance(value, str | int | float) and problem["type"] != "model_type"
+    return f"{key}: {message}, was: {repr(value)[:200] if plain else f'of type {type(value).__name__}'}"

@@ -6,7 +6,7 @@ of a compare-and-set whose first half is `hold`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -33,9 +33,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Stale:
-    """A document that a stage has to take. `input_key` is what the result's write will be compared with."""
+    """A document that a stage has to take. `input_key` and `revision` are what the result's write will be compared with."""
 
     document: str
+    revision: int
     input_key: str
     deleted: bool
     sequence: int
@@ -76,7 +77,8 @@ class Letter:
 
 def reaffirm(connection: Connection, step: Step) -> int:
     """Mark done again what landed anew with the same input for this stage. Gives their number."""
-    return connection.execute(_sql("reaffirm"), step.values()).rowcount
+    locked = [row["document"] for row in connection.execute(_sql("lock_behind"), step.values())]
+    return connection.execute(_sql("reaffirm"), step.values(documents=locked)).rowcount if locked else 0
 
 
 def stale(connection: Connection, step: Step, limit: int, only: Sequence[str] | None = None) -> list[Stale]:
@@ -86,9 +88,11 @@ def stale(connection: Connection, step: Step, limit: int, only: Sequence[str] | 
     return [Stale(**{**row, "acl": tuple(row["acl"])}) for row in rows]
 
 
-def hold(connection: Connection, step: Step, inputs: Mapping[str, str]) -> set[str]:
-    """Lock and give those documents whose current input key is the given one; the others have moved on."""
-    values = step.values(documents=list(inputs), input_keys=list(inputs.values()))
+def hold(connection: Connection, step: Step, rows: Sequence[Stale]) -> set[str]:
+    """Lock these documents and give those whose input is still what it was when they were found stale; the others have moved on."""
+    columns = {"documents": "document", "revisions": "revision", "input_keys": "input_key"}
+    values = step.values(**{name: [getattr(row, attribute) for row in rows] for name, attribute in columns.items()})
+    connection.execute(_sql("lock"), values)
     return {row["document"] for row in connection.execute(_sql("hold"), values)}
 
 

@@ -16,7 +16,7 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from core.errors import HeadraceError, TenantError, Unavailable
+from core.errors import DocumentError, HeadraceError, TenantError, Unavailable
 from core.sql import statements
 
 Row = dict[str, Any]
@@ -78,17 +78,16 @@ class Database:
     @contextmanager
     def control(self) -> Iterator[Connection]:
         """A transaction as the login role itself: it sees the list of tenants and the positions, no tenant's rows."""
-        with translated():
-            self._pool.open()
-            with self._pool.connection() as connection:
-                yield connection
+        with self._transaction() as connection:
+            connection.execute(statements("core", "sql/tenancy.sql")["remain"])
+            yield connection
 
     @contextmanager
     def tenant(self, name: str) -> Iterator[Connection]:
         """A transaction under this tenant's role, with its own partitions first in the search path."""
         query = statements("core", "sql/tenancy.sql")["become"]
         names = {"role": f"headrace_{self._role}_{valid_tenant(name)}", "path": f'"tenant_{name}", headrace, public'}
-        with self.control() as connection:
+        with self._transaction() as connection:
             try:
                 connection.execute(query, names)
             except psycopg.errors.InvalidParameterValue:
@@ -108,12 +107,25 @@ class Database:
             raise TenantError(f"there is no tenant {name!r}", remedy="`headrace tenant list` shows them.")
         return found[0]
 
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """In whatever role the connection was left: the first statement has to say which."""
+        with translated():
+            self._pool.open()
+            with self._pool.connection() as connection:
+                yield connection
+
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """The driver's errors become ours here. A message never carries a row: Postgres puts values into `detail`, which is dropped."""
+    """The driver's errors become ours here. A message never carries a row: Postgres puts values into `detail`, which is dropped.
+
+    A value that Postgres cannot keep (a NUL, a text too long) is about a document, not about the server. Its message may quote the value.
+    """
     try:
         yield
+    except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as error:
+        raise DocumentError(f"Postgres: {type(error).__name__}", reason="unstorable") from None
     except (psycopg.OperationalError, PoolTimeout) as error:
         raise Unavailable(f"Postgres: {type(error).__name__}", remedy="`headrace status` and `headrace doctor` say more.") from error
     except psycopg.Error as error:

@@ -27,7 +27,11 @@ Fate = Literal["landed", "unchanged", "superseded", "dead-lettered"]
 
 @dataclass(frozen=True)
 class State:
-    """A document's newest state as landing compares it. Every `*_key` is a keyed digest."""
+    """A document's newest state as landing compares it. Every `*_key` is a keyed digest.
+
+    `revision` is the one that was read, 0 where there is none; writing makes it one more, however many events the batch has of it.
+    `source_key` is empty where no event has named a source yet.
+    """
 
     document: str
     revision: int
@@ -51,19 +55,20 @@ class Verdict:
     detail: str = ""
 
 
-def fold(before: State | None, proposed: State, *, has_source: bool = True) -> Verdict:
+def fold(before: State | None, proposed: State) -> Verdict:
     """What `proposed`, the state an event asks for, does to the state that is there.
 
     The highest sequence wins in whatever order events arrive; a tombstone is a state like any other and keeps its sequence.
-    `has_source` is false for a null value without a source, which asks for no ownership.
+    A null value without a source asks for no ownership, and leaves a document that it meets first to the first source that comes.
     """
     if before is None:
-        return Verdict("landed", replace(proposed, revision=1))
-    refusal = _refusal(before, proposed, has_source=has_source)
+        return Verdict("landed", proposed)
+    refusal = _refusal(before, proposed)
     if refusal:
         return Verdict("dead-lettered", before, refusal, REFUSALS[refusal])
     if proposed.sequence > before.sequence:
-        return Verdict("landed", replace(proposed, revision=before.revision + 1, source_key=before.source_key))
+        owner = before.source_key or proposed.source_key
+        return Verdict("landed", replace(proposed, revision=before.revision, source_key=owner))
     return Verdict("unchanged" if proposed.sequence == before.sequence else "superseded", before)
 
 
@@ -75,8 +80,8 @@ REFUSALS = {
 """Why landing refuses an event that matches the contract, by reason code."""
 
 
-def _refusal(before: State, proposed: State, *, has_source: bool) -> str | None:
-    if has_source and proposed.source_key != before.source_key:
+def _refusal(before: State, proposed: State) -> str | None:
+    if proposed.source_key and before.source_key not in ("", proposed.source_key):
         return "source-mismatch"
     if proposed.sequence_explicit != before.sequence_explicit:
         return "sequence-kind-mismatch"
@@ -114,7 +119,7 @@ class _Fold:
 
     def take(self, event: Event) -> None:
         proposed = propose(event, self.keys)
-        verdict = fold(self.states.get(proposed.document), proposed, has_source=bool(event.source))
+        verdict = fold(self.states.get(proposed.document), proposed)
         if verdict.fate == "landed" and verdict.state:
             self.states[proposed.document], self.newest[proposed.document] = verdict.state, event
         if verdict.reason:
@@ -147,7 +152,7 @@ def document_key(name: str, keys: TenantKeys) -> str:
 
 def propose(event: Event, keys: TenantKeys) -> State:
     """The state that an event asks for, before fencing."""
-    content = event.content if event.content is not None else f"uri:{event.uri}:{event.content_sha256 or ''}".encode()
+    content = _content(event)
     envelope = encode(_envelope(event))
     acl = encode(event.acl)
     body = b"deleted" if event.operation == "delete" else b"\0".join((content, envelope, acl))
@@ -157,13 +162,23 @@ def propose(event: Event, keys: TenantKeys) -> State:
         revision=0,
         sequence=event.sequence,
         sequence_explicit=event.sequence_explicit,
-        source_key=keys.digest(event.source.encode("utf-8", "surrogatepass"), "source"),
+        source_key=keys.digest(event.source.encode("utf-8", "surrogatepass"), "source") if event.source else "",
         state_key=keys.digest(body, "state"),
         content_key=keys.digest(content + hints, "content"),
         envelope_key=keys.digest(envelope, "envelope"),
         acl_key=keys.digest(acl, "acl"),
         deleted=event.operation == "delete",
     )
+
+
+def _content(event: Event) -> bytes:
+    """What stands for the content in a digest.
+
+    A reference without a digest of its own means whatever is there by then: every new event of it is fetched anew.
+    """
+    if event.content is not None:
+        return b"inline\0" + event.content
+    return f"uri\0{event.uri}\0{event.content_sha256 or event.sequence}".encode("utf-8", "surrogatepass")
 
 
 def land(connection: Connection, keys: TenantKeys, batch: Batch) -> Landed:

@@ -46,7 +46,7 @@ def migrate(owner_url: str) -> list[str]:
     with owner(owner_url) as connection:
         connection.execute(_sql("lock"))
         connection.execute(_sql("prepare"))
-        applied = {row["number"]: row for row in connection.execute(_sql("applied"))}
+        applied = _applied(connection)
         _refuse_changed(applied)
         pending = [migration for migration in migrations() if migration.number not in applied]
         for migration in pending:
@@ -56,10 +56,10 @@ def migrate(owner_url: str) -> list[str]:
 
 
 def pending(owner_url: str) -> list[str]:
-    """The names of migrations that `migrate` would apply."""
+    """The names of migrations that `migrate` would apply. Changes nothing and waits for nobody."""
     with owner(owner_url) as connection:
-        connection.execute(_sql("prepare"))
-        applied = {row["number"] for row in connection.execute(_sql("applied"))}
+        begun = connection.execute(_sql("begun")).fetchall()[0]["found"]
+        applied = _applied(connection) if begun else {}
     return [migration.name for migration in migrations() if migration.number not in applied]
 
 
@@ -67,6 +67,7 @@ def create_tenant(owner_url: str, tenant: str, wrapped_key: bytes, configuration
     """A tenant's roles, schema and partitions. Raises TenantError where the name is not allowed or taken."""
     values = {"tenant": valid_tenant(tenant), "wrapped_key": wrapped_key, "configuration": Jsonb(dict(configuration))}
     with owner(owner_url) as connection:
+        connection.execute(_sql("lock"))
         if connection.execute(_sql("tenant_exists"), values).fetchall()[0]["found"]:
             raise TenantError(f"tenant {tenant!r} exists already", reason="tenant-exists")
         connection.execute(_sql("create_tenant"), values)
@@ -76,6 +77,7 @@ def drop_tenant(owner_url: str, tenant: str) -> None:
     """Everything of a tenant in Postgres, its key first. Raises TenantError where there is none of that name."""
     values = {"tenant": valid_tenant(tenant)}
     with owner(owner_url) as connection:
+        connection.execute(_sql("lock"))
         if not connection.execute(_sql("tenant_exists"), values).fetchall()[0]["found"]:
             raise TenantError(f"there is no tenant {tenant!r}", remedy="`headrace tenant list` shows them.")
         connection.execute(_sql("drop_tenant"), values)
@@ -86,6 +88,10 @@ def owner(url: str) -> Iterator[Connection]:
     """One transaction as the owner role."""
     with translated(), psycopg.Connection[dict[str, Any]].connect(url, row_factory=dict_row, connect_timeout=5) as connection:
         yield connection
+
+
+def _applied(connection: Connection) -> dict[int, dict[str, Any]]:
+    return {row["number"]: row for row in connection.execute(_sql("applied"))}
 
 
 def _refuse_changed(applied: Mapping[int, Mapping[str, Any]]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +119,7 @@ class Headrace:
         """Take everything that is stale for one stage; after the index, a generation that is complete becomes the active one."""
         session, built = self.session(tenant), self.way.stage(stage)
         report = run(built, session, progress)
-        if stage == "index":
+        if stage == "index" and report.moved:
             self._promote(session, built.step.fingerprint)
         return report
 
@@ -137,9 +138,9 @@ class Headrace:
         moved = True
         while moved:
             reports = [self.run(tenant, name, lambda report: progress(report.stage, report)) for name in NAMES]
-            totals = {report.stage: merged(totals.get(report.stage), report) for report in reports}
             # a stage may make an earlier one stale again (`index.swap`): once more, until a round moves nothing
-            moved = len(totals) > 0 and any(report.moved for report in reports)
+            moved = any(report.moved for report in reports)
+            totals = {report.stage: merged(totals.get(report.stage), report) for report in reports}
         return landed, totals
 
     def _batches(self, tenant: str) -> Iterator[Batch]:
@@ -156,11 +157,11 @@ class Headrace:
 
 
 def merged(before: Report | None, after: Report) -> Report:
-    """Two runs of a stage as one report."""
+    """Two runs of a stage as one report; what the later one waits for is what counts."""
     if before is None:
         return after
-    for name in ("done", "deleted", "failed", "waiting", "superseded", "reaffirmed", "seconds"):
-        setattr(after, name, getattr(before, name) + getattr(after, name))
-    after.reasons.update(before.reasons)
-    after.tally.update(before.tally)
-    return after
+    sums = {name: getattr(before, name) + getattr(after, name) for name in _SUMMED}
+    return replace(after, **sums)
+
+
+_SUMMED = ("done", "deleted", "failed", "waiting", "superseded", "reaffirmed", "seconds", "reasons", "tally")

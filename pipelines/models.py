@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from core.config import Endpoints, Settings
-from core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from chunkers import Chunker
@@ -56,10 +55,14 @@ class Models:
     def chunker(self) -> Chunker:
         from chunkers import Chunker
 
-        wanted, limit = self._settings.chunking.max_tokens, self.embedder.max_tokens
-        if wanted > limit:
-            raise ConfigurationError(f"chunking.max_tokens: the embedding model takes at most {limit}, was: {wanted}")
-        return Chunker(self.embedder.count_tokens, wanted)
+        wanted = self._settings.chunking.max_tokens
+
+        def count(texts: list[str]) -> list[int]:
+            # here and not before, so that finding nothing to do costs no model
+            self.embedder.check_limit(wanted)
+            return self.embedder.count_tokens(texts)
+
+        return Chunker(count, wanted, self.embedder.tokenizer_identity)
 
     @cached_property
     def entities(self) -> EntityFinder | None:

@@ -7,7 +7,7 @@ of the picture in ARCHITECTURE.md.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,16 @@ CHAIN: tuple[tuple[str, str | None, Part | None], ...] = (
 """Stage, the stage whose output it is computed from, and the part of the event that it depends on beside."""
 
 NAMES = tuple(name for name, _, _ in CHAIN)
+
+
+class Chunked(msgspec.Struct, frozen=True):
+    """A document's chunks, and the key of the redacted document that they were cut from.
+
+    The index and the graph read that too (its title, its links), so what changes in it has to reach them, chunks changed or not.
+    """
+
+    redacted: str
+    chunks: tuple[Chunk, ...]
 
 
 class Versioned(msgspec.Struct, frozen=True):
@@ -95,7 +105,7 @@ class Way:
                 chunks = decode(payload, list[Chunk])
                 tally["chunks"] += len(chunks)
                 tally["tokens"] += sum(chunk.token_count for chunk in chunks)
-            return result
+            return _repacked(result, lambda row: encode(Chunked(row["input_key"], decode(row["payload"], tuple[Chunk, ...]))))
 
         return Stage(_step("chunk", self.models.chunker.fingerprint), compute, _keep("chunk"), _discard("chunk"))
 
@@ -103,11 +113,11 @@ class Way:
         model = self.models.embedder.identity
 
         def compute(session: Session, rows: Sequence[Stale], tally: Counter[str]) -> pl.DataFrame:
-            chunks = {document: decode(payload, list[Chunk]) for document, payload in _load(session, "chunk", rows).items()}
+            chunks = _chunks(session, rows)
             self._embed_unknown(session, [chunk for of_one in chunks.values() for chunk in of_one], tally)
-            return frames.apply(_frame(frames.KEYS, rows, {}, chunks), lambda row: encode([c.text_hash for c in chunks[row["document"]]]))
+            return frames.apply(_frame(frames.KEYS, rows, {}, chunks), lambda row: encode(row["input_key"]))
 
-        # the vectors are in the cache already: nothing of this stage is the document's own
+        # the vectors are in the cache already: nothing of this stage is the document's own, and its output is as new as its input
         return Stage(_step("embed", model), compute, lambda *_: (), lambda *_: ())
 
     def _embed_unknown(self, session: Session, chunks: Sequence[Chunk], tally: Counter[str]) -> None:
@@ -134,20 +144,21 @@ class Way:
         fingerprint = f"{self.models.chunker.fingerprint}.{embedder.identity}"
 
         def compute(session: Session, rows: Sequence[Stale], tally: Counter[str]) -> pl.DataFrame:
-            redacted, chunks = _load(session, "redact", rows), _load(session, "chunk", rows)
+            redacted, chunks = _load(session, "redact", rows), _chunks(session, rows)
             acls = {row.document: row.acl for row in rows}
 
             def version(row: dict[str, Any]) -> bytes:
                 document = decode(redacted[row["document"]], Redacted)
-                passages = decode(chunks[row["document"]], tuple[Chunk, ...])
+                passages = chunks[row["document"]]
                 tally["chunks"] += len(passages)
-                return encode(swap.Version(document.name, document.title, document.uri, acls[row["document"]], passages))
+                whole = swap.Version(document.name, document.title, document.uri, acls[row["document"]], passages)
+                return encode((row["input_key"], whole))
 
             return frames.apply(_frame(frames.KEYS, rows, {}, redacted, chunks), version)
 
         def store(connection: Connection, _: Session, payloads: Mapping[str, bytes]) -> Sequence[str]:
             generation = generations.open_generation(connection, fingerprint, embedder.identity, embedder.dimension)
-            versions = {document: decode(payload, swap.Version) for document, payload in payloads.items()}
+            versions = {document: decode(payload, tuple[str, swap.Version])[1] for document, payload in payloads.items()}
             return swap.swap(connection, generation, embedder.identity, versions)
 
         def remove(connection: Connection, _: Session, documents: Sequence[str]) -> Sequence[str]:
@@ -163,15 +174,20 @@ class Way:
         finder = self.models.entities
 
         def compute(session: Session, rows: Sequence[Stale], tally: Counter[str]) -> pl.DataFrame:
-            chunks = _load(session, "chunk", rows)
-            result = graph.extract(_frame(frames.CHUNKED, rows, {"redacted": _load(session, "redact", rows), "chunks": chunks}), finder)
+            chunks = _chunks(session, rows)
+            columns = {"redacted": _load(session, "redact", rows), "chunks": {d: encode(of_one) for d, of_one in chunks.items()}}
+            result = graph.extract(_frame(frames.CHUNKED, rows, columns), finder)
             for payload in result["payload"].drop_nulls():
                 contribution = decode(payload, Contribution)
                 tally.update(
                     entities=len(contribution.entities), mentions=len(contribution.mentions), relations=len(contribution.relations)
                 )
-            ids = {d: tuple(chunk.text_hash for chunk in decode(payload, list[Chunk])) for d, payload in chunks.items()}
-            return result.with_columns(payload=pl.Series([_with_chunks(row, ids) for row in result.to_dicts()], dtype=pl.Binary))
+            ids = {d: tuple(chunk.text_hash for chunk in of_one) for d, of_one in chunks.items()}
+
+            def versioned(row: dict[str, Any]) -> bytes:
+                return encode(Versioned(contribution=decode(row["payload"], Contribution), chunks=ids[row["document"]]))
+
+            return _repacked(result, versioned)
 
         def store(connection: Connection, session: Session, payloads: Mapping[str, bytes]) -> Sequence[str]:
             _put_versions(connection, session, {d: decode(payload, Versioned) for d, payload in payloads.items()})
@@ -250,6 +266,10 @@ def _load(session: Session, stage: str, rows: Sequence[Stale]) -> dict[str, byte
         return artifacts.get(connection, session.keys, stage, [row.document for row in rows])
 
 
+def _chunks(session: Session, rows: Sequence[Stale]) -> dict[str, tuple[Chunk, ...]]:
+    return {document: decode(payload, Chunked).chunks for document, payload in _load(session, "chunk", rows).items()}
+
+
 def _envelope(session: Session, row: Stale) -> Envelope:
     return decode(session.keys.open(row.envelope or b"", f"envelope/{row.document}"), Envelope)
 
@@ -270,10 +290,10 @@ def _discard(*stages: str) -> Any:
     return remove
 
 
-def _with_chunks(row: Mapping[str, Any], ids: Mapping[str, tuple[str, ...]]) -> bytes | None:
-    if row["payload"] is None:
-        return None
-    return encode(Versioned(contribution=decode(row["payload"], Contribution), chunks=ids[row["document"]]))
+def _repacked(result: pl.DataFrame, pack: Callable[[dict[str, Any]], bytes]) -> pl.DataFrame:
+    """A result with what `pack` makes of each row that has a payload."""
+    payloads = [None if row["payload"] is None else pack(row) for row in result.to_dicts()]
+    return result.with_columns(payload=pl.Series(payloads, dtype=pl.Binary))
 
 
 def _put_versions(connection: Connection, session: Session, made: Mapping[str, Versioned]) -> None:

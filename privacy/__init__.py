@@ -1,0 +1,13 @@
+"""Privacy: what is personal in a text, what stands in its place, and how what precedes redaction is kept.
+
+Here belong detection, surrogates and encryption. Where a document comes from and what becomes of it afterwards does not.
+Presidio and spaCy are imported when a `Redactor` is built, not when this package is.
+"""
+
+from privacy.encryption import CannotDecrypt, new_data_key, rewrap, tenant_keys
+from privacy.redactor import Redactor
+from privacy.stage import redact, redact_text
+from privacy.surrogates import surrogate
+from privacy.tokens import LABELS
+
+__all__ = ["LABELS", "CannotDecrypt", "Redactor", "new_data_key", "redact", "redact_text", "rewrap", "surrogate", "tenant_keys"]

@@ -61,9 +61,12 @@ def search(
             return []
     vector = encoder.encode([query], "query")[0]
     text = "[" + ",".join(f"{value:.6g}" for value in vector.tolist()) + "]"
-    values = {"vector": text, "principals": sorted({*principals, EVERYONE}), "top": top}
+    values = {"vector": text, "model": encoder.identity, "principals": sorted({*principals, EVERYONE}), "top": top}
     with database.tenant(tenant) as connection:
         rows = connection.execute(statements("retrieval", "sql/search.sql")["search"], values).fetchall()
+        if not rows:
+            # nothing may also mean that another model's generation became the active one meanwhile
+            _has_generation(connection, encoder.identity)
     return [_passage(row) for row in rows]
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import socket
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,10 +25,14 @@ from services.report import ServiceStatus
 from services.server import Progress, Server
 
 _REMEDY = "Run `headrace up`."
-_CONNECT_S = 0.1
+Listener = Callable[[str], None]
 
 
-def up(settings: Settings, progress: Progress = lambda _: None) -> Endpoints:
+def _silent(line: str) -> None:
+    """The listener of those who do not listen."""
+
+
+def up(settings: Settings, progress: Listener = _silent) -> Endpoints:
     """Start what is not running and not given by URL, and wait until each answers an authenticated request.
 
     Safe to repeat and to run twice at once; takes up what a crash left. `progress` is told a line now and then.
@@ -39,24 +41,24 @@ def up(settings: Settings, progress: Progress = lambda _: None) -> Endpoints:
     _require_master_key(settings)
     place = layout(settings)
     place.prepare()
-    tell = _one_at_a_time(progress)
+    tell = Progress(progress)
     with exclusive(place, tell):
         servers = _servers(settings, place, passwords.ensure(place))
-        _each(servers.values(), lambda server: server.up(tell))
+        _each(servers.values(), lambda server: server.up(tell), tell)
     return endpoints(settings)
 
 
-def down(settings: Settings, *, purge: bool = False, progress: Progress = lambda _: None) -> None:
+def down(settings: Settings, *, purge: bool = False, progress: Listener = _silent) -> None:
     """Stop what we started, Postgres last; with `purge` also delete what is ours in the data folder, the data included."""
     place = layout(settings)
     if not place.root.exists():
         return
-    tell = _one_at_a_time(progress)
+    tell = Progress(progress)
     with exclusive(place, tell):
         servers = _servers(settings, place, passwords.Secrets({}))
         postgres = [servers.pop("postgres")] if "postgres" in servers else []
         for group in (list(servers.values()), postgres):
-            _each(group, lambda server: _stop(server, tell))
+            _each(group, lambda server: _stop(server, tell), tell)
         if purge:
             _purge(place)
 
@@ -81,7 +83,7 @@ def status(settings: Settings) -> list[ServiceStatus]:
 
 
 @contextmanager
-def exclusive(place: Layout, progress: Progress = lambda _: None) -> Iterator[None]:
+def exclusive(place: Layout, progress: Listener = _silent) -> Iterator[None]:
     """The data folder's lock: one `up`, `down` or change of secrets at a time."""
     lock = FileLock(place.lock, mode=0o600)
     try:
@@ -105,10 +107,15 @@ def _servers(settings: Settings, place: Layout, secrets: Secrets) -> dict[str, S
     return {kind.name: kind(place, secrets, settings.jars, port) for kind, external, port in kinds if not external}
 
 
-def _each(servers: Iterable[Server], work: Callable[[Server], object]) -> None:
-    """At once; all are waited for, then the first failure is raised."""
+def _each(servers: Iterable[Server], work: Callable[[Server], object], progress: Progress) -> None:
+    """At once; all are waited for, then the first failure is raised. Ctrl-C ends the work soon, not after it is done."""
     with ThreadPoolExecutor(3) as pool:
         tasks = [pool.submit(work, server) for server in servers]
+        try:
+            wait(tasks)
+        except BaseException:
+            progress.stop()
+            raise
     for task in tasks:
         task.result()
 
@@ -125,16 +132,6 @@ def _purge(place: Layout) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-
-
-def _one_at_a_time(progress: Progress) -> Progress:
-    lock = Lock()
-
-    def tell(line: str) -> None:
-        with lock:
-            progress(line)
-
-    return tell
 
 
 def _require_master_key(settings: Settings) -> None:
@@ -200,7 +197,7 @@ def _status(settings: Settings, name: str, server: Server | None) -> ServiceStat
     state, process = found
     return ServiceStatus(
         name,
-        "up" if _answers(state.port) else "starting",
+        "up" if processes.listening(state.port) else "starting",
         address=f"127.0.0.1:{state.port}",
         version=server.version,
         pid=process.pid,
@@ -211,14 +208,6 @@ def _status(settings: Settings, name: str, server: Server | None) -> ServiceStat
 
 def _if_there(log: Path) -> Path | None:
     return log if log.exists() else None
-
-
-def _answers(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=_CONNECT_S):
-            return True
-    except OSError:
-        return False
 
 
 def _external_address(settings: Settings, name: str) -> str | None:

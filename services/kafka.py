@@ -22,6 +22,7 @@ _NODE = "1"
 
 # librdkafka logs to standard error unless it is given a logger
 quiet = logging.getLogger("headrace.services.kafka")
+quiet.addHandler(logging.NullHandler())
 
 # one node, small topics of its own, and no wait for more consumers to join
 _FIXED = {
@@ -146,5 +147,7 @@ def _cluster_id() -> str:
 
 
 def _escaped(value: str) -> str:
-    """A Java properties file reads a backslash as an escape."""
-    return value.replace("\\", "\\\\")
+    """As a Java properties file reads it: a backslash escapes, and what is not ASCII is written by its code unit."""
+    units = value.replace("\\", "\\\\").encode("utf-16-be")
+    pairs = [int.from_bytes(units[at : at + 2], "big") for at in range(0, len(units), 2)]
+    return "".join(chr(unit) if unit < 128 else f"\\u{unit:04x}" for unit in pairs)

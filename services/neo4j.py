@@ -25,13 +25,14 @@ _FIXED = {
     "server.memory.pagecache.size": "64m",
     "db.tx_log.rotation.retention_policy": "keep_none",
     "db.tx_log.preallocate": "false",
+    # else it waits ten seconds for an idle thread before it stops
+    "internal.server.bolt.thread_pool_shutdown_wait_time": "0s",
 }
 
 
 class EmbeddedNeo4j(JavaServer):
     name = "neo4j"
     title = "Neo4j"
-    # it takes ten to stop
     patience_s = 40.0
     main = "org.neo4j.server.CommunityEntryPoint"
     heap = "512m"
@@ -46,21 +47,19 @@ class EmbeddedNeo4j(JavaServer):
     )
 
     def configure(self, port: int) -> None:
+        # no path stands in its configuration, which is not read as UTF-8: all are relative to the home that the command line gives
         conf = private_dir(self.home / "conf")
         settings = _FIXED | {
             "server.bolt.listen_address": f"127.0.0.1:{port}",
             "server.bolt.advertised_address": f"127.0.0.1:{port}",
-            "server.directories.data": str(self._data),
-            "server.directories.logs": str(self.home / "logs"),
-            "server.logs.config": str(conf / "server-logs.xml"),
-            "server.logs.user.config": str(conf / "user-logs.xml"),
         }
         write_whole(conf / "neo4j.conf", "".join(f"{key}={value}\n" for key, value in settings.items()))
         for name in ("server-logs.xml", "user-logs.xml"):
             shutil.copyfile(str(files("services") / "conf" / name), conf / name)
 
     def arguments(self) -> list[str]:
-        return [f"--home-dir={self.home}", f"--config-dir={self.home / 'conf'}"]
+        # otherwise it drops the appenders that write to its standard output
+        return [f"--home-dir={self.home}", f"--config-dir={self.home / 'conf'}", "--console-mode"]
 
     def initialize(self, jars: list[Path], progress: Progress) -> None:
         """Set the first password before the first start, so that Neo4j's default one never opens anything.

@@ -7,12 +7,16 @@ A pid alone is never trusted, for pids are used again: a process is ours only if
 from __future__ import annotations
 
 import json
+import os
 import random
 import socket
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from signal import Signals
 
 import psutil
 
@@ -22,9 +26,8 @@ from services.files import write_whole
 _CLOCK_SLACK_S = 5.0
 # below the range from which the kernel gives ports to outgoing connections, so that none takes a stopped server's port
 _PORTS = range(15_000, 32_000)
-
-# a parent must be able to reap its children, and Popen complains when it is dropped while its process lives
-_children: dict[int, subprocess.Popen[bytes]] = {}
+_CONNECT_S = 0.1
+_LINGER_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,10 @@ def spawn(command: Sequence[str], *, cwd: Path, log: Path, environment: Mapping[
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    _children[child.pid] = child
-    return psutil.Process(child.pid)
+    process = psutil.Process(child.pid)
+    # it is meant to outlive us: without a return code, Popen complains that it is dropped while the process lives
+    child.returncode = 0
+    return process
 
 
 def alive(process: psutil.Process) -> bool:
@@ -97,11 +102,11 @@ def alive(process: psutil.Process) -> bool:
         return False
 
 
-def stop(process: psutil.Process, *, patience_s: float) -> None:
-    """SIGTERM, and SIGKILL to it and its children once `patience_s` seconds are over. Does nothing to one that is gone."""
+def stop(process: psutil.Process, *, politely: Signals, patience_s: float) -> None:
+    """The polite signal, and SIGKILL to it and its children once `patience_s` seconds are over. Does nothing to one that is gone."""
     try:
         children = process.children(recursive=True)
-        process.terminate()
+        process.send_signal(politely)
         process.wait(patience_s)
     except psutil.NoSuchProcess:
         return
@@ -117,11 +122,24 @@ def memory_bytes(process: psutil.Process) -> int:
 
 
 def free_port(preferred: int = 0) -> int:
-    """A loopback port that nobody listens on: `preferred` where that is one."""
+    """A loopback port that nobody listens on: `preferred` where that is one, or becomes one soon."""
+    deadline = time.monotonic() + _LINGER_S
+    # a killed server holds its port until the kernel is done with it
+    while preferred and taken(preferred) and time.monotonic() < deadline:
+        time.sleep(0.05)
     for port in _candidates(preferred):
         if not taken(port):
             return port
     raise OSError("no free loopback port")
+
+
+def listening(port: int) -> bool:
+    """Whether something on loopback accepts connections there."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=_CONNECT_S):
+            return True
+    except OSError:
+        return False
 
 
 def taken(port: int) -> bool:
@@ -174,6 +192,6 @@ def _kill(process: psutil.Process) -> None:
 
 
 def _reap(pid: int) -> None:
-    child = _children.get(pid)
-    if child is not None and child.poll() is not None:
-        del _children[pid]
+    """Let go of a dead child of ours, which else stays in the process list; nothing happens where it is neither."""
+    with suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)

@@ -17,7 +17,7 @@ from services.files import layout
 from services.kafka import quiet
 
 if TYPE_CHECKING:
-    from confluent_kafka.admin import AclBinding, AclBindingFilter, AdminClient
+    from confluent_kafka.admin import AclBinding, AclBindingFilter, AdminClient  # type: ignore[attr-defined]
 
 _LIMIT_S = 15.0
 _ITERATIONS = 8192
@@ -74,7 +74,7 @@ def _admin(where: Endpoints) -> AdminClient:
 
 
 def _upsertion(user: str, password: str) -> Any:
-    from confluent_kafka.admin import ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
+    from confluent_kafka.admin import ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion  # type: ignore[attr-defined]
 
     info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, _ITERATIONS)
     return UserScramCredentialUpsertion(user, info, password.encode())
@@ -82,14 +82,14 @@ def _upsertion(user: str, password: str) -> Any:
 
 def _bindings(user: str, tenant: str) -> list[AclBinding]:
     """To write is to describe too; an idempotent producer needs no more than to write since Kafka 2.8."""
-    from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
+    from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType  # type: ignore[attr-defined]
 
     where = (ResourceType.TOPIC, topic(tenant), ResourcePatternType.LITERAL, f"User:{user}", "*")
     return [AclBinding(*where, operation, AclPermissionType.ALLOW) for operation in (AclOperation.WRITE, AclOperation.DESCRIBE)]
 
 
 def _filter(user: str) -> AclBindingFilter:
-    from confluent_kafka.admin import AclBindingFilter, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
+    from confluent_kafka.admin import AclBindingFilter, AclOperation, AclPermissionType, ResourcePatternType, ResourceType  # type: ignore[attr-defined]
 
     everything = AclOperation.ANY, AclPermissionType.ANY
     # its annotations forget that None is how a filter says "any"
@@ -98,7 +98,7 @@ def _filter(user: str) -> AclBindingFilter:
 
 def _delete_login(admin: AdminClient, user: str) -> None:
     from confluent_kafka import KafkaError, KafkaException
-    from confluent_kafka.admin import ScramMechanism, UserScramCredentialDeletion
+    from confluent_kafka.admin import ScramMechanism, UserScramCredentialDeletion  # type: ignore[attr-defined]
 
     try:
         _results(admin.alter_user_scram_credentials([UserScramCredentialDeletion(user, ScramMechanism.SCRAM_SHA_256)]))

@@ -6,6 +6,8 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
+from signal import Signals
+from threading import Event, Lock
 
 import psutil
 
@@ -15,13 +17,36 @@ from services.files import Layout
 from services.passwords import Secrets
 from services.processes import State
 
-Progress = Callable[[str], None]
-
 _START_LIMIT_S = 180.0
 _POLL_S = 0.1
 _LOG_BYTES = 16 * 1024 * 1024
 # what a server needs to know of the machine; none of our variables, which may hold secrets
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
+
+
+class Stopped(Exception):
+    """Whoever waits for this work does so no more."""
+
+
+class Progress:
+    """Passes lines to a listener, one at a time, from several threads; after `stop`, ends the thread that tells or asks."""
+
+    def __init__(self, listener: Callable[[str], None]) -> None:
+        self._listener = listener
+        self._lock = Lock()
+        self._stopped = Event()
+
+    def __call__(self, line: str) -> None:
+        with self._lock:
+            self.check()
+            self._listener(line)
+
+    def check(self) -> None:
+        if self._stopped.is_set():
+            raise Stopped
+
+    def stop(self) -> None:
+        self._stopped.set()
 
 
 class NotYet(Exception):
@@ -48,7 +73,8 @@ class Server(ABC):
 
     name: str
     title: str
-    # seconds that SIGTERM may take before SIGKILL
+    # the signal that asks it to stop, and the seconds that this may take before SIGKILL
+    polite_signal = Signals.SIGTERM
     patience_s: float
 
     def __init__(self, layout: Layout, secrets: Secrets, cache: Path, configured_port: int) -> None:
@@ -114,12 +140,12 @@ class Server(ABC):
         found = self._found()
         if found:
             state, process = found
-            processes.stop(process, patience_s=self.patience_s)
+            self._stop(process)
             processes.write_state(self.state_file, State(port=state.port))
 
     def _up(self, progress: Progress) -> State:
         state, process = self._found() or self._started(progress)
-        self._wait(state, process)
+        self._wait(state, process, progress)
         return state
 
     def _found(self) -> tuple[State, psutil.Process] | None:
@@ -132,7 +158,7 @@ class Server(ABC):
             return None
         state = processes.read_state(self.state_file)
         if state is None:
-            processes.stop(process, patience_s=self.patience_s)
+            self._stop(process)
             return None
         state = processes.adopt(state, process)
         processes.write_state(self.state_file, state)
@@ -149,6 +175,9 @@ class Server(ABC):
         state = processes.adopt(state, process)
         processes.write_state(self.state_file, state)
         return state, process
+
+    def _stop(self, process: psutil.Process) -> None:
+        processes.stop(process, politely=self.polite_signal, patience_s=self.patience_s)
 
     def _rotate_log(self) -> None:
         if self.log.exists() and self.log.stat().st_size > _LOG_BYTES:
@@ -167,15 +196,22 @@ class Server(ABC):
             )
         return self.configured_port
 
-    def _wait(self, state: State, process: psutil.Process) -> None:
+    def _wait(self, state: State, process: psutil.Process, progress: Progress) -> None:
         deadline = time.monotonic() + _START_LIMIT_S
         while time.monotonic() < deadline:
             try:
-                return self.settle(state.port)
+                return self._settle_if_listening(state.port)
             except NotYet:
-                self._must_live(process)
-                time.sleep(_POLL_S)
+                progress.check()
+            self._must_live(process)
+            time.sleep(_POLL_S)
         raise DidNotStart(f"{self.title} did not answer within {_START_LIMIT_S:.0f} s", remedy=self.see_log)
+
+    def _settle_if_listening(self, port: int) -> None:
+        """A client's own attempts at a closed port take long and make noise."""
+        if not processes.listening(port):
+            raise NotYet
+        self.settle(port)
 
     def _must_live(self, process: psutil.Process) -> None:
         if not processes.alive(process):

@@ -1,15 +1,23 @@
+-- name: lock_behind
+-- Whoever writes a document's records holds the document, in one order everywhere, and compares in a statement of its own after that:
+-- what a statement that has to wait for a lock reads beside it may be older than the lock.
+SELECT d.document FROM document d
+WHERE EXISTS (SELECT FROM stage_record r WHERE r.document = d.document AND r.stage = %(stage)s AND r.status = 'behind'
+                AND r.output_key IS NOT NULL AND r.fingerprint = %(fingerprint)s)
+ORDER BY d.document FOR NO KEY UPDATE OF d
+
 -- name: reaffirm
 -- A document that landed anew with nothing changed for this stage is done again, without work.
 UPDATE stage_record r SET status = 'done', updated_at = now()
 FROM document d LEFT JOIN stage_record u ON u.document = d.document AND u.stage = %(upstream)s AND u.status = 'done'
-WHERE r.document = d.document AND r.stage = %(stage)s AND r.status = 'behind' AND r.output_key IS NOT NULL
-  AND r.fingerprint = %(fingerprint)s
+WHERE r.document = d.document AND r.document = ANY (%(documents)s)
+  AND r.stage = %(stage)s AND r.status = 'behind' AND r.output_key IS NOT NULL AND r.fingerprint = %(fingerprint)s
   AND (%(upstream)s::text IS NULL OR u.document IS NOT NULL OR d.deleted)
   AND r.input_key = headrace.input_key(d.deleted, d.sequence,
     CASE %(part)s WHEN 'content' THEN d.content_key WHEN 'envelope' THEN d.envelope_key WHEN 'acl' THEN d.acl_key END, u.output_key)
 
 -- name: stale
-SELECT d.document, d.deleted, d.sequence, d.envelope, d.acl, d.kafka_partition, d.kafka_offset, d.received_at,
+SELECT d.document, d.revision, d.deleted, d.sequence, d.envelope, d.acl, d.kafka_partition, d.kafka_offset, d.received_at,
        k.input_key, CASE WHEN r.status = 'waiting' THEN r.attempts ELSE 0 END AS attempts
 FROM document d
 LEFT JOIN stage_record u ON u.document = d.document AND u.stage = %(upstream)s AND u.status = 'done'
@@ -24,18 +32,20 @@ WHERE (%(only)s::text[] IS NULL OR d.document = ANY (%(only)s))
 ORDER BY d.landed_at, d.document
 LIMIT %(limit)s
 
+-- name: lock
+-- Until the commit neither a landing nor another stage moves.
+SELECT document FROM document WHERE document = ANY (%(documents)s) ORDER BY document FOR NO KEY UPDATE
+
 -- name: hold
--- The compare of the compare-and-set: those documents whose current input is what the result was computed from, locked until
--- the commit, so that neither a landing nor another stage moves in between.
+-- The compare of the compare-and-set: those documents whose current input is what the result was computed from. The revision too: a
+-- document that went to another state and back may have shown the other one to whoever computed.
 SELECT d.document
-FROM unnest(%(documents)s::text[], %(input_keys)s::text[]) AS mine (document, input_key)
-JOIN document d ON d.document = mine.document
+FROM unnest(%(documents)s::text[], %(revisions)s::bigint[], %(input_keys)s::text[]) AS mine (document, revision, input_key)
+JOIN document d ON d.document = mine.document AND d.revision = mine.revision
 LEFT JOIN stage_record u ON u.document = d.document AND u.stage = %(upstream)s AND u.status = 'done'
 WHERE (%(upstream)s::text IS NULL OR u.document IS NOT NULL OR d.deleted)
   AND mine.input_key = headrace.input_key(d.deleted, d.sequence,
     CASE %(part)s WHEN 'content' THEN d.content_key WHEN 'envelope' THEN d.envelope_key WHEN 'acl' THEN d.acl_key END, u.output_key)
-ORDER BY d.document
-FOR NO KEY UPDATE OF d
 
 -- name: record
 INSERT INTO stage_record (document, stage, input_key, fingerprint, output_key, status, attempts, next_attempt, reason, detail, seconds)

@@ -16,11 +16,11 @@ FROM document WHERE document = ANY (%(documents)s)
 -- name: land
 INSERT INTO document AS d (document, revision, sequence, sequence_explicit, deleted, source_key, state_key, content_key, envelope_key,
   acl_key, envelope, acl, kafka_partition, kafka_offset, event_time, received_at)
-VALUES (%(document)s, %(revision)s, %(sequence)s, %(sequence_explicit)s, %(deleted)s, %(source_key)s, %(state_key)s, %(content_key)s,
+VALUES (%(document)s, %(revision)s + 1, %(sequence)s, %(sequence_explicit)s, %(deleted)s, %(source_key)s, %(state_key)s, %(content_key)s,
   %(envelope_key)s, %(acl_key)s, %(envelope)s, %(acl)s, %(kafka_partition)s, %(kafka_offset)s, %(event_time)s, %(received_at)s)
 ON CONFLICT (tenant, document) DO UPDATE SET
   revision = excluded.revision, sequence = excluded.sequence, sequence_explicit = excluded.sequence_explicit, deleted = excluded.deleted,
-  state_key = excluded.state_key, content_key = excluded.content_key,
+  source_key = excluded.source_key, state_key = excluded.state_key, content_key = excluded.content_key,
   envelope_key = excluded.envelope_key, acl_key = excluded.acl_key, envelope = excluded.envelope, acl = excluded.acl,
   kafka_partition = excluded.kafka_partition, kafka_offset = excluded.kafka_offset, event_time = excluded.event_time,
   received_at = excluded.received_at, landed_at = now()

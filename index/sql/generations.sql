@@ -11,12 +11,13 @@ ON CONFLICT (tenant, fingerprint) DO UPDATE SET
 RETURNING generation, state
 
 -- name: unfinished
--- Is there a document that this generation still has to take, and can?
+-- Is there a document that this generation still has to take, and can? What waits will come; what failed on the way here will not.
 SELECT EXISTS (
   SELECT FROM document d
   WHERE NOT EXISTS (SELECT FROM stage_record r WHERE r.document = d.document AND r.stage = 'index'
                       AND r.fingerprint = %(fingerprint)s AND r.status <> 'behind')
-    AND NOT EXISTS (SELECT FROM stage_record f WHERE f.document = d.document AND f.status IN ('failed', 'waiting'))
+    AND NOT EXISTS (SELECT FROM stage_record f WHERE f.document = d.document AND f.status = 'failed'
+                      AND f.stage IN ('parse', 'redact', 'chunk', 'embed', 'index'))
 ) AS unfinished
 
 -- name: retire

@@ -1,4 +1,5 @@
 -- name: lock
+-- Held by a migration, and by a tenant that comes or goes: it must find every table that a migration makes.
 SELECT pg_advisory_xact_lock(hashtextextended('headrace migrate', 0))
 
 -- name: prepare
@@ -8,6 +9,9 @@ CREATE TABLE IF NOT EXISTS public.headrace_migration (
   digest     text NOT NULL,
   applied_at timestamptz NOT NULL DEFAULT now()
 )
+
+-- name: begun
+SELECT to_regclass('public.headrace_migration') IS NOT NULL AS found
 
 -- name: applied
 SELECT number, name, digest FROM public.headrace_migration ORDER BY number

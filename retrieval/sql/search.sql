@@ -1,10 +1,10 @@
 -- name: search
 -- Exact: every chunk of the active generation that one of the caller's principals may read, nearest first.
--- Only readable sources are cited. The distance is pgvector's cosine distance.
+-- Only readable sources are cited. The distance is pgvector's cosine distance. The model is the vector's: a promotion may have come since.
 WITH nearest AS MATERIALIZED (
   SELECT c.generation, c.text_hash, c.text, c.heading_path, c.token_count, c.embedding <=> %(vector)s::halfvec AS distance
   FROM chunk c
-  WHERE c.generation = (SELECT generation FROM generation WHERE state = 'active')
+  WHERE c.generation = (SELECT generation FROM generation WHERE state = 'active' AND model = %(model)s)
     AND EXISTS (SELECT FROM chunk_source s
                 WHERE s.generation = c.generation AND s.text_hash = c.text_hash AND s.acl && %(principals)s::text[])
   ORDER BY c.embedding <=> %(vector)s::halfvec, c.text_hash

@@ -26,7 +26,8 @@ ALTER TABLE headrace.tenant ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY owner_administers ON headrace.tenant TO headrace_owner USING (true) WITH CHECK (true);
 CREATE POLICY pipeline_reads ON headrace.tenant FOR SELECT TO headrace_pipeline USING (true);
 CREATE POLICY reader_reads ON headrace.tenant FOR SELECT TO headrace_reader USING (true);
-GRANT SELECT ON headrace.tenant TO headrace_pipeline, headrace_reader;
+GRANT SELECT ON headrace.tenant TO headrace_pipeline;
+GRANT SELECT (tenant, status, configuration, created_at) ON headrace.tenant TO headrace_reader;
 
 -- Where the next batch starts: the only position that counts. The broker's committed offsets are for lag tools.
 CREATE TABLE headrace.stream_position (
@@ -138,7 +139,8 @@ CREATE TABLE headrace.embedding (
   PRIMARY KEY (tenant, model, text_hash)
 ) PARTITION BY LIST (tenant);
 
--- Exact duplicates are one chunk with several sources.
+-- Exact duplicates are one chunk with several sources. A source's foreign key leads to the tenant's own partition (create_tenant):
+-- one between the parents would look, and lock, through every tenant's, and would go for all with the first tenant that is dropped.
 CREATE TABLE headrace.chunk (
   tenant       text NOT NULL,
   generation   bigint NOT NULL,
@@ -160,8 +162,7 @@ CREATE TABLE headrace.chunk_source (
   ordinal    integer NOT NULL,
   page       integer,
   acl        text[] NOT NULL,
-  PRIMARY KEY (tenant, generation, document, ordinal),
-  FOREIGN KEY (tenant, generation, text_hash) REFERENCES headrace.chunk
+  PRIMARY KEY (tenant, generation, document, ordinal)
 ) PARTITION BY LIST (tenant);
 CREATE INDEX ON headrace.chunk_source (generation, text_hash);
 CREATE INDEX ON headrace.chunk_source (document);
@@ -249,6 +250,7 @@ BEGIN
       home, parent.relname);
     EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I.%I TO %I', home, parent.relname, writer);
   END LOOP;
+  EXECUTE format('ALTER TABLE %1$I.chunk_source ADD FOREIGN KEY (tenant, generation, text_hash) REFERENCES %1$I.chunk', home);
   EXECUTE format('ALTER TABLE %I.artifact ALTER COLUMN payload SET STORAGE EXTERNAL', home);
   EXECUTE format('GRANT SELECT ON %1$I.chunk, %1$I.chunk_source, %1$I.indexed, %1$I.generation TO %2$I', home, reader);
 END $$;
@@ -256,10 +258,17 @@ END $$;
 -- Everything of a tenant, its key first of all: what a backup still holds is unreadable afterwards.
 CREATE PROCEDURE headrace.drop_tenant(name text)
   LANGUAGE plpgsql AS $$
+DECLARE
+  own text;
 BEGIN
   DELETE FROM headrace.tenant WHERE tenant = name;
   EXECUTE format('DROP SCHEMA %I CASCADE', 'tenant_' || name);
-  EXECUTE format('DROP ROLE %I, %I', 'headrace_tenant_' || name, 'headrace_reader_' || name);
+  FOREACH own IN ARRAY ARRAY['headrace_tenant_' || name, 'headrace_reader_' || name] LOOP
+    -- a role may have set default privileges, or hold a grant of a later migration: either would keep it from being dropped
+    EXECUTE format('GRANT %I TO CURRENT_USER WITH INHERIT TRUE', own);
+    EXECUTE format('DROP OWNED BY %I', own);
+    EXECUTE format('DROP ROLE %I', own);
+  END LOOP;
 END $$;
 
 REVOKE ALL ON ALL ROUTINES IN SCHEMA headrace FROM PUBLIC;

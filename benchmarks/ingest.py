@@ -1,0 +1,154 @@
+"""The main job on real documents: the Python PEPs for one tenant, from Kafka to the index and the graph, then again, then one edit.
+
+Keys:
+  documents, chunks, tokens  what was ingested
+  seconds                    from the first record landed to the last document in the graph, models warm
+  stage_seconds              of that, by stage (`land` first)
+  unchanged_seconds          ingesting again with nothing new
+  edit_seconds               one edited document, from its event's landing to the graph
+  rerun_embedded             texts embedded by the unchanged run (must be 0)
+  edit_embedded              texts embedded by the edit
+  edit_changed               chunks of the edited document whose text changed (must equal edit_embedded)
+  reference_seconds          plain `SentenceTransformer.encode`, its defaults, of as many chunks of the same lengths: the median of three
+                             runs over every n-th chunk, up to 1,024 of them, times n
+  ratio                      seconds / reference_seconds (goal: at most 2)
+  failed                     documents that became dead letters
+"""
+
+from __future__ import annotations
+
+import statistics
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks import _world
+from benchmarks._harness import Unmeasured, need, note, run, seconds
+from core.sql import statements
+from pipelines.app import Headrace
+
+TENANT = "peps"
+SAMPLE = 1_024
+EDITED = "pep-0008.rst"
+
+
+def measure(data: Path) -> dict[str, Any]:
+    documents = dict(peps(data))
+    with _world.headrace() as headrace:
+        from pipelines import tenants
+
+        tenants.add(headrace, TENANT)
+        _warm(headrace)
+        note(f"publishing {len(documents)} documents")
+        _publish(headrace, documents, sequence=1)
+        whole: dict[str, Any] = {}
+        took = seconds(lambda: whole.update(_ingest(headrace)))
+        again: dict[str, Any] = {}
+        unchanged = seconds(lambda: again.update(_ingest(headrace)))
+        before = _hashes(headrace, EDITED)
+        _publish(headrace, {EDITED: _edited(documents[EDITED])}, sequence=2)
+        edit: dict[str, Any] = {}
+        edit_took = seconds(lambda: edit.update(_ingest(headrace)))
+        reference = _reference(headrace)
+        return {
+            "documents": whole["index"].done,
+            "chunks": whole["index"].tally["chunks"],
+            "tokens": whole["chunk"].tally["tokens"],
+            "seconds": took,
+            "stage_seconds": {"land": whole["land_seconds"]} | {name: whole[name].seconds for name in whole if name != "land_seconds"},
+            "unchanged_seconds": unchanged,
+            "edit_seconds": edit_took,
+            "rerun_embedded": again["embed"].tally["embedded"],
+            "edit_embedded": edit["embed"].tally["embedded"],
+            "edit_changed": len(_hashes(headrace, EDITED) - before),
+            "reference_seconds": reference,
+            "ratio": took / reference,
+            "failed": sum(report.failed for name, report in whole.items() if name != "land_seconds"),
+        }
+
+
+def peps(data: Path) -> Iterator[tuple[str, bytes]]:
+    """(document id, bytes) of every PEP in the archive."""
+    with tarfile.open(need(data / "peps" / "peps_rst.tar.gz")) as archive:
+        for member in archive:
+            content = archive.extractfile(member) if member.name.endswith(".rst") else None
+            if content:
+                yield Path(member.name).name, content.read()
+
+
+def _warm(headrace: Headrace) -> None:
+    """Models and worker processes are there before the clock runs."""
+    _publish(headrace, {"warm-up.rst": b"Warm\n====\n\nOne sentence.\n"}, sequence=1)
+    _ingest(headrace)
+
+
+def _publish(headrace: Headrace, documents: dict[str, bytes], sequence: int) -> None:
+    from events.publish import Publisher
+
+    with Publisher(headrace.endpoints.kafka_client(), TENANT, "benchmark:peps") as publisher:
+        for name, content in documents.items():
+            publisher.upsert(name, content=content, media_type="text/x-rst", file_name=name, sequence=sequence)
+
+
+def _ingest(headrace: Headrace) -> dict[str, Any]:
+    results: dict[str, Any] = {}
+
+    def work() -> None:
+        _, reports = headrace.ingest(TENANT, _told)
+        results.update(reports)
+
+    took = seconds(work)
+    return {"land_seconds": max(0.0, took - sum(report.seconds for report in results.values())), **results}
+
+
+_last: dict[str, int] = {}
+
+
+def _told(stage: str, so_far: Any) -> None:
+    moved = so_far.events if stage == "land" else so_far.moved
+    if moved // 100 != _last.get(stage, 0) // 100:
+        note(f"{stage}: {moved}")
+    _last[stage] = moved
+
+
+def _edited(content: bytes) -> bytes:
+    """One word added to the end of one paragraph in the middle."""
+    paragraphs = content.decode().split("\n\n")
+    long_ones = [at for at, text in enumerate(paragraphs) if len(text) > 300 and text[0].isalpha()]
+    if not long_ones:
+        raise Unmeasured(f"{EDITED} holds no paragraph to edit")
+    middle = long_ones[len(long_ones) // 2]
+    paragraphs[middle] += " Indeed."
+    return "\n\n".join(paragraphs).encode()
+
+
+def _hashes(headrace: Headrace, name: str) -> set[str]:
+    from pipelines.operate import find
+
+    document = find(headrace, TENANT, name)[0]
+    with headrace.session(TENANT).transaction() as connection:
+        rows = connection.execute(statements("benchmarks", "ingest.sql")["hashes"], {"document": document})
+        return {row["text_hash"] for row in rows}
+
+
+def _reference(headrace: Headrace) -> float:
+    """Seconds that plain sentence-transformers would take for every chunk, from an even sample of them."""
+    from sentence_transformers import SentenceTransformer
+
+    from embedders import model_folder
+
+    with headrace.session(TENANT).transaction() as connection:
+        rows = connection.execute(statements("benchmarks", "ingest.sql")["texts"]).fetchall()
+    texts = ["\n".join(filter(None, (" > ".join(row["heading_path"]), row["text"]))) for row in rows]
+    step = max(1, len(texts) // SAMPLE)
+    sample = texts[::step]
+    plain = SentenceTransformer(str(model_folder(headrace.settings.embedding)), device="cpu")
+    plain.encode(sample[:8])
+    took = [seconds(lambda: plain.encode(sample)) for _ in range(3)]
+    note(f"plain encode of {len(sample)} chunks: {', '.join(f'{s:.1f} s' for s in took)}")
+    return statistics.median(took) * len(texts) / len(sample)
+
+
+if __name__ == "__main__":
+    run(measure, __doc__)

@@ -1,0 +1,22 @@
+"""The chunk stage over a frame. How a document is cut stands in `chunkers.chunker`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from chunkers.chunker import Chunker
+from core import frames, records
+
+
+def chunk(frame: pl.DataFrame, chunker: Chunker) -> pl.DataFrame:
+    """A `core.frames.REDACTED` frame → a `core.frames.RESULT` frame whose payload is a JSON list of `core.records.Chunk`.
+
+    A document without any visible text gives an empty list.
+    """
+
+    def work(row: dict[str, Any]) -> bytes:
+        return records.encode(chunker.split(records.decode(row["redacted"], records.Redacted).blocks))
+
+    return frames.apply(frame, work)

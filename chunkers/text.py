@@ -1,0 +1,99 @@
+"""Cleaning and cutting plain strings: whitespace, sentences, halves. Knows no block, no token, no chunk."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+# an end mark, closing quotes or brackets, then space before anything but a lower-case letter; full-width marks need no space
+_SENTENCE_END = re.compile(r"""[.!?…]["'”’»)\]]*(\s+)(?=[^\sa-z])|[。！？｡]["'”’»）」』]*(\s*)(?=\S)""")
+_ABBREVIATION = re.compile(
+    r"\W*(e\.g|i\.e|cf|vs|al|ca|approx|dr|mr|mrs|ms|prof|st|no|nr|fig|eq|sec|ch|vol|pp?|bzw|z\.b|d\.h|[^\W\d_])\.", re.IGNORECASE
+)
+# what must not be parted from the character before it, beside combining marks: joiner, variation selectors, skin tones
+_CLINGING = re.compile("[\u200d\ufe00-\ufe0f\U0001f3fb-\U0001f3ff]")
+_LONGEST_CLUSTER = 16
+_WIDEST_GAP = 64
+_LONG_GAP = re.compile(rf"\s{{{_WIDEST_GAP},}}")
+
+
+class Part(NamedTuple):
+    """A part of a longer string; `joint` is exactly what stood between it and the part before."""
+
+    joint: str
+    text: str
+
+
+def storable(text: str) -> str:
+    """Without NUL, which Postgres refuses and wrongly decoded UTF-16 is full of; lone surrogates become U+FFFD."""
+    return _UNSTORABLE.sub(lambda found: "" if found[0] == "\x00" else "\ufffd", text)
+
+
+def squashed(text: str) -> str:
+    """`storable`, on one line, every run of whitespace as one space."""
+    return " ".join(storable(text).split())
+
+
+def lines(text: str) -> list[str]:
+    """`storable`, line by line, indentation kept, nothing at a line's end; no run of whitespace is longer than 64."""
+    return [_LONG_GAP.sub(" " * _WIDEST_GAP, line.rstrip()) for line in storable(text).splitlines()]
+
+
+def visible(text: str) -> bool:
+    """Whether there is anything to read: a character that is neither a space nor a control."""
+    return any(character.isprintable() and not character.isspace() for character in text)
+
+
+def sentences(text: str) -> list[Part]:
+    """The sentences of a text by punctuation alone: deterministic, the same in every process, no language model.
+
+    `"".join(part.joint + part.text)` is the text again.
+    """
+    parts, start, joint = [], 0, ""
+    for end, resume in _sentence_ends(text):
+        parts.append(Part(joint, text[start:end]))
+        start, joint = resume, text[end:resume]
+    return [*parts, Part(joint, text[start:])]
+
+
+def _sentence_ends(text: str) -> Iterator[tuple[int, int]]:
+    for found in _SENTENCE_END.finditer(text):
+        group = 1 if found[1] is not None else 2
+        if group == 2 or not _abbreviated(text, found.start()):
+            yield found.span(group)
+
+
+def _abbreviated(text: str, dot: int) -> bool:
+    """Whether the mark at `dot` ends an abbreviation or an initial, not a sentence."""
+    return bool(_ABBREVIATION.fullmatch(text[max(0, dot - 10) : dot + 1].rsplit(None, 1)[-1]))
+
+
+def halves(text: str) -> list[Part]:
+    """Two halves, parted at the whitespace nearest the middle, inside a word only where there is none. One character stays whole."""
+    if len(text) < 2:
+        return [Part("", text)]
+    cut = _nearest_space(text) or _between_characters(text)
+    left, right = text[:cut].rstrip(), text[cut:].lstrip()
+    if not left:
+        return [Part("", right)]
+    return [Part("", left), Part(text[len(left) : len(text) - len(right)], right)]
+
+
+def _nearest_space(text: str) -> int:
+    """Index of the space or tab nearest the middle with text on both sides, 0 where there is none."""
+    middle, indent = len(text) // 2, len(text) - len(text.lstrip())
+    found = [at for mark in " \t" for at in (text.rfind(mark, indent, middle), text.find(mark, max(middle, indent))) if at > 0]
+    return min(found, key=lambda at: abs(at - middle), default=0)
+
+
+def _between_characters(text: str) -> int:
+    """The middle, moved right past combining marks so that what reads as one character stays one."""
+    middle = len(text) // 2
+    for at in range(middle, min(len(text), middle + _LONGEST_CLUSTER)):
+        clings = unicodedata.combining(text[at]) or _CLINGING.match(text[at]) or text[at - 1] == "\u200d"
+        if not clings:
+            return at
+    return middle

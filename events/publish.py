@@ -1,0 +1,191 @@
+"""Publishing document events: what a source system calls. Reading them back is in `events.kafka`, the contract in `events.contract`."""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from time import monotonic
+from types import TracebackType
+from typing import Any
+from uuid import uuid4
+
+from cloudevents.core.bindings.kafka import KafkaMessage, to_structured
+from cloudevents.core.exceptions import CloudEventValidationError
+from cloudevents.core.v1.event import CloudEvent
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from core.errors import ContractError, HeadraceError
+from events.contract import DELETE, UPSERT, KafkaRecord, Rejected, read, topic_of
+from events.kafka_clients import MAX_EVENT_BYTES, Line
+from events.strict_json import StrictJson
+
+BY_REFERENCE = "Publish larger content by reference: put it where Headrace may fetch it and give its `uri`."
+
+_JSON = StrictJson()
+_TEXT_TYPES = frozenset({"application/json", "application/xml", "application/x-ndjson", "application/yaml", "message/rfc822"})
+_DELIVERY_S = 60.0
+_PRODUCING = {
+    "acks": "all",
+    "enable.idempotence": True,
+    "compression.type": "zstd",
+    "linger.ms": 20,
+    "delivery.timeout.ms": int(_DELIVERY_S * 1000),
+    "message.max.bytes": MAX_EVENT_BYTES,
+}
+
+
+class Publisher:
+    """Publishes one source's events for one tenant. Leaving its context flushes.
+
+    `source` is a URI-reference that names the system; the first source to publish a document owns it.
+    Raises TenantError for a name that is not allowed.
+    """
+
+    def __init__(self, kafka_client_properties: Mapping[str, Any], tenant: str, source: str) -> None:
+        self._topic = topic_of(tenant)
+        self._source = source
+        self._failed: Counter[int] = Counter()
+        self._delivered = 0
+        self._line = Line()
+        with self._line.translated("connecting"):
+            self._producer = Producer(self._line.configuration(kafka_client_properties, **_PRODUCING))
+
+    def __enter__(self) -> Publisher:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None:
+            self.flush()
+        else:  # what was handed over before still goes out; its failures must not hide this error
+            self._producer.flush(_DELIVERY_S)
+
+    def upsert(
+        self,
+        document_id: str,
+        *,
+        content: bytes | str | None = None,
+        uri: str | None = None,
+        media_type: str | None = None,
+        file_name: str | None = None,
+        title: str | None = None,
+        acl: Iterable[str] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        sequence: int | None = None,
+        time: datetime | None = None,
+        content_sha256: str | None = None,
+    ) -> None:
+        """Hand over a document's new state: its content, or where that is. Delivery is sure only after `flush`.
+
+        `acl` None is everyone in the tenant, empty is nobody. Bytes travel as text where `media_type` says text and they are UTF-8.
+        `time` (aware) is when the change happened; without it, now. `content_sha256` goes with `uri`.
+        Raises ContractError where the contract would refuse the event, HeadraceError `event-too-large`.
+        """
+        data = {
+            **_carried(content, media_type),
+            "uri": uri,
+            "content_sha256": content_sha256,
+            "media_type": media_type,
+            "file_name": file_name,
+            "title": title,
+            "acl": None if acl is None else list(acl),
+            "metadata": None if metadata is None else dict(metadata),
+            "sequence": sequence,
+        }
+        self._send(UPSERT, document_id, data, time)
+
+    def delete(self, document_id: str, sequence: int | None = None, time: datetime | None = None) -> None:
+        """Hand over a tombstone. A source that numbers its upserts numbers its deletes. Raises like `upsert`."""
+        self._send(DELETE, document_id, {"sequence": sequence}, time)
+
+    def flush(self) -> None:
+        """Wait until the broker has everything.
+
+        Raises HeadraceError: `publish-failed` with counts and Kafka's codes where it has not, `kafka-refused` for a wrong login.
+        """
+        until = monotonic() + _DELIVERY_S + 5.0
+        while self._producer.flush(0.5) and monotonic() < until:
+            if self._line.refusal:
+                raise self._line.ours(self._line.refusal, "publishing")
+        self._failed[KafkaError._MSG_TIMED_OUT] += len(self._producer)  # noqa: SLF001 - the library's public name for it
+        failed, delivered = +self._failed, self._delivered
+        self._failed, self._delivered = Counter(), 0
+        if failed:
+            raise _failure(failed, delivered)
+
+    def _send(self, kind: str, document_id: str, data: Mapping[str, Any], time: datetime | None) -> None:
+        given = {name: value for name, value in data.items() if value is not None}
+        message = to_structured(_event(kind, document_id, self._source, given, time), _JSON, lambda _: document_id)
+        self._check(message)
+        self._produce(message)
+
+    def _check(self, message: KafkaMessage) -> None:
+        """A source system learns here, and not from a dead letter, what the contract refuses."""
+        outcome = read(KafkaRecord(self._topic, 0, 0, -1, _key(message), message.value, tuple(message.headers.items())))
+        if isinstance(outcome, Rejected):
+            raise ContractError(outcome.detail, reason=outcome.reason, remedy="See docs/events.md.")
+
+    def _produce(self, message: KafkaMessage) -> None:
+        headers: list[tuple[str, str | bytes | None]] = list(message.headers.items())
+        while True:
+            try:
+                self._producer.produce(self._topic, message.value, _key(message), headers=headers, on_delivery=self._note)
+                self._producer.poll(0)
+            except BufferError:
+                self._producer.poll(0.1)  # the queue is full: wait for the broker
+            except KafkaException as error:
+                raise self._refused(error.args[0], len(message.value)) from None
+            else:
+                return
+
+    def _refused(self, error: KafkaError, size: int) -> HeadraceError:
+        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            return HeadraceError(
+                f"an event of {size:,} bytes is more than {MAX_EVENT_BYTES:,}", reason="event-too-large", remedy=BY_REFERENCE
+            )
+        return self._line.ours(error, "publishing")
+
+    def _note(self, error: KafkaError | None, _: Message) -> None:
+        if error is None:
+            self._delivered += 1
+        else:
+            self._failed[error.code()] += 1
+
+
+def _event(kind: str, document_id: str, source: str, data: dict[str, Any], time: datetime | None) -> CloudEvent:
+    attributes = {"id": str(uuid4()), "source": source, "type": kind, "subject": document_id, "datacontenttype": "application/json"}
+    try:
+        return CloudEvent(attributes | ({"time": time} if time else {}), data)
+    except CloudEventValidationError as error:
+        raise ContractError(f"{', '.join(sorted(error.errors))}: not CloudEvents 1.0", remedy="See docs/events.md.") from None
+
+
+def _key(message: KafkaMessage) -> bytes:
+    return message.key if isinstance(message.key, bytes) else (message.key or "").encode("utf-8", "surrogatepass")
+
+
+def _carried(content: bytes | str | None, media_type: str | None) -> dict[str, str]:
+    if content is None:
+        return {}
+    if isinstance(content, str):
+        return {"content": content}
+    text = _as_text(content, media_type)
+    return {"content_base64": base64.b64encode(content).decode()} if text is None else {"content": text}
+
+
+def _as_text(content: bytes, media_type: str | None) -> str | None:
+    """The text that these bytes are, or None where `content` would not give the same bytes back."""
+    kind = (media_type or "").split(";")[0].strip().lower()
+    if not (kind.startswith("text/") or kind in _TEXT_TYPES or kind.endswith(("+xml", "+json"))) or b"\0" in content:
+        return None
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _failure(failed: Counter[int], delivered: int) -> HeadraceError:
+    codes = ", ".join(f"{KafkaError(code).name()} ({count})" for code, count in sorted(failed.items()))
+    remedy = BY_REFERENCE if KafkaError.MSG_SIZE_TOO_LARGE in failed else "Publish them again; what is there already is `unchanged`."
+    return HeadraceError(f"{failed.total()} of {failed.total() + delivered} events: {codes}", reason="publish-failed", remedy=remedy)

@@ -1,0 +1,214 @@
+"""A document's contribution as rows for Cypher. Pure: no driver here.
+
+The model, all of it per tenant:
+
+    (:Document {key, version, digest, name, title})    -[:HAS_SECTION]-> (:Section {key, title, level, position})
+    (:Section)  -[:SUBSECTION_OF]-> (:Section)         -[:HAS_CHUNK]->   (:Chunk {key, ordinal, text_hash, heading})
+    (:Chunk)    -[:IN_SECTION]-> (:Section)
+    (:Chunk)    -[:MENTIONS {document, name, count}]-> (:Entity {key, kind, name})
+    (:Document) -[:NAMED | LINKS_TO | REFERS_TO | KNOWN_AS | NAMES {document}]-> (:Entity)
+    (:Entity)   -[:RELATES {document, kind}]-> (:Entity)
+    (:Tombstone {key, version})
+
+Chunks carry no text: the index has it, under `text_hash`.
+
+The order of arrival does not matter because no document ever points to another: each points to names, entities of the kind DOCUMENT,
+its own by NAMED, others' by REFERS_TO. `a.md` refers to `b.md` as
+`(a)-[:REFERS_TO]->(:Entity {key: "document:b.md"})<-[:NAMED]-(b)`, and either side may come first, leave, or never come.
+For the same reason an entity's kind and name are functions of its key, and the spelling a document uses stands on its own MENTIONS.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from core.errors import DocumentError
+from core.records import Contribution, Relation, encode
+from graph.keys import bounded, document_key, kind_and_name, shortened
+
+Row = dict[str, Any]
+
+# raise it when the model above changes, so that what was written under the old one is written again
+MODEL = 1
+NAMED = "NAMED"
+HEADING_CHARACTERS = 120
+
+_DOCUMENT = re.compile(r"[0-9a-f]{32}")
+_KIND = re.compile(r"[A-Z][A-Z_]{0,63}")
+
+
+class Projected(msgspec.Struct, frozen=True, dict=True):
+    """What Neo4j is to hold of a document: 32 hex characters `document` at `version`, `chunk_ids` its chunks' text hashes by ordinal.
+
+    Raises DocumentError (`bad-contribution`) where the parts do not fit each other.
+    """
+
+    document: str
+    version: int
+    contribution: Contribution
+    chunk_ids: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _require(_DOCUMENT.fullmatch(self.document) is not None, "a document's key is 32 hex characters")
+        _require(0 <= self.version < 2**63, "a version is a non-negative 64-bit integer")
+        _require(all(section.path for section in self.contribution.sections), "a section has no path")
+        _require(all(0 <= ordinal < len(self.chunk_ids) for ordinal in self._ordinals()), "an ordinal has no chunk")
+        _require(all(_KIND.fullmatch(relation.kind) for relation in self.contribution.relations), "a relation's kind is not upper case")
+
+    @cached_property
+    def digest(self) -> str:
+        """32 hex characters over all that is written: equal digests need no second write."""
+        return hashlib.sha256(encode((MODEL, self.contribution, self.chunk_ids))).hexdigest()[:32]
+
+    @property
+    def weight(self) -> int:
+        """How many nodes and relationships this writes, about."""
+        of = self.contribution
+        return 1 + 2 * len(self.chunk_ids) + 2 * len(of.sections) + len(of.entities) + len(of.mentions) + len(of.relations)
+
+    def _ordinals(self) -> Iterator[int]:
+        yield from (mention.ordinal for mention in self.contribution.mentions)
+        yield from (ordinal for section in self.contribution.sections for ordinal in section.ordinals)
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise DocumentError(otherwise, reason="bad-contribution")
+
+
+def newest(rows: Iterable[Projected]) -> list[Projected]:
+    """One row a document, the highest version, the later among equals."""
+    chosen: dict[str, Projected] = {}
+    for row in rows:
+        if row.document not in chosen or chosen[row.document].version <= row.version:
+            chosen[row.document] = row
+    return list(chosen.values())
+
+
+def batches(rows: Sequence[Projected], limit: int) -> Iterator[list[Projected]]:
+    """Consecutive documents of at most `limit` weight together, or one heavier alone: a transaction has to fit the server's heap."""
+    batch: list[Projected] = []
+    weight = 0
+    for row in rows:
+        if batch and weight + row.weight > limit:
+            yield batch
+            batch, weight = [], 0
+        batch.append(row)
+        weight += row.weight
+    if batch:
+        yield batch
+
+
+def fences(rows: Iterable[Projected]) -> list[Row]:
+    return [{"document": row.document, "version": row.version, "digest": row.digest} for row in rows]
+
+
+def documents(rows: Iterable[Projected]) -> list[Row]:
+    return [
+        fence | {"name": bounded(row.contribution.name), "title": shortened(row.contribution.title)}
+        for row in rows
+        for fence in fences([row])
+    ]
+
+
+def sections(rows: Iterable[Projected]) -> list[Row]:
+    return [
+        {
+            "document": row.document,
+            "key": _part(row, position),
+            "title": shortened(section.path[-1]),
+            "level": len(section.path),
+            "position": position,
+        }
+        for row in rows
+        for position, section in enumerate(row.contribution.sections)
+    ]
+
+
+def nestings(rows: Iterable[Projected]) -> list[Row]:
+    return [nesting for row in rows for nesting in _nestings(row)]
+
+
+def _nestings(row: Projected) -> Iterator[Row]:
+    positions = {section.path: position for position, section in enumerate(row.contribution.sections)}
+    for path, position in positions.items():
+        if path[:-1] in positions:
+            yield {"child": _part(row, position), "parent": _part(row, positions[path[:-1]])}
+
+
+def chunks(rows: Iterable[Projected]) -> list[Row]:
+    return [chunk for row in rows for chunk in _chunks(row)]
+
+
+def _chunks(row: Projected) -> Iterator[Row]:
+    headings = {ordinal: section.path[-1] for section in row.contribution.sections for ordinal in section.ordinals}
+    for ordinal, text_hash in enumerate(row.chunk_ids):
+        heading = headings.get(ordinal, "")[:HEADING_CHARACTERS]
+        yield {"document": row.document, "key": _part(row, ordinal), "ordinal": ordinal, "text_hash": text_hash, "heading": heading}
+
+
+def placements(rows: Iterable[Projected]) -> list[Row]:
+    return [
+        {"chunk": _part(row, ordinal), "section": _part(row, position)}
+        for row in rows
+        for position, section in enumerate(row.contribution.sections)
+        for ordinal in section.ordinals
+    ]
+
+
+def mentions(rows: Iterable[Projected]) -> list[Row]:
+    return [mention for row in rows for mention in _mentions(row)]
+
+
+def _mentions(row: Projected) -> Iterator[Row]:
+    spellings = {entity.key: entity.name for entity in row.contribution.entities}
+    for mention in row.contribution.mentions:
+        yield {
+            "document": row.document,
+            "chunk": _part(row, mention.ordinal),
+            "entity": bounded(mention.entity),
+            "name": shortened(spellings.get(mention.entity, kind_and_name(mention.entity)[1])),
+            "count": mention.count,
+        }
+
+
+def relations(rows: Iterable[Projected]) -> list[Row]:
+    """What the documents themselves relate to, their own names first."""
+    return [_relation(row, relation) for row in rows for relation in _all_relations(row) if relation.source == _own_key(row)]
+
+
+def entity_relations(rows: Iterable[Projected]) -> list[Row]:
+    """What the documents say of two entities."""
+    return [_relation(row, relation) for row in rows for relation in _all_relations(row) if relation.source != _own_key(row)]
+
+
+def entities(rows: Sequence[Projected]) -> list[Row]:
+    """Every entity that will have a relationship, in the order of keys."""
+    keys = {mention["entity"] for mention in mentions(rows)}
+    keys |= {relation["target"] for relation in relations(rows)}
+    keys |= {relation[end] for relation in entity_relations(rows) for end in ("source", "target")}
+    return [{"key": key, "kind": kind, "name": name} for key in sorted(keys) for kind, name in [kind_and_name(key)]]
+
+
+def _all_relations(row: Projected) -> list[Relation]:
+    named = Relation(_own_key(row), NAMED, _own_key(row))
+    contributed = (Relation(bounded(edge.source), edge.kind, bounded(edge.target)) for edge in row.contribution.relations)
+    return list(dict.fromkeys((named, *contributed)))
+
+
+def _relation(row: Projected, relation: Relation) -> Row:
+    return {"document": row.document, "kind": relation.kind, "source": relation.source, "target": relation.target}
+
+
+def _own_key(row: Projected) -> str:
+    return document_key(row.contribution.name)
+
+
+def _part(row: Projected, position: int) -> str:
+    return f"{row.document}/{position}"

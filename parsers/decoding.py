@@ -1,0 +1,93 @@
+"""Bytes → text, in whatever encoding they are. Nothing here knows a format."""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+from parsers.reasons import ParseError
+
+# UTF-32 first: its little-endian mark begins with UTF-16's
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_SAMPLE_BYTES = 64 * 1024
+# what no text holds; kept are tab, line feed, form feed, carriage return
+_CONTROLS = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+
+
+def decode(content: bytes, declared: str | None = None) -> str:
+    """The text of `content`, line ends as `\\n`, without control characters.
+
+    A byte order mark decides, then UTF-8, then the `declared` encoding, then statistics. Raises `corrupt-document` where
+    the mark promises an encoding that the bytes do not keep, and `unsupported-media-type` where they are no text.
+    """
+    text = _marked(content) or _unmarked(content, declared)
+    return _CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def opening(content: bytes, size: int) -> str:
+    """The text of the first `size` bytes, for a look at markup: a character cut in two is left out, an odd encoding read as Latin-1."""
+    head = content[:size]
+    encoding = next((encoding for mark, encoding in _MARKS if head.startswith(mark)), None) or _wide(head) or "utf-8"
+    try:
+        text = codecs.getincrementaldecoder(encoding)().decode(head)
+    except UnicodeDecodeError:
+        text = head.decode("latin-1")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def is_binary(content: bytes) -> bool:
+    """Whether the bytes hold NULs that no UTF-16 or UTF-32 explains."""
+    head = content[:_SAMPLE_BYTES]
+    return b"\0" in head and not head.startswith(tuple(mark for mark, _ in _MARKS)) and _wide(head) is None
+
+
+def _marked(content: bytes) -> str | None:
+    for mark, encoding in _MARKS:
+        if content.startswith(mark):
+            try:
+                return content.decode(encoding)
+            except UnicodeDecodeError as error:
+                raise ParseError("corrupt-document", type(error).__name__) from None
+    return None
+
+
+def _unmarked(content: bytes, declared: str | None) -> str:
+    if wide := _wide(content[:_SAMPLE_BYTES]):
+        return content.decode(wide, errors="replace")
+    for encoding in ("utf-8", declared):
+        if (text := _strictly(content, encoding)) is not None:
+            return text
+    return _guessed(content)
+
+
+def _strictly(content: bytes, encoding: str | None) -> str | None:
+    try:
+        return content.decode(encoding) if encoding else None
+    except (UnicodeError, LookupError, ValueError):
+        return None
+
+
+def _guessed(content: bytes) -> str:
+    from charset_normalizer import from_bytes
+
+    if is_binary(content):
+        raise ParseError("unsupported-media-type")
+    best = from_bytes(content[:_SAMPLE_BYTES]).best()
+    return content.decode(best.encoding if best else "cp1252", errors="replace")
+
+
+def _wide(head: bytes) -> str | None:
+    """UTF-16 without a mark: mostly ASCII, so that every second byte is NUL."""
+    even, odd = head[0::2].count(0), head[1::2].count(0)
+    half = max(1, len(head) // 2)
+    if len(head) >= 4 and odd / half > 0.7 and even / half < 0.05:
+        return "utf-16-le"
+    if len(head) >= 4 and even / half > 0.7 and odd / half < 0.05:
+        return "utf-16-be"
+    return None

@@ -1,0 +1,154 @@
+"""Which format a document is of. Containers and leading markup speak for themselves; a wrong name or type does not overrule them."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+
+from parsers.decoding import is_binary, opening
+from parsers.formats import Format, by_media_type, by_name, is_text
+from parsers.reasons import ParseError
+
+_HEAD = 4096
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
+_BINARY = (
+    b"{\\rtf",
+    b"\x1f\x8b",
+    b"BZh",
+    b"\xfd7zXZ",
+    b"7z\xbc\xaf",
+    b"Rar!",
+    b"\x89PNG",
+    b"GIF8",
+    b"\xff\xd8\xff",
+    b"RIFF",
+    b"\x7fELF",
+    b"%!PS",
+)
+
+_OPC = {"word/": Format.DOCX, "ppt/": Format.PPTX, "xl/": Format.XLSX}
+_MIMETYPES = {
+    "application/epub+zip": Format.EPUB,
+    "application/vnd.oasis.opendocument.text": Format.ODT,
+    "application/vnd.oasis.opendocument.spreadsheet": Format.ODS,
+    "application/vnd.oasis.opendocument.presentation": Format.ODP,
+}
+_WEB = re.compile(r"(?:\s|<\?xml[^>]*>|<!--.*?-->)*<(?:!doctype\s+html|html[\s>])", re.IGNORECASE | re.DOTALL)
+_JATS = re.compile(r"(?:\s|<\?xml[^>]*>|<!--.*?-->)*<(?:!DOCTYPE\s+article\b|article\b[^>]*(?:dtd-version|article-type|xlink))", re.DOTALL)
+_MAIL_HEADER = re.compile(r"(?:[A-Za-z][A-Za-z0-9-]*:[^\n]*\n(?:[ \t][^\n]*\n)*){2,}\n")
+_MAIL_NAMES = re.compile(r"^(?:from|to|subject|date|received|message-id|mime-version):", re.IGNORECASE | re.MULTILINE)
+_MHTML = re.compile(r"^content-type:\s*multipart/related", re.IGNORECASE | re.MULTILINE)
+_MARKUP = re.compile(r"<(?:p|div|h[1-6]|table|body|ul|ol)\b[^>]*>.*</", re.IGNORECASE | re.DOTALL)
+_PEP = re.compile(r"PEP: \d+\nTitle: ")
+
+
+def detect(content: bytes, media_type: str, file_name: str) -> Format:
+    """The format to read `content` as.
+
+    Raises DocumentError: `empty-document`, `encrypted-document`, `corrupt-document` (a container that does not open) or
+    `unsupported-media-type`.
+    """
+    if not content.strip(b" \t\r\n\f\0\xef\xbb\xbf"):
+        raise ParseError("empty-document")
+    return _container(content, media_type, file_name) or _text(content, media_type, file_name)
+
+
+def _container(content: bytes, media_type: str, file_name: str) -> Format | None:
+    if content.startswith(_ZIP):
+        return _zip(content)
+    if content.startswith(_OLE):
+        return _ole(content)
+    if _is_pdf(content, media_type, file_name):
+        return Format.PDF
+    if content.startswith(_BINARY) or is_binary(content):
+        raise ParseError("unsupported-media-type")
+    return None
+
+
+def _is_pdf(content: bytes, media_type: str, file_name: str) -> bool:
+    """Readers accept leading rubbish before `%PDF-`; a text that only mentions it is no PDF."""
+    declared = "pdf" in media_type.lower() or file_name.lower().endswith(".pdf")
+    return content[:1024].lstrip(b"\0\t\r\n \xef\xbb\xbf").startswith(b"%PDF-") or (declared and b"%PDF-" in content[:1024])
+
+
+def _zip(content: bytes) -> Format:
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return _zip_members(archive)
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError, OverflowError) as error:
+        raise ParseError("corrupt-document", type(error).__name__) from None
+
+
+def _zip_members(archive: zipfile.ZipFile) -> Format:
+    members = archive.infolist()
+    names = {member.filename for member in members}
+    kind = _opc(names) or _mimetype(archive, names)
+    if kind is None:
+        raise ParseError("unsupported-media-type")
+    if any(member.flag_bits & 1 for member in members) or _odf_encrypted(archive, names):
+        raise ParseError("encrypted-document")
+    return kind
+
+
+def _opc(names: set[str]) -> Format | None:
+    if "[Content_Types].xml" not in names:
+        return None
+    return next((kind for folder, kind in _OPC.items() if any(name.startswith(folder) for name in names)), None)
+
+
+def _mimetype(archive: zipfile.ZipFile, names: set[str]) -> Format | None:
+    if "mimetype" not in names:
+        return Format.EPUB if "META-INF/container.xml" in names else None
+    with archive.open("mimetype") as member:
+        declared = member.read(256).decode("ascii", errors="replace").strip()
+    return _MIMETYPES.get(declared.removesuffix("-template"))
+
+
+def _odf_encrypted(archive: zipfile.ZipFile, names: set[str]) -> bool:
+    if "META-INF/manifest.xml" not in names:
+        return False
+    with archive.open("META-INF/manifest.xml") as member:
+        return b"encryption-data" in member.read(1 << 20)
+
+
+def _ole(content: bytes) -> Format:
+    import olefile  # type: ignore[import-untyped]
+
+    try:
+        with olefile.OleFileIO(io.BytesIO(content)) as file:
+            names = {path[0] for path in file.listdir(streams=True, storages=False)}
+    except (OSError, ValueError, IndexError) as error:
+        raise ParseError("corrupt-document", type(error).__name__) from None
+    if names & {"EncryptedPackage", "EncryptionInfo"}:
+        raise ParseError("encrypted-document")
+    if "__properties_version1.0" in names:
+        return Format.OUTLOOK
+    raise ParseError("unsupported-media-type")
+
+
+def _text(content: bytes, media_type: str, file_name: str) -> Format:
+    head = opening(content, _HEAD)
+    return _leading(head) or by_media_type(media_type) or by_name(file_name) or _sniffed(head, media_type)
+
+
+def _leading(head: str) -> Format | None:
+    if head.startswith("WEBVTT"):
+        return Format.VTT
+    if _WEB.match(head):
+        return Format.HTML
+    if _JATS.match(head):
+        return Format.JATS
+    return None
+
+
+def _sniffed(head: str, media_type: str) -> Format:
+    mail = _MAIL_HEADER.match(head)
+    if mail and len(_MAIL_NAMES.findall(mail.group())) >= 2:
+        return Format.MHTML if _MHTML.search(mail.group()) else Format.EMAIL
+    if _PEP.match(head):
+        return Format.RESTRUCTURED
+    if _MARKUP.search(head) and not is_text(media_type):
+        return Format.HTML
+    return Format.TEXT

@@ -1,0 +1,47 @@
+"""Text without markup, and text that is data: plain text, source code, comma-separated values."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+
+from core.records import Block, Content
+from parsers.decoding import decode
+
+_BLANK_LINES = re.compile(r"\n[ \t\f\v]*(?:\n[ \t\f\v]*)+")
+_SNIFF_CHARACTERS = 16 * 1024
+_DELIMITERS = ",;\t|"
+_FIELD_LIMIT = 1 << 30
+
+
+def text(content: bytes) -> Content:
+    """A paragraph per run of lines between blank ones; line breaks within it are kept."""
+    return Content(blocks=paragraphs(decode(content)))
+
+
+def paragraphs(words: str) -> tuple[Block, ...]:
+    """The paragraphs of a text, whose line ends are `\\n`."""
+    pieces = (piece.strip("\n\f\v").rstrip() for piece in _BLANK_LINES.split(words))
+    return tuple(Block("paragraph", piece) for piece in pieces if piece.strip())
+
+
+def code(content: bytes) -> Content:
+    """One code block, byte for byte but for the encoding and the line ends."""
+    source = decode(content).strip("\n").rstrip()
+    return Content(blocks=(Block("code", source),) if source.strip() else ())
+
+
+def table(content: bytes) -> Content:
+    """One table; the dialect is told from the first lines, commas where they do not tell."""
+    words = decode(content)
+    csv.field_size_limit(_FIELD_LIMIT)
+    rows = tuple(tuple(cell.strip() for cell in row) for row in csv.reader(io.StringIO(words), _dialect(words)) if any(row))
+    return Content(blocks=(Block("table", rows=rows),) if rows else ())
+
+
+def _dialect(words: str) -> type[csv.Dialect]:
+    try:
+        return csv.Sniffer().sniff(words[:_SNIFF_CHARACTERS], _DELIMITERS)
+    except csv.Error:
+        return csv.excel

@@ -1,0 +1,123 @@
+"""The worker processes: as many as configured, started when first needed, replaced when they die, gone at close."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from queue import LifoQueue
+from threading import Lock
+from types import TracebackType
+
+from core.config import Parsing
+from core.errors import Unavailable
+from parsers.process import WorkerProcess
+from parsers.reasons import ParseError
+from parsers.wire import Request
+
+_CLOSED = "the parser pool is closed"
+
+
+class WorkerPool:
+    """At most `parsing.workers` processes, each reading one document at a time within `parsing`'s bounds. Thread-safe.
+
+    A process is started by the first document that finds none idle, stays warm, and is replaced after a timeout, a crash or a lack
+    of memory: that costs the document it was reading, never another. Use as a context manager, or call `close`.
+    """
+
+    def __init__(self, parsing: Parsing) -> None:
+        self.parsing = parsing
+        self._lock = Lock()
+        self._closed = False
+        self._running: set[WorkerProcess] = set()
+        self._scratch: Path | None = None
+        # last in, first out: the warmest process next, and none is started while one is idle
+        self._slots: LifoQueue[WorkerProcess | None] = LifoQueue()
+        for _ in range(parsing.workers):
+            self._slots.put(None)
+
+    def parse(self, content: bytes, media_type: str, file_name: str) -> bytes:
+        """The document's `core.records.Content` as JSON; waits for a free process, which `parsing.timeout_s` does not count.
+
+        Raises DocumentError with a reason of `parsers.REASONS`, or Unavailable when the pool is closed or no process starts.
+        """
+        if len(content) > self.parsing.max_bytes:
+            raise ParseError("document-too-large")
+        worker = self._slots.get()
+        try:
+            worker = self._ready(worker)
+            return worker.parse(Request(content, media_type, file_name))
+        except ParseError:
+            self._refuse_if_closed()
+            raise
+        finally:
+            self._slots.put(worker)
+
+    def close(self) -> None:
+        """Kill every process and delete the scratch folder. A parse in flight raises Unavailable. Safe to repeat."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            running, self._running = self._running, set()
+            scratch, self._scratch = self._scratch, None
+        for worker in running:
+            worker.kill()
+        self._await_callers()
+        for worker in running:
+            worker.close()
+        if scratch:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def __enter__(self) -> WorkerPool:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The process ids of the running workers."""
+        with self._lock:
+            return tuple(worker.pid for worker in self._running)
+
+    def _ready(self, worker: WorkerProcess | None) -> WorkerProcess:
+        if worker and worker.usable:
+            return worker
+        with self._lock:
+            self._raise_if_closed()
+            if worker:
+                self._running.discard(worker)
+            folder = self._folder()
+        if worker:
+            worker.close()
+        return self._registered(WorkerProcess(self.parsing, folder))
+
+    def _registered(self, fresh: WorkerProcess) -> WorkerProcess:
+        """`close` may have come while it was starting."""
+        with self._lock:
+            if not self._closed:
+                self._running.add(fresh)
+                return fresh
+        fresh.close()
+        raise Unavailable(_CLOSED)
+
+    def _folder(self) -> Path:
+        if self._scratch is None:
+            self._scratch = Path(tempfile.mkdtemp(prefix="headrace-parse-"))
+        return self._scratch
+
+    def _await_callers(self) -> None:
+        """Every slot is back: nobody holds a process any more. They go in again for whoever still comes, to be refused."""
+        for slot in [self._slots.get() for _ in range(self.parsing.workers)]:
+            del slot
+            self._slots.put(None)
+
+    def _refuse_if_closed(self) -> None:
+        """A process that `close` killed says nothing about its document."""
+        with self._lock:
+            self._raise_if_closed()
+
+    def _raise_if_closed(self) -> None:
+        if self._closed:
+            raise Unavailable(_CLOSED)

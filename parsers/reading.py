@@ -1,0 +1,45 @@
+"""Which reader reads which format. A format's libraries are imported when its reader is asked for, not before."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from importlib import import_module
+
+from core.records import Content
+from parsers.formats import Format
+
+Reader = Callable[[bytes], Content]
+
+_READERS: Mapping[Format, str] = {
+    Format.TEXT: "plain.text",
+    Format.CODE: "plain.code",
+    Format.CSV: "plain.table",
+    Format.RESTRUCTURED: "restructured.read",
+    Format.EMAIL: "mail.read",
+    Format.HTML: "web.html",
+    Format.MARKDOWN: "web.markdown",
+    Format.PDF: "pdf.read",
+}
+
+
+@cache
+def reader(kind: Format) -> Reader:
+    """The function that reads a format: bytes → Content. It raises what its library raises; see `parsers.reasons.classify`."""
+    read = _loaded(kind)
+    # what is loaded stays: the collector need not walk docling's modules after every document
+    gc.collect()
+    gc.freeze()
+    return read
+
+
+def _loaded(kind: Format) -> Reader:
+    if kind in _READERS:
+        module, name = _READERS[kind].split(".")
+        read: Reader = getattr(import_module(f"parsers.{module}"), name)
+        return read
+    from parsers import office
+
+    office.load(kind)
+    return partial(office.read, kind)

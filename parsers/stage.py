@@ -1,0 +1,41 @@
+"""The stage: FETCHED frames in, RESULT frames out (`core.frames`), and its fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from typing import Any
+
+import polars as pl
+
+from core.frames import RESULT, apply
+from parsers.pool import WorkerPool
+
+# raised whenever the same bytes give other blocks
+CODE_VERSION = 1
+_LIBRARIES = ("docling-slim", "docling-core", "docling-parse", "docutils", "marko", "lxml", "pypdfium2")
+
+
+def parse(frame: pl.DataFrame, pool: WorkerPool) -> pl.DataFrame:
+    """Read every row's content: a RESULT frame in the same order, the payload a `core.records.Content`.
+
+    As many rows at a time as the pool has processes. A row that fails carries a reason of `parsers.REASONS`. Raises Unavailable
+    when the pool is closed.
+    """
+
+    def work(row: dict[str, Any]) -> bytes:
+        return pool.parse(row["content"], row["media_type"] or "", row["file_name"] or "")
+
+    with ThreadPoolExecutor(pool.parsing.workers, thread_name_prefix="parse") as threads:
+        results = list(threads.map(lambda row: apply(row, work), frame.iter_slices(1)))
+    return pl.concat([pl.DataFrame(schema=dict(RESULT)), *results])
+
+
+def fingerprint() -> str:
+    """32 hex characters that change when the same bytes may give other blocks: the code's version and the libraries' versions.
+
+    Limits on time and memory are left out: they decide whether a document is parsed, not what it says.
+    """
+    parts = ("parsers", str(CODE_VERSION), *(f"{name}={version(name)}" for name in _LIBRARIES))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

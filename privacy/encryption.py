@@ -1,0 +1,130 @@
+"""A tenant's keys: one random data key, wrapped under the master key, and what is derived from it.
+
+Here belongs everything that touches key bytes. What is encrypted, and where it is kept, does not.
+
+Layout of everything sealed or wrapped: one version byte, a 12-byte nonce, then AES-256-GCM's ciphertext and tag.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from hashlib import sha256
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from core.errors import ConfigurationError, HeadraceError
+from core.keys import TenantKeys
+
+_KEY_BYTES = 32
+_NONCE_BYTES = 12
+_VERSION = b"\x01"
+_DIGEST_HEX = 32
+
+
+class CannotDecrypt(HeadraceError):
+    """A wrong key, a wrong tenant or context, or bytes that were changed: authentication cannot tell which."""
+
+    reason = "cannot-decrypt"
+    remedy = "Check that master_key is the one this data was written under."
+
+
+class DerivedKeys:
+    """`core.keys.TenantKeys`, derived from one tenant's data key by HKDF-SHA256 (RFC 5869), one subkey per use.
+
+    A random 96-bit nonce is safe for about 2^32 payloads under one key (NIST SP 800-38D, 8.3); a tenant's sealing key is its own.
+    """
+
+    __slots__ = ("_data_key", "_digest_keys", "_sealing", "_surrogate_key", "_tenant")
+
+    def __init__(self, tenant: str, data_key: bytes) -> None:
+        self._tenant = tenant
+        self._data_key = data_key
+        self._sealing = AESGCM(_derive(data_key, "seal"))
+        self._surrogate_key = _derive(data_key, "surrogate")
+        self._digest_keys: dict[str, bytes] = {}
+
+    def __repr__(self) -> str:
+        return f"DerivedKeys(tenant={self._tenant!r})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # a pickle would put the keys in clear into whatever stores or sends it
+        raise TypeError("a tenant's keys are not serialisable: unwrap them where they are needed")
+
+    @property
+    def surrogate_key(self) -> bytes:
+        return self._surrogate_key
+
+    def seal(self, plaintext: bytes, context: str) -> bytes:
+        """Encrypt; 29 bytes longer than `plaintext`."""
+        return _encrypt(self._sealing, plaintext, _bound("seal", self._tenant, context))
+
+    def open(self, sealed: bytes, context: str) -> bytes:
+        """What `seal` was given. Raises CannotDecrypt."""
+        return _decrypt(self._sealing, sealed, _bound("seal", self._tenant, context))
+
+    def digest(self, value: bytes, purpose: str) -> str:
+        """HMAC-SHA256, the first 128 bits as 32 hex characters."""
+        return hmac.digest(self._digest_key(purpose), value, sha256).hex()[:_DIGEST_HEX]
+
+    def _digest_key(self, purpose: str) -> bytes:
+        if purpose not in self._digest_keys:
+            self._digest_keys[purpose] = _derive(self._data_key, f"digest/{purpose}")
+        return self._digest_keys[purpose]
+
+
+def new_data_key(master: bytes, tenant: str) -> bytes:
+    """A fresh random data key for this tenant, wrapped under `master` (32 bytes): 61 bytes, safe to store."""
+    return _wrap(master, tenant, secrets.token_bytes(_KEY_BYTES))
+
+
+def tenant_keys(master: bytes, tenant: str, wrapped: bytes) -> TenantKeys:
+    """The keys behind `wrapped`. Raises CannotDecrypt where master or tenant is not the one it was wrapped for."""
+    return DerivedKeys(tenant, _unwrap(master, tenant, wrapped))
+
+
+def rewrap(master_old: bytes, master_new: bytes, tenant: str, wrapped: bytes) -> bytes:
+    """The same data key under a new master key: nothing that was sealed, digested or surrogated changes. Raises CannotDecrypt."""
+    return _wrap(master_new, tenant, _unwrap(master_old, tenant, wrapped))
+
+
+def _wrap(master: bytes, tenant: str, data_key: bytes) -> bytes:
+    return _encrypt(_cipher(master), data_key, _bound("data-key", tenant, ""))
+
+
+def _unwrap(master: bytes, tenant: str, wrapped: bytes) -> bytes:
+    return _decrypt(_cipher(master), wrapped, _bound("data-key", tenant, ""))
+
+
+def _cipher(master: bytes) -> AESGCM:
+    if len(master) != _KEY_BYTES:
+        raise ConfigurationError(f"master_key must be {_KEY_BYTES} bytes, was: {len(master)} bytes")
+    return AESGCM(master)
+
+
+def _derive(data_key: bytes, use: str) -> bytes:
+    info = f"headrace/v1/{use}".encode("utf-8", "surrogatepass")
+    return HKDF(algorithm=SHA256(), length=_KEY_BYTES, salt=None, info=info).derive(data_key)
+
+
+def _bound(use: str, tenant: str, context: str) -> bytes:
+    """Associated data. The tenant's length stands before it, so that no two pairs read the same."""
+    return f"headrace/v1/{use}/{len(tenant)}/{tenant}/{context}".encode("utf-8", "surrogatepass")
+
+
+def _encrypt(cipher: AESGCM, plaintext: bytes, bound: bytes) -> bytes:
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    return _VERSION + nonce + cipher.encrypt(nonce, plaintext, _VERSION + bound)
+
+
+def _decrypt(cipher: AESGCM, sealed: bytes, bound: bytes) -> bytes:
+    version, nonce, ciphertext = sealed[:1], sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
+    if version != _VERSION or len(ciphertext) < 16:
+        raise CannotDecrypt("not a sealed payload of a version known here")
+    try:
+        return cipher.decrypt(nonce, ciphertext, version + bound)
+    except InvalidTag:
+        raise CannotDecrypt("the payload does not authenticate under this key, tenant and context") from None

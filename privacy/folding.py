@@ -1,0 +1,96 @@
+"""The text as detection sees it, and the way back from a position in it to the original.
+
+People and formats write one value in many ways: no-break spaces, soft hyphens, full-width digits, line breaks, percent
+escapes in URLs. Folding brings them to one, so that each recogniser need not know them, and so that the same value gets the
+same surrogate however it was written. What is personal is no concern of this module.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from privacy.tokens import TOKEN
+
+# Stands where a surrogate is: no letter, no digit, no space, so nothing is ever recognised across it.
+BARRIER = "\ufffc"
+
+_SPACE = " \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
+_BREAK = r"\r\n|[\n\r\v\f\u0085\u2028\u2029]"
+_INVISIBLE = r"\x00-\x08\x0e-\x1f\x7f\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
+
+_FOLDABLE = re.compile(
+    rf"(?P<token>{TOKEN.pattern}|{BARRIER})"
+    # a line break with the indentation around it: one "\n"; a blank line stays two, which no separator spans
+    rf"|(?P<line>[ \t]+(?:{_BREAK})[ \t]*|(?:{_BREAK})[ \t]+|\r\n|[\r\v\f\u0085\u2028\u2029])"
+    rf"|(?P<space>[{_SPACE}]{{2,}}|[{_SPACE[1:]}])"
+    rf"|(?P<invisible>[{_INVISIBLE}]+)"
+    r"|(?P<dash>[\u2010-\u2015\u2212\ufe58\ufe63\uff0d])"
+    r"|(?P<escape>%[2-7][0-9A-Fa-f])"
+    r"|(?P<wide>[\uff01-\uff5e])"
+    r"|(?P<digit>(?![0-9])\d)"
+    r"|(?P<lone>[\ud800-\udfff])"
+)
+
+_FOLDED: dict[str, Callable[[str], str]] = {
+    "token": lambda _: BARRIER,
+    "line": lambda _: "\n",
+    "space": lambda _: " ",
+    "invisible": lambda _: "",
+    "dash": lambda _: "-",
+    "escape": lambda piece: chr(int(piece[1:], 16)),
+    "wide": lambda piece: chr(ord(piece) - 0xFEE0),
+    "digit": lambda piece: str(unicodedata.decimal(piece)),
+    "lone": lambda _: "\ufffd",
+}
+
+
+@dataclass(frozen=True)
+class Folded:
+    """`text`, and where each of its runs began: `starts[i]` in `text` is `origins[i]` in the original.
+
+    A run copied as it was has `widths[i]` 0; one that became a single character has the width it had in the original.
+    """
+
+    text: str
+    starts: list[int]
+    origins: list[int]
+    widths: list[int]
+
+    def original(self, start: int, end: int) -> tuple[int, int]:
+        """The span of the original that `text[start:end]` (not empty) came from."""
+        run = bisect_right(self.starts, end - 1) - 1
+        last = self.origins[run] + end - 1 - self.starts[run]
+        return self._origin(start), last + max(self.widths[run], 1)
+
+    def _origin(self, position: int) -> int:
+        run = bisect_right(self.starts, position) - 1
+        return self.origins[run] + position - self.starts[run]
+
+
+def fold(text: str) -> Folded:
+    """Fold `text` in one pass. Any str is allowed: NUL, lone surrogates and bidirectional controls too."""
+    parts: list[str] = []
+    folded = Folded("", [0], [0], [0])
+    length = done = 0
+    for match in _FOLDABLE.finditer(text):
+        parts += (text[done : match.start()], _piece(match))
+        length += match.start() - done
+        _add_run(folded, length, match.start(), match.end() - match.start())
+        length += len(parts[-1])
+        done = match.end()
+        _add_run(folded, length, done, 0)
+    return Folded("".join([*parts, text[done:]]), folded.starts, folded.origins, folded.widths)
+
+
+def _piece(match: re.Match[str]) -> str:
+    return _FOLDED[str(match.lastgroup)](match.group())
+
+
+def _add_run(folded: Folded, start: int, origin: int, width: int) -> None:
+    folded.starts.append(start)
+    folded.origins.append(origin)
+    folded.widths.append(width)

@@ -1,0 +1,219 @@
+"""What a redacted document contributes to the graph: sections, links, references, entities; always the same for the same document."""
+
+from __future__ import annotations
+
+import random
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import ConfigurationError
+from core.frames import CHUNKED, RESULT
+from core.records import Block, Chunk, Contribution, Link, Redacted, Relation, Section, decode, encode
+from graph import EntityFinder, extract, fingerprint
+from graph.keys import KEY_CHARACTERS, bounded, entity_key, link_key, url_key
+
+EMAIL = "<EMAIL:a1b2c3d4e5f60718>"
+PERSON = "<PERSON:b0b0b0b0b0b0b0b0>"
+
+
+@pytest.fixture(scope="module")
+def finder() -> EntityFinder:
+    return EntityFinder("en_core_web_sm")
+
+
+def chunk(ordinal: int, text: str, *path: str) -> Chunk:
+    return Chunk(ordinal, text, f"{ordinal:032x}", 5, tuple(path))
+
+
+def linking(*targets: str) -> tuple[Block, ...]:
+    return tuple(Block("paragraph", "see there", links=(Link("there", target),)) for target in targets)
+
+
+def extracted(redacted: Redacted, *chunks: Chunk, entities: EntityFinder | None = None) -> bytes:
+    row = {"document": "0" * 32, "input_key": "k", "redacted": encode(redacted), "chunks": encode(chunks)}
+    frame = extract(pl.DataFrame([row], schema=dict(CHUNKED)), entities)
+    assert dict(frame.schema) == dict(RESULT)
+    assert frame["reason"].to_list() == [None]
+    return bytes(frame["payload"][0])
+
+
+def contribution(redacted: Redacted, *chunks: Chunk, entities: EntityFinder | None = None) -> Contribution:
+    return decode(extracted(redacted, *chunks, entities=entities), Contribution)
+
+
+def document(name: str = "docs/a.md", *targets: str) -> Redacted:
+    return Redacted(name, linking(*targets), title="A")
+
+
+def targets(found: Contribution, kind: str) -> list[str]:
+    return [relation.target for relation in found.relations if relation.kind == kind]
+
+
+def mentioned(found: Contribution) -> dict[tuple[str, int], int]:
+    return {(mention.entity, mention.ordinal): mention.count for mention in found.mentions}
+
+
+def test_sections_are_the_heading_paths_in_reading_order_each_after_its_ancestors() -> None:
+    found = contribution(
+        document(),
+        chunk(0, "preface"),
+        chunk(1, "x", "Guide", "Install"),
+        chunk(2, "x", "Guide", "Install"),
+        chunk(3, "x", "Guide"),
+        chunk(4, "x", "Notes"),
+    )
+    assert found.sections == (Section(("Guide",), (3,)), Section(("Guide", "Install"), (1, 2)), Section(("Notes",), (4,)))
+
+
+def test_web_links_point_to_urls_in_normal_form() -> None:
+    found = contribution(document("a.md", "HTTPS://Example.org:443/Path?q=1#part", "https://example.org/Path?q=1", "http://example.org"))
+    assert targets(found, "LINKS_TO") == ["URL:http://example.org/", "URL:https://example.org/Path?q=1"]
+    assert [(entity.kind, entity.key) for entity in found.entities] == [("URL", key) for key in targets(found, "LINKS_TO")]
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "key"),
+    [
+        ("docs/a.md", "../b.md#x", "document:b.md"),
+        ("docs/a.md", "b.md", "document:docs/b.md"),
+        ("docs/a.md", "./sub/b%20c.md?raw=1", "document:docs/sub/b c.md"),
+        ("docs/a.md", "/b.md", "document:b.md"),
+        ("a.md", "../../b.md", "document:b.md"),
+        ("docs/a.md", "../docs/a.md#self", None),
+        ("docs/a.md", "#self", None),
+        ("docs/a.md", "?q", None),
+        ("docs/a.md", "  ", None),
+        ("docs/a.md", "mailto:x", None),
+        ("docs/a.md", "javascript:void(0)", None),
+        ("docs/a.md", "http://[broken", None),
+        ("docs/a.md", "http://host:port/", None),
+        ("docs/a.md", "//example.org/x", "URL:https://example.org/x"),
+        ("docs/a.md", "https://somebody:secret@example.org/x", "URL:https://example.org/x"),
+        ("https://example.org/docs/a", "../b#x", "URL:https://example.org/b"),
+    ],
+)
+def test_a_link_target_is_resolved_against_the_documents_own_name(name: str, target: str, key: str | None) -> None:
+    assert link_key(name, target) == key
+
+
+def test_relative_links_refer_to_documents_by_name_and_those_are_no_entities() -> None:
+    found = contribution(document("docs/a.md", "../b.md#x"))
+    assert found.relations == (Relation("document:docs/a.md", "REFERS_TO", "document:b.md"),)
+    assert found.entities == ()
+
+
+def test_numbered_references_are_entities_however_they_are_written() -> None:
+    found = contribution(document(), chunk(0, "See PEP 8, PEP-0008 and RFC 822."), chunk(1, "pep 8 is not written so; PEP 20 is"))
+    assert mentioned(found) == {("REFERENCE:pep 8", 0): 2, ("REFERENCE:rfc 822", 0): 1, ("REFERENCE:pep 20", 1): 1}
+
+
+@pytest.mark.parametrize("text", ["UTF-8 and SHA-256", "USD 500", "TLS 1.2", "A-PEP 8", "ABCDEFGH 12", "DEC 25", "PEP 123456", EMAIL])
+def test_what_only_looks_like_a_reference_is_none(text: str) -> None:
+    assert not [key for key, _ in mentioned(contribution(document(), chunk(0, text))) if key.startswith("REFERENCE")]
+
+
+def test_a_numbered_document_is_known_as_its_number_so_that_mentions_of_it_meet_it() -> None:
+    assert targets(contribution(document("peps/pep-0008.rst")), "KNOWN_AS") == ["REFERENCE:pep 8"]
+    assert targets(contribution(document("peps/page-12.rst")), "KNOWN_AS") == []
+
+
+def test_a_document_is_known_as_the_web_address_it_came_from() -> None:
+    found = contribution(Redacted("a.md", (), uri="https://Example.org/a"))
+    assert targets(found, "KNOWN_AS") == ["URL:https://example.org/a"]
+
+
+def test_a_surrogate_is_an_entity_of_its_kind_counted_per_chunk() -> None:
+    found = contribution(document(), chunk(0, f"{PERSON} wrote to {EMAIL} and {EMAIL}"), chunk(1, f"for {PERSON}"))
+    assert mentioned(found) == {
+        ("EMAIL:a1b2c3d4e5f60718", 0): 2,
+        ("PERSON:b0b0b0b0b0b0b0b0", 0): 1,
+        ("PERSON:b0b0b0b0b0b0b0b0", 1): 1,
+    }
+    assert [(entity.kind, entity.name) for entity in found.entities] == [("EMAIL", EMAIL), ("PERSON", PERSON)]
+
+
+def test_two_documents_that_mention_the_same_hidden_person_meet_in_one_entity() -> None:
+    one = contribution(document("a.md"), chunk(0, f"{PERSON} here"))
+    other = contribution(Redacted("b.md", (), metadata={"author": PERSON}))
+    assert {entity.key for entity in one.entities} & {entity.key for entity in other.entities} == {"PERSON:b0b0b0b0b0b0b0b0"}
+
+
+@pytest.mark.parametrize(
+    ("redacted", "path"),
+    [
+        (Redacted("a.md", (), title=f"Letter to {PERSON}"), ()),
+        (Redacted(f"{PERSON}.md", ()), ()),
+        (Redacted("a.md", (), metadata={"to": PERSON}), ()),
+        (Redacted("a.md", linking(f"mailto:{PERSON}")), ()),
+        (Redacted("a.md", ()), (f"From {PERSON}",)),
+    ],
+)
+def test_a_surrogate_outside_the_running_text_is_named_by_the_document(redacted: Redacted, path: tuple[str, ...]) -> None:
+    assert targets(contribution(redacted, chunk(0, "x", *path)), "NAMES") == ["PERSON:b0b0b0b0b0b0b0b0"]
+
+
+def test_without_a_model_there_are_no_names() -> None:
+    assert contribution(document(), chunk(0, "Microsoft bought a company.")).entities == ()
+
+
+def test_names_come_from_the_model_under_one_key_whatever_their_case(finder: EntityFinder) -> None:
+    found = contribution(
+        document(), chunk(0, "Microsoft and the European Union talked."), chunk(1, "Then Microsoft left."), entities=finder
+    )
+    assert {("ORG:microsoft", 0), ("ORG:microsoft", 1), ("ORG:european union", 0)} <= set(mentioned(found))
+    assert entity_key("ORG", "MICROSOFT\n Corp") == entity_key("ORG", "Microsoft Corp")
+
+
+def test_surrogates_do_not_confuse_the_model(finder: EntityFinder) -> None:
+    text = f"{PERSON} of Acme Corporation wrote to {EMAIL} about Google. {PERSON} {EMAIL}, <IBAN:c0ffee00c0ffee00>."
+    (names,) = finder.find([text])
+    assert {"Acme Corporation", "Google"} <= {name for _, name in names}
+    assert not [name for _, name in names if any(part in name for part in ("<", "EMAIL", "PERSON", "IBAN", "b0b0", "it "))]
+
+
+def test_people_and_places_are_never_entities_by_name(finder: EntityFinder) -> None:
+    (names,) = finder.find(["Angela Merkel met Barack Obama in Berlin."])
+    assert names == []
+
+
+def test_the_same_document_gives_the_same_bytes_whatever_the_order_of_its_chunks_and_links(finder: EntityFinder) -> None:
+    chunks = [chunk(i, f"PEP {i} by {PERSON} of Google and Microsoft", "Top", f"S{i // 3}") for i in range(9)]
+    links = [f"b{i}.md" for i in range(5)]
+    first = extracted(document("a.md", *links), *chunks, entities=finder)
+    random.shuffle(chunks)
+    random.shuffle(links)
+    assert extracted(document("a.md", *links), *chunks, entities=finder) == first
+
+
+def test_the_fingerprint_knows_the_model(finder: EntityFinder) -> None:
+    assert fingerprint(finder) == fingerprint(EntityFinder("en_core_web_sm"))
+    assert fingerprint(finder) != fingerprint(None)
+    assert len(fingerprint(None)) == 32
+
+
+def test_a_model_that_is_not_there_is_refused_at_once() -> None:
+    with pytest.raises(ConfigurationError, match="no_such_model"):
+        EntityFinder("no_such_model")
+
+
+@given(st.text(min_size=KEY_CHARACTERS, max_size=3 * KEY_CHARACTERS), st.text(min_size=1, max_size=5))
+def test_keys_are_bounded_and_different_long_names_keep_different_keys(name: str, more: str) -> None:
+    key = bounded(f"ORG:{name}")
+    assert len(key) <= KEY_CHARACTERS
+    assert bounded(key) == key
+    assert bounded(f"ORG:{name}{more}") != key
+
+
+@given(st.text())
+def test_no_link_target_is_too_strange(target: str) -> None:
+    key = link_key("docs/a.md", target)
+    assert key is None or key.startswith(("document:", "URL:http"))
+
+
+@given(st.from_regex(r"https?://[a-z.]{1,20}(:[0-9]{1,5})?/[a-zA-Z0-9/?&=]{0,20}", fullmatch=True))
+def test_a_urls_normal_form_is_its_own_normal_form(url: str) -> None:
+    key = url_key(url)
+    assert key is None or url_key(key.removeprefix("URL:")) == key

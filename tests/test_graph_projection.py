@@ -1,0 +1,379 @@
+"""Contributions in a real Neo4j: repeated, reordered, raced, removed. The graph follows each document's highest version, nothing else."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import socket
+import traceback
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from core.config import Endpoints
+from core.errors import ConfigurationError, DocumentError, HeadraceError, Unavailable
+from core.records import Contribution, Entity, Mention, Relation, Section
+from core.sql import statements
+from graph import Projected, Projection
+from graph.connection import Connection
+from graph.keys import bounded, document_key
+from graph.rows import batches
+
+A, B, C = ("a" * 32, "b" * 32, "c" * 32)
+NAMES = {A: "a.md", B: "b.md", C: "c.md"}
+Graph = tuple[list[str], list[str]]
+
+
+@pytest.fixture(scope="module")
+def projection(endpoints: Endpoints) -> Iterator[Projection]:
+    with Projection(endpoints) as opened:
+        opened.prepare()
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def connection(endpoints: Endpoints) -> Iterator[Connection]:
+    opened = Connection(endpoints)
+    yield opened
+    opened.close()
+
+
+def contribution(document: str, *words: str, refers_to: Sequence[str] = ()) -> Contribution:
+    """Two sections, two chunks, every word mentioned in the first; where there are two words, the first owns what no chunk mentions."""
+    keys = [f"ORG:{word}" for word in words]
+    references = (Relation(document_key(NAMES[document]), "REFERS_TO", document_key(name)) for name in refers_to)
+    related = (Relation(keys[0], "OWNS", "ORG:subsidiary"),) if len(keys) > 1 else ()
+    return Contribution(
+        name=NAMES[document],
+        title="A title",
+        sections=(Section(("Top",), (0,)), Section(("Top", "Sub"), (1,))),
+        entities=tuple(Entity(key, "ORG", word.upper()) for key, word in zip(keys, words, strict=True)),
+        mentions=tuple(Mention(key, 0, 2) for key in keys),
+        relations=(*references, *related),
+    )
+
+
+def projected(document: str, version: int, *words: str, refers_to: Sequence[str] = ()) -> Projected:
+    return Projected(document, version, contribution(document, *words, refers_to=refers_to), (f"{version:032x}", "1" * 32))
+
+
+# the whole of a tenant's graph, by keys, without Neo4j's own ids
+NODES = "MATCH (n) WHERE n.tenant = $tenant AND NOT n:Turn RETURN labels(n) AS labels, properties(n) AS properties"
+EDGES = (
+    "MATCH (a)-[r]->(b) WHERE a.tenant = $tenant OR b.tenant = $tenant "
+    "RETURN labels(a) AS al, a.key AS a, type(r) AS type, properties(r) AS properties, labels(b) AS bl, b.key AS b, b.tenant AS tenant"
+)
+
+
+def graph(connection: Connection, tenant: str) -> Graph:
+    nodes = connection.read(tenant, lambda run: run(NODES))
+    edges = connection.read(tenant, lambda run: run(EDGES))
+    assert {edge["tenant"] for edge in edges} <= {tenant}
+    return sorted(_same_for_all(node, tenant) for node in nodes), sorted(_same_for_all(edge, tenant) for edge in edges)
+
+
+def _same_for_all(found: dict[str, Any], tenant: str) -> str:
+    def sort(value: Any) -> Any:
+        return {key: sort(value[key]) for key in sorted(value)} if isinstance(value, dict) else value
+
+    return repr(sort(found)).replace(tenant, "TENANT")
+
+
+def without_tombstones(found: Graph) -> Graph:
+    return [node for node in found[0] if "Tombstone" not in node], found[1]
+
+
+def test_projecting_twice_is_projecting_once(projection: Projection, connection: Connection, tenant: str) -> None:
+    rows = [projected(A, 1, "acme", "globex", refers_to=["b.md"]), projected(B, 1, "acme")]
+    projection.project(tenant, rows)
+    once = graph(connection, tenant)
+    projection.project(tenant, rows)
+    projection.project(tenant, [*rows, *rows])
+    assert graph(connection, tenant) == once
+    assert projection.counts(tenant) == {
+        "Document": 2,
+        "Section": 4,
+        "Chunk": 4,
+        "Entity": 5,
+        "HAS_SECTION": 4,
+        "HAS_CHUNK": 4,
+        "SUBSECTION_OF": 2,
+        "IN_SECTION": 4,
+        "MENTIONS": 3,
+        "NAMED": 2,
+        "REFERS_TO": 1,
+        "RELATES": 1,
+    }
+
+
+def test_a_newer_version_replaces_everything_the_older_one_contributed(projection: Projection, connection: Connection, tenant: str) -> None:
+    projection.project(tenant, [projected(A, 1, "acme", "globex", refers_to=["b.md"])])
+    projection.project(tenant, [projected(A, 2, "initech")])
+    replaced = graph(connection, tenant)
+    projection.drop(tenant)
+    projection.project(tenant, [projected(A, 2, "initech")])
+    assert graph(connection, tenant) == replaced
+
+
+def test_an_older_version_after_a_newer_one_changes_nothing(projection: Projection, connection: Connection, tenant: str) -> None:
+    projection.project(tenant, [projected(A, 5, "acme")])
+    before = graph(connection, tenant)
+    projection.project(tenant, [projected(A, 4, "globex", refers_to=["b.md"])])
+    projection.remove(tenant, [(A, 4)])
+    assert graph(connection, tenant) == before
+
+
+def test_a_late_update_does_not_resurrect_a_removed_document(projection: Projection, connection: Connection, tenant: str) -> None:
+    projection.project(tenant, [projected(A, 1, "acme")])
+    projection.remove(tenant, [(A, 3)])
+    removed = graph(connection, tenant)
+    projection.project(tenant, [projected(A, 2, "acme")])
+    projection.project(tenant, [projected(A, 3, "acme")])
+    assert graph(connection, tenant) == removed
+    assert projection.counts(tenant) == {"Tombstone": 1}
+    assert projection.holds(tenant, A) == {"documents": 0, "sections": 0, "chunks": 0, "mentions": 0, "relations": 0, "tombstones": 1}
+
+
+def test_a_removal_that_arrives_first_stops_what_it_removed(projection: Projection, tenant: str) -> None:
+    projection.remove(tenant, [(A, 3)])
+    projection.project(tenant, [projected(A, 2, "acme")])
+    assert projection.documents(tenant) == {}
+
+
+def test_a_document_published_again_after_its_removal_is_there_without_its_tombstone(projection: Projection, tenant: str) -> None:
+    projection.remove(tenant, [(A, 3)])
+    projection.project(tenant, [projected(A, 4, "acme")])
+    assert projection.documents(tenant) == {A: 4}
+    assert "Tombstone" not in projection.counts(tenant)
+
+
+def test_a_removal_subtracts_exactly_what_the_document_added(projection: Projection, connection: Connection, tenant: str) -> None:
+    projection.project(tenant, [projected(A, 1, "acme", "globex", refers_to=["b.md"])])
+    alone = graph(connection, tenant)
+    projection.project(tenant, [projected(B, 1, "acme", "globex", "initech", refers_to=["a.md", "c.md"])])
+    assert graph(connection, tenant) != alone
+    projection.remove(tenant, [(B, 2)])
+    assert without_tombstones(graph(connection, tenant)) == alone
+
+
+def test_another_extraction_of_the_same_version_replaces_the_first(projection: Projection, connection: Connection, tenant: str) -> None:
+    projection.project(tenant, [projected(A, 1, "acme", "globex")])
+    projection.project(tenant, [projected(A, 1, "initech")])
+    replaced = graph(connection, tenant)
+    projection.drop(tenant)
+    projection.project(tenant, [projected(A, 1, "initech")])
+    assert graph(connection, tenant) == replaced
+
+
+FOLLOWED = """
+MATCH (:Document {tenant: $tenant, key: $source})-[:REFERS_TO]->(:Entity {kind: 'DOCUMENT'})<-[:NAMED]-(target:Document)
+RETURN target.key AS target
+"""
+
+
+@pytest.mark.parametrize("order", [(A, B), (B, A)])
+def test_a_reference_meets_its_document_whichever_comes_first(
+    projection: Projection, connection: Connection, tenant: str, order: tuple[str, str]
+) -> None:
+    rows = {A: projected(A, 1, refers_to=["b.md"]), B: projected(B, 1)}
+    for document in order:
+        projection.project(tenant, [rows[document]])
+    assert connection.read(tenant, lambda run: run(FOLLOWED, source=A)) == [{"target": B}]
+    projection.remove(tenant, [(B, 2)])
+    assert connection.read(tenant, lambda run: run(FOLLOWED, source=A)) == []
+
+
+def test_tenants_do_not_touch_each_other(projection: Projection, connection: Connection, tenant: str) -> None:
+    other = f"{tenant}-other"
+    rows = [projected(A, 1, "acme", "globex", refers_to=["b.md"]), projected(B, 1, "acme")]
+    for name in (tenant, other):
+        projection.project(name, rows)
+    before = graph(connection, other)
+    projection.project(tenant, [projected(A, 2, "initech")])
+    projection.remove(tenant, [(B, 2)])
+    projection.drop(tenant)
+    assert graph(connection, other) == before
+    assert graph(connection, tenant) == ([], [])
+    assert projection.documents(tenant) == {}
+    assert projection.documents(other) == {A: 1, B: 1}
+
+
+def test_dropping_a_tenant_leaves_no_tombstone_and_it_can_be_rebuilt(projection: Projection, connection: Connection, tenant: str) -> None:
+    rows = [projected(A, 3, "acme", refers_to=["b.md"]), projected(B, 1, "acme")]
+    projection.project(tenant, rows)
+    built = graph(connection, tenant)
+    projection.remove(tenant, [(A, 9), (C, 9)])
+    projection.drop(tenant)
+    assert projection.counts(tenant) == {}
+    projection.project(tenant, rows)
+    assert graph(connection, tenant) == built
+
+
+# what happens to a document at a version never changes: removed (None) or these words and references
+Fate = tuple[tuple[str, ...], tuple[str, ...]] | None
+fates = st.none() | st.tuples(
+    st.lists(st.sampled_from(["acme", "globex", "initech"]), unique=True, max_size=3).map(tuple),
+    st.lists(st.sampled_from(sorted(NAMES.values())), unique=True, max_size=2).map(tuple),
+)
+histories = st.fixed_dictionaries({(document, version): fates for document in NAMES for version in (1, 2, 3)})
+arrivals = st.lists(st.lists(st.tuples(st.sampled_from(sorted(NAMES)), st.integers(1, 3)), min_size=1, max_size=3), max_size=6)
+_examples = itertools.count()
+
+
+def arrive(projection: Projection, tenant: str, history: dict[tuple[str, int], Fate], batch: list[tuple[str, int]]) -> None:
+    fated = [(document, version, history[document, version]) for document, version in batch]
+    projection.remove(tenant, [(document, version) for document, version, fate in fated if fate is None])
+    rows = [(document, version, fate) for document, version, fate in fated if fate is not None]
+    projection.project(tenant, [projected(document, version, *words, refers_to=names) for document, version, (words, names) in rows])
+
+
+@settings(max_examples=25)
+@given(history=histories, batches_=arrivals)
+def test_any_order_and_repetition_ends_where_the_highest_versions_alone_do(
+    projection: Projection, connection: Connection, history: dict[tuple[str, int], Fate], batches_: list[list[tuple[str, int]]]
+) -> None:
+    shuffled, straight = (f"order-{next(_examples)}-{which}" for which in ("shuffled", "straight"))
+    highest: dict[str, int] = {}
+    for batch in batches_:
+        arrive(projection, shuffled, history, batch)
+        for document, version in batch:
+            highest[document] = max(version, highest.get(document, version))
+    arrive(projection, straight, history, sorted(highest.items()))
+    found = [graph(connection, name) for name in (shuffled, straight)]
+    for name in (shuffled, straight):
+        projection.drop(name)
+    assert found[0] == found[1]
+
+
+def test_writers_that_race_leave_the_graph_that_one_writer_leaves(projection: Projection, connection: Connection, tenant: str) -> None:
+    writes = [[projected(document, version, "acme", "globex", f"w{version}") for document in (A, B, C)] for version in range(1, 13)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda rows: projection.project(tenant, rows), writes))
+    raced = graph(connection, tenant)
+    projection.drop(tenant)
+    projection.project(tenant, writes[-1])
+    assert graph(connection, tenant) == raced
+
+
+def test_names_of_any_length_are_written_and_stay_apart(projection: Projection, tenant: str) -> None:
+    long = ["é" * 20_000 + end for end in ("x", "y")]
+    found = Contribution(
+        name="/".join(long),
+        title=long[0],
+        sections=(Section((long[0], long[1]), (0,)),),
+        entities=tuple(Entity(f"ORG:{name}", "ORG", name) for name in long),
+        mentions=tuple(Mention(f"ORG:{name}", 0) for name in long),
+        relations=(Relation(document_key(long[0]), "REFERS_TO", f"document:{long[1]}"),),
+    )
+    projection.project(tenant, [Projected(A, 1, found, ("0" * 32,))])
+    # two organisations, the document's own name, and both ends of a relation between other documents
+    assert projection.counts(tenant)["Entity"] == 5
+    assert bounded(f"ORG:{long[0]}") != bounded(f"ORG:{long[1]}")
+
+
+def test_what_it_holds_of_a_document_is_counted(projection: Projection, tenant: str) -> None:
+    projection.project(tenant, [projected(A, 1, "acme", "globex", refers_to=["b.md"]), projected(B, 1, "acme")])
+    assert projection.holds(tenant, A) == {"documents": 1, "sections": 2, "chunks": 2, "mentions": 2, "relations": 3, "tombstones": 0}
+    assert set(projection.holds(tenant, C).values()) == {0}
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"mentions": (Mention("ORG:acme", 2),)},
+        {"mentions": (Mention("ORG:acme", -1),)},
+        {"sections": (Section(("Top",), (2,)),)},
+        {"sections": (Section((), (0,)),)},
+        {"relations": (Relation("document:a.md", "REFERS_TO`]->() //", "document:b.md"),)},
+    ],
+)
+def test_a_contribution_that_does_not_fit_its_chunks_is_refused(parts: dict[str, Any]) -> None:
+    with pytest.raises(DocumentError, match="bad-contribution"):
+        Projected(A, 1, Contribution("a.md", **parts), ("0" * 32, "1" * 32))
+
+
+@pytest.mark.parametrize(("document", "version"), [("a.md", 1), (A.upper(), 1), (A, -1), (A, 2**63)])
+def test_a_key_or_version_that_cannot_be_is_refused(document: str, version: int) -> None:
+    with pytest.raises(DocumentError, match="bad-contribution"):
+        Projected(document, version, Contribution("a.md"), ())
+
+
+def test_batches_keep_documents_whole_and_transactions_small() -> None:
+    rows = [projected(document, 1, "acme", "globex") for document in (A, B, C)]
+    weight = rows[0].weight
+    assert [len(batch) for batch in batches(rows, 2 * weight)] == [2, 1]
+    assert [len(batch) for batch in batches(rows, 1)] == [1, 1, 1]
+    assert list(batches([], 1)) == []
+
+
+def test_a_server_that_is_away_is_told_within_seconds(endpoints: Endpoints) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        away = endpoints.model_copy(update={"neo4j_url": f"bolt://127.0.0.1:{nobody.getsockname()[1]}"})
+        started = perf_counter()
+        with Projection(away) as projection, pytest.raises(Unavailable, match="unavailable") as told:
+            projection.remove("anyone", [(A, 1)])
+    assert perf_counter() - started < 10
+    assert told.value.__cause__ is not None
+
+
+def test_an_address_that_is_none_of_neo4js_is_a_matter_of_configuration(endpoints: Endpoints) -> None:
+    web = endpoints.model_copy(update={"neo4j_url": "http://localhost:7474"})
+    with Projection(web) as projection, pytest.raises(ConfigurationError, match=r"neo4j\.url"):
+        projection.documents("anyone")
+
+
+def test_a_server_that_refuses_us_is_no_fault_of_a_document(endpoints: Endpoints) -> None:
+    stranger = endpoints.model_copy(update={"neo4j_username": "nobody", "neo4j_password": SecretStr("not-the-password")})
+    with Projection(stranger) as projection, pytest.raises(Unavailable, match="graph-refused") as told:
+        projection.documents("anyone")
+    assert "not-the-password" not in str(told.value)
+
+
+def test_a_refused_statement_tells_its_code_and_no_value(connection: Connection, tenant: str) -> None:
+    secret = "-".join(("a", "passage", "of", "a", "document"))
+    with pytest.raises(HeadraceError, match=r"graph-write-failed.*Neo\.ClientError") as told:
+        connection.read(tenant, lambda run: run("RETURN date($value) AS day", value=secret))
+    assert not isinstance(told.value, Unavailable)
+    assert secret not in "".join(traceback.format_exception(told.value))
+
+
+def _statements(*names: str) -> list[tuple[str, str]]:
+    return [(f"{file}.{name}", text) for file in names for name, text in statements("graph", f"cypher/{file}.cypher").items()]
+
+
+@pytest.mark.parametrize(("name", "text"), _statements("write", "read", "drop"))
+def test_every_statement_names_the_tenant_for_every_node_it_looks_up(name: str, text: str) -> None:
+    looked_up = re.findall(r"\((\w*):(?:Document|Tombstone|Section|Chunk|Entity|Turn)\b(?! \{tenant: \$tenant)", text)
+    unfiltered = [node for node in looked_up if f"{node}.tenant = $tenant" not in text and not _reached(node, text)]
+    assert unfiltered == [], name
+    assert "$tenant" in text
+
+
+def _reached(node: str, text: str) -> bool:
+    """By a relationship from a node that is the tenant's: no relationship leaves a tenant."""
+    return re.search(rf"(?:->|\]-|-->)\({node}:\w+\)|\({node}:\w+\)-\[r:RELATES\]", text) is not None
+
+
+@pytest.mark.parametrize(("name", "text"), _statements("write", "read", "drop"))
+def test_every_statement_is_answered_by_an_index(projection: Projection, connection: Connection, name: str, text: str) -> None:
+    plan = _plan(connection, text)
+    assert not [operator for operator in plan if "Scan" in operator], name
+
+
+def _plan(connection: Connection, text: str) -> list[str]:
+    with connection._open().session() as session:
+        plan = session.run(f"EXPLAIN {text}").consume().plan
+    return list(_operators(plan))
+
+
+def _operators(plan: Any) -> Iterator[str]:
+    yield plan["operatorType"]
+    for child in plan.get("children", []):
+        yield from _operators(child)

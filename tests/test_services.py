@@ -1,0 +1,620 @@
+"""The embedded servers: real ones, in data folders of their own."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+from neo4j import GraphDatabase
+from neo4j.exceptions import AuthError
+from pydantic import SecretStr
+
+import services
+from core.config import Endpoints, Settings, load
+from core.errors import ConfigurationError, HeadraceError, Unavailable
+from services import passwords, processes
+from services.download import provide
+from services.files import Layout
+from services.kafka import quiet
+from services.pin import ROOTS
+from services.pins import PinList, pin_list
+from services.postgres import EmbeddedPostgres
+from services.server import Progress
+
+# a secret in our environment that no server may inherit
+CANARY = "canary-7d1f"
+ELSEWHERE_KAFKA = {"bootstrap": "kafka.invalid:9092", "protocol": "PLAINTEXT"}
+ELSEWHERE_NEO4J = {"url": "bolt://neo4j.invalid:7687", "password": "given"}
+ELSEWHERE_POSTGRES = {
+    f"{role}_url": f"postgresql://{role}:given@pg.invalid:5433/headrace" for role in ("owner", "pipeline", "reader", "dagster")
+}
+MASTER_KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """All three servers, in a folder whose name needs quoting everywhere."""
+    settings = load(data_dir=tmp_path_factory.mktemp("services") / "dätä $folder")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CANARY", CANARY)
+        services.up(settings)
+    yield settings
+    services.down(settings, purge=True)
+
+
+@pytest.fixture(scope="module")
+def postgres_only(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A data folder whose one embedded server is Postgres; it may be up or down."""
+    settings = load(data_dir=tmp_path_factory.mktemp("postgres") / "data", kafka=ELSEWHERE_KAFKA, neo4j=ELSEWHERE_NEO4J)
+    yield settings
+    services.down(settings, purge=True)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Settings]:
+    """The same, never started."""
+    settings = load(data_dir=tmp_path / "data", kafka=ELSEWHERE_KAFKA, neo4j=ELSEWHERE_NEO4J)
+    yield settings
+    services.down(settings, purge=True)
+
+
+@pytest.fixture
+def nothing_embedded(tmp_path: Path) -> Settings:
+    return load(
+        data_dir=tmp_path / "data", kafka=ELSEWHERE_KAFKA, neo4j=ELSEWHERE_NEO4J, postgres=ELSEWHERE_POSTGRES, master_key=MASTER_KEY
+    )
+
+
+# --- up, down, status, endpoints
+
+
+def test_second_up_starts_nothing_and_is_quick(world: Settings) -> None:
+    services.up(world)
+    pids, before = _pids(world), services.endpoints(world)
+    started = time.monotonic()
+    after = services.up(world, _must_not_start)
+    assert time.monotonic() - started < 2
+    assert (_pids(world), after) == (pids, before)
+
+
+def test_status_says_where_each_server_is_and_is_quick(world: Settings) -> None:
+    services.up(world)
+    started = time.monotonic()
+    rows = services.status(world)
+    assert time.monotonic() - started < 0.5
+    assert [(row.name, row.state) for row in rows] == [("postgres", "up"), ("kafka", "up"), ("neo4j", "up")]
+    assert [row.version for row in rows] == ["18.4", "4.1.2", "5.26.30"]
+    for row in rows:
+        assert row.log is not None
+        assert row.log.stat().st_size > 0
+        assert row.memory_bytes is not None
+        assert 20_000_000 < row.memory_bytes < 2_000_000_000
+
+
+def test_servers_listen_on_loopback_only(world: Settings) -> None:
+    services.up(world)
+    for pid in _pids(world).values():
+        listening = [each.laddr.ip for each in psutil.Process(pid).net_connections("inet") if each.status == psutil.CONN_LISTEN]
+        assert listening
+        assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
+
+
+def test_no_server_is_told_a_secret_by_its_environment_or_command_line(world: Settings) -> None:
+    services.up(world)
+    values = passwords.read(Layout(world.data_dir)).values.values()
+    for pid in _pids(world).values():
+        process = psutil.Process(pid)
+        seen = " ".join([*process.cmdline(), *process.environ().values()])
+        assert CANARY not in seen
+        assert not any(value in seen for value in values)
+
+
+def test_killed_servers_come_back_where_they_were_with_their_data(world: Settings) -> None:
+    before = services.up(world)
+    _write_everywhere(before)
+    killed = _pids(world)
+    for pid in killed.values():
+        psutil.Process(pid).kill()
+    after = services.up(world)
+    assert after == before
+    assert not set(killed.values()) & set(_pids(world).values())
+    assert _read_everywhere(after) == ("kept", b"kept", "kept")
+
+
+def test_servers_outlive_the_process_that_started_them_and_two_ups_at_once_start_one(fresh: Settings) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        told = list(pool.map(_up_in_another_process, [fresh, fresh]))
+    assert told[0] == told[1]
+    assert _pids(fresh) == {"postgres": told[0]}
+    assert len(_servers_of(fresh)) == 1
+    _select_one(services.endpoints(fresh))
+
+
+def test_embedded_and_external_servers_mix(postgres_only: Settings) -> None:
+    found = services.up(postgres_only)
+    assert (found.kafka_bootstrap, found.kafka_username, found.neo4j_url) == ("kafka.invalid:9092", None, "bolt://neo4j.invalid:7687")
+    assert found == services.endpoints(postgres_only)
+    assert [row.state for row in services.status(postgres_only)] == ["up", "external", "external"]
+    _select_one(found)
+
+
+def test_servers_given_by_url_are_used_and_nothing_is_started(nothing_embedded: Settings) -> None:
+    found = services.up(nothing_embedded, _must_not_start)
+    assert found.postgres_owner.get_secret_value() == ELSEWHERE_POSTGRES["owner_url"]
+    assert found.neo4j_password == SecretStr("given")
+    assert found.master_key.get_secret_value() == MASTER_KEY
+    rows = services.status(nothing_embedded)
+    assert [(row.state, row.address) for row in rows] == [
+        ("external", "pg.invalid:5433"),
+        ("external", "kafka.invalid:9092"),
+        ("external", "neo4j.invalid:7687"),
+    ]
+    assert not list((nothing_embedded.data_dir / "run").iterdir())
+
+
+def test_an_external_postgres_without_a_master_key_is_refused(tmp_path: Path) -> None:
+    settings = load(data_dir=tmp_path / "data", postgres=ELSEWHERE_POSTGRES)
+    with pytest.raises(ConfigurationError, match="HEADRACE_MASTER_KEY"):
+        services.up(settings)
+    assert not (tmp_path / "data").exists()
+
+
+def test_what_is_down_is_said_to_be_down_with_the_remedy(postgres_only: Settings) -> None:
+    services.up(postgres_only)
+    services.down(postgres_only)
+    services.down(postgres_only)
+    assert services.status(postgres_only)[0].state == "down"
+    with pytest.raises(Unavailable, match=r"Postgres is not running.*headrace up"):
+        services.endpoints(postgres_only)
+
+
+def test_a_restart_keeps_port_and_data_and_a_purge_takes_what_is_ours_only(fresh: Settings) -> None:
+    before = services.up(fresh)
+    with _postgres(before) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
+    services.down(fresh)
+    assert services.up(fresh) == before
+    with _postgres(before) as connection:
+        assert connection.execute("SELECT one FROM kept").fetchall() == [(1,)]
+    theirs = fresh.data_dir / "theirs.txt"
+    theirs.write_text("not ours")
+    services.down(fresh, purge=True)
+    assert {path.name for path in fresh.data_dir.iterdir()} == {"theirs.txt", "services.lock"}
+
+
+def test_an_open_connection_does_not_hold_up_the_way_down(postgres_only: Settings) -> None:
+    with _postgres(services.up(postgres_only)) as connection:
+        started = time.monotonic()
+        services.down(postgres_only)
+        assert time.monotonic() - started < 20
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("SELECT 1")
+
+
+# --- what a crash leaves
+
+
+def test_a_pid_that_another_program_has_now_is_neither_trusted_nor_killed(postgres_only: Settings) -> None:
+    layout = Layout(postgres_only.data_dir)
+    services.up(postgres_only)
+    services.down(postgres_only)
+    with _stranger() as stranger:
+        state = processes.read_state(layout.state("postgres"))
+        assert state
+        processes.write_state(layout.state("postgres"), processes.adopt(state, stranger))
+        (layout.home("postgres") / "data" / "postmaster.pid").write_text(f"{stranger.pid}\n")
+        assert services.status(postgres_only)[0].state == "down"
+        services.down(postgres_only)
+        _select_one(services.up(postgres_only))
+        assert services.status(postgres_only)[0].pid != stranger.pid
+        assert processes.alive(stranger)
+
+
+def test_a_pid_of_ours_with_another_start_time_is_not_trusted(postgres_only: Settings) -> None:
+    services.up(postgres_only)
+    state_file = Layout(postgres_only.data_dir).state("postgres")
+    state = json.loads(state_file.read_text())
+    state_file.write_text(json.dumps(state | {"created": state["created"] - 3600}))
+    assert services.status(postgres_only)[0].state == "down"
+
+
+def test_a_server_whose_start_was_cut_off_is_taken_up_again(postgres_only: Settings) -> None:
+    before = services.up(postgres_only)
+    pids = _pids(postgres_only)
+    state_file = Layout(postgres_only.data_dir).state("postgres")
+    state = json.loads(state_file.read_text())
+    # as it stands between the choice of a port and the start of the process
+    state_file.write_text(json.dumps(state | {"pid": None, "created": None}))
+    assert services.up(postgres_only) == before
+    assert _pids(postgres_only) == pids
+
+
+@pytest.mark.parametrize("damage", ["", '{"port": 1', '{"port": "x", "pid": 1, "created": 1}', '{"port": 1, "pid": []}', "[]", "null"])
+def test_a_damaged_state_file_says_nothing(tmp_path: Path, damage: str) -> None:
+    (tmp_path / "state.json").write_text(damage)
+    assert processes.read_state(tmp_path / "state.json") is None
+
+
+def test_a_damaged_state_file_leaves_one_server_and_its_data(postgres_only: Settings) -> None:
+    with _postgres(services.up(postgres_only)) as connection:
+        connection.execute("CREATE TABLE undamaged AS SELECT 1 AS one")
+    Layout(postgres_only.data_dir).state("postgres").write_text('{"port": 154')
+    with _postgres(services.up(postgres_only)) as connection:
+        assert connection.execute("SELECT one FROM undamaged").fetchall() == [(1,)]
+    assert len(_servers_of(postgres_only)) == 1
+
+
+def test_a_first_start_that_was_killed_midway_is_made_good(fresh: Settings) -> None:
+    home = Layout(fresh.data_dir).home("postgres")
+    (home / "data.new" / "half").mkdir(parents=True)
+    _select_one(services.up(fresh))
+    assert not (home / "data.new").exists()
+
+
+def test_roles_that_were_made_only_in_part_are_completed(postgres_only: Settings) -> None:
+    before = services.up(postgres_only)
+    secrets = passwords.read(Layout(postgres_only.data_dir))
+    server = EmbeddedPostgres(Layout(postgres_only.data_dir), secrets, postgres_only.jars, 0)
+    port = int(before.postgres_owner.get_secret_value().rpartition(":")[2].partition("/")[0])
+    with psycopg.connect(server.url("superuser", port), autocommit=True) as connection:
+        connection.execute("ALTER ROLE headrace_owner PASSWORD NULL")
+        connection.execute("DROP DATABASE dagster")
+        connection.execute("DROP ROLE headrace_dagster")
+    after = services.up(postgres_only)
+    _select_one(after)
+    with psycopg.connect(after.postgres_dagster.get_secret_value(), autocommit=True) as connection:
+        connection.execute("CREATE TABLE mine (one integer)")
+
+
+def test_a_server_that_dies_while_it_starts_is_told_with_its_log(fresh: Settings) -> None:
+    layout = Layout(fresh.data_dir)
+    (layout.home("postgres") / "data").mkdir(parents=True)
+    with pytest.raises(HeadraceError) as caught:
+        services.up(fresh)
+    assert caught.value.reason == "server-did-not-start"
+    assert str(layout.log("postgres")) in str(caught.value)
+    assert layout.log("postgres").stat().st_size > 0
+    assert services.status(fresh)[0].state == "down"
+
+
+def test_a_configured_port_that_is_taken_is_said_to_be(fresh: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        settings = fresh.model_copy(update={"postgres": fresh.postgres.model_copy(update={"port": other.getsockname()[1]})})
+        with pytest.raises(HeadraceError) as caught:
+            services.up(settings)
+    assert caught.value.reason == "port-taken"
+    assert str(settings.postgres.port) in caught.value.detail
+
+
+# --- who may do what
+
+
+def test_secrets_are_readable_by_their_owner_alone_and_never_shown(world: Settings) -> None:
+    services.up(world)
+    layout = Layout(world.data_dir)
+    assert stat.S_IMODE(layout.secrets.stat().st_mode) == 0o600
+    assert stat.S_IMODE(layout.root.stat().st_mode) == 0o700
+    secrets = passwords.read(layout)
+    assert len(set(secrets.values.values())) == len(secrets.values) >= 9
+    assert not any(value in repr(secrets) + repr(services.endpoints(world)) for value in secrets.values.values())
+
+
+def test_a_damaged_secrets_file_is_refused_and_kept(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "data")
+    layout.prepare()
+    layout.secrets.write_text('{"neo4j": "abc')
+    with pytest.raises(ConfigurationError, match="purge"):
+        passwords.ensure(layout)
+    assert layout.secrets.read_text() == '{"neo4j": "abc'
+
+
+def test_wrong_passwords_are_refused_everywhere(world: Settings) -> None:
+    found = services.up(world)
+    wrong = found.postgres_owner.get_secret_value().replace("headrace_owner:", "headrace_owner:x")
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(wrong)
+    with GraphDatabase.driver(found.neo4j_url, auth=("neo4j", "neo4j")) as driver, pytest.raises(AuthError):
+        driver.verify_connectivity()
+    assert _kafka_login_error(found, "x") == KafkaError._AUTHENTICATION
+
+
+def test_postgres_roles_may_do_what_they_are_for_and_no_more(world: Settings) -> None:
+    found = services.up(world)
+    with _postgres(found) as owner:
+        owner.execute("CREATE ROLE headrace_tenant_probe")
+        owner.execute("GRANT headrace_tenant_probe TO headrace_pipeline WITH INHERIT FALSE, SET TRUE")
+        _refused(
+            owner, "CREATE ROLE sneaky SUPERUSER", "CREATE ROLE sneaky BYPASSRLS", "CREATE DATABASE sneaky", "ALTER ROLE postgres NOLOGIN"
+        )
+        assert owner.execute("SELECT '[1,2]'::halfvec").fetchone()
+    with psycopg.connect(found.postgres_pipeline.get_secret_value(), autocommit=True) as pipeline:
+        pipeline.execute("SET ROLE headrace_tenant_probe")
+        pipeline.execute("RESET ROLE")
+        _refused(
+            pipeline,
+            "SET ROLE headrace_owner",
+            "SET ROLE postgres",
+            "CREATE TABLE t (i int)",
+            "CREATE TEMP TABLE t (i int)",
+            "CREATE SCHEMA s",
+        )
+    with psycopg.connect(found.postgres_reader.get_secret_value(), autocommit=True) as reader:
+        _refused(
+            reader,
+            "SET ROLE headrace_tenant_probe",
+            "CREATE TABLE t (i int)",
+            "CREATE TEMP TABLE t (i int)",
+            "COPY (SELECT 1) TO PROGRAM 'true'",
+        )
+    with pytest.raises(psycopg.OperationalError, match="permission denied"):
+        psycopg.connect(found.postgres_reader.get_secret_value().removesuffix("headrace") + "dagster")
+
+
+def test_a_publisher_may_write_to_its_tenants_topic_and_nowhere_else(world: Settings) -> None:
+    found = services.up(world)
+    user, password = services.authorize_publisher(world, "alpha")
+    assert services.authorize_publisher(world, "alpha", found) == (user, password)
+    _create_topics(found, "documents.alpha", "documents.beta")
+    as_publisher = found.model_copy(update={"kafka_username": user, "kafka_password": SecretStr(password)})
+    codes = [_publish(as_publisher, topic) for topic in ("documents.alpha", "documents.beta", "outcomes.alpha", "documents.alpha2")]
+    assert codes == [None, *[KafkaError.TOPIC_AUTHORIZATION_FAILED] * 3]
+    assert _read_error(as_publisher, "documents.alpha") in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
+
+
+def test_a_revoked_publisher_is_locked_out_and_can_be_let_in_again(world: Settings) -> None:
+    found = services.up(world)
+    user, password = services.authorize_publisher(world, "gamma")
+    services.revoke_publisher(world, "gamma")
+    services.revoke_publisher(world, "gamma")
+    assert _kafka_login_error(found, password, user) == KafkaError._AUTHENTICATION
+    assert services.authorize_publisher(world, "gamma")[1] != password
+
+
+# --- the jars
+
+
+def test_pin_lists_are_of_the_versions_that_pinning_asks_for() -> None:
+    for server, (root, *extra) in ROOTS.items():
+        coordinates = [pin.coordinate for pin in pin_list(server).pins]
+        assert coordinates[0] == root
+        assert set(extra) <= set(coordinates)
+        assert len(set(coordinates)) == len(coordinates)
+        assert all(len(pin.sha256) == 64 for pin in pin_list(server).pins)
+
+
+def test_jars_are_fetched_once_and_a_damaged_one_anew(world: Settings, tmp_path: Path, few: PinList, registry: Registry) -> None:
+    first = provide(few, tmp_path, Progress(registry.told.append))
+    assert registry.told[-1] == "Kafka: 3 of 3 jars"
+    assert len(registry.jars) == 3
+    assert provide(few, tmp_path, _silent()) == first
+    assert len(registry.jars) == 3
+    first[1].write_bytes(first[1].read_bytes()[:-1] + b"x")
+    assert provide(few, tmp_path, _silent()) == first
+    assert registry.jars[3:] == [first[1].name]
+    first[2].unlink()
+    provide(few, tmp_path, _silent())
+    assert registry.jars[4:] == [first[2].name]
+
+
+def test_a_broken_off_download_goes_on_where_it_was(tmp_path: Path, few: PinList, registry: Registry) -> None:
+    registry.missing = {few.pins[2].path.name}
+    with pytest.raises(Unavailable) as caught:
+        provide(few, tmp_path, _silent())
+    assert caught.value.reason == "servers-unavailable"
+    (tmp_path / ".fetching-kafka-killed").mkdir()
+    registry.missing = set()
+    fetched = len(registry.jars)
+    provide(few, tmp_path, _silent())
+    assert fetched < len(registry.jars) <= fetched + 3
+    assert registry.jars.count(few.pins[2].path.name) >= 1
+    assert not list(tmp_path.glob(".fetching-*"))
+
+
+def test_a_jar_that_is_not_what_was_pinned_is_refused_and_not_kept(tmp_path: Path, few: PinList, registry: Registry) -> None:
+    registry.forged = {few.pins[1].path.name}
+    with pytest.raises(HeadraceError) as caught:
+        provide(few, tmp_path, _silent())
+    assert caught.value.reason == "jar-hash-mismatch"
+    assert few.pins[1].coordinate in caught.value.detail
+    assert not (tmp_path / few.pins[1].path).exists()
+
+
+def test_without_network_and_cache_the_error_names_the_other_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _use_registry(monkeypatch, tmp_path, _closed_port())
+    settings = load(
+        data_dir=tmp_path / "data", cache_dir=tmp_path / "cache", neo4j=ELSEWHERE_NEO4J, postgres=ELSEWHERE_POSTGRES, master_key=MASTER_KEY
+    )
+    with pytest.raises(Unavailable, match="docker compose up") as caught:
+        services.up(settings)
+    assert caught.value.reason == "servers-unavailable"
+    assert services.status(settings)[1].state == "down"
+
+
+# --- with what the tests above are written
+
+
+class Registry:
+    """A Maven registry on loopback that serves the jars of the cache folder, and what it was asked for and is to do wrong."""
+
+    def __init__(self) -> None:
+        self.jars: list[str] = []
+        self.told: list[str] = []
+        self.missing: set[str] = set()
+        self.forged: set[str] = set()
+
+
+@pytest.fixture
+def few(world: Settings) -> PinList:
+    """The three smallest jars of Kafka, which the world's start put into the cache."""
+    whole = pin_list("kafka")
+    smallest = sorted(whole.pins, key=lambda pin: (world.jars / "jars" / pin.path).stat().st_size)[:3]
+    return PinList("kafka", tuple(smallest), "few")
+
+
+@pytest.fixture
+def registry(world: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    asked = Registry()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            name = self.path.rpartition("/")[2]
+            if name.endswith(".jar"):
+                asked.jars.append(name)
+            if name in asked.missing:
+                self.send_error(404)
+            elif name in asked.forged:
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(b"forged")
+            else:
+                super().do_GET()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(world.jars / "jars"))) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        _use_registry(monkeypatch, tmp_path, server.server_port)
+        yield asked
+        server.shutdown()
+        thread.join()
+
+
+def _use_registry(monkeypatch: pytest.MonkeyPatch, folder: Path, port: int) -> None:
+    """As a person would who has a mirror: through jgo's own configuration file."""
+    configuration = folder / "jgo.conf"
+    configuration.write_text(f"[repositories]\ncentral = http://127.0.0.1:{port}\n")
+    monkeypatch.setenv("JGO_CONFIG_FILE", str(configuration))
+
+
+def _closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        return int(closed.getsockname()[1])
+
+
+def _silent() -> Progress:
+    return Progress(lambda _: None)
+
+
+def _must_not_start(line: str) -> None:
+    raise AssertionError(line)
+
+
+def _pids(settings: Settings) -> dict[str, int]:
+    return {row.name: row.pid for row in services.status(settings) if row.pid is not None}
+
+
+def _servers_of(settings: Settings) -> list[int]:
+    data = str(settings.data_dir.absolute())
+    return [each.pid for each in psutil.process_iter(["cmdline"]) if any(data in part for part in each.info["cmdline"] or ())]
+
+
+def _up_in_another_process(settings: Settings) -> int:
+    """The pid of the Postgres that it found or started."""
+    code = "import sys, services; from core.config import load; s = load(); services.up(s); print(services.status(s)[0].pid)"
+    given = {
+        "HEADRACE_DATA_DIR": str(settings.data_dir),
+        "HEADRACE_KAFKA": json.dumps(ELSEWHERE_KAFKA),
+        "HEADRACE_NEO4J": json.dumps(ELSEWHERE_NEO4J),
+    }
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | given, capture_output=True, text=True, check=True, timeout=120)
+    return int(done.stdout)
+
+
+@contextmanager
+def _stranger() -> Iterator[psutil.Process]:
+    """Another program's process."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        yield psutil.Process(child.pid)
+        child.kill()
+
+
+def _postgres(found: Endpoints) -> psycopg.Connection[Any]:
+    return psycopg.connect(found.postgres_owner.get_secret_value(), autocommit=True)
+
+
+def _select_one(found: Endpoints) -> None:
+    with _postgres(found) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def _refused(connection: psycopg.Connection[Any], *attempts: str) -> None:
+    for attempt in attempts:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(attempt)
+
+
+def _create_topics(found: Endpoints, *topics: str) -> None:
+    admin = AdminClient(found.kafka_client(), logger=quiet)
+    for future in admin.create_topics([NewTopic(topic, 1) for topic in topics]).values():
+        future.result(15)
+
+
+def _publish(found: Endpoints, topic: str) -> int | None:
+    """The error code of one idempotent write, or None."""
+    codes: list[int | None] = []
+    producer = Producer(found.kafka_client() | {"enable.idempotence": True, "linger.ms": 0}, logger=quiet)
+    producer.produce(topic, b"kept", on_delivery=lambda error, _: codes.append(error and error.code()))
+    assert producer.flush(20) == 0
+    return codes[0]
+
+
+def _read(found: Endpoints, topic: str) -> Any:
+    consumer = Consumer(found.kafka_client() | {"group.id": f"test.{topic}", "auto.offset.reset": "earliest"}, logger=quiet)
+    try:
+        consumer.subscribe([topic])
+        return consumer.poll(20)
+    finally:
+        consumer.close()
+
+
+def _read_error(found: Endpoints, topic: str) -> int:
+    message = _read(found, topic)
+    return int(message.error().code())
+
+
+def _kafka_login_error(found: Endpoints, password: str, user: str | None = None) -> int | None:
+    codes: list[int] = []
+    login = found.kafka_client() | {"sasl.username": user or found.kafka_username, "sasl.password": password}
+    admin = AdminClient(login | {"error_cb": lambda error: codes.append(error.code())}, logger=quiet)
+    with pytest.raises(KafkaException):
+        admin.list_topics(timeout=2)
+    admin.poll(2)
+    return next((code for code in codes if code != KafkaError._ALL_BROKERS_DOWN), None)
+
+
+def _write_everywhere(found: Endpoints) -> None:
+    with _postgres(found) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 'kept' AS word")
+    _create_topics(found, "documents.kept")
+    assert _publish(found, "documents.kept") is None
+    with GraphDatabase.driver(found.neo4j_url, auth=(found.neo4j_username, found.neo4j_password.get_secret_value())) as driver:
+        driver.execute_query("CREATE (:Kept {word: 'kept'})")
+
+
+def _read_everywhere(found: Endpoints) -> tuple[str, bytes, str]:
+    with _postgres(found) as connection:
+        row = connection.execute("SELECT word FROM kept").fetchone()
+    assert row
+    with GraphDatabase.driver(found.neo4j_url, auth=(found.neo4j_username, found.neo4j_password.get_secret_value())) as driver:
+        records, _, _ = driver.execute_query("MATCH (k:Kept) RETURN k.word AS word")
+    return row[0], _read(found, "documents.kept").value(), records[0]["word"]
