@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from core.config import Endpoints, Settings
+from core.config import Endpoints, Fetching, Settings
 from pipelines.app import Headrace
 
 # real servers answer when they answer: a deadline would test the machine. The seed is pytest-randomly's.
@@ -23,10 +23,10 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """The embedded servers in a folder of this session, with every default."""
+    """The embedded servers in a folder of this session, with every default, and one folder that content may be fetched from."""
     for name in [name for name in os.environ if name.startswith("HEADRACE_")]:
         del os.environ[name]
-    return Settings(data_dir=tmp_path_factory.mktemp("headrace"))
+    return Settings(data_dir=tmp_path_factory.mktemp("headrace"), fetching=Fetching(roots=(tmp_path_factory.mktemp("inbox"),)))
 
 
 @pytest.fixture(scope="session")
