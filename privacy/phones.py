@@ -94,7 +94,7 @@ def _ends(whole: str) -> Iterator[int]:
     yield from (end for end in reversed(breaks) if end > 6)
 
 
-_BREAK = re.compile(r"[ \n/,;x(]+")
+_BREAK = re.compile(r"[ \n/,;x()]+")
 
 
 def _national(start: int, whole: str, text: Text) -> Iterator[Finding]:
