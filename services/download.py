@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,12 +21,17 @@ from filelock import FileLock
 from core.errors import HeadraceError, Unavailable
 from services.files import write_whole
 from services.pins import Pin, PinList
+from services.server import NotInstalled
 
 Progress = Callable[[str], None]
+
+# without a handler its warnings go to standard error; what they are about is checked here anyway
+logging.getLogger("jgo").addHandler(logging.NullHandler())
 
 # polite to the registry, and past this the line is full anyway
 _THREADS = 8
 _TRIES = 3
+_TIMEOUT_S = 30
 _OTHER_WAY = "Give this machine its Maven registry once, or run the servers with `docker compose up` and set their URLs in headrace.toml."
 
 
@@ -90,14 +96,14 @@ def _check_all(pins: PinList, cache: Path, progress: Progress) -> None:
         shutil.rmtree(left)
     with tempfile.TemporaryDirectory(dir=cache, prefix=prefix) as folder:
         here = len(pins.pins) - len(missing)
-        for done, _ in enumerate(_fetch_all(missing, cache, Path(folder)), start=here + 1):
+        for done, _ in enumerate(_fetch_all(missing, cache, registry(Path(folder)) if missing else None), start=here + 1):
             progress(f"{pins.server.capitalize()}: {done} of {len(pins.pins)} jars")
 
 
-def _fetch_all(missing: list[Pin], cache: Path, folder: Path) -> Iterator[None]:
+def _fetch_all(missing: list[Pin], cache: Path, context: Any) -> Iterator[None]:
     """Fetch at once, telling of each that is there; the first failure ends what has not begun."""
     with ThreadPoolExecutor(_THREADS) as pool:
-        tasks = [pool.submit(_fetch, pin, cache, folder) for pin in missing]
+        tasks = [pool.submit(_fetch, pin, cache, context) for pin in missing]
         try:
             for task in as_completed(tasks):
                 yield task.result()
@@ -105,8 +111,8 @@ def _fetch_all(missing: list[Pin], cache: Path, folder: Path) -> Iterator[None]:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _fetch(pin: Pin, cache: Path, folder: Path) -> None:
-    fetched = _from_registry(pin, folder)
+def _fetch(pin: Pin, cache: Path, context: Any) -> None:
+    fetched = _from_registry(pin, context)
     if (found := sha256(fetched)) != pin.sha256:
         fetched.unlink()
         raise HeadraceError(
@@ -120,11 +126,11 @@ def _fetch(pin: Pin, cache: Path, folder: Path) -> None:
     fetched.replace(target)
 
 
-def _from_registry(pin: Pin, folder: Path) -> Path:
+def _from_registry(pin: Pin, context: Any) -> Path:
     import requests
 
     group, artifact, version, *classifier = pin.coordinate.split(":")
-    jar = registry(folder).project(group, artifact).at_version(version).artifact(*classifier)
+    jar = context.project(group, artifact).at_version(version).artifact(*classifier)
     for attempt in range(1, _TRIES + 1):
         try:
             return Path(jar.resolve())
@@ -138,9 +144,12 @@ def _from_registry(pin: Pin, folder: Path) -> Path:
 
 
 def registry(folder: Path) -> Any:
-    """jgo's Maven client, downloading into `folder`; its own configuration file may name a mirror."""
-    from jgo.config import GlobalSettings
-    from jgo.maven import MavenContext
-
-    mirrors = GlobalSettings.load().repositories
-    return MavenContext(repo_cache=folder, remote_repos=mirrors or None, timeout=30)
+    """jgo's Maven client, downloading into `folder`; its own configuration file may name more registries, or a mirror as `central`."""
+    try:
+        from jgo.config import GlobalSettings
+        from jgo.constants import MAVEN_CENTRAL_URL
+        from jgo.maven import MavenContext
+    except ImportError as error:
+        raise NotInstalled("the embedded servers are not installed") from error
+    registries = {"central": MAVEN_CENTRAL_URL} | GlobalSettings.load().repositories
+    return MavenContext(repo_cache=folder, remote_repos=registries, timeout=_TIMEOUT_S)
