@@ -136,14 +136,14 @@ def _reference(headrace: Headrace) -> float:
     """Seconds that plain sentence-transformers would take for every chunk, from an even sample of them."""
     from sentence_transformers import SentenceTransformer
 
-    from embedders import model_folder
+    from embedders import models
 
     with headrace.session(TENANT).transaction() as connection:
         rows = connection.execute(statements("benchmarks", "ingest.sql")["texts"]).fetchall()
     texts = ["\n".join(filter(None, (" > ".join(row["heading_path"]), row["text"]))) for row in rows]
     step = max(1, len(texts) // SAMPLE)
     sample = texts[::step]
-    plain = SentenceTransformer(str(model_folder(headrace.settings.embedding)), device="cpu")
+    plain = SentenceTransformer(str(models.find(headrace.settings.embedding.model).folder), device="cpu")
     plain.encode(sample[:8])
     took = [seconds(lambda: plain.encode(sample)) for _ in range(3)]
     note(f"plain encode of {len(sample)} chunks: {', '.join(f'{s:.1f} s' for s in took)}")

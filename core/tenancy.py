@@ -102,10 +102,12 @@ class Database:
 
     def get(self, name: str) -> Tenant:
         """One active tenant. Raises TenantError where there is none of that name."""
-        found = [tenant for tenant in self.tenants() if tenant.tenant == valid_tenant(name)]
-        if not found:
+        query, values = statements("core", "sql/tenancy.sql")["one"], {"tenant": valid_tenant(name)}
+        with self.control() as connection:
+            rows = connection.execute(query, values).fetchall()
+        if not rows:
             raise TenantError(f"there is no tenant {name!r}", remedy="`headrace tenant list` shows them.")
-        return found[0]
+        return Tenant(**rows[0])
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:

@@ -230,6 +230,25 @@ def _land_and_crash(world: World, batch: Batch) -> None:
         raise Crash
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_a_document_that_another_worker_lands_in_between_is_landed_by_one_of_them_alone(world: World, known: bool) -> None:
+    """Two partitions may hold one document: after a repartitioning, or in a replay."""
+    one, two = world.inlet(), world.inlet()
+    if known:
+        one.land(one.upsert("a.md", "first", 1))
+    ours, theirs = one.batch(one.upsert("a.md", "ours", 2), one.upsert("b.md", "ours", 2)), two.batch(two.upsert("a.md", "theirs", 3))
+    with ThreadPoolExecutor(1) as thread:
+        with world.session.transaction() as connection:
+            land(connection, world.session.keys, theirs)
+            with world.until_blocked():
+                running = thread.submit(one.land_batch, ours)
+        with pytest.raises(LostRace):
+            running.result(20)
+    assert [row["document"] for row in world.rows("SELECT document FROM document")] == [world.key("a.md")]
+    assert one.land_batch(ours).fates == Counter(superseded=1, landed=1)
+    assert as_landed(world, "a.md")[3] == b"theirs"
+
+
 def test_offsets_without_a_record_move_the_position(inlet: Inlet) -> None:
     inlet.skip(4)
     first = inlet.upsert("a.md")

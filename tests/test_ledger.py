@@ -25,6 +25,7 @@ from core.ledger import Part, Stale, Step
 from core.records import Envelope, decode
 from core.stage import MAX_ATTEMPTS, Report, Session, Stage, run
 from core.tenancy import Connection
+from events.landing import land
 from pipelines.app import Headrace
 from pipelines.tenants import add
 from tests.worlds import Inlet, World
@@ -473,8 +474,6 @@ def test_what_lands_while_a_stage_is_reaffirmed_stays_behind(plant: Plant, inlet
 
     with ThreadPoolExecutor(1) as thread:
         batch = inlet.batch(inlet.upsert("a.md", "other", 3))
-        from events.landing import land
-
         with plant.world.session.transaction() as connection:
             land(connection, plant.world.session.keys, batch)
             with plant.world.until_blocked():
@@ -529,7 +528,7 @@ CHANGES = st.builds(Change, stage=st.sampled_from(STAGES), fingerprint=st.sample
 
 
 @given(st.lists(LANDS | LANDS | RUNS | RUNS | RUNS | CHANGES, min_size=2, max_size=14))
-@settings(max_examples=100)
+@settings(max_examples=80)
 def test_whatever_lands_runs_and_crashes_the_end_is_that_of_one_whole_run_from_nothing(
     world: World, steps: list[Land | Run | Change]
 ) -> None:

@@ -7,3 +7,6 @@ SELECT set_config('search_path', 'headrace, public', true), set_config('role', '
 
 -- name: tenants
 SELECT tenant, status, configuration, wrapped_key FROM headrace.tenant WHERE status = 'active' ORDER BY tenant
+
+-- name: one
+SELECT tenant, status, configuration, wrapped_key FROM headrace.tenant WHERE status = 'active' AND tenant = %(tenant)s

@@ -1,5 +1,6 @@
 -- name: lock
-SELECT pg_advisory_xact_lock(hashtextextended('headrace swap ' || current_schema(), 0))
+-- Not beside a swap.
+LOCK TABLE chunk_source IN SHARE ROW EXCLUSIVE MODE
 
 -- name: open
 -- The first generation is active from its first chunk; a later one is built beside the active one.

@@ -1,6 +1,7 @@
 -- name: lock
--- One swap at a time in a tenant: the last source of a chunk and a new one may meet.
-SELECT pg_advisory_xact_lock(hashtextextended('headrace swap ' || current_schema(), 0))
+-- One swap at a time in a tenant: the last source of a chunk and a new one may meet. A table's lock and not an advisory one, which any
+-- login could hold; readers do not wait for it.
+LOCK TABLE chunk_source IN SHARE ROW EXCLUSIVE MODE
 
 -- name: add_chunks
 INSERT INTO chunk (generation, text_hash, text, heading_path, token_count, embedding)

@@ -242,7 +242,9 @@ BEGIN
   EXECUTE format('CREATE SCHEMA %I', home);
   EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I, %I', home, writer, reader);
   FOR parent IN SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'headrace'::regnamespace AND c.relkind = 'p' ORDER BY c.oid LOOP
-    EXECUTE format('CREATE TABLE %I.%I PARTITION OF headrace.%I FOR VALUES IN (%L)', home, parent.relname, parent.relname, name);
+    -- attached, not made in place: that would wait for every open transaction, and everybody's next one would wait behind it
+    EXECUTE format('CREATE TABLE %1$I.%2$I (LIKE headrace.%2$I INCLUDING ALL)', home, parent.relname);
+    EXECUTE format('ALTER TABLE headrace.%2$I ATTACH PARTITION %1$I.%2$I FOR VALUES IN (%3$L)', home, parent.relname, name);
     EXECUTE format('ALTER TABLE %I.%I ALTER COLUMN tenant SET DEFAULT %L', home, parent.relname, name);
     EXECUTE format('ALTER TABLE %I.%I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', home, parent.relname);
     EXECUTE format(
@@ -256,8 +258,9 @@ BEGIN
 END $$;
 
 -- Everything of a tenant, its key first of all: what a backup still holds is unreadable afterwards.
+-- It needs the parents for itself. While it waits for an open transaction everybody waits behind it, so it gives up before long.
 CREATE PROCEDURE headrace.drop_tenant(name text)
-  LANGUAGE plpgsql AS $$
+  LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
 DECLARE
   own text;
 BEGIN

@@ -1,0 +1,436 @@
+"""A tenant attacks another one: with its pipeline's role, its reader's role, the bare logins, and a customer's own login.
+
+Both tenants hold a row in every table, and Postgres itself has to refuse. What its catalogs say of roles and tables is in test_tenancy.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import errors, sql
+from psycopg.rows import dict_row
+
+from core.errors import HeadraceError
+from core.tenancy import Connection
+from pipelines.app import Headrace
+from pipelines.tenants import add
+from services import passwords
+from services.files import layout
+
+SECRET = "Ottilie Vanderbeek"
+"""What the victim's rows say, and no attacker may ever read."""
+
+READABLE = {"chunk", "chunk_source", "indexed", "generation"}
+
+PLANTS = {
+    "stream_position": "(topic, kafka_partition, next_offset) VALUES ('documents.x', 0, 7)",
+    "event": "(kafka_partition, kafka_offset, document, fate, received_at) VALUES (0, 0, repeat('d', 32), 'landed', now())",
+    "document": """(document, revision, sequence, sequence_explicit, deleted, source_key, state_key, content_key, envelope_key, acl_key,
+        envelope, acl, kafka_partition, kafka_offset, received_at)
+        VALUES (repeat('d', 32), 1, 1, true, false, %(text)s::text, 's', 'c', 'e', 'a', convert_to(%(text)s::text, 'UTF8'),
+        ARRAY[%(text)s::text], 0, 0, now())""",
+    "stage_record": """(document, stage, input_key, fingerprint, output_key, status, detail)
+        VALUES (repeat('d', 32), 'parse', 'i', 'f', 'o', 'done', %(text)s::text)""",
+    "artifact": "(document, stage, key, payload) VALUES (repeat('d', 32), 'parse', 'k', convert_to(%(text)s::text, 'UTF8'))",
+    "generation": "(generation, fingerprint, model, dimension, state) VALUES (1, 'f', %(text)s::text, 3, 'active')",
+    "embedding": "(model, text_hash, embedding) VALUES ('m', %(tenant)s::text, '[1,2,3]')",
+    "chunk": """(generation, text_hash, text, heading_path, token_count, embedding)
+        VALUES (1, %(tenant)s::text, %(text)s::text, '{}', 3, '[1,2,3]')""",
+    "chunk_source": """(generation, text_hash, document, ordinal, acl)
+        VALUES (1, %(tenant)s::text, repeat('d', 32), 0, ARRAY[%(text)s::text])""",
+    "indexed": "(generation, document, name, title, uri, sequence) VALUES (1, repeat('d', 32), %(text)s::text, %(text)s::text, '', 1)",
+    "dead_letter": "(kafka_partition, kafka_offset, stage, reason, detail) VALUES (0, 0, 'parse', 'r', %(text)s::text)",
+}
+
+
+@dataclass(frozen=True)
+class World:
+    """`acme` attacks `globex`. `customer_url` logs in as a role of a customer's own that was given acme's reader role."""
+
+    app: Headrace
+    acme: str
+    globex: str
+    customer_url: str
+    superuser_url: str
+
+    def sql(self, statement: str) -> sql.Composed:
+        names = {"ours": f"tenant_{self.acme}", "theirs": f"tenant_{self.globex}", "our_reader": f"headrace_reader_{self.acme}"}
+        names |= {"their_reader": f"headrace_reader_{self.globex}", "their_writer": f"headrace_tenant_{self.globex}"}
+        literals = {"them": self.globex, "us": self.acme, "their_chunk": f'"tenant_{self.globex}".chunk', "secret": SECRET}
+        parts = {k: sql.Identifier(v) for k, v in names.items()} | {k: sql.Literal(v) for k, v in literals.items()}
+        return sql.SQL(statement).format(**parts)  # type: ignore[arg-type]
+
+    def superuser(self) -> Connection:
+        return psycopg.Connection[dict[str, Any]].connect(self.superuser_url, row_factory=dict_row, autocommit=True)
+
+
+@pytest.fixture(scope="module")
+def world(app: Headrace) -> Iterator[World]:
+    secret = passwords.read(layout(app.settings))["postgres_superuser"].get_secret_value()
+    where = app.endpoints.postgres_owner.get_secret_value().split("@")[1]
+    name, password = f"customer_{os.getpid()}", passwords.generate()
+    world = World(
+        app,
+        f"iso-a-{os.getpid()}",
+        f"iso-g-{os.getpid()}",
+        f"postgresql://{name}:{password}@{where}",
+        f"postgresql://postgres:{secret}@{where}",
+    )
+    for tenant, text in ((world.acme, "nothing of note"), (world.globex, SECRET)):
+        add(app, tenant)
+        plant(app, tenant, text)
+    with world.superuser() as superuser:
+        superuser.execute(world.sql(_customer(name, password)))
+        superuser.execute("ANALYZE")
+        yield world
+        superuser.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
+
+
+def plant(app: Headrace, tenant: str, text: str) -> None:
+    with app.database.tenant(tenant) as connection:
+        for table, values in PLANTS.items():
+            connection.execute(f"INSERT INTO {table} {values}", {"tenant": tenant, "text": text})
+
+
+def _customer(name: str, password: str) -> str:
+    return f"""CREATE ROLE {name} LOGIN PASSWORD '{password}'; GRANT CONNECT ON DATABASE headrace TO {name};
+        GRANT {{our_reader}} TO {name}; ALTER ROLE {name} SET role = {{our_reader}};
+        ALTER ROLE {name} SET search_path = {{ours}}, headrace, public"""
+
+
+@contextmanager
+def customer(world: World) -> Iterator[Connection]:
+    with psycopg.Connection[dict[str, Any]].connect(world.customer_url, row_factory=dict_row) as connection:
+        yield connection
+
+
+@contextmanager
+def customer_without_role(world: World) -> Iterator[Connection]:
+    with customer(world) as connection:
+        connection.execute("SET ROLE NONE")
+        yield connection
+
+
+Attacker = Callable[[World], AbstractContextManager[Connection]]
+UNDER_A_ROLE: dict[str, Attacker] = {
+    "pipeline as acme": lambda world: world.app.database.tenant(world.acme),
+    "reader as acme": lambda world: world.app.readers.tenant(world.acme),
+    "customer": customer,
+}
+ATTACKERS: dict[str, Attacker] = UNDER_A_ROLE | {
+    "pipeline's login": lambda world: world.app.database.control(),
+    "reader's login": lambda world: world.app.readers.control(),
+    "customer without role": customer_without_role,
+}
+every_attacker = pytest.mark.parametrize("attacker", ATTACKERS.values(), ids=ATTACKERS)
+under_a_role = pytest.mark.parametrize("attacker", UNDER_A_ROLE.values(), ids=UNDER_A_ROLE)
+
+ATTACKS = [
+    # another tenant's partition, by name
+    "SELECT * FROM {theirs}.chunk",
+    "SELECT count(*) FROM {theirs}.chunk",
+    "INSERT INTO {theirs}.dead_letter (kafka_partition, kafka_offset, stage, reason, detail) VALUES (9, 9, 's', 'r', 'd')",
+    "INSERT INTO {theirs}.chunk SELECT * FROM {theirs}.chunk ON CONFLICT DO NOTHING",
+    "UPDATE {theirs}.chunk SET text = ''",
+    "DELETE FROM {theirs}.chunk",
+    "MERGE INTO {theirs}.chunk c USING (VALUES (1)) v (x) ON true WHEN MATCHED THEN DELETE",
+    "TRUNCATE {theirs}.dead_letter",
+    "LOCK TABLE {theirs}.chunk IN ACCESS SHARE MODE",
+    "COPY {theirs}.chunk TO STDOUT",
+    "COPY {theirs}.dead_letter FROM STDIN",
+    "COPY (SELECT * FROM {theirs}.chunk) TO STDOUT",
+    "EXPLAIN SELECT * FROM {theirs}.chunk WHERE text > 'O'",
+    "ANALYZE {theirs}.chunk",
+    "SELECT {their_chunk}::regclass",
+    "SELECT pg_get_partition_constraintdef({their_chunk}::regclass)",
+    "DO $$ BEGIN PERFORM FROM {theirs}.chunk; END $$",
+    # the parents
+    "SELECT * FROM headrace.chunk",
+    "INSERT INTO headrace.dead_letter VALUES ({them}, 9, 9, 's', NULL, 'r', 'd')",
+    "UPDATE headrace.document SET deleted = true WHERE tenant = {them}",
+    "DELETE FROM headrace.tenant",
+    "INSERT INTO headrace.tenant (tenant, wrapped_key) VALUES ('new', '')",
+    "UPDATE headrace.tenant SET wrapped_key = '' WHERE tenant = {them}",
+    "UPDATE headrace.stream_position SET next_offset = 0",
+    "TRUNCATE headrace.chunk_source",
+    "LOCK TABLE headrace.chunk IN ACCESS SHARE MODE",
+    "COPY headrace.chunk TO STDOUT",
+    "EXPLAIN SELECT * FROM headrace.document",
+    "SELECT * FROM public.headrace_migration",
+    # the protection itself
+    "ALTER TABLE {theirs}.chunk DISABLE ROW LEVEL SECURITY",
+    "ALTER TABLE {ours}.chunk NO FORCE ROW LEVEL SECURITY",
+    "ALTER TABLE {ours}.chunk OWNER TO CURRENT_USER",
+    "CREATE POLICY open ON {ours}.chunk USING (true)",
+    "DROP POLICY own_tenant ON {ours}.chunk",
+    "ALTER TABLE headrace.chunk DETACH PARTITION {theirs}.chunk",
+    "ALTER FUNCTION headrace.current_tenant OWNER TO CURRENT_USER",
+    "CREATE OR REPLACE FUNCTION headrace.current_tenant() RETURNS text LANGUAGE sql STABLE RETURN {them}::text",
+    "CALL headrace.drop_tenant({them})",
+    "CALL headrace.create_tenant('evil', '', '{{}}')",
+    "SET LOCAL session_replication_role = replica",
+    # something to put in another's way, or to take away
+    "CREATE TABLE public.chunk (text text)",
+    "CREATE TABLE {ours}.mine (text text)",
+    "CREATE TABLE headrace.mine (text text)",
+    "CREATE TEMP TABLE chunk (text text)",
+    "CREATE VIEW pg_temp.chunk AS SELECT 1",
+    "CREATE SCHEMA mine",
+    "CREATE FUNCTION public.lower(text) RETURNS text LANGUAGE sql RETURN $1",
+    "CREATE FUNCTION {ours}.current_tenant() RETURNS text LANGUAGE sql RETURN 'x'::text",
+    "CREATE FUNCTION pg_temp.current_tenant() RETURNS text LANGUAGE sql RETURN 'x'::text",
+    "CREATE OPERATOR public.= (FUNCTION = texteq, LEFTARG = text, RIGHTARG = text)",
+    "CREATE TRIGGER spy BEFORE INSERT ON {ours}.chunk FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+    "SELECT lo_create(0)",
+    "SELECT lo_creat(-1)",
+    "SELECT lo_from_bytea(0, 'x')",
+    "SELECT * FROM pg_largeobject",
+    "SELECT setval('headrace.generation_number', 1)",
+    "SELECT last_value FROM headrace.generation_number",
+    # the server
+    "SELECT pg_read_file('/etc/hostname')",
+    "SELECT pg_ls_dir('.')",
+    "COPY (SELECT 1) TO PROGRAM 'true'",
+    "COPY (SELECT 1) TO '/tmp/headrace-stolen'",
+    "SELECT lo_import('/etc/hostname')",
+    "SELECT * FROM pg_statistic",
+    "SELECT * FROM pg_authid",
+    "SELECT * FROM pg_hba_file_rules",
+    "SELECT pg_stat_reset()",
+    # other roles
+    "SET LOCAL ROLE headrace_owner",
+    "SET LOCAL ROLE headrace_dagster",
+    "SET SESSION AUTHORIZATION headrace_owner",
+    "SET SESSION AUTHORIZATION {their_reader}",
+    "CREATE ROLE mine LOGIN",
+    "ALTER ROLE {their_reader} LOGIN PASSWORD 'x'",
+    "ALTER ROLE {their_writer} SET search_path = public",
+    "GRANT {their_reader} TO CURRENT_USER",
+    "DROP ROLE {their_reader}",
+    "DROP OWNED BY {their_writer}",
+    "REASSIGN OWNED BY headrace_owner TO CURRENT_USER",
+]
+
+
+def run(connection: Connection, statement: sql.Composed) -> list[Any]:
+    """What a statement gives; a COPY's lines."""
+    text = statement.as_string(connection)
+    with connection.cursor() as cursor:
+        if not re.search("STDOUT|STDIN", text):
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+        with cursor.copy(statement) as copy:
+            return [bytes(line) for line in copy] if "STDOUT" in text else []
+
+
+def refused(connection: Connection, statement: sql.Composed, *how: type[psycopg.Error]) -> psycopg.Error:
+    with pytest.raises(how or errors.InsufficientPrivilege) as caught, connection.transaction():
+        run(connection, statement)
+    assert SECRET not in str(caught.value)
+    return caught.value
+
+
+def outcome(connection: Connection, statement: sql.Composed) -> str:
+    try:
+        with connection.transaction():
+            run(connection, statement)
+    except psycopg.Error as error:
+        return type(error).__name__ if SECRET not in str(error) else "told"
+    return "let in"
+
+
+@every_attacker
+def test_what_no_tenant_needs_is_refused(world: World, attacker: Attacker) -> None:
+    with attacker(world) as connection:
+        outcomes = {attack: outcome(connection, world.sql(attack)) for attack in ATTACKS}
+    assert outcomes == dict.fromkeys(ATTACKS, "InsufficientPrivilege")
+
+
+@every_attacker
+def test_no_row_of_another_tenant_is_read_whatever_the_search_path_says(world: World, attacker: Attacker) -> None:
+    assert set(PLANTS) == _tables(world), "plant a row in every table"
+    with attacker(world) as connection:
+        for path, table in itertools.product(('"tenant_{}"', '"tenant_{}", headrace', "headrace", 'pg_temp, "tenant_{}"'), PLANTS):
+            connection.execute("SELECT set_config('search_path', %s, true)", (path.format(world.globex),))
+            if (table, "headrace" in path) == ("stream_position", True) and connection.info.user == "headrace_pipeline":
+                continue  # positions over all tenants are what the pipeline's login is for, and they hold no document
+            refused(connection, world.sql("TABLE " + table), errors.InsufficientPrivilege, errors.UndefinedTable)
+
+
+def _tables(world: World) -> set[str]:
+    with world.superuser() as superuser:
+        rows = superuser.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", (f"tenant_{world.globex}",))
+        return {row["tablename"] for row in rows}
+
+
+@pytest.mark.parametrize("login", ["pipeline's login", "reader's login"])
+def test_a_bare_login_sees_tenants_and_positions_and_no_documents(world: World, login: str) -> None:
+    with ATTACKERS[login](world) as connection:
+        assert {world.acme, world.globex} <= {row["tenant"] for row in connection.execute("SELECT tenant FROM headrace.tenant")}
+        rows = connection.execute("SELECT table_name FROM information_schema.tables WHERE table_schema ~ '^(headrace|tenant_|public)'")
+        assert {row["table_name"] for row in rows} == {"tenant"} | ({"stream_position"} if "pipeline" in login else set())
+
+
+def test_a_reader_sees_no_wrapped_key(world: World) -> None:
+    with world.app.readers.control() as connection:
+        refused(connection, world.sql("SELECT wrapped_key FROM headrace.tenant"))
+
+
+WRITES = [
+    "DELETE FROM {}",
+    "UPDATE {} SET tenant = tenant",
+    "INSERT INTO {} DEFAULT VALUES",
+    "TRUNCATE {}",
+    "COPY {} FROM STDIN",
+    "LOCK TABLE {} IN ROW EXCLUSIVE MODE",
+]
+
+
+@pytest.mark.parametrize("attacker", [UNDER_A_ROLE["reader as acme"], customer], ids=["reader", "customer"])
+def test_a_reader_reads_four_tables_and_writes_none(world: World, attacker: Attacker) -> None:
+    with attacker(world) as connection:
+        for table in PLANTS:
+            assert outcome(connection, world.sql("TABLE " + table)) == ("let in" if table in READABLE else "InsufficientPrivilege")
+            assert {outcome(connection, world.sql(write.format(table))) for write in WRITES} == {"InsufficientPrivilege"}
+
+
+@under_a_role
+def test_the_information_schema_shows_ones_own_tables_alone(world: World, attacker: Attacker) -> None:
+    with attacker(world) as connection:
+        for view in ("tables", "columns", "column_privileges"):
+            query = f"SELECT DISTINCT table_schema FROM information_schema.{view} WHERE table_schema ~ '^(headrace|tenant_)'"
+            assert connection.execute(query).fetchall() == [{"table_schema": f"tenant_{world.acme}"}]
+
+
+def test_a_row_in_another_tenants_name_is_refused_in_ones_own_partitions(world: World) -> None:
+    with world.app.database.tenant(world.acme) as connection:
+        for table, values in PLANTS.items():
+            columns, row = values.replace("(", "(tenant, ", 1).split("VALUES (")
+            forged = f"INSERT INTO {table} {columns} VALUES (%(other)s, {row}"
+            with pytest.raises((errors.InsufficientPrivilege, errors.CheckViolation)), connection.transaction():
+                connection.execute(forged, {"other": world.globex, "tenant": "x", "text": "x"})
+            refused(connection, world.sql(f"UPDATE {table} SET tenant = {{them}}"), errors.InsufficientPrivilege, errors.CheckViolation)
+
+
+@pytest.mark.parametrize(
+    "trick",
+    [
+        "SELECT set_config('headrace.tenant', {them}, true)",
+        "SELECT set_config('search_path', 'pg_temp, public, headrace, pg_catalog', true)",
+        "SET LOCAL search_path = {theirs}, pg_catalog",
+        "SET LOCAL row_security = off",
+        "SET LOCAL application_name = {their_reader}",
+        "SET LOCAL SESSION AUTHORIZATION DEFAULT",
+        "RESET ROLE",
+        "RESET ALL",
+    ],
+)
+def test_no_setting_makes_a_customer_somebody_else(world: World, trick: str) -> None:
+    with customer(world) as connection:
+        connection.execute(world.sql(trick))
+        who = connection.execute("SELECT headrace.current_tenant() AS tenant").fetchone()
+        assert who in ({"tenant": world.acme}, {"tenant": None})
+        for row in run(connection, world.sql("SELECT tenant FROM {ours}.chunk")) if trick != "SET LOCAL row_security = off" else []:
+            assert row["tenant"] == world.acme
+
+
+def test_a_customers_login_takes_no_role_but_its_own(world: World) -> None:
+    with customer(world) as connection:
+        for role in ("{their_reader}", "{their_writer}", "headrace_reader", "headrace_pipeline"):
+            refused(connection, world.sql(f"SET LOCAL ROLE {role}"))
+            refused(connection, world.sql(f"SELECT set_config('role', '{role}', true)".replace('"', "")), errors.Error)
+
+
+def test_a_login_reaches_the_roles_of_its_own_kind_alone(world: World) -> None:
+    with world.app.readers.control() as connection:
+        refused(connection, world.sql("SET LOCAL ROLE {their_writer}"))
+    with world.app.database.control() as connection:
+        refused(connection, world.sql("SET LOCAL ROLE {their_reader}"))
+
+
+def test_a_customer_who_lays_its_role_down_sees_nothing_even_through_a_leaky_function(world: World) -> None:
+    leak = "SELECT * FROM {ours}.chunk WHERE text::integer = 1 OR 1 / (length(text) - length(text)) = 1"
+    with customer(world) as connection:
+        refused(connection, world.sql(leak), errors.DataError)
+    with customer_without_role(world) as connection:
+        for table in READABLE:
+            assert run(connection, world.sql(f"COPY {{ours}}.{table} TO STDOUT")) == []
+        assert run(connection, world.sql(leak)) == []
+        refused(connection, world.sql("SET LOCAL row_security = off; SELECT * FROM {ours}.chunk"))
+
+
+@every_attacker
+def test_statistics_show_no_value_of_another_tenant(world: World, attacker: Attacker) -> None:
+    query = """SELECT count(*) AS found FROM pg_stats WHERE schemaname = %s
+        AND (most_common_vals IS NOT NULL OR histogram_bounds IS NOT NULL OR null_frac IS NOT NULL)"""
+    with world.superuser() as superuser:
+        assert superuser.execute(query, (f"tenant_{world.globex}",)).fetchone() != {"found": 0}
+    with attacker(world) as connection:
+        assert connection.execute(query, (f"tenant_{world.globex}",)).fetchone() == {"found": 0}
+        assert connection.execute("SELECT count(*) AS found FROM pg_stats_ext").fetchone() == {"found": 0}
+
+
+@under_a_role
+def test_nobody_watches_or_ends_another_tenants_session(world: World, attacker: Attacker) -> None:
+    with world.app.database.tenant(world.globex) as victim:
+        victim.execute(world.sql("SELECT FROM chunk WHERE text = {secret}"))
+        with attacker(world) as connection:
+            activity = connection.execute("SELECT query FROM pg_stat_activity WHERE pid = %s", (victim.info.backend_pid,)).fetchall()
+            assert activity == [{"query": "<insufficient privilege>"}]
+            for function in ("pg_terminate_backend", "pg_cancel_backend"):
+                refused(connection, world.sql(f"SELECT {function}({victim.info.backend_pid})"))
+        assert victim.execute("SELECT 1 AS still").fetchone() == {"still": 1}
+
+
+def test_a_foreign_key_tells_nothing_of_another_tenant(world: World) -> None:
+    """A hash that the other tenant holds fails as one that nobody holds."""
+    told = []
+    with world.app.database.tenant(world.acme) as connection:
+        for text_hash in (world.globex, "x" * len(world.globex)):
+            cite = sql.SQL("INSERT INTO chunk_source (generation, text_hash, document, ordinal, acl) VALUES (1, {}, 'd', 9, ARRAY['*'])")
+            error = refused(connection, cite.format(text_hash), errors.ForeignKeyViolation)
+            told.append((error.diag.message_primary, (error.diag.message_detail or "").replace(text_hash, "…")))
+    assert told[0] == told[1]
+
+
+def test_a_key_that_another_tenant_uses_is_free(world: World) -> None:
+    with world.app.database.tenant(world.acme) as connection, connection.transaction(force_rollback=True):
+        for table in ("embedding", "chunk"):
+            connection.execute(f"INSERT INTO {table} {PLANTS[table]}", {"tenant": world.globex, "text": "x"})
+
+
+def test_what_the_catalogs_tell_every_login_is_names_and_numbers(world: World) -> None:
+    """Accepted: Postgres shows every login which roles, schemas and tables there are, how large they are, and how far a sequence is."""
+    with customer(world) as connection:
+        assert connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", (f"tenant_{world.globex}",)).rowcount == 1
+        assert connection.execute("SELECT nextval('headrace.generation_number') > 0 AS number").fetchone() == {"number": True}
+
+
+FAILING = [
+    "SELECT text::integer FROM chunk",
+    "SELECT embedding <=> text::halfvec FROM chunk",
+    "SELECT text::timestamptz FROM chunk",
+    "INSERT INTO chunk SELECT tenant, generation, text_hash, text, '{}', 1, embedding FROM chunk",
+    "UPDATE document SET document = 'Ottilie Vanderbeek'",
+    "UPDATE chunk SET text_hash = text",
+    "INSERT INTO indexed (generation, document, name, title, uri) SELECT 9, document, name, title, uri FROM indexed",
+    "DO $$ BEGIN PERFORM text::json FROM chunk; END $$",
+]
+
+
+@pytest.mark.parametrize("statement", FAILING)
+def test_an_error_quotes_no_row_not_even_in_its_traceback(world: World, statement: str) -> None:
+    with pytest.raises(HeadraceError) as caught, world.app.database.tenant(world.globex) as connection:
+        connection.execute(statement)
+    told = "".join(traceback.format_exception(caught.value))
+    assert "HeadraceError" in told or "DocumentError" in told
+    assert SECRET not in told
