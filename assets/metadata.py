@@ -1,57 +1,64 @@
-"""What a person sees of a materialization: counts, a table of reasons, a picture. Never a document's text or id."""
+"""What a person sees of a materialization: a picture, counts, timings, reasons. Never a document's text or id."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from assets.runtime import Landed
-from core.stage import Report
+from assets.picture import stacked
+from assets.runtime import Landed, Standing
 
-_COUNTS = ("done", "deleted", "reaffirmed", "failed", "waiting", "superseded")
+if TYPE_CHECKING:
+    from core.stage import Report
+
+_RUN = {
+    "done": "done",
+    "deleted": "deleted",
+    "unchanged": "reaffirmed",
+    "overtaken": "superseded",
+    "waiting": "waiting",
+    "failed": "failed",
+}
+_FATES = ("landed", "unchanged", "superseded", "dead-lettered")
 
 
-def of_landing(landed: Landed, seconds: float) -> dict[str, Any]:
-    """Events by fate, and why some were refused."""
+def of_landing(landed: Landed, now: Standing, seconds: float) -> dict[str, Any]:
+    """Events by fate, the tenant's documents, and why events were refused."""
+    fates = {fate: landed.fates.get(fate, 0) for fate in dict.fromkeys([*_FATES, *landed.fates])}
     return {
+        "overview": dg.MetadataValue.md(stacked({"this run": fates, "now": now.documents})),
+        "reasons": dg.MetadataValue.md(reasons(landed.reasons, now.reasons)),
         "events": landed.events,
-        **{f"fate/{fate}": count for fate, count in sorted(landed.fates.items())},
-        "seconds": round(seconds, 3),
-        "events_per_second": round(landed.events / seconds, 1) if seconds else 0.0,
-        "fates": dg.MetadataValue.md(bars(landed.fates)),
-        "reasons": dg.MetadataValue.md(table(landed.reasons)),
+        **{f"events/{fate}": count for fate, count in fates.items()},
+        **{f"now/{state}": count for state, count in now.documents.items()},
+        **_timings("events", landed.events, seconds),
     }
 
 
-def of_stage(report: Report) -> dict[str, Any]:
-    """Documents by outcome, the stage's own counts, timings, and why some were left out."""
-    counts = {name: getattr(report, name) for name in _COUNTS}
+def of_stage(report: Report, now: Standing) -> dict[str, Any]:
+    """Documents by outcome, where they all stand, the stage's own counts, timings, and why some were left out."""
+    counts = {name: getattr(report, attribute) for name, attribute in _RUN.items()}
     return {
-        **counts,
-        **{f"counted/{name}": count for name, count in sorted(report.tally.items())},
-        "seconds": round(report.seconds, 3),
-        "documents_per_second": round(report.moved / report.seconds, 2) if report.seconds else 0.0,
-        "outcome": dg.MetadataValue.md(bars(counts)),
-        "reasons": dg.MetadataValue.md(table(report.reasons)),
-        **({"waits_for": report.unavailable} if report.unavailable else {}),
+        "overview": dg.MetadataValue.md(stacked({"this run": counts, "now": now.documents})),
+        "reasons": dg.MetadataValue.md(reasons(report.reasons, now.reasons)),
+        **{f"documents/{name}": count for name, count in counts.items()},
+        **{f"now/{state}": count for state, count in now.documents.items()},
+        **{f"{report.stage}/{name}": count for name, count in sorted(report.tally.items())},
+        **_timings("documents", report.moved, report.seconds),
+        **({"waits for": report.unavailable} if report.unavailable else {}),
     }
 
 
-def table(reasons: Mapping[str, int]) -> str:
-    """Reason codes by how often, as Markdown."""
-    if not reasons:
-        return "Nothing was left out."
-    rows = [f"| `{reason}` | {count} |" for reason, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))]
-    return "\n".join(["| reason | documents |", "|---|---:|", *rows])
+def reasons(run: Mapping[str, int], now: Mapping[str, int]) -> str:
+    """Reason codes with their counts in this run and as of now, the most frequent first, as Markdown."""
+    codes = sorted(set(run) | set(now), key=lambda code: (-now.get(code, 0), -run.get(code, 0), code))
+    if not codes:
+        return "Nothing is left out."
+    rows = [f"| `{code}` | {run.get(code, 0)} | {now.get(code, 0)} |" for code in codes]
+    return "\n".join(["| reason | this run | now |", "|---|---:|---:|", *rows])
 
 
-def bars(counts: Mapping[str, int], width: int = 24) -> str:
-    """Counts as bars in a Markdown table: they show in the UI without a plotting library or a browser's leave to load one."""
-    shown = {name: count for name, count in counts.items() if count}
-    if not shown:
-        return "Nothing to do: everything was fresh."
-    longest = max(shown.values())
-    rows = [f"| {name} | {count} | {'█' * max(1, round(count / longest * width))} |" for name, count in shown.items()]
-    return "\n".join(["| | | |", "|---|---:|:---|", *rows])
+def _timings(what: str, count: int, seconds: float) -> dict[str, float]:
+    return {"time/seconds": round(seconds, 3), f"time/{what}_per_second": round(count / seconds, 2) if seconds else 0.0}

@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 import dagster as dg
 
-from core.stage import Report
+if TYPE_CHECKING:
+    from core.stage import Report
 
 TENANTS = dg.DynamicPartitionsDefinition(name="tenants")
 
 RESOURCE = "headrace"
+"""The resource's key, and so the name of the parameter that takes it."""
 
 
 class Landed(Protocol):
+    """What landing came to: events by fate, and why some were refused."""
+
     events: int
     fates: Any
     reasons: Any
 
 
+class Standing(Protocol):
+    """The tenant's documents by state as of now, and why some are left out."""
+
+    @property
+    def documents(self) -> Mapping[str, int]: ...
+
+    @property
+    def reasons(self) -> Mapping[str, int]: ...
+
+
 class Checked(Protocol):
     """A quality check's outcome, as `quality.Check` is."""
 
-    name: str
-    passed: bool
-    severity: str
-    measured: dict[str, Any]
-    explanation: str
+    @property
+    def passed(self) -> bool: ...
+
+    @property
+    def severity(self) -> str: ...
+
+    @property
+    def measured(self) -> Mapping[str, Any]: ...
+
+    @property
+    def explanation(self) -> str: ...
 
     def markdown(self) -> str: ...
 
@@ -40,3 +60,5 @@ class Runtime(Protocol):
     def run(self, tenant: str, stage: str, progress: Callable[[Report], None] = ...) -> Report: ...
 
     def check(self, tenant: str, name: str) -> Checked: ...
+
+    def standing(self, tenant: str, stage: str) -> Standing: ...

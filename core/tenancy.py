@@ -63,6 +63,8 @@ class Database:
             timeout=10,
             reconnect_timeout=5,
             max_idle=60,
+            # a connection that a restart of Postgres has cut is replaced before it is lent, not after it failed somebody
+            check=ConnectionPool.check_connection,
             open=False,
         )
 

@@ -1,0 +1,45 @@
+"""Headrace's public interface: what an outside program imports. Nothing of Headrace imports it.
+
+`Publisher` is for source systems, `Index` for RAG applications; every error they raise is a `HeadraceError`.
+Each is imported when it is first used, so that importing this package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from core.errors import ConfigurationError, ContractError, HeadraceError, TenantError, Unavailable
+    from events.publish import Publisher
+    from headrace.index import Index
+    from retrieval.search import Citation, Passage
+
+__all__ = [
+    "Citation",
+    "ConfigurationError",
+    "ContractError",
+    "HeadraceError",
+    "Index",
+    "Passage",
+    "Publisher",
+    "TenantError",
+    "Unavailable",
+]
+
+_HOMES = {
+    "Publisher": "events.publish",
+    "Index": "headrace.index",
+    "Passage": "retrieval.search",
+    "Citation": "retrieval.search",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'headrace' has no attribute {name!r}")
+    return getattr(import_module(_HOMES.get(name, "core.errors")), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from events.kafka import Batch, Reader
     from events.landing import Landed
     from pipelines.models import Models
+    from pipelines.standing import Standing
     from pipelines.way import Way
     from quality import Check
 
@@ -34,7 +35,7 @@ class Headrace:
         self.settings = settings
         self.endpoints = endpoints
         self._closing = ExitStack()
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, tuple[bytes, Session]] = {}
 
     def __enter__(self) -> Headrace:
         return self
@@ -73,14 +74,18 @@ class Headrace:
         return self.database.tenants()
 
     def session(self, tenant: str) -> Session:
-        """The tenant at work. Raises TenantError where there is none of that name."""
-        if tenant not in self._sessions:
+        """The tenant at work. Raises TenantError where there is none of that name.
+
+        Asks each time: a tenant may be removed and made again, with another key, while this process runs.
+        """
+        wrapped = self.database.get(tenant).wrapped_key
+        known = self._sessions.get(tenant)
+        if known is None or known[0] != wrapped:
             from privacy import tenant_keys
 
-            row = self.database.get(tenant)
-            keys = tenant_keys(master_key_bytes(self.endpoints.master_key), tenant, row.wrapped_key)
-            self._sessions[tenant] = Session(tenant, self.database, keys)
-        return self._sessions[tenant]
+            keys = tenant_keys(master_key_bytes(self.endpoints.master_key), tenant, wrapped)
+            known = self._sessions[tenant] = wrapped, Session(tenant, self.database, keys)
+        return known[1]
 
     def land(self, tenant: str, progress: Callable[[Landed], None] = lambda _: None) -> Landed:
         """Land everything that is in the tenant's topic as of now."""
@@ -129,6 +134,18 @@ class Headrace:
 
         return check(self, tenant, name)
 
+    def standing(self, tenant: str, stage: str) -> Standing:
+        """How many of the tenant's documents are done, failed, waiting or behind at this stage, and why."""
+        from pipelines.standing import standing
+
+        return standing(self, tenant, stage)
+
+    def due(self, tenant: str) -> int:
+        """Documents that a run would move although nothing new was published."""
+        from pipelines.standing import due
+
+        return due(self, tenant)
+
     def ingest(self, tenant: str, progress: Callable[[str, Any], None] = lambda *_: None) -> tuple[Landed, dict[str, Report]]:
         """Land, then run every stage until nothing is stale. Gives what landed and each stage's report."""
         from pipelines.way import NAMES
@@ -141,11 +158,19 @@ class Headrace:
             # a stage may make an earlier one stale again (`index.swap`): once more, until a round moves nothing
             moved = any(report.moved for report in reports)
             totals = {report.stage: merged(totals.get(report.stage), report) for report in reports}
+        if totals["index"].moved:
+            self._sweep(tenant)
         return landed, totals
 
     def _batches(self, tenant: str) -> Iterator[Batch]:
         positions: Mapping[tuple[str, int], int] = self.positions(tenant)
         return self.reader.read_batches(positions, LAND_RECORDS, LAND_BYTES)
+
+    def _sweep(self, tenant: str) -> None:
+        from index import swap
+
+        with self.session(tenant).transaction() as connection:
+            swap.sweep(connection)
 
     def _promote(self, session: Session, fingerprint: str) -> None:
         from index import generations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from core.errors import HeadraceError
 from pipelines.app import Headrace
 
 if TYPE_CHECKING:
@@ -12,10 +13,15 @@ if TYPE_CHECKING:
 
 
 def ask(headrace: Headrace, tenant: str, query: str, principals: Sequence[str] = (), top: int = 5) -> list[Passage]:
-    """The `top` nearest passages that one of `principals`, or everyone, may read; best first."""
+    """The `top` nearest passages that one of `principals`, or everyone, may read; best first.
+
+    Raises HeadraceError `bad-query` for an empty question, and what `retrieval.search` raises.
+    """
     from privacy import redact_text
     from retrieval.search import search
 
+    if not query.strip():
+        raise HeadraceError("the question is empty", reason="bad-query", remedy="Ask for something.")
     session, models = headrace.session(tenant), headrace.models
     redacted = redact_text(query, models.redactor, session.keys)
     return search(headrace.readers, models.embedder, tenant, redacted, principals=principals, top=top)

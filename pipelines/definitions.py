@@ -1,4 +1,7 @@
-"""Dagster's definitions: the assets, their checks, the resource, the job and the sensors. `build` takes overrides for tests."""
+"""Dagster's definitions: the assets, their checks, the resource, the job and the sensors. `build` takes overrides for tests.
+
+Imported by every Dagster process at its start, so nothing heavy is imported at the top, here or below.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ import dagster as dg
 
 from assets import checks, stages
 from assets.runtime import RESOURCE
-from pipelines.sensors import ingest_job, lag_sensor, tenant_sensor
+from pipelines.jobs import ingest_job
+from pipelines.sensors import lag_sensor, tenant_sensor
 
 
 @dg.resource(description="Headrace on the configuration of the code location: servers, keys, models that stay warm within a run.")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic import SecretStr
 
 from core.config import Endpoints, Settings, master_key_bytes
 from core.errors import HeadraceError
 from core.sql import statements
-from core.tenancy import Database
+from core.tenancy import Connection, Database
 from pipelines.app import Headrace
 
 
@@ -33,49 +35,76 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
     except HeadraceError as error:
         yield Finding("servers", well=False, found=error.detail, remedy=error.remedy)
         return
-    yield from _each(settings, endpoints)
-
-
-def _each(settings: Settings, endpoints: Endpoints) -> Iterator[Finding]:
     with Headrace(settings, endpoints) as headrace:
-        looks: dict[str, Callable[[], str]] = {
-            "postgres, as pipeline": lambda: _postgres(headrace.database),
-            "postgres, as reader": lambda: _postgres(headrace.readers),
-            "migrations": lambda: _migrations(endpoints),
-            "least privilege": lambda: _privilege(headrace.database),
-            "kafka": lambda: _kafka(headrace),
-            "neo4j": lambda: _neo4j(headrace),
-            "master key and tenants' keys": lambda: _keys(headrace),
-            "embedding model": lambda: _embedder(headrace),
-            "redaction": lambda: f"profile {settings.privacy.profile}, {headrace.models.redactor.fingerprint}",
-        }
-        for what, look in looks.items():
-            yield _looked(what, look)
+        yield from _looked_at(_servers(headrace))
+        schema = _looked("migrations", lambda: _migrations(endpoints))
+        yield schema
+        if schema.well:
+            yield from _looked_at(_contents(headrace))
+        yield from _looked_at(_models(headrace))
+
+
+def _servers(headrace: Headrace) -> dict[str, Callable[[], str]]:
+    return {
+        "postgres, as owner": lambda: _postgres(headrace.endpoints.postgres_owner),
+        "postgres, as pipeline": lambda: _least(headrace.database),
+        "postgres, as reader": lambda: _least(headrace.readers),
+        "postgres, for dagster": lambda: _postgres(headrace.endpoints.postgres_dagster, vector=False),
+        "neo4j": lambda: _neo4j(headrace),
+    }
+
+
+def _contents(headrace: Headrace) -> dict[str, Callable[[], str]]:
+    return {
+        "kafka": lambda: _kafka(headrace),
+        "row-level security": lambda: _guarded(headrace),
+        "master key and tenants' keys": lambda: _keys(headrace),
+        "tenants' roles": lambda: _roles(headrace),
+    }
+
+
+def _models(headrace: Headrace) -> dict[str, Callable[[], str]]:
+    return {
+        "embedding model": lambda: _embedder(headrace),
+        "redaction": lambda: f"profile {headrace.settings.privacy.profile}, {headrace.models.redactor.fingerprint}",
+        "names model for the graph": lambda: f"{headrace.settings.privacy.names_model if headrace.models.entities else 'none'}",
+    }
+
+
+def _looked_at(looks: Mapping[str, Callable[[], str]]) -> Iterator[Finding]:
+    for what, look in looks.items():
+        yield _looked(what, look)
 
 
 def _looked(what: str, look: Callable[[], str]) -> Finding:
     try:
         return Finding(what, well=True, found=look())
     except HeadraceError as error:
-        return Finding(what, well=False, found=error.detail, remedy=error.remedy or f"Reason code: {error.reason}.")
+        return Finding(what, well=False, found=error.detail, remedy=error.remedy or f"See {error.reason} in docs/cli.md.")
 
 
-def _postgres(database: Database) -> str:
+def _postgres(url: SecretStr, *, vector: bool = True) -> str:
+    with Database(url.get_secret_value()) as database:
+        return _server(database, vector=vector)
+
+
+def _server(database: Database, *, vector: bool = True) -> str:
     with database.control() as connection:
         row = _one(connection, "server")
-    if row["vector"] is None:
+    if vector and row["vector"] is None:
         raise HeadraceError("the extension `vector` is not there", remedy="As a superuser: CREATE EXTENSION vector.")
-    return f"{row['role']}, PostgreSQL {row['version']}, pgvector {row['vector']}"
+    return f"{row['role']}, PostgreSQL {row['version']}" + (f", pgvector {row['vector']}" if vector else "")
 
 
-def _privilege(database: Database) -> str:
+def _least(database: Database) -> str:
+    """A login that takes on tenants' roles: what it might do beside that, no row-level security would stop."""
+    found = _server(database)
     with database.control() as connection:
         row = _one(connection, "privilege")
-    if row["superuser"] or row["bypasses"] or row["owns"]:
-        raise HeadraceError(
-            "the pipeline role is superuser, bypasses row security or owns tables", remedy="See services/sql/bootstrap.sql."
-        )
-    return "the pipeline's role owns nothing and bypasses nothing"
+    excess = [name.replace("_", " ") for name, has in row.items() if has]
+    if excess:
+        raise HeadraceError(f"its role has more rights than it needs: {', '.join(excess)}", remedy="See services/sql/bootstrap.sql.")
+    return f"{found}, owns nothing, inherits nothing and bypasses nothing"
 
 
 def _migrations(endpoints: Endpoints) -> str:
@@ -85,6 +114,16 @@ def _migrations(endpoints: Endpoints) -> str:
     if waiting:
         raise HeadraceError(f"not applied: {', '.join(waiting)}", remedy="Run `headrace migrate`.")
     return "up to date"
+
+
+def _guarded(headrace: Headrace) -> str:
+    with headrace.database.control() as connection:
+        unguarded = _one(connection, "unguarded")["tables"]
+    if unguarded:
+        raise HeadraceError(
+            f"{unguarded} tables do not force it", remedy="ALTER TABLE … ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY, as the owner."
+        )
+    return "forced on every table"
 
 
 def _kafka(headrace: Headrace) -> str:
@@ -110,12 +149,26 @@ def _keys(headrace: Headrace) -> str:
     return f"opens the data keys of {len(tenants)} tenants"
 
 
+def _roles(headrace: Headrace) -> str:
+    """Each tenant's two roles can be taken on, and its index was built with the model that is configured."""
+    model, other = headrace.models.embedder.identity, []
+    for tenant in headrace.tenants():
+        for database in (headrace.database, headrace.readers):
+            with database.tenant(tenant.tenant) as connection:
+                found = _one(connection, "other_model", model=model)["generations"]
+        other += [tenant.tenant] if found else []
+    if other:
+        raise HeadraceError(
+            f"the active index was built with another embedding model: {', '.join(other)}", remedy="`headrace ingest` builds it anew."
+        )
+    return "can be taken on, and their indexes are of the configured model"
+
+
 def _embedder(headrace: Headrace) -> str:
     embedder = headrace.models.embedder
     embedder.encode(["A headrace brings water to the wheel."], "query")
     return f"{headrace.settings.embedding.model}, {embedder.dimension} dimensions, {embedder.identity}"
 
 
-def _one(connection: Any, name: str) -> dict[str, Any]:
-    row: dict[str, Any] = connection.execute(statements("pipelines", "sql/diagnosis.sql")[name]).fetchall()[0]
-    return row
+def _one(connection: Connection, name: str, **values: Any) -> dict[str, Any]:
+    return connection.execute(statements("pipelines", "sql/diagnosis.sql")[name], values).fetchall()[0]

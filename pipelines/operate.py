@@ -4,52 +4,81 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
-from core import ledger
-from core.errors import HeadraceError
+from core import artifacts, ledger
+from core.errors import HeadraceError, Unavailable
+from core.records import decode
 from core.sql import statements
 from core.stage import run
 from core.tenancy import Connection
 from pipelines.app import Headrace
-from pipelines.way import NAMES
+from pipelines.way import NAMES, Chunked
 
 
 def overview(headrace: Headrace, tenant: str) -> dict[str, Any]:
     """Documents, chunks, what is not indexed yet and since when, open dead letters."""
-    with headrace.session(tenant).transaction() as connection:
+    with headrace.database.tenant(tenant) as connection:
         rows = [_one(connection, name) for name in ("documents", "index_size", "oldest_unindexed")]
     documents, size, waiting = rows
     return {"tenant": tenant, **documents, **size, "not_indexed": waiting["documents"], "oldest_not_indexed": waiting["oldest"]}
 
 
+def lag(headrace: Headrace, tenant: str) -> int:
+    """Events that are in the tenant's topic and have not landed. Raises Unavailable where Kafka does not answer."""
+    positions = headrace.positions(tenant)
+    ends = headrace.reader.high_watermarks({topic for topic, _ in positions})
+    return sum(max(0, ends.get(place, at) - at) for place, at in positions.items())
+
+
 def find(headrace: Headrace, tenant: str, name: str) -> list[str]:
-    """The keys of the documents that an id, a document's key or a chunk's id stands for. Raises HeadraceError where there is none."""
+    """The keys of the documents that an id, a document's key or a chunk's id stands for. Raises HeadraceError where there is none.
+
+    One that was refused at landing is found too: it has events and dead letters, but no state.
+    """
+    with headrace.session(tenant).transaction() as connection:
+        rows = connection.execute(_sql("find"), {"keys": _keys_of(headrace, tenant, name)}).fetchall()
+    return sorted(row["document"] for row in rows) or _unknown(tenant)
+
+
+def find_document(headrace: Headrace, tenant: str, name: str) -> str:
+    """The key of the one document that has this id or, where none has, this key. Raises HeadraceError where there is none."""
+    keys = _keys_of(headrace, tenant, name)
+    with headrace.session(tenant).transaction() as connection:
+        there = {row["document"] for row in connection.execute(_sql("documents_by_key"), {"keys": keys})}
+    found = [key for key in keys if key in there] or _unknown(tenant)
+    return found[0]
+
+
+def _keys_of(headrace: Headrace, tenant: str, name: str) -> list[str]:
+    """What an id may stand for: first the key of the document that has it, then itself."""
     from events.landing import document_key
 
-    session = headrace.session(tenant)
-    with session.transaction() as connection:
-        rows = connection.execute(_sql("find"), {"keys": [name, document_key(name, session.keys)]}).fetchall()
-    if not rows:
-        raise HeadraceError(
-            f"tenant {tenant!r} knows no document or chunk by that id",
-            reason="unknown-document",
-            remedy="An id is the event's subject, exactly; `headrace dead-letters list` shows events that were refused.",
-        )
-    return sorted(row["document"] for row in rows)
+    return [document_key(name, headrace.session(tenant).keys), name]
+
+
+def _unknown(tenant: str) -> NoReturn:
+    raise HeadraceError(
+        f"tenant {tenant!r} knows nothing by that id",
+        reason="unknown-document",
+        remedy="An id is the event's subject, exactly; `headrace dead-letters list` shows events that were refused.",
+    )
 
 
 def explain(headrace: Headrace, tenant: str, name: str) -> list[dict[str, Any]]:
-    """Per document that `name` stands for: its state, events, each stage's record, its place in index and graph, and why not."""
+    """Per document that `name` stands for: its state, events, each stage's record, its place in index and graph, and why not.
+
+    `state` is null where no event of it ever landed; `graph` has the one key `unavailable` where Neo4j does not answer.
+    """
     return [_explained(headrace, tenant, document) for document in find(headrace, tenant, name)]
 
 
 def _explained(headrace: Headrace, tenant: str, document: str) -> dict[str, Any]:
     values = {"document": document}
     with headrace.session(tenant).transaction() as connection:
-        state = _one(connection, "state", values)
-        told = {name: connection.execute(_sql(name), values).fetchall() for name in ("events", "placed", "letters_of")}
+        told = {name: connection.execute(_sql(name), values).fetchall() for name in ("state", "events", "placed", "letters_of")}
         stages = ledger.records(connection, document)
+    state = told["state"][0] if told["state"] else None
     return {
         "document": document,
         "verdict": verdict(state, stages, told["placed"]),
@@ -57,116 +86,186 @@ def _explained(headrace: Headrace, tenant: str, document: str) -> dict[str, Any]
         "events": told["events"],
         "stages": stages,
         "index": told["placed"],
-        "graph": headrace.models.projection.holds(tenant, document),
+        "graph": _in_graph(headrace, tenant, document),
         "dead_letters": told["letters_of"],
     }
 
 
-def verdict(state: dict[str, Any], stages: Sequence[dict[str, Any]], placed: Sequence[dict[str, Any]]) -> str:
+def _in_graph(headrace: Headrace, tenant: str, document: str) -> dict[str, Any]:
+    try:
+        return dict(headrace.models.projection.holds(tenant, document))
+    except Unavailable as error:
+        return {"unavailable": error.detail}
+
+
+def verdict(state: dict[str, Any] | None, stages: Sequence[dict[str, Any]], placed: Sequence[dict[str, Any]]) -> str:
     """One sentence: searchable or not, and why."""
-    failed = [stage for stage in stages if stage["status"] in ("failed", "waiting")]
-    behind = [stage["stage"] for stage in stages if stage["status"] == "behind"]
+    if state is None:
+        return "not searchable: every event of it was refused, see its dead letters"
+    pending = _pending(state, stages)
     if state["deleted"]:
-        return "deleted; its tombstone keeps the sequence" + (f"; still to pass: {', '.join(behind)}" if behind else "")
-    shown = "an older version is searchable" if placed else "not searchable"
-    if failed:
-        return f"{shown}: {failed[0]['stage']} {failed[0]['status']} with {failed[0]['reason']}"
-    done = {stage["stage"] for stage in stages if stage["status"] == "done"}
-    missing = [name for name in NAMES if name not in done]
-    if missing:
-        return f"{shown}: waits for {missing[0]}; `headrace ingest` runs it"
-    return "searchable"
+        return "deleted; its tombstone keeps the sequence" + (f"; still to pass: {', '.join(pending)}" if pending else "")
+    before = [name for name in pending if name in _TO_SEARCH]
+    if before:
+        return f"{'an older version is searchable' if placed else 'not searchable'}: {_why(before[0], stages)}"
+    return _found(state, placed) + (f"; the graph lags: {_why(pending[0], stages)}" if pending else "")
+
+
+_TO_SEARCH = NAMES[: NAMES.index("index") + 1]
+
+
+def _pending(state: dict[str, Any], stages: Sequence[dict[str, Any]]) -> list[str]:
+    """The stages that this state of the document has not passed; of a deleted one those that still hold something of it."""
+    status = {stage["stage"]: stage["status"] for stage in stages}
+    return [name for name in NAMES if status.get(name, "done" if state["deleted"] else None) != "done"]
+
+
+def _why(name: str, stages: Sequence[dict[str, Any]]) -> str:
+    record = next((stage for stage in stages if stage["stage"] == name), None)
+    if record and record["status"] in ("failed", "waiting"):
+        return f"{name} {record['status']} with {record['reason']}"
+    return f"waits for {name}; `headrace ingest` runs it"
+
+
+def _found(state: dict[str, Any], placed: Sequence[dict[str, Any]]) -> str:
+    if not state["acl"]:
+        return "indexed, but its acl lets nobody read it"
+    return "searchable" if any(place["chunks"] for place in placed) else "indexed, but it has no passage"
 
 
 def letters(headrace: Headrace, tenant: str) -> list[dict[str, Any]]:
     """Open dead letters, newest first."""
-    with headrace.session(tenant).transaction() as connection:
+    with headrace.database.tenant(tenant) as connection:
         return connection.execute(_sql("open_letters")).fetchall()
 
 
 def letter(headrace: Headrace, tenant: str, position: str) -> list[dict[str, Any]]:
-    """What is known of the dead letters of one event. Raises HeadraceError where there is none."""
-    with headrace.session(tenant).transaction() as connection:
-        rows = connection.execute(_sql("letters_at"), _position(position)).fetchall()
-    if not rows:
-        raise HeadraceError(f"there is no dead letter at {position}", reason="unknown-dead-letter")
-    return rows
+    """What is known of the dead letters of one event, settled ones too. Raises HeadraceError where there is none."""
+    with headrace.database.tenant(tenant) as connection:
+        return connection.execute(_sql("letters_at"), _position(position)).fetchall() or _no_letter(position)
 
 
-def replay(headrace: Headrace, tenant: str, positions: Sequence[str]) -> dict[str, int]:
-    """Try these dead letters (or all that are open) again.
+def _no_letter(position: str) -> NoReturn:
+    raise HeadraceError(
+        f"there is no open dead letter at {position}", reason="unknown-dead-letter", remedy="`headrace dead-letters list` shows them."
+    )
 
-    What landing refused is read from Kafka and landed once more, and what a stage refused is stale again: `ingest` takes it.
+
+def replay(headrace: Headrace, tenant: str, positions: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Try these open dead letters (or all) again, oldest first; gives each one's position, stage and outcome.
+
+    What landing refused is read from Kafka and landed once more: `landed`, `refused` again, or `gone` from the topic. What a stage refused
+    is `stale` again, as its document stands now: `ingest` takes it. Raises HeadraceError before anything is tried.
     """
-    rows = [row for row in letters(headrace, tenant) if not positions or row["position"] in positions]
-    counts = {"landed": 0, "gone": 0, "stages": 0}
-    for row in rows:
-        if row["stage"] == "land":
-            counts[_land_again(headrace, tenant, row["position"])] += 1
-        else:
-            with headrace.session(tenant).transaction() as connection:
-                counts["stages"] += ledger.again(connection, [row["document"]], row["stage"])
-    return counts
+    found = letters(headrace, tenant)
+    for position in positions:
+        _position(position)
+        if position not in {row["position"] for row in found}:
+            _no_letter(position)
+    wanted = [row for row in found if not positions or row["position"] in positions]
+    ordered = sorted(wanted, key=lambda row: tuple(_position(row["position"]).values()))
+    return [{"position": row["position"], "stage": row["stage"], "outcome": _again(headrace, tenant, row)} for row in ordered]
 
 
-def _land_again(headrace: Headrace, tenant: str, position: str) -> str:
+def _again(headrace: Headrace, tenant: str, row: dict[str, Any]) -> str:
+    if row["stage"] == "land":
+        return _land_again(headrace, tenant, _position(row["position"]))
+    with headrace.session(tenant).transaction() as connection:
+        ledger.again(connection, [row["document"]], row["stage"])
+    return "stale"
+
+
+def _land_again(headrace: Headrace, tenant: str, place: dict[str, int]) -> str:
     from events.contract import topic_of
     from events.landing import land_records
 
-    session, place = headrace.session(tenant), _position(position)
+    session = headrace.session(tenant)
     record = headrace.reader.read_one(topic_of(tenant), place["partition"], place["offset"])
     if record is None:
         return "gone"
     with session.transaction() as connection:
         connection.execute(_sql("settle"), place)
-        land_records(connection, session.keys, [record])
-    return "landed"
+        landed = land_records(connection, session.keys, [record])
+    return "refused" if landed.reasons else "landed"
 
 
 def erase(headrace: Headrace, tenant: str, name: str) -> dict[str, Any]:
     """Take one document out of every store and give the receipt: counts by store before and after, nothing that was erased.
 
-    Its tombstone keeps the sequence, so that an older event cannot bring it back. Raises Unavailable where Neo4j is away:
-    the document is hidden from every search by then, and erasing again goes on where it stopped.
+    First it is hidden, then it leaves Postgres, then Neo4j; its tombstone keeps the sequence, so that an older event cannot bring it back.
+    Raises Unavailable where Neo4j is away: by then Postgres holds nothing of it, and erasing again goes on where it stopped.
     """
-    document = find(headrace, tenant, name)[0]
-    before = _holdings(headrace, tenant, document)
+    document = find_document(headrace, tenant, name)
+    texts = _texts(headrace, tenant, document)
+    before = _held(headrace, tenant, document, texts)
+    _hide(headrace, tenant, document)
+    for stage in NAMES:
+        if stage == "project":
+            before["graph"] = _in_neo4j(headrace, tenant, document)
+        _forget(headrace, tenant, stage, document)
+    _strike(headrace, tenant, document)
+    after = {**_held(headrace, tenant, document, texts), "graph": _in_neo4j(headrace, tenant, document)}
+    return _receipt(headrace, tenant, document, {store: {"before": before[store], "after": after[store]} for store in after})
+
+
+def _receipt(headrace: Headrace, tenant: str, document: str, stores: dict[str, dict[str, int]]) -> dict[str, Any]:
     with headrace.session(tenant).transaction() as connection:
-        for statement in ("bury_state", "hide"):
-            connection.execute(_sql(statement), {"document": document})
-        ledger.fall_behind(connection, [document])
-    _forget(headrace, tenant, document)
-    with headrace.session(tenant).transaction() as connection:
-        for statement in ("erase_events", "erase_letters", "erase_artifacts"):
-            connection.execute(_sql(statement), {"document": document})
         sequence = _one(connection, "state", {"document": document})["sequence"]
-    after = _holdings(headrace, tenant, document)
     return {
         "tenant": tenant,
         "document_key": document,
         "erased_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "tombstone_sequence": sequence,
-        "stores": {store: {"before": before[store], "after": after[store]} for store in before},
-        "complete": not any(after.values()),
-        "not_covered": "Kafka keeps the document's events until the topic's retention; the source system's copy is the source's.",
+        "stores": stores,
+        "complete": not any(counts["after"] for counts in stores.values()),
+        "not_covered": "Kafka keeps the document's events until the topic's retention, backups keep what they hold, and the source system "
+        "its copy: where it publishes the document again, under a higher sequence, it is back.",
     }
 
 
-def _forget(headrace: Headrace, tenant: str, document: str) -> None:
-    """Every stage's own delete, for this document alone."""
-    session = headrace.session(tenant)
-    for name in NAMES:
-        report = run(headrace.way.stage(name), session, only=[document])
-        if report.unavailable:
-            raise HeadraceError(report.unavailable, reason="unavailable", remedy="Erase again when it answers.")
-
-
-def _holdings(headrace: Headrace, tenant: str, document: str) -> dict[str, int]:
+def _hide(headrace: Headrace, tenant: str, document: str) -> None:
     with headrace.session(tenant).transaction() as connection:
-        rows = _one(connection, "holdings", {"document": document})
+        for statement in ("bury_state", "hide"):
+            connection.execute(_sql(statement), {"document": document})
+        ledger.fall_behind(connection, [document])
+
+
+def _forget(headrace: Headrace, tenant: str, stage: str, document: str) -> None:
+    """A stage's own delete, for this document alone."""
+    report = run(headrace.way.stage(stage), headrace.session(tenant), only=[document])
+    if report.unavailable:
+        raise Unavailable(report.unavailable, remedy="The document is hidden from search already; erase again when the server answers.")
+
+
+def _strike(headrace: Headrace, tenant: str, document: str) -> None:
+    """What no stage takes away: what is told of the document, and vectors that no chunk holds."""
+    with headrace.session(tenant).transaction() as connection:
+        for statement in ("erase_events", "erase_letters", "erase_artifacts", "erase_vectors"):
+            connection.execute(_sql(statement), {"document": document})
+
+
+def _texts(headrace: Headrace, tenant: str, document: str) -> list[str]:
+    """The hashes of the document's texts in the index and of those that are cut and not indexed yet.
+
+    Found before they are erased: afterwards nothing says any more which texts were the document's.
+    """
+    session = headrace.session(tenant)
+    with session.transaction() as connection:
+        indexed = {row["text_hash"] for row in connection.execute(_sql("texts"), {"document": document})}
+        cut = artifacts.get(connection, session.keys, "chunk", [document])
+    return sorted(indexed | {chunk.text_hash for payload in cut.values() for chunk in decode(payload, Chunked).chunks})
+
+
+def _held(headrace: Headrace, tenant: str, document: str, texts: Sequence[str]) -> dict[str, int]:
+    """What each table holds of a document; of its texts, those that no other document has too."""
+    with headrace.session(tenant).transaction() as connection:
+        return _one(connection, "holdings", {"document": document, "texts": list(texts)})
+
+
+def _in_neo4j(headrace: Headrace, tenant: str, document: str) -> int:
+    """Nodes and relationships. A tombstone is none: it is a key and a version, kept so that a late write cannot bring the document back."""
     graph = headrace.models.projection.holds(tenant, document)
-    # a tombstone in Neo4j is a key and a version, kept so that a late write cannot bring the document back
-    return {**rows, "graph": sum(count for what, count in graph.items() if what != "tombstones")}
+    return sum(count for what, count in graph.items() if what != "tombstones")
 
 
 def _position(text: str) -> dict[str, int]:

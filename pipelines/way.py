@@ -204,11 +204,18 @@ class Way:
 
         def compute(session: Session, rows: Sequence[Stale], tally: Counter[str]) -> pl.DataFrame:
             versions = {d: decode(p, Versioned) for d, p in _load(session, "graph", rows).items()}
-            live = {d: v for d, v in versions.items() if v.contribution}
-            projected = [graph.Projected(d, v.version, v.contribution, v.chunks) for d, v in live.items() if v.contribution]
+            live = {d: (v, v.contribution) for d, v in versions.items() if v.contribution}
+            projected: list[graph.Projected] = []
+
+            def ready(row: dict[str, Any]) -> bytes:
+                versioned, contribution = live[row["document"]]
+                projected.append(graph.Projected(row["document"], versioned.version, contribution, versioned.chunks))
+                return encode(versioned.version)
+
+            result = frames.apply(_frame(frames.KEYS, rows, {}, live), ready)
             self.models.projection.project(session.tenant, projected)
             tally["projected"] += len(projected)
-            return frames.apply(_frame(frames.KEYS, rows, {}, live), lambda row: encode(live[row["document"]].version))
+            return result
 
         def remove(connection: Connection, session: Session, documents: Sequence[str]) -> Sequence[str]:
             """Those whose contribution is still there are left: their delete has not passed the graph stage yet."""

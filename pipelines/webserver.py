@@ -1,4 +1,7 @@
-"""`headrace ui`: Dagster's web server and daemon, on Postgres storage, with the configuration that the command line has."""
+"""`headrace ui`: Dagster's web server and daemon, on Postgres storage, with the configuration that the command line has.
+
+One at a time on a data folder. Dagster's own three processes and the runs below them live in a session that ends with ours.
+"""
 
 from __future__ import annotations
 
@@ -8,57 +11,81 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
+from urllib.error import URLError
 from urllib.parse import urlsplit, urlunsplit
+from urllib.request import urlopen
+
+from filelock import FileLock, Timeout
 
 import services
 from core.config import Settings
-from core.errors import HeadraceError
+from core.errors import ConfigurationError, HeadraceError
 from pipelines.streaming import stopped_by_signals
 
 READY_S = 120.0
+END_S = 20.0
 
-# Secrets stay in the environment of the process: the file says only where to find them.
+# Secrets stay in the environment of the process: the file says only where to find them. A run that waits is looked at every second,
+# and never beside another one of its tenant.
 INSTANCE = """\
 storage:
   postgres:
     postgres_url:
       env: HEADRACE_DAGSTER_STORAGE
-telemetry:
-  enabled: false
 concurrency:
   runs:
-    max_concurrent_runs: 2
+    max_concurrent_runs: {runs}
+    tag_concurrency_limits:
+      - key: dagster/partition
+        value:
+          applyLimitPerUniqueValue: true
+        limit: 1
+run_queue:
+  dequeue_interval_seconds: 1
 python_logs:
   python_log_level: INFO
+telemetry:
+  enabled: false
+nux:
+  enabled: false
 """
 
 
 def serve(settings: Settings, port: int, ready: Callable[[str], None]) -> None:
-    """Run until SIGTERM or Ctrl-C. `ready` hears the address once it answers. Raises HeadraceError `ui-did-not-start`."""
-    home = prepare_home(settings)
+    """Run until SIGTERM or Ctrl-C. `ready` hears the address once it answers; port 0 takes a free one.
+
+    Raises HeadraceError `ui-did-not-start`, `ui-runs-already` or, where Dagster ends by itself, `ui-ended`,
+    and ConfigurationError where the port is taken.
+    """
     port = port or _free_port()
-    command = [sys.executable, "-m", "dagster", "dev", "-m", "pipelines.definitions", "-h", "127.0.0.1", "-p", str(port)]
-    log = settings.data_dir / "logs" / "dagster.log"
+    home = prepare_home(settings)
+    log = settings.data_dir.absolute() / "logs" / "dagster.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with stopped_by_signals() as stop, log.open("ab") as output:
-        # a session of its own: in ours, it would ignore SIGTERM
-        process = subprocess.Popen(command, env=environment(settings, home), stdout=output, stderr=output, start_new_session=True)
-        try:
-            _wait_until_ready(process, port, stop.is_set, log)
-            ready(f"http://127.0.0.1:{port}")
-            while not stop.wait(0.5) and process.poll() is None:
-                pass
-        finally:
-            _end(process)
+    with stopped_by_signals() as stop, _alone(home), log.open("ab") as output:
+        _refuse_a_port_that_is_taken(port)
+        variables = environment(settings, home)
+        _close_interrupted(settings, variables, output)
+        with _dagster(port, variables, output) as process:
+            address = f"http://127.0.0.1:{port}"
+            _wait_until_ready(process, address, stop.is_set, log)
+            if not stop.is_set():
+                ready(address)
+            while not stop.wait(0.2):
+                if process.poll() is not None:
+                    raise HeadraceError("Dagster ended by itself", reason="ui-ended", remedy=f"See the end of {log}.")
 
 
 def prepare_home(settings: Settings) -> Path:
     """DAGSTER_HOME below the data folder, with its instance file."""
     home = settings.data_dir.absolute() / "dagster"
     home.mkdir(parents=True, exist_ok=True)
-    (home / "dagster.yaml").write_text(INSTANCE, encoding="utf-8")
+    # each run is a process with its own models: no more at once than cores can feed, and two even so, or one tenant's backfill stops all
+    runs = max(2, (os.cpu_count() or 1) // 4)
+    (home / "dagster.yaml").write_text(INSTANCE.format(runs=runs), encoding="utf-8")
     return home
 
 
@@ -67,30 +94,76 @@ def environment(settings: Settings, home: Path) -> Mapping[str, str]:
     url = urlsplit(services.endpoints(settings).postgres_dagster.get_secret_value())
     # SQLAlchemy 2.1 takes `postgresql://` for psycopg 3, which Dagster's event watcher cannot use
     storage = urlunsplit(url._replace(scheme="postgresql+psycopg2"))
-    return {**os.environ, "DAGSTER_HOME": str(home), "HEADRACE_DAGSTER_STORAGE": storage, "DAGSTER_DISABLE_TELEMETRY": "1"}
+    return {
+        **os.environ,
+        "DAGSTER_HOME": str(home),
+        "DAGSTER_DISABLE_TELEMETRY": "1",
+        "HEADRACE_DAGSTER_STORAGE": storage,
+        "HEADRACE_DATA_DIR": str(settings.data_dir.absolute()),
+    }
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], port: int, stopped: Callable[[], bool], log: Path) -> None:
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    lock = FileLock(home / "ui.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise HeadraceError("`headrace ui` runs already on this data folder", reason="ui-runs-already") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _refuse_a_port_that_is_taken(port: int) -> None:
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise ConfigurationError(f"port {port} is taken", remedy="Choose another one: `headrace ui --port 0` takes a free one.")
+
+
+def _close_interrupted(settings: Settings, variables: Mapping[str, str], output: BinaryIO) -> None:
+    """Only where the records are ours alone: on a Postgres that others use too, runs may be alive elsewhere."""
+    if settings.postgres.dagster_url is None:
+        subprocess.run([sys.executable, "-m", "pipelines.interrupted"], env=variables, stdout=output, stderr=output, check=False)
+
+
+@contextmanager
+def _dagster(port: int, variables: Mapping[str, str], output: BinaryIO) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "dagster", "dev", "-m", "pipelines.definitions", "-h", "127.0.0.1", "-p", str(port)]
+    # a session of its own: in ours, it would ignore SIGTERM
+    process = subprocess.Popen(command, env=variables, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+    try:
+        yield process
+    finally:
+        _end(process)
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], address: str, stopped: Callable[[], bool], log: Path) -> None:
     deadline = time.monotonic() + READY_S
-    while not stopped():
+    while not stopped() and not _answers(address):
         if process.poll() is not None or time.monotonic() > deadline:
             raise HeadraceError("Dagster did not start", reason="ui-did-not-start", remedy=f"See the end of {log}.")
-        with socket.socket() as probe:
-            probe.settimeout(0.2)
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
         time.sleep(0.2)
 
 
+def _answers(address: str) -> bool:
+    try:
+        with urlopen(f"{address}/server_info", timeout=2) as answer:  # noqa: S310 our own address
+            return bool(answer.status == 200)
+    except (URLError, OSError):
+        return False
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """The whole session, as `dagster dev` has the web server, the daemon and the code location below it."""
+    """First `dagster dev`, which ends what it started; then whatever is left of its session: nothing of ours outlives us."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(END_S)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _free_port() -> int:

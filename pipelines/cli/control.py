@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
+
+import typer
 
 from pipelines.app import Headrace
-from pipelines.cli.output import print_record, print_rows
+from pipelines.cli.output import out, print_json, print_record, print_rows, without
+
+IN_PART = 7
+"""The exit code where something was done and something else was not; the output says what."""
 
 
 @contextmanager
@@ -21,14 +28,32 @@ def opened() -> Iterator[Headrace]:
 
 
 def add(name: str, *, as_json: bool) -> None:
-    import services
+    from core.tenancy import valid_tenant
     from pipelines import tenants
 
     with opened() as headrace:
+        # first, and it may be repeated: a tenant that is there has its publisher, or one that somebody else looks after
+        publisher = _authorize(headrace, valid_tenant(name))
         tenants.add(headrace, name)
-        username, _ = services.authorize_publisher(headrace.settings, name)
-    record = {"tenant": name, "topic": f"documents.{name}", "publisher": username, "password": "in the data folder's secrets.json"}
-    print_record(record, as_json=as_json, title="Tenant added")
+    print_record({"tenant": name, "topic": f"documents.{name}", **publisher}, as_json=as_json, title="Tenant added")
+
+
+def _authorize(headrace: Headrace, tenant: str) -> dict[str, Any]:
+    """The tenant's publisher and where its password is, or why this Kafka has none that we made."""
+    import services
+    from core.errors import HeadraceError
+    from services.files import layout
+
+    try:
+        username, _ = services.authorize_publisher(headrace.settings, tenant, headrace.endpoints)
+    except HeadraceError as error:
+        if error.reason != _UNMANAGED:
+            raise
+        return {"publisher": None, "password": f"{error.detail}. {error.remedy}"}
+    return {"publisher": username, "password": f"kafka_publisher.{tenant} in {layout(headrace.settings).secrets}"}
+
+
+_UNMANAGED = "kafka-not-authorized"
 
 
 def list_all(*, as_json: bool) -> None:
@@ -40,13 +65,25 @@ def list_all(*, as_json: bool) -> None:
 
 
 def remove(name: str, *, as_json: bool) -> None:
-    import services
     from pipelines import tenants
 
     with opened() as headrace:
+        headrace.database.get(name)
+        # first: what cannot be published any more cannot come in between
+        _revoke(headrace, name)
         tenants.remove(headrace, name)
-        services.revoke_publisher(headrace.settings, name)
     print_record({"removed": name}, as_json=as_json)
+
+
+def _revoke(headrace: Headrace, tenant: str) -> None:
+    import services
+    from core.errors import HeadraceError
+
+    try:
+        services.revoke_publisher(headrace.settings, tenant, headrace.endpoints)
+    except HeadraceError as error:
+        if error.reason != _UNMANAGED:
+            raise
 
 
 def dead_letters(tenant: str, *, as_json: bool) -> None:
@@ -54,7 +91,8 @@ def dead_letters(tenant: str, *, as_json: bool) -> None:
 
     with opened() as headrace:
         rows = letters(headrace, tenant)
-    print_rows(rows, as_json=as_json, title="Dead letters", empty="no open dead letters")
+    shown = rows if as_json else [without(row, ("document", "first_at")) for row in rows]
+    print_rows(shown, as_json=as_json, title="Dead letters", empty="no open dead letters")
 
 
 def dead_letter(tenant: str, position: str, *, as_json: bool) -> None:
@@ -62,12 +100,21 @@ def dead_letter(tenant: str, position: str, *, as_json: bool) -> None:
 
     with opened() as headrace:
         rows = letter(headrace, tenant, position)
+    if as_json:
+        print_json(rows)
+        return
     for row in rows:
-        print_record(row, as_json=as_json, title=f"Dead letter {position}")
+        print_record(row, as_json=False, title=f"Dead letter {position}")
 
 
 def replay(tenant: str, positions: Sequence[str], *, as_json: bool) -> None:
     from pipelines.operate import replay as again
 
     with opened() as headrace:
-        print_record(again(headrace, tenant, positions), as_json=as_json, title="Replayed; `headrace ingest` runs what is stale now")
+        rows = again(headrace, tenant, positions)
+    print_rows(rows, as_json=as_json, title="Replayed", empty="no open dead letters")
+    outcomes = Counter(row["outcome"] for row in rows)
+    if not as_json and outcomes["landed"] + outcomes["stale"]:
+        out().print("`headrace ingest`, or a stream that runs, takes what is stale now.")
+    if outcomes["refused"] or outcomes["gone"]:
+        raise typer.Exit(IN_PART)

@@ -8,9 +8,13 @@ import typer
 
 from pipelines.cli.output import out, print_json, progress
 
+NOT_WELL = 6
+
 
 def doctor(*, as_json: bool) -> None:
     """Print each finding as it is made; exit with 6 where one is not well."""
+    from rich.markup import escape
+
     from core.config import load
     from pipelines.diagnosis import diagnose
 
@@ -21,8 +25,10 @@ def doctor(*, as_json: bool) -> None:
             findings.append(finding)
             if not as_json:
                 mark = "[green]✓[/green]" if finding.well else "[red]✗[/red]"
-                out().print(f"{mark} [bold]{finding.what}[/bold]: {finding.found} {finding.remedy}", highlight=False)
+                out().print(f"{mark} [bold]{finding.what}[/bold]: {escape(finding.found)}")
+                if finding.remedy:
+                    out().print(f"  → {finding.remedy}", markup=False)
     if as_json:
         print_json([asdict(finding) for finding in findings])
     if not all(finding.well for finding in findings):
-        raise typer.Exit(6)
+        raise typer.Exit(NOT_WELL)

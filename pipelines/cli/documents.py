@@ -1,45 +1,81 @@
-"""What happens to documents: publish, ingest, search, explain, erase."""
+"""What happens to documents: publish, ingest, stream, search, explain, erase."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipelines.cli.control import opened
-from pipelines.cli.output import out, print_json, print_record, print_rows, progress, table
+import typer
+
+from pipelines.cli.control import IN_PART, opened
+from pipelines.cli.output import line, out, print_json, print_record, progress, table, without
+
+if TYPE_CHECKING:
+    from pipelines.app import Headrace
+    from retrieval.search import Passage
 
 
 def publish(tenant: str, paths: Sequence[Path], *, acl: str | None, sequence: int | None, source: str, as_json: bool) -> None:
     from events.publish import Publisher
 
-    principals = None if acl is None else [principal for principal in acl.split(",") if principal]
-    names: list[str] = []
-    with opened() as headrace:
-        headrace.database.get(tenant)
-        with Publisher(headrace.endpoints.kafka_client(), tenant, source) as publisher:
-            for name, path in files(paths):
-                publisher.upsert(name, content=path.read_bytes(), file_name=path.name, acl=principals, sequence=sequence)
-                names.append(name)
-    print_rows([{"published": name} for name in names], as_json=as_json, empty="no files found")
+    found = distinct(files(paths))
+
+    def send(publisher: Publisher, name: str) -> None:
+        path = found[name]
+        # the parser finds out what it is: a guess by name differs between machines, and would make the same file another document
+        publisher.upsert(name, content=path.read_bytes(), file_name=path.name, acl=_principals(acl), sequence=sequence)
+
+    _publish(tenant, source, list(found), send, as_json=as_json)
 
 
 def unpublish(tenant: str, ids: Sequence[str], *, sequence: int | None, source: str, as_json: bool) -> None:
+    _publish(tenant, source, ids, lambda publisher, name: publisher.delete(name, sequence=sequence), as_json=as_json)
+
+
+def _publish(tenant: str, source: str, names: Sequence[str], send: Callable[[Any, str], None], *, as_json: bool) -> None:
+    """Send each; one that is refused stops no other. The ids that the broker has are printed, one a line."""
     from events.publish import Publisher
 
-    with opened() as headrace:
+    with opened() as headrace, progress(quiet=as_json) as tell:
         headrace.database.get(tenant)
         with Publisher(headrace.endpoints.kafka_client(), tenant, source) as publisher:
-            for name in ids:
-                publisher.delete(name, sequence=sequence)
-    print_rows([{"delete published": name} for name in ids], as_json=as_json)
+            rows = [_sent(publisher, name, send) for name in _counted(names, tell)]
+    if as_json:
+        print_json(rows)
+    for row in rows if not as_json else ():
+        if row["published"]:
+            line(row["document"])
+        else:
+            typer.echo(f"not published: {row['document']}: {row['detail']} ({row['reason']})", err=True)
+    if not all(row["published"] for row in rows):
+        raise typer.Exit(IN_PART)
+
+
+def _sent(publisher: Any, name: str, send: Callable[[Any, str], None]) -> dict[str, Any]:
+    from core.errors import ContractError, HeadraceError
+
+    try:
+        send(publisher, name)
+    except OSError as error:
+        return {"document": name, "published": False, "reason": "file-not-readable", "detail": error.strerror or type(error).__name__}
+    except HeadraceError as error:
+        if not (isinstance(error, ContractError) or error.reason == "event-too-large"):
+            raise
+        return {"document": name, "published": False, "reason": error.reason, "detail": f"{error.detail}. {error.remedy.removesuffix('.')}"}
+    return {"document": name, "published": True, "reason": None, "detail": None}
+
+
+def _counted(names: Sequence[str], tell: Callable[[str], None]) -> Iterator[str]:
+    for number, name in enumerate(names, 1):
+        tell(f"publishing {number} of {len(names)}")
+        yield name
 
 
 def files(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
     """(document id, file): a file by its name, a folder's files by their path below it; hidden ones are left out."""
     for path in paths:
-        if path.is_file():
+        if not path.is_dir():
             yield path.name, path
         for below in sorted(path.rglob("*")) if path.is_dir() else []:
             parts = below.relative_to(path).parts
@@ -47,52 +83,87 @@ def files(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
                 yield "/".join(parts), below
 
 
+def distinct(found: Iterator[tuple[str, Path]]) -> dict[str, Path]:
+    """By id. Raises HeadraceError where two files would be one document, or there is none."""
+    from core.errors import HeadraceError
+
+    by_id: dict[str, Path] = {}
+    for name, path in found:
+        if by_id.setdefault(name, path) != path:
+            raise HeadraceError(
+                f"two files would be the document {name!r}", reason="duplicate-id", remedy="Publish the folder above them instead."
+            )
+    if not by_id:
+        raise HeadraceError("there is no file to publish", reason="no-files", remedy="Hidden files are left out.")
+    return by_id
+
+
 def ingest(tenant: str | None, *, as_json: bool) -> None:
     results: dict[str, Any] = {}
     with opened() as headrace:
         names = [tenant] if tenant else [found.tenant for found in headrace.tenants()]
         for name in names:
-            with progress(quiet=as_json) as tell:
-                landed, reports = headrace.ingest(name, lambda stage, so_far, name=name: tell(f"{name}: {_said(stage, so_far)}"))
-            results[name] = {
-                "landed": {"events": landed.events, "fates": landed.fates, "reasons": landed.reasons},
-                "stages": [stage_row(report) for report in reports.values()],
-                "unavailable": sorted({report.unavailable for report in reports.values() if report.unavailable}),
-            }
+            results[name] = _ingested(headrace, name, quiet=as_json)
             if not as_json:
                 _print_ingested(name, results[name])
     if as_json:
         print_json(results)
+    elif not names:
+        out().print("[dim]no tenants yet: `headrace tenant add NAME`[/dim]")
+    if any(result["unavailable"] for result in results.values()):
+        raise typer.Exit(IN_PART)
+
+
+def _ingested(headrace: Headrace, tenant: str, *, quiet: bool) -> dict[str, Any]:
+    with progress(quiet=quiet) as tell:
+        tell(f"{tenant}: land")
+        landed, reports = headrace.ingest(tenant, lambda stage, so_far: tell(f"{tenant}: {_said(stage, so_far)}"))
+    return {
+        "landed": {"events": landed.events, "fates": landed.fates, "reasons": landed.reasons},
+        "stages": [stage_row(report) for report in reports.values()],
+        "unavailable": sorted({report.unavailable for report in reports.values() if report.unavailable}),
+    }
+
+
+_COUNTS = ("done", "deleted", "reaffirmed", "failed", "waiting", "superseded")
 
 
 def stage_row(report: Any) -> dict[str, Any]:
     """A stage's report as a row: counts, reasons, what the stage counted itself."""
-    counts = {name: getattr(report, name) for name in ("done", "deleted", "reaffirmed", "failed", "waiting", "superseded")}
+    counts = {name: getattr(report, name) for name in _COUNTS}
     return {"stage": report.stage, **counts, "seconds": report.seconds, "reasons": dict(report.reasons), "counted": dict(report.tally)}
 
 
 def _print_ingested(tenant: str, result: dict[str, Any]) -> None:
-    landed = result["landed"]
-    out().print(f"[bold]{tenant}[/bold]: {landed['events']} events landed", dict(landed["fates"]) or "")
-    out().print(table(result["stages"]))
+    landed, stages = result["landed"], result["stages"]
+    silent = [name for name in _COUNTS[1:] if not any(stage[name] for stage in stages)]
+    out().print(f"[bold]{tenant}[/bold]: {landed['events']} events landed", dict(landed["fates"]) or "", dict(landed["reasons"]) or "")
+    out().print(table([without(stage, silent) for stage in stages]))
     for what in result["unavailable"]:
-        out().print(f"[yellow]waits: {what}[/yellow]")
+        out().print(f"waits: {what}", markup=False, style="yellow")
 
 
 def _said(stage: str, so_far: Any) -> str:
-    return f"{stage} {so_far.events if stage == 'land' else so_far.moved}"
+    if stage == "land":
+        return f"land, {so_far.events} events"
+    return f"{stage}, {so_far.moved} documents, {so_far.seconds:.0f} s"
 
 
 def stream(seconds: float | None, *, as_json: bool) -> None:
     from pipelines import streaming
 
+    def told(said: dict[str, Any]) -> None:
+        if as_json:
+            print_json(said)
+        else:
+            line("  ".join(f"{key} {value}" for key, value in said.items()))
+
     with opened() as headrace:
-        totals = streaming.run(headrace, seconds, None if as_json else _print_batch)
-    print_record(totals, as_json=as_json, title="Streamed")
-
-
-def _print_batch(batch: dict[str, Any]) -> None:
-    out().print("  ".join(f"{key} {value}" for key, value in batch.items()))
+        totals = streaming.run(headrace, seconds, told)
+    if as_json:
+        print_json({"totals": totals})
+    else:
+        print_record(totals, as_json=False, title="Streamed")
 
 
 def search(tenant: str, query: str, *, principals: str, top: int, as_json: bool) -> None:
@@ -100,21 +171,27 @@ def search(tenant: str, query: str, *, principals: str, top: int, as_json: bool)
 
     from pipelines.ask import ask
 
-    with opened() as headrace:
-        passages = ask(headrace, tenant, query, [p for p in principals.split(",") if p], top)
+    with opened() as headrace, progress(quiet=as_json) as tell:
+        tell("searching …")
+        passages = ask(headrace, tenant, query, _principals(principals) or [], top)
     if as_json:
         print_json([msgspec.to_builtins(passage) for passage in passages])
         return
     for rank, passage in enumerate(passages, 1):
-        out().print(f"[bold]{rank}.[/bold] [cyan]{passage.score:.3f}[/cyan] {' > '.join(passage.heading_path)}", highlight=False)
-        out().print(passage.text, markup=False, highlight=False)
-        for cited in passage.citations:
-            page = f", page {cited.page}" if cited.page else ""
-            out().print(
-                f"   — {cited.title or cited.document} ({cited.document}{page}, chunk {passage.chunk})\n", style="dim", markup=False
-            )
+        _print_passage(rank, passage)
     if not passages:
         out().print("[dim]nothing that this caller may read[/dim]")
+
+
+def _print_passage(rank: int, passage: Passage) -> None:
+    from rich.markup import escape
+
+    out().print(f"[bold]{rank}.[/bold] [cyan]{passage.score:.3f}[/cyan] {escape(' > '.join(passage.heading_path))}")
+    out().print(passage.text, markup=False)
+    for cited in passage.citations:
+        page = f", page {cited.page}" if cited.page else ""
+        out().print(f"   — {cited.title or cited.document} ({cited.document}{page})", style="dim", markup=False)
+    out().print(f"   chunk {passage.chunk}\n", style="dim", markup=False)
 
 
 def explain(tenant: str, name: str, *, as_json: bool) -> None:
@@ -127,21 +204,39 @@ def explain(tenant: str, name: str, *, as_json: bool) -> None:
         return
     for document in found:
         out().print(f"[bold]{document['document']}[/bold]: {document['verdict']}")
-        print_record(document["state"], as_json=False, title="State")
-        for part in ("events", "stages", "index", "dead_letters"):
-            if document[part]:
-                out().print(table(document[part], part.replace("_", " ").capitalize()))
-        print_record(document["graph"], as_json=False, title="Graph")
+        for part in ("state", "events", "stages", "index", "graph", "dead_letters"):
+            _print_part(part, document[part])
+
+
+_FOR_MACHINES = {
+    "state": ("document", "revision", "sequence_explicit", "landed_at"),
+    "stages": ("input_key", "fingerprint", "output_key"),
+}
+
+
+def _print_part(part: str, told: Any) -> None:
+    title, hidden = part.replace("_", " ").capitalize(), _FOR_MACHINES.get(part, ())
+    if isinstance(told, dict):
+        print_record(without(told, hidden), as_json=False, title=title)
+    elif told:
+        out().print(table([without(row, hidden) for row in told], title))
 
 
 def erase(tenant: str, name: str, receipt: Path, *, as_json: bool) -> None:
+    from pipelines.cli.receipt import reserved
     from pipelines.operate import erase as erase_document
 
-    with opened() as headrace:
+    with opened() as headrace, reserved(receipt) as write:
         written = erase_document(headrace, tenant, name)
-    receipt.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+        write(written)
     if as_json:
         print_json(written)
-        return
-    rows = [{"store": store, **counts} for store, counts in written["stores"].items()]
-    out().print(table(rows, f"Erased {written['document_key']}; receipt in {receipt}"))
+    else:
+        rows = [{"store": store, **counts} for store, counts in written["stores"].items()]
+        out().print(table(rows, f"Erased {written['document_key']}; receipt in {receipt}"))
+    if not written["complete"]:
+        raise typer.Exit(IN_PART)
+
+
+def _principals(text: str | None) -> list[str] | None:
+    return None if text is None else [principal.strip() for principal in text.split(",") if principal.strip()]

@@ -1,39 +1,68 @@
-"""What every command prints with: a table for people, one JSON document with `--json`, progress on standard error."""
+"""What every command prints with: a table for people, one JSON document with `--json`, progress on standard error where a person looks."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import os
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Tenant = Annotated[str, typer.Option("--tenant", "-t", help="The tenant's name.")]
+
+INTERRUPTED = 130
+_WIDTH = 140
+"""Columns where no terminal says otherwise."""
+_SHORT = 24
+"""A cell of at most so many characters is kept on one line."""
 
 
 @cache
 def out() -> Console:
-    from rich.console import Console
-
-    return Console()
+    return _console(stderr=False)
 
 
 @cache
 def err() -> Console:
+    return _console(stderr=True)
+
+
+def _console(*, stderr: bool) -> Console:
     from rich.console import Console
 
-    return Console(stderr=True)
+    class Quiet(Console):
+        def on_broken_pipe(self) -> NoReturn:
+            end_quietly()
+
+    watched = (sys.stderr if stderr else sys.stdout).isatty()
+    return Quiet(stderr=stderr, highlight=False, width=None if watched else int(os.environ.get("COLUMNS", _WIDTH)))
+
+
+def end_quietly() -> NoReturn:
+    """Nobody reads any more (`headrace … | head`): end without a word, at the interpreter's own flush too."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(INTERRUPTED)
+
+
+def line(text: str) -> None:
+    """One line on standard output, at once."""
+    try:
+        typer.echo(text)
+    except BrokenPipeError:
+        end_quietly()
 
 
 def print_json(data: object) -> None:
-    typer.echo(json.dumps(data, default=_plain, ensure_ascii=False))
+    line(json.dumps(data, default=_plain, ensure_ascii=False))
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, title: str = "", empty: str = "nothing") -> None:
@@ -51,31 +80,50 @@ def print_record(record: Mapping[str, Any], *, as_json: bool, title: str = "") -
     if as_json:
         print_json(record)
     else:
-        out().print(table([{"": key, " ": value} for key, value in record.items()], title))
+        drawn = _drawn(title, show_header=False)
+        for name, value in record.items():
+            drawn.add_row(_heading(name), _cell(value))
+        out().print(drawn)
 
 
 def table(rows: Iterable[Mapping[str, Any]], title: str = "") -> Any:
-    """A rich table of rows of equal keys."""
-    from rich import box
-    from rich.table import Table
-
+    """A rich table of rows of equal keys; a column that says nothing in any row is left out."""
     found = list(rows)
-    drawn = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in found[0]:
-        drawn.add_column(name, overflow="fold")
+    drawn = _drawn(title)
+    told = [name for name in found[0] if any(_cell(row[name]) for row in found)]
+    for name in told:
+        short = all(len(_cell(row[name])) <= _SHORT for row in found)
+        number = all(isinstance(row[name], int | float | None) for row in found)
+        drawn.add_column(_heading(name), overflow="fold", no_wrap=short, justify="right" if number else "left")
     for row in found:
-        drawn.add_row(*(_cell(value) for value in row.values()))
+        drawn.add_row(*(_cell(row[name]) for name in told))
     return drawn
+
+
+def without(record: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """A record without what people need not see; `--json` has it."""
+    return {name: value for name, value in record.items() if name not in names}
 
 
 @contextmanager
 def progress(*, quiet: bool = False) -> Iterator[Callable[[str], None]]:
     """A line on standard error that says what is going on; nothing where nobody is looking."""
     if quiet or not err().is_terminal:
-        yield (lambda _: None) if quiet else (lambda text: typer.echo(text, err=True))
+        yield lambda _: None
         return
     with err().status("…") as status:
-        yield status.update
+        yield lambda text: status.update(_cell(text))
+
+
+def _drawn(title: str, *, show_header: bool = True) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    return Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_header=show_header)
+
+
+def _heading(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _cell(value: Any) -> str:
@@ -88,9 +136,9 @@ def _cell(value: Any) -> str:
     if isinstance(value, datetime):
         return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, Mapping):
-        return escape(", ".join(f"{k} {_cell(v)}" for k, v in value.items()))
+        return ", ".join(f"{escape(str(k))} {_cell(v)}" for k, v in value.items())
     if isinstance(value, list | tuple):
-        return escape("\n".join(_cell(item) for item in value))
+        return "\n".join(_cell(item) for item in value)
     return escape(str(value))
 
 

@@ -23,8 +23,26 @@ app.add_typer(tenants)
 app.add_typer(letters)
 
 
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+def _sure(question: str, yes: bool) -> None:
+    if not yes:
+        # on standard error: with --json, standard output is the document alone
+        typer.confirm(question, abort=True, err=True)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"headrace {version('headrace')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,  # noqa: ARG001
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     config: Annotated[Path | None, typer.Option("--config", help="Configuration file; else headrace.toml here.")] = None,
 ) -> None:
@@ -44,18 +62,21 @@ def up(as_json: AsJson = False) -> None:
 
 @app.command()
 def down(
-    purge: Annotated[bool, typer.Option("--purge", help="Delete their data too.")] = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Delete their data and keys too.")] = False,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Stop the servers that `up` started."""
     from pipelines.cli import servers
 
+    if purge:
+        _sure("Delete every tenant's data, and the keys and passwords in the data folder?", yes)
     servers.down(purge=purge, as_json=as_json)
 
 
 @app.command()
 def status(as_json: AsJson = False) -> None:
-    """Where each server is, and how far each tenant has come."""
+    """Show where each server is, and how far each tenant has come."""
     from pipelines.cli import servers
 
     servers.status(as_json=as_json)
@@ -78,16 +99,19 @@ def migrate(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def ui(port: Annotated[int | None, typer.Option(help="Port; else the configuration's.")] = None) -> None:
-    """Dagster's web server and daemon on the same configuration. Ctrl-C ends it."""
+def ui(
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port, 0 for a free one; else the configuration's.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run Dagster's web server and daemon on the same configuration. Ctrl-C ends it."""
     from pipelines.cli import servers
 
-    servers.ui(port)
+    servers.ui(port, as_json=as_json)
 
 
 @tenants.command("add")
 def tenant_add(name: str, as_json: AsJson = False) -> None:
-    """A tenant's roles, partitions, key, topics, and its publisher's credentials."""
+    """Add a tenant: its roles, partitions, key, topics, and its publisher's credentials."""
     from pipelines.cli import control
 
     control.add(name, as_json=as_json)
@@ -95,7 +119,7 @@ def tenant_add(name: str, as_json: AsJson = False) -> None:
 
 @tenants.command("list")
 def tenant_list(as_json: AsJson = False) -> None:
-    """Every tenant, with its documents."""
+    """Show every tenant, with its documents."""
     from pipelines.cli import control
 
     control.list_all(as_json=as_json)
@@ -104,14 +128,13 @@ def tenant_list(as_json: AsJson = False) -> None:
 @tenants.command("remove")
 def tenant_remove(
     name: str,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Everything of a tenant: its key and rows, its graph, its topics."""
+    """Remove a tenant: its publisher and topics, its graph, its key and rows."""
     from pipelines.cli import control
 
-    if not yes:
-        typer.confirm(f"Delete tenant {name}, its key and everything it holds?", abort=True)
+    _sure(f"Delete tenant {name}, its key and everything it holds?", yes)
     control.remove(name, as_json=as_json)
 
 
@@ -119,7 +142,7 @@ def tenant_remove(
 def publish(
     tenant: Tenant,
     paths: Annotated[list[Path], typer.Argument(exists=True, help="Files, or folders whose files are published.")],
-    acl: Annotated[str | None, typer.Option(help="Principals who may read, with commas; else everyone in the tenant.")] = None,
+    acl: Annotated[str | None, typer.Option(help="Principals who may read, with commas, '' for nobody; else everyone.")] = None,
     sequence: Annotated[int | None, typer.Option(min=0, help="The documents' sequence; else the broker's offset.")] = None,
     source: Annotated[str, typer.Option(help="Who publishes: the documents' owner.")] = "headrace:publish",
     as_json: AsJson = False,
@@ -138,7 +161,7 @@ def unpublish(
     source: Annotated[str, typer.Option(help="Who publishes: the documents' owner.")] = "headrace:publish",
     as_json: AsJson = False,
 ) -> None:
-    """Publish delete events."""
+    """Publish deletes of documents that this source owns."""
     from pipelines.cli import documents
 
     documents.unpublish(tenant, ids, sequence=sequence, source=source, as_json=as_json)
@@ -157,7 +180,7 @@ def ingest(
 
 @app.command()
 def stream(
-    seconds: Annotated[float | None, typer.Option(help="End after this long; else run until SIGTERM.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0, help="End after this long; else run until SIGTERM.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the stages continuously over every tenant. SIGTERM and Ctrl-C finish the batch in hand."""
@@ -174,7 +197,7 @@ def search(
     top: Annotated[int, typer.Option(min=1, max=1000, help="How many passages.")] = 5,
     as_json: AsJson = False,
 ) -> None:
-    """The nearest passages that the caller may read, with citations."""
+    """Find the nearest passages that the caller may read, with citations."""
     from pipelines.cli import documents
 
     documents.search(tenant, query, principals=principals, top=top, as_json=as_json)
@@ -186,7 +209,7 @@ def explain(
     name: Annotated[str, typer.Argument(metavar="ID", help="A document's id or key, or a chunk's id.")],
     as_json: AsJson = False,
 ) -> None:
-    """A document's event, each stage's record, and where it is in the index and the graph, or why it is not."""
+    """Say where a document is: its events, each stage's record, index and graph, or why it is not there."""
     from pipelines.cli import documents
 
     documents.explain(tenant, name, as_json=as_json)
@@ -196,7 +219,7 @@ def explain(
 def erase(
     tenant: Tenant,
     name: Annotated[str, typer.Argument(metavar="ID", help="A document's id or key.")],
-    receipt: Annotated[Path, typer.Option(help="Where the receipt is written.")],
+    receipt: Annotated[Path, typer.Option(help="A new file for the receipt.")],
     as_json: AsJson = False,
 ) -> None:
     """Take a document out of every store and write a receipt with the counts."""
@@ -207,7 +230,7 @@ def erase(
 
 @letters.command("list")
 def letters_list(tenant: Tenant, as_json: AsJson = False) -> None:
-    """Open dead letters, newest first."""
+    """Show open dead letters, newest first."""
     from pipelines.cli import control
 
     control.dead_letters(tenant, as_json=as_json)
@@ -219,7 +242,7 @@ def letters_show(
     position: Annotated[str, typer.Argument(help="PARTITION:OFFSET, as `list` prints it.")],
     as_json: AsJson = False,
 ) -> None:
-    """Everything known of one dead letter. Never its payload."""
+    """Show everything known of one event's dead letters. Never the payload."""
     from pipelines.cli import control
 
     control.dead_letter(tenant, position, as_json=as_json)
@@ -231,7 +254,7 @@ def letters_replay(
     positions: Annotated[list[str] | None, typer.Argument(help="PARTITION:OFFSET …; else all that are open.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Try dead letters again, from the event on. Fencing makes it safe to repeat."""
+    """Try dead letters again, from where they failed. Safe to repeat: fencing refuses what is older."""
     from pipelines.cli import control
 
     control.replay(tenant, positions or [], as_json=as_json)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipelines.cli.output import err as stderr
-from pipelines.cli.output import out, print_json, print_record, print_rows, progress, table
+from pipelines.cli.output import line, out, print_json, print_record, print_rows, progress, table, without
+
+if TYPE_CHECKING:
+    from core.config import Settings
+    from pipelines.app import Headrace
 
 
 def up(*, as_json: bool) -> None:
@@ -21,7 +24,7 @@ def up(*, as_json: bool) -> None:
     if as_json:
         print_json({"servers": rows, "migrations": applied})
         return
-    print_rows(rows, as_json=False, title="Servers")
+    _print_servers(rows, settings)
     out().print(f"Migrations applied: {', '.join(applied) or 'none, up to date'}.")
 
 
@@ -32,20 +35,33 @@ def down(*, purge: bool, as_json: bool) -> None:
     settings = load()
     with progress(quiet=as_json) as tell:
         services.down(settings, purge=purge, progress=tell)
-    print_rows(_server_rows(settings), as_json=as_json, title="Servers")
+    rows = _server_rows(settings)
+    if as_json:
+        print_json({"servers": rows, "purged": purge})
+    else:
+        _print_servers(rows, settings)
 
 
 def status(*, as_json: bool) -> None:
     from core.config import load
+    from core.errors import HeadraceError
 
     settings = load()
-    servers, tenants = _server_rows(settings), _tenant_rows(settings)
+    servers: list[dict[str, Any]] = _server_rows(settings)
+    tenants: list[dict[str, Any]] | None = None
+    unavailable: str | None = None
+    try:
+        tenants = _tenant_rows(settings)
+    except HeadraceError as error:
+        unavailable = f"{error.detail}. {error.remedy}".strip()
     if as_json:
-        print_json({"servers": servers, "tenants": tenants})
+        print_json({"servers": servers, "tenants": tenants, "unavailable": unavailable})
         return
-    print_rows(servers, as_json=False, title="Servers")
-    if tenants:
-        out().print(table(tenants, "Tenants"))
+    _print_servers(servers, settings)
+    if tenants is None:
+        out().print(f"Tenants: not known. {unavailable}", markup=False)
+    else:
+        print_rows(tenants, as_json=False, title="Tenants", empty="no tenants yet: `headrace tenant add NAME`")
 
 
 def migrate(*, as_json: bool) -> None:
@@ -54,21 +70,36 @@ def migrate(*, as_json: bool) -> None:
     from index.migrate import migrate as apply
 
     applied = apply(services.endpoints(load()).postgres_owner.get_secret_value())
-    print_record({"applied": applied}, as_json=as_json, title="Migrations")
+    if as_json:
+        print_record({"applied": applied}, as_json=True)
+    else:
+        out().print(f"Migrations applied: {', '.join(applied) or 'none, up to date'}.")
 
 
-def ui(port: int | None) -> None:
+def ui(port: int | None, *, as_json: bool) -> None:
     import services
     from core.config import load
     from pipelines import webserver
 
     settings = load()
     services.endpoints(settings)
-    port = settings.dagster.port if port is None else port
-    webserver.serve(settings, port, lambda address: stderr().print(f"Dagster: [bold]{address}[/bold]  (Ctrl-C ends it)"))
+
+    def ready(address: str) -> None:
+        if as_json:
+            print_json({"address": address})
+        else:
+            line(f"Dagster: {address}  (Ctrl-C ends it)")
+
+    webserver.serve(settings, settings.dagster.port if port is None else port, ready)
 
 
-def _server_rows(settings: Any) -> list[dict[str, Any]]:
+def _print_servers(rows: list[dict[str, Any]], settings: Settings) -> None:
+    out().print(table([without(row, ("log",)) for row in rows], "Servers"))
+    if any(row["log"] for row in rows):
+        out().print(f"Logs: {settings.data_dir.absolute() / 'logs'}", markup=False)
+
+
+def _server_rows(settings: Settings) -> list[dict[str, Any]]:
     import services
 
     return [
@@ -85,15 +116,22 @@ def _server_rows(settings: Any) -> list[dict[str, Any]]:
     ]
 
 
-def _tenant_rows(settings: Any) -> list[dict[str, Any]]:
-    """How far each tenant has come; nothing where Postgres does not answer or has no schema yet."""
+def _tenant_rows(settings: Settings) -> list[dict[str, Any]]:
+    """How far each tenant has come. Raises HeadraceError where Postgres does not answer or has no schema yet."""
     import services
-    from core.errors import HeadraceError
     from pipelines.app import Headrace
     from pipelines.operate import overview
 
+    with Headrace(settings, services.endpoints(settings)) as headrace:
+        return [{**overview(headrace, found.tenant), "not_landed": _lag(headrace, found.tenant)} for found in headrace.tenants()]
+
+
+def _lag(headrace: Headrace, tenant: str) -> int | None:
+    """Events that have not landed; null where Kafka does not say."""
+    from core.errors import HeadraceError
+    from pipelines.operate import lag
+
     try:
-        with Headrace(settings, services.endpoints(settings)) as headrace:
-            return [overview(headrace, tenant.tenant) for tenant in headrace.tenants()]
+        return lag(headrace, tenant)
     except HeadraceError:
-        return []
+        return None

@@ -31,6 +31,10 @@ WHERE kafka_partition = %(partition)s AND kafka_offset = %(offset)s AND stage = 
 -- A document's key, or the documents that a chunk's id is cited from.
 SELECT document FROM document WHERE document = ANY (%(keys)s)
 UNION SELECT document FROM chunk_source WHERE text_hash = ANY (%(keys)s)
+UNION SELECT document FROM dead_letter WHERE document = ANY (%(keys)s)
+
+-- name: documents_by_key
+SELECT document FROM document WHERE document = ANY (%(keys)s)
 
 -- name: state
 SELECT document, sequence, sequence_explicit, deleted, revision, acl, kafka_partition, kafka_offset, event_time, received_at, landed_at
@@ -51,16 +55,22 @@ SELECT i.generation, g.state, i.name, i.title, i.sequence, i.indexed_at,
         WHERE s.document = i.document AND s.generation = i.generation AND o.document <> i.document) AS shares_with
 FROM indexed i JOIN generation g USING (generation) WHERE i.document = %(document)s
 
+-- name: texts
+SELECT DISTINCT text_hash FROM chunk_source WHERE document = %(document)s
+
 -- name: holdings
--- What each table holds of a document; an erasure's receipt counts it before and after.
+-- What each table holds of a document; an erasure's receipt counts it before and after. A text that another document has too is
+-- not counted: it stays for that one. `texts` are the document's, as found before anything was erased.
+WITH own AS MATERIALIZED (
+  SELECT text_hash FROM unnest(%(texts)s::text[]) AS text_hash
+  WHERE NOT EXISTS (SELECT FROM chunk_source s WHERE s.text_hash = text_hash.text_hash AND s.document <> %(document)s)
+)
 SELECT (SELECT count(*) FROM event WHERE document = %(document)s) AS events,
        (SELECT count(*) FROM document WHERE document = %(document)s AND envelope IS NOT NULL) AS envelopes,
        (SELECT count(*) FROM artifact WHERE document = %(document)s) AS artifacts,
        (SELECT count(*) FROM chunk_source WHERE document = %(document)s) AS chunk_sources,
-       (SELECT count(*) FROM chunk c WHERE EXISTS (SELECT FROM chunk_source s WHERE s.document = %(document)s
-          AND s.generation = c.generation AND s.text_hash = c.text_hash)) AS chunks,
-       (SELECT count(*) FROM embedding e WHERE EXISTS (SELECT FROM chunk_source s WHERE s.document = %(document)s
-          AND s.text_hash = e.text_hash)) AS cached_vectors,
+       (SELECT count(*) FROM chunk JOIN own USING (text_hash)) AS chunks,
+       (SELECT count(*) FROM embedding JOIN own USING (text_hash)) AS cached_vectors,
        (SELECT count(*) FROM indexed WHERE document = %(document)s) AS citations,
        (SELECT count(*) FROM dead_letter WHERE document = %(document)s) AS dead_letters
 
@@ -81,3 +91,7 @@ DELETE FROM dead_letter WHERE document = %(document)s
 
 -- name: erase_artifacts
 DELETE FROM artifact WHERE document = %(document)s
+
+-- name: erase_vectors
+-- Also those of versions that were embedded and never came to their swap. Whoever is on the way to its own embeds again.
+DELETE FROM embedding e WHERE NOT EXISTS (SELECT FROM chunk c WHERE c.text_hash = e.text_hash)

@@ -1,0 +1,66 @@
+"""A tenant's index as a RAG application reads it, with nothing but a reader's login.
+
+The host has no master key, so that a question is embedded as it stands: a value in it that redaction would replace is looked for by what it
+means, never by its surrogate. `headrace search` asks with the tenant's keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from core.config import Embedding
+from core.errors import ConfigurationError
+from core.tenancy import Database, valid_tenant
+
+if TYPE_CHECKING:
+    from retrieval.search import Passage
+
+
+class Index:
+    """One tenant's passages. Threads may share it; it holds connections and the model, so keep it, and close it when done.
+
+    `reader_url` is a Postgres URL of a login that may take on the tenant's reader role. `model` and `revision` are what the index was
+    built with (`embedding.model`, `embedding.revision`); `device` is auto, cpu, cuda or mps. Connects and loads at the first search.
+    Raises TenantError for a name that is not allowed, ConfigurationError where the model is not found or may not be loaded.
+    """
+
+    def __init__(self, reader_url: str, tenant: str, *, model: str = "minilm", revision: str | None = None, device: str = "auto") -> None:
+        from embedders import load
+
+        self._tenant = valid_tenant(tenant)
+        self._embedder = load(_embedding(model, revision, device))
+        self._database = Database(reader_url, role="reader")
+
+    def __enter__(self) -> Index:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._database.close()
+
+    def search(self, query: str, principals: Sequence[str] = (), top: int = 5) -> list[Passage]:
+        """The `top` nearest passages that one of `principals`, or everyone, may read; best first.
+
+        The caller vouches for the principals: it has authenticated its user. Raises TenantError where there is no such tenant,
+        Unavailable where Postgres does not answer, ConfigurationError where the model does not load, and HeadraceError:
+        `model-mismatch` where the index was built with another model, `text-too-long` where the model does not read so long a question.
+        """
+        from retrieval.search import search
+
+        if isinstance(principals, str):
+            raise TypeError("principals is a list of principals, not one")
+        return search(self._database, self._embedder, self._tenant, query, principals=principals, top=top)
+
+
+def _embedding(model: str, revision: str | None, device: str) -> Embedding:
+    try:
+        return Embedding.model_validate({"model": model, "revision": revision, "device": device})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise ConfigurationError(f"{problem['loc'][0]}: {problem['msg']}") from None

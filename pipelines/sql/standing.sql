@@ -1,0 +1,26 @@
+-- name: standing
+-- How many of the tenant's documents are where, for one stage. Tombstones count as gone, not as done.
+SELECT count(*) FILTER (WHERE r.status = 'done' AND r.output_key IS DISTINCT FROM 'deleted') AS done,
+       count(*) FILTER (WHERE r.status = 'failed') AS failed,
+       count(*) FILTER (WHERE r.status = 'waiting') AS waiting,
+       count(*) FILTER (WHERE r.status = 'behind' OR (r.document IS NULL AND NOT d.deleted)) AS behind
+FROM document d LEFT JOIN stage_record r ON r.document = d.document AND r.stage = %(stage)s
+
+-- name: left_out
+SELECT reason, count(*) AS documents FROM stage_record WHERE stage = %(stage)s AND status IN ('failed', 'waiting') GROUP BY reason
+
+-- name: landed
+SELECT count(*) FILTER (WHERE NOT deleted) AS live, count(*) FILTER (WHERE deleted) AS tombstones FROM document
+
+-- name: refused
+SELECT reason, count(*) AS documents FROM dead_letter WHERE stage = 'land' AND resolved_at IS NULL GROUP BY reason
+
+-- name: due
+-- Documents that a run would take now: those whose last stage never ran or is behind, and those that wait and are due. What failed, or
+-- waits for a later time, holds its document back. A changed fingerprint is not seen here: that would take the models.
+SELECT count(*) AS documents
+FROM document d LEFT JOIN stage_record last ON last.document = d.document AND last.stage = %(last)s
+WHERE (last.document IS NULL
+       OR EXISTS (SELECT FROM stage_record r WHERE r.document = d.document AND r.status IN ('behind', 'waiting')))
+  AND NOT EXISTS (SELECT FROM stage_record f WHERE f.document = d.document
+                  AND (f.status = 'failed' OR (f.status = 'waiting' AND f.next_attempt > now())))

@@ -1,0 +1,296 @@
+"""What an operator asks and does: why a document is where it is, dead letters once more, erasure that leaves nothing but its receipt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from core.config import Postgres, Settings
+from core.errors import HeadraceError, TenantError, Unavailable
+from events.publish import Publisher
+from pipelines import operate, tenants
+from pipelines.app import Headrace
+from pipelines.diagnosis import Finding, diagnose
+
+PAGE = "# Seals\n\nThe shaft seal of the {} is inspected once a year.\n"
+CORRUPT = b"PK\x03\x04 cut off"
+
+
+@pytest.fixture
+def graphless(settings: Settings, app: Headrace) -> Iterator[Headrace]:
+    """Headrace where Neo4j does not answer: nothing listens at port 1."""
+    with Headrace(settings, app.endpoints.model_copy(update={"neo4j_url": "bolt://127.0.0.1:1"})) as headrace:
+        yield headrace
+
+
+def publish(
+    app: Headrace, tenant: str, sequence: int, source: str = "/wiki", acl: Sequence[str] | None = None, **texts: str | bytes
+) -> None:
+    with Publisher(app.endpoints.kafka_client(), tenant, source) as publisher:
+        for name, text in texts.items():
+            publisher.upsert(name, content=text, sequence=sequence, acl=acl)
+
+
+def rows(app: Headrace, tenant: str, query: str) -> list[dict[str, Any]]:
+    with app.session(tenant).transaction() as connection:
+        return connection.execute(query).fetchall()  # type: ignore[call-overload,no-any-return]
+
+
+def verdict(app: Headrace, tenant: str, name: str) -> str:
+    return str(operate.explain(app, tenant, name)[0]["verdict"])
+
+
+def test_a_verdict_names_the_stage_that_a_document_waits_for(app: Headrace, acme: str) -> None:
+    publish(app, acme, 1, page=PAGE.format("pump"))
+    app.land(acme)
+    assert verdict(app, acme, "page") == "not searchable: waits for parse; `headrace ingest` runs it"
+    for stage in ("parse", "redact", "chunk", "embed", "index"):
+        app.run(acme, stage)
+    assert verdict(app, acme, "page") == "searchable; the graph lags: waits for graph; `headrace ingest` runs it"
+    app.ingest(acme)
+    assert verdict(app, acme, "page") == "searchable"
+
+
+def test_a_verdict_says_that_an_older_version_is_searchable(app: Headrace, acme: str) -> None:
+    publish(app, acme, 1, page=PAGE.format("pump"))
+    app.ingest(acme)
+    publish(app, acme, 2, page=PAGE.format("turbine"))
+    app.land(acme)
+    assert verdict(app, acme, "page").startswith("an older version is searchable: waits for parse")
+    publish(app, acme, 3, page=CORRUPT)
+    app.ingest(acme)
+    assert verdict(app, acme, "page") == "an older version is searchable: parse failed with corrupt-document"
+
+
+def test_a_verdict_says_who_can_read_it_and_what_is_deleted(app: Headrace, acme: str) -> None:
+    publish(app, acme, 1, acl=[], page=PAGE.format("pump"))
+    app.ingest(acme)
+    assert verdict(app, acme, "page") == "indexed, but its acl lets nobody read it"
+    with Publisher(app.endpoints.kafka_client(), acme, "/wiki") as publisher:
+        publisher.delete("page", sequence=2)
+    app.land(acme)
+    assert verdict(app, acme, "page").startswith("deleted; its tombstone keeps the sequence; still to pass: parse")
+    app.ingest(acme)
+    assert verdict(app, acme, "page") == "deleted; its tombstone keeps the sequence"
+
+
+def test_a_document_whose_every_event_was_refused_is_explained_by_its_dead_letters(app: Headrace, acme: str) -> None:
+    with Publisher(app.endpoints.kafka_client(), acme, "/wiki") as publisher:
+        publisher._producer.produce(f"documents.{acme}", b"not an event", b"page")
+    app.land(acme)
+    (told,) = operate.explain(app, acme, "page")
+    assert told["state"] is None
+    assert told["verdict"] == "not searchable: every event of it was refused, see its dead letters"
+    assert [letter["reason"] for letter in told["dead_letters"]] == ["not-cloudevents"]
+
+
+def test_a_chunk_stands_for_every_document_that_has_it(app: Headrace, acme: str) -> None:
+    publish(app, acme, 1, page=PAGE.format("pump"), copy=PAGE.format("pump"))
+    app.ingest(acme)
+    (chunk,) = rows(app, acme, "SELECT text_hash FROM chunk")
+    told = operate.explain(app, acme, chunk["text_hash"])
+    assert {document["document"] for document in told} == {operate.find_document(app, acme, name) for name in ("page", "copy")}
+    assert [document["index"][0]["shares_with"] for document in told] == [1, 1]
+
+
+def test_without_neo4j_a_document_is_explained_all_the_same(app: Headrace, graphless: Headrace, acme: str) -> None:
+    publish(app, acme, 1, page=PAGE.format("pump"))
+    app.ingest(acme)
+    (told,) = operate.explain(graphless, acme, "page")
+    assert told["verdict"] == "searchable"
+    assert list(told["graph"]) == ["unavailable"]
+
+
+def test_an_unknown_id_is_refused_without_being_repeated(app: Headrace, acme: str) -> None:
+    for ask in (operate.explain, operate.erase):
+        with pytest.raises(HeadraceError) as refused:
+            ask(app, acme, "jane.roe@example.com")
+        assert refused.value.reason == "unknown-document"
+        assert "jane" not in str(refused.value)
+
+
+def test_what_has_not_landed_is_counted(app: Headrace, acme: str) -> None:
+    publish(app, acme, 1, page=PAGE.format("pump"), other=PAGE.format("turbine"))
+    assert operate.lag(app, acme) == 2
+    app.land(acme)
+    assert operate.lag(app, acme) == 0
+    assert operate.overview(app, acme)["not_indexed"] == 2
+
+
+def test_a_refused_event_is_refused_again_until_what_it_met_has_changed(app: Headrace, acme: str) -> None:
+    publish(app, acme, 1, page=PAGE.format("pump"))
+    publish(app, acme, 2, source="/other", page=PAGE.format("turbine"))
+    app.land(acme)
+    (letter,) = operate.letters(app, acme)
+    assert letter["reason"] == "source-mismatch"
+    assert operate.replay(app, acme) == [{"position": letter["position"], "stage": "land", "outcome": "refused"}]
+    (again,) = operate.letters(app, acme)
+    assert again["attempts"] == 2
+    # as if the owner had given it up: then the event is only the next one
+    with app.session(acme).transaction() as connection:
+        connection.execute("UPDATE document SET source_key = ''")
+    assert [row["outcome"] for row in operate.replay(app, acme, [letter["position"]])] == ["landed"]
+    assert operate.letters(app, acme) == []
+    assert rows(app, acme, "SELECT sequence FROM document") == [{"sequence": 2}]
+
+
+def test_a_failed_stage_is_tried_again_with_what_the_document_is_by_now(app: Headrace, acme: str) -> None:
+    publish(app, acme, 1, page=CORRUPT)
+    app.ingest(acme)
+    publish(app, acme, 2, page=CORRUPT + b", otherwise")
+    app.ingest(acme)
+    first, second = sorted(row["position"] for row in operate.letters(app, acme))
+    publish(app, acme, 3, page=PAGE.format("pump"))
+    app.land(acme)
+    assert [row["outcome"] for row in operate.replay(app, acme, [first])] == ["stale"]
+    app.ingest(acme)
+    assert operate.letters(app, acme) == []
+    assert verdict(app, acme, "page") == "searchable"
+    assert {row["resolved_at"] is None for position in (first, second) for row in operate.letter(app, acme, position)} == {False}
+
+
+def test_replaying_a_failure_that_persists_counts_another_attempt(app: Headrace, acme: str) -> None:
+    publish(app, acme, 1, page=CORRUPT)
+    app.ingest(acme)
+    assert [row["outcome"] for row in operate.replay(app, acme)] == ["stale"]
+    _, reports = app.ingest(acme)
+    assert reports["parse"].failed == 1
+    assert [letter["attempts"] for letter in operate.letters(app, acme)] == [2]
+
+
+@pytest.mark.parametrize(("position", "reason"), [("9:9", "unknown-dead-letter"), ("x", "bad-position"), ("1:2:3", "bad-position")])
+def test_a_position_without_a_dead_letter_replays_nothing(app: Headrace, acme: str, position: str, reason: str) -> None:
+    publish(app, acme, 1, page=CORRUPT)
+    app.ingest(acme)
+    (letter,) = operate.letters(app, acme)
+    with pytest.raises(HeadraceError) as refused:
+        operate.replay(app, acme, [letter["position"], position])
+    assert refused.value.reason == reason
+    assert rows(app, acme, "SELECT status FROM stage_record") == [{"status": "failed"}]
+
+
+def test_an_event_that_kafka_no_longer_has_is_gone_and_its_letter_stays(app: Headrace, acme: str) -> None:
+    publish(app, acme, 1, page=PAGE.format("pump"))
+    publish(app, acme, 2, source="/other", page=PAGE.format("pump"))
+    app.land(acme)
+    with app.session(acme).transaction() as connection:
+        connection.execute("UPDATE dead_letter SET kafka_offset = 5000")
+    assert [row["outcome"] for row in operate.replay(app, acme)] == ["gone"]
+    assert len(operate.letters(app, acme)) == 1
+
+
+def test_a_text_that_another_document_has_too_survives_the_erasure_of_one(app: Headrace, acme: str) -> None:
+    publish(app, acme, 1, page=PAGE.format("pump"), copy=PAGE.format("pump"))
+    app.ingest(acme)
+    receipt = operate.erase(app, acme, "page")
+    assert receipt["complete"]
+    assert receipt["stores"]["chunks"] == {"before": 0, "after": 0}
+    assert len(rows(app, acme, "SELECT FROM chunk")) == len(rows(app, acme, "SELECT FROM embedding")) == 1
+    assert verdict(app, acme, "copy") == "searchable"
+
+
+def test_erasing_takes_the_vectors_of_a_version_that_was_not_indexed_yet(app: Headrace, acme: str) -> None:
+    publish(app, acme, 1, page=PAGE.format("pump"))
+    app.land(acme)
+    for stage in ("parse", "redact", "chunk", "embed"):
+        app.run(acme, stage)
+    receipt = operate.erase(app, acme, "page")
+    assert receipt["stores"]["cached_vectors"] == {"before": 1, "after": 0}
+    assert rows(app, acme, "SELECT FROM embedding") == []
+
+
+def test_erasing_without_neo4j_hides_the_document_and_is_completed_later(app: Headrace, graphless: Headrace, acme: str) -> None:
+    publish(app, acme, 1, page=PAGE.format("pump"))
+    app.ingest(acme)
+    with pytest.raises(Unavailable):
+        operate.erase(graphless, acme, "page")
+    assert rows(app, acme, "SELECT FROM chunk") == rows(app, acme, "SELECT FROM indexed") == []
+    receipt = operate.erase(app, acme, "page")
+    assert receipt["complete"]
+    assert receipt["stores"]["graph"]["before"] > 0
+    assert app.models.projection.documents(acme) == {}
+
+
+def test_a_chunks_id_erases_no_document(app: Headrace, acme: str) -> None:
+    publish(app, acme, 1, page=PAGE.format("pump"))
+    app.ingest(acme)
+    (chunk,) = rows(app, acme, "SELECT text_hash FROM chunk")
+    with pytest.raises(HeadraceError) as refused:
+        operate.erase(app, acme, chunk["text_hash"])
+    assert refused.value.reason == "unknown-document"
+
+
+def test_an_id_that_reads_like_another_documents_key_is_the_document_that_has_it(app: Headrace, acme: str) -> None:
+    publish(app, acme, 1, page=PAGE.format("pump"))
+    app.land(acme)
+    key = operate.find_document(app, acme, "page")
+    assert operate.find_document(app, acme, key) == key
+    publish(app, acme, 1, **{key: PAGE.format("turbine")})
+    app.land(acme)
+    assert operate.find_document(app, acme, key) != key
+
+
+def test_an_erased_document_comes_back_only_under_a_higher_sequence(app: Headrace, acme: str) -> None:
+    publish(app, acme, 5, page=PAGE.format("pump"))
+    app.ingest(acme)
+    assert operate.erase(app, acme, "page")["tombstone_sequence"] == 5
+    publish(app, acme, 5, page=PAGE.format("pump"))
+    app.ingest(acme)
+    assert verdict(app, acme, "page").startswith("deleted")
+    publish(app, acme, 6, page=PAGE.format("pump"))
+    app.ingest(acme)
+    assert verdict(app, acme, "page") == "searchable"
+
+
+def test_a_tenant_made_again_under_its_name_has_its_new_key_in_a_process_that_knew_the_old_one(app: Headrace, acme: str) -> None:
+    old = app.session(acme).keys.digest(b"value", "test")
+    tenants.remove(app, acme)
+    with pytest.raises(TenantError):
+        app.session(acme)
+    tenants.add(app, acme)
+    assert app.session(acme).keys.digest(b"value", "test") != old
+
+
+def looked(settings: Settings) -> dict[str, Finding]:
+    return {finding.what: finding for finding in diagnose(settings)}
+
+
+def test_the_doctor_finds_running_servers_well(settings: Settings, app: Headrace) -> None:
+    findings = looked(settings)
+    # what is looked at tenant by tenant also shows what other tests did to theirs
+    ours = (
+        "configuration",
+        "postgres, as pipeline",
+        "postgres, as reader",
+        "postgres, for dagster",
+        "neo4j",
+        "migrations",
+        "embedding model",
+    )
+    assert [findings[what] for what in ours if not findings[what].well] == []
+    assert {"kafka", "row-level security", "master key and tenants' keys", "tenants' roles", "redaction"} <= findings.keys()
+
+
+def test_the_doctor_names_the_rights_that_a_login_has_too_many(settings: Settings, app: Headrace) -> None:
+    urls = {"owner": "owner", "pipeline": "owner", "reader": "reader", "dagster": "dagster"}
+    swapped = {f"{role}_url": getattr(app.endpoints, f"postgres_{login}") for role, login in urls.items()}
+    given = settings.model_copy(update={"postgres": Postgres(**swapped), "master_key": app.endpoints.master_key})
+    finding = looked(given)["postgres, as pipeline"]
+    assert not finding.well
+    assert finding.found == "its role has more rights than it needs: inherits, makes roles, owns"
+
+
+def test_the_doctor_sees_a_wrong_master_key(settings: Settings, app: Headrace, acme: str) -> None:
+    finding = looked(settings.model_copy(update={"master_key": SecretStr("A" * 43 + "=")}))["master key and tenants' keys"]
+    assert not finding.well
+    assert "master_key" in finding.remedy
+
+
+def test_the_doctor_says_what_to_do_where_nothing_runs(settings: Settings, tmp_path: Path) -> None:
+    findings = looked(settings.model_copy(update={"data_dir": tmp_path}))
+    assert findings["servers"] == Finding("servers", well=False, found="Postgres is not running", remedy="Run `headrace up`.")
+    assert list(findings) == ["configuration", "servers"]
