@@ -16,6 +16,7 @@ COLOURS = {
     "overtaken": "#8d99ae",
     "waiting": "#f0a202",
     "behind": "#c9c9c9",
+    "held_up": "#e3b7bd",
     "failed": "#d1495b",
     "dead-lettered": "#d1495b",
 }
@@ -49,4 +50,4 @@ def _parts(counts: Mapping[str, int]) -> Iterator[tuple[float, float, str]]:
 
 
 def _words(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing"
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count) or "nothing"

@@ -38,7 +38,8 @@ _LEGEND = """
 
 - `documents/…` counts this run: *done*, *deleted*, *unchanged* (landed again with the same input: no work), *overtaken* (a newer
   version came while it was computed; the result was thrown away), *waiting* (tried again later), *failed* (a dead letter).
-- `now/…` counts the tenant's documents: *done*, *failed*, *waiting*, *behind* (this stage has still to take them).
+- `now/…` counts the tenant's documents: *done*, *failed*, *waiting*, *behind* (this stage has still to take them),
+  *held_up* (an earlier stage failed or waits).
 - `reasons` says why, by code. `headrace dead-letters list` and `headrace explain` tell of single documents; Dagster never hears of one.
 """
 
@@ -129,7 +130,7 @@ def stage_asset(arrow: Arrow) -> dg.AssetsDefinition:
             for stage in arrow.stages:
                 report, described = _run(context, headrace, stage)
                 told |= _named(described, stage) if len(arrow.stages) > 1 else described
-                _fail_where_a_server_is_away(report, told)
+                _fail_where_a_server_is_away(context, report, told)
         return dg.MaterializeResult(metadata=told)
 
     return materialize
@@ -151,9 +152,12 @@ def _named(told: dict[str, Any], stage: str) -> dict[str, Any]:
     return {key if key.startswith(f"{stage}/") else f"{stage}/{key}": value for key, value in told.items()}
 
 
-def _fail_where_a_server_is_away(report: Any, told: dict[str, Any]) -> None:
+def _fail_where_a_server_is_away(context: dg.AssetExecutionContext, report: Any, told: dict[str, Any]) -> None:
     if report.unavailable:
-        raise dg.Failure(f"{report.stage} waits: {report.unavailable}. What was done stays done.", metadata=told, allow_retries=True)
+        said = f"{report.stage} waits: {report.unavailable}. What was done stays done."
+        # after the last retry Dagster's own failure speaks of retries alone
+        context.log.warning(said)
+        raise dg.Failure(said, metadata=told, allow_retries=True)
 
 
 def _paced(tell: Callable[[Any], None]) -> Callable[[Any], None]:

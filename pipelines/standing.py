@@ -17,7 +17,10 @@ from pipelines.way import NAMES
 
 @dataclass(frozen=True)
 class Standing:
-    """Documents by state (`done`, `failed`, `waiting`, `behind`; at landing `live` and `tombstones`), and why some are left out."""
+    """Documents by state, and why some are left out.
+
+    States: `done`, `failed`, `waiting`, `behind`, `held_up` (an earlier stage failed or waits); at landing `live` and `tombstones`.
+    """
 
     documents: Mapping[str, int]
     reasons: Mapping[str, int]

@@ -19,6 +19,7 @@ from urllib.error import URLError
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import urlopen
 
+import psutil
 from filelock import FileLock, Timeout
 
 import services
@@ -66,6 +67,7 @@ def serve(settings: Settings, port: int, ready: Callable[[str], None]) -> None:
     log = settings.data_dir.absolute() / "logs" / "dagster.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with stopped_by_signals() as stop, _alone(home), log.open("ab") as output:
+        _end_leftover(home)
         _refuse_a_port_that_is_taken(port)
         variables = environment(settings, home)
         _close_interrupted(settings, variables, output)
@@ -136,7 +138,9 @@ def _dagster(port: int, variables: Mapping[str, str], output: BinaryIO) -> Itera
     try:
         yield process
     finally:
-        _end(process)
+        if process.poll() is None:
+            _end(psutil.Process(process.pid))
+        process.wait()
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], address: str, stopped: Callable[[], bool], log: Path) -> None:
@@ -155,15 +159,21 @@ def _answers(address: str) -> bool:
         return False
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end_leftover(home: Path) -> None:
+    """Dagster of a `headrace ui` on this folder that was killed and could not end it."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.cmdline()[1:4] == ["-m", "dagster", "dev"] and process.environ().get("DAGSTER_HOME") == str(home):
+                _end(process)
+
+
+def _end(process: psutil.Process) -> None:
     """First `dagster dev`, which ends what it started; then whatever is left of its session: nothing of ours outlives us."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(END_S)
+    with suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+        process.terminate()
+        process.wait(END_S)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def _free_port() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -106,24 +107,12 @@ def test_a_closed_pipe_ends_it_without_a_word(config: Path, acme: str) -> None:
 
 
 def test_ctrl_c_ends_a_command_without_a_word(config: Path, acme: str) -> None:
-    with subprocess.Popen([HEADRACE, "stream", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as streaming:
-        # the stream finishes what it has in hand and ends well; elsewhere nothing is left to say
-        streaming.send_signal(signal.SIGINT)
-        _, said = streaming.communicate(timeout=120)
-    assert streaming.returncode in (0, 130, -signal.SIGINT)
-    assert "Traceback" not in said or streaming.returncode == -signal.SIGINT
-
-
-def test_a_bug_is_one_line_and_its_traceback_only_with_debug(config: Path, tmp_path: Path) -> None:
-    # what no command expects: a data folder that is a file
-    (tmp_path / "file").write_text("", encoding="utf-8")
-    config.write_text(f'data_dir = "{tmp_path / "file"}"\n', encoding="utf-8")
-    plain, debugged = process("up"), process("--debug", "up")
-    assert plain.returncode == cli.BUG
-    assert re.fullmatch(
-        r"headrace: unexpected \w+ \(bug\)\. Run it again with --debug, before the command, and report it\.\n", plain.stderr
-    )
-    assert "Traceback" in debugged.stderr
+    with subprocess.Popen([HEADRACE, "doctor"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as looking:
+        assert looking.stdout
+        assert "configuration" in looking.stdout.readline()
+        looking.send_signal(signal.SIGINT)
+        _, said = looking.communicate(timeout=120)
+    assert (looking.returncode, said) == (130, "")
 
 
 # in this process
@@ -173,6 +162,28 @@ def test_a_wrong_call_and_a_wrong_configuration_have_exit_codes_of_their_own(
     assert (code, "colour: there is no such setting" in said) == (3, True)
 
 
+def test_a_bug_is_one_line_that_says_nothing_of_a_document_and_its_traceback_comes_with_debug(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise ValueError("jane.roe@example.com")
+
+    monkeypatch.setattr(cli, "app", broken)
+    assert cli.run(["status"]) == cli.BUG
+    said = capsys.readouterr().err
+    assert said == "headrace: unexpected ValueError (bug). Run it again with --debug, before the command, and report it.\n"
+    monkeypatch.setenv("HEADRACE_DEBUG", "1")
+    with pytest.raises(ValueError, match="jane"):
+        cli.run(["status"])
+
+
+def test_what_the_machine_refuses_is_no_bug(call: Run, config: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    config.write_text(f'data_dir = "{tmp_path / "file"}"\n', encoding="utf-8")
+    code, _, said = call("up")
+    assert (code, "(system-error)" in said) == (1, True)
+
+
 def test_every_kind_of_error_has_its_exit_code() -> None:
     kinds = {HeadraceError: 1, ConfigurationError: 3, Unavailable: 4, TenantError: 5}
     assert {kind: cli.exit_code(kind("detail")) for kind in kinds} == kinds
@@ -197,7 +208,9 @@ def test_up_where_everything_runs_changes_nothing(call: Run) -> None:
     assert call("migrate", "--json")[:2] == (0, {"applied": []})
 
 
-def test_a_tenant_comes_and_goes_with_its_publisher(call: Run, app: Headrace, tenant: str, settings: Settings) -> None:
+def test_a_tenant_comes_and_goes_with_its_publisher(
+    call: Run, app: Headrace, tenant: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     secrets = settings.data_dir / "secrets.json"
     code, told, _ = call("tenant", "add", tenant, "--json")
     name = f"kafka_publisher.{tenant}"
@@ -205,8 +218,8 @@ def test_a_tenant_comes_and_goes_with_its_publisher(call: Run, app: Headrace, te
     assert told["password"] == f"{name} in {secrets}"
     assert json.loads(secrets.read_text(encoding="utf-8"))[name] not in json.dumps(told)
     assert tenant in {row["tenant"] for row in call("tenant", "list", "--json")[1]}
-    code, printed, said = call("tenant", "remove", tenant)
-    assert (code, printed) == (1, ""), "nobody said yes"
+    monkeypatch.setattr(sys, "stdin", io.StringIO("no\n"))
+    assert call("tenant", "remove", tenant)[0] == 1
     assert call("tenant", "remove", tenant, "--yes", "--json")[:2] == (0, {"removed": tenant})
     assert name not in json.loads(secrets.read_text(encoding="utf-8"))
     assert tenant not in {row["tenant"] for row in call("tenant", "list", "--json")[1]}
@@ -353,7 +366,9 @@ def _reasons() -> set[str]:
     found |= _literal_reasons(ROOT / "pipelines")
     constants = [import_module(name) for name in ("events.contract", "events.fetching")]
     found |= {value for module in constants for value in _codes(module)}
-    return found | import_module("parsers.reasons").REASONS.keys() | import_module("events.landing").REFUSALS.keys() | {"bug"}
+    return (
+        found | import_module("parsers.reasons").REASONS.keys() | import_module("events.landing").REFUSALS.keys() | {"bug", "system-error"}
+    )
 
 
 def _literal_reasons(folder: Path) -> set[str]:
@@ -362,7 +377,7 @@ def _literal_reasons(folder: Path) -> set[str]:
 
 
 def _codes(module: types.ModuleType) -> set[str]:
-    named = {name: value for name, value in vars(module).items() if name.isupper() and isinstance(value, str)}
+    named = {name: value for name, value in vars(module).items() if name.isupper() and isinstance(value, str) and "HEADER" not in name}
     return {value for value in named.values() if re.fullmatch(r"[a-z]+(-[a-z]+)+", value)}
 
 

@@ -141,6 +141,7 @@ def test_a_run_tells_counts_reasons_and_timings_and_a_second_one_does_nothing(ap
     parsed = told["parsed_documents"]
     assert (parsed["documents/done"], parsed["documents/failed"], parsed["now/done"], parsed["now/failed"]) == (2, 1, 2, 1)
     assert "| `corrupt-document` | 1 | 1 |" in parsed["reasons"]
+    assert (told["chunks"]["now/done"], told["chunks"]["now/behind"], told["chunks"]["now/held_up"]) == (2, 0, 1)
     assert told["redacted_documents"]["redact/EMAIL"] > 0
     assert told["embeddings"]["embed/embedded"] == told["embeddings"]["embed/texts"] == told["chunks"]["chunk/chunks"] == 4
     assert told["vector_index"]["documents/done"] == told["knowledge_graph"]["project/documents/done"] == 2

@@ -56,6 +56,12 @@ def run(arguments: Sequence[str]) -> int:
             raise
         _report(error.detail, error.reason, error.remedy or "See docs/cli.md.", arguments)
         return exit_code(error)
+    except OSError as error:
+        if _debugging():
+            raise
+        what = f"{error.strerror or type(error).__name__}{f', {error.filename}' if error.filename else ''}"
+        _report(what, "system-error", "Check the path, its rights and the disk.", arguments)
+        return 1
     except Exception as error:  # the boundary of the process: a traceback may show what a document says
         if _debugging():
             raise
