@@ -138,8 +138,7 @@ def _dagster(port: int, variables: Mapping[str, str], output: BinaryIO) -> Itera
     try:
         yield process
     finally:
-        if process.poll() is None:
-            _end(psutil.Process(process.pid))
+        _end(process)
         process.wait()
 
 
@@ -167,9 +166,9 @@ def _end_leftover(home: Path) -> None:
                 _end(process)
 
 
-def _end(process: psutil.Process) -> None:
+def _end(process: subprocess.Popen[bytes] | psutil.Process) -> None:
     """First `dagster dev`, which ends what it started; then whatever is left of its session: nothing of ours outlives us."""
-    with suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+    with suppress(psutil.Error, subprocess.TimeoutExpired):
         process.terminate()
         process.wait(END_S)
     with suppress(ProcessLookupError):

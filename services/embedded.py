@@ -64,7 +64,11 @@ def down(settings: Settings, *, purge: bool = False, progress: Listener = _silen
 
 
 def endpoints(settings: Settings) -> Endpoints:
-    """Where the servers are, without starting one. Raises Unavailable where an embedded one does not run."""
+    """Where the servers are, without starting one.
+
+    Raises Unavailable where the embedded Postgres does not run, or another was never started. One that is down for now is given by its
+    last port: whoever needs it finds out, and nobody else is held up.
+    """
     place = layout(settings)
     secrets = passwords.read(place)
     servers = _servers(settings, place, secrets)
@@ -149,9 +153,10 @@ def _master_key(settings: Settings, secrets: Secrets) -> SecretStr:
 
 def _port(server: Server) -> int:
     found = server.running()
-    if found is None:
+    state = found[0] if found else processes.read_state(server.state_file)
+    if state is None or (found is None and isinstance(server, EmbeddedPostgres)):
         raise Unavailable(f"{server.title} is not running", remedy=_REMEDY)
-    return found[0].port
+    return state.port
 
 
 def _postgres_endpoint(settings: Settings, server: Server | None) -> dict[str, Any]:

@@ -394,19 +394,31 @@ def ui(environment: dict[str, str]) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def test_the_ui_answers_runs_once_and_leaves_no_process_behind(own_records: dict[str, str]) -> None:
+def address_of(server: subprocess.Popen[str]) -> str:
+    assert server.stdout
+    said = server.stdout.readline()
+    found = re.search(r"http://127\.0\.0\.1:\d+", said)
+    assert found, said
+    return found[0]
+
+
+def below(server: subprocess.Popen[str]) -> list[psutil.Process]:
+    return psutil.Process(server.pid).children(recursive=True)
+
+
+def test_the_ui_answers_runs_once_and_leaves_no_process_behind_even_where_it_was_killed(own_records: dict[str, str]) -> None:
+    with ui(own_records) as killed:
+        address_of(killed)
+        orphans = below(killed)
+        killed.kill()
     with ui(own_records) as server:
-        assert server.stdout
-        line = server.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+", line)
-        assert found, line
-        with urlopen(f"{found[0]}/server_info", timeout=10) as answer:
+        with urlopen(f"{address_of(server)}/server_info", timeout=10) as answer:
             assert "dagster_webserver_version" in answer.read().decode()
         with ui(own_records) as second:
             assert "ui-runs-already" in second.communicate(timeout=60)[0]
-        below = psutil.Process(server.pid).children(recursive=True)
-        assert len(below) >= 3
+        started = below(server)
+        assert len(started) >= 4
         server.send_signal(signal.SIGTERM)
         assert server.wait(60) == 0
-    gone, alive = psutil.wait_procs(below, timeout=5)
-    assert (len(gone), alive) == (len(below), [])
+    _, alive = psutil.wait_procs([*orphans, *started], timeout=5)
+    assert alive == []

@@ -187,6 +187,14 @@ def test_what_is_down_is_said_to_be_down_with_the_remedy(postgres_only: Settings
         services.endpoints(postgres_only)
 
 
+def test_a_server_that_is_away_for_now_is_given_by_its_last_port_and_holds_nobody_up(world: Settings) -> None:
+    before = services.up(world)
+    psutil.Process(_pids(world)["neo4j"]).kill()
+    assert services.endpoints(world) == before
+    _select_one(services.endpoints(world))
+    assert services.up(world) == before
+
+
 def test_a_restart_keeps_port_and_data_and_a_purge_takes_what_is_ours_only(fresh: Settings) -> None:
     before = services.up(fresh)
     with _postgres(before) as connection:

@@ -121,6 +121,10 @@ class Own:
         with self.app.session(tenant).transaction() as connection:
             return int(connection.execute(query).fetchall()[0]["n"])  # type: ignore[call-overload]
 
+    def done(self, tenant: str) -> int:
+        """Documents that have passed the last stage."""
+        return self.count(tenant, "SELECT count(*) AS n FROM stage_record WHERE stage = 'project' AND status = 'done'")
+
     def whole(self, tenant: str, names: Sequence[str]) -> None:
         """Every document landed once, is indexed once and stands in the graph once."""
         assert self.count(tenant, "SELECT count(*) AS n FROM event WHERE fate = 'landed'") == len(names)
@@ -196,33 +200,29 @@ def test_a_replayed_document_is_taken_though_no_event_comes(own: Own) -> None:
     assert stream.until(tenant=tenant, failed=1).get("events") is None
 
 
-def test_sigterm_ends_it_with_0_and_leaves_everything_that_landed_consistent(own: Own) -> None:
+def test_killed_midway_it_is_completed_exactly_once_and_sigterm_ends_it_with_everything_consistent(own: Own) -> None:
     stream, tenant = own.running(), own.tenant()
-    names = [f"page{number}" for number in range(8)]
-    own.publish(tenant, 1, **{name: f"# {name}\n\nThe text of {name}." for name in names})
-    stream.until(tenant=tenant)
+    names = [f"page{number}" for number in range(48)]
+    pages = {name: f"# {name}\n\nThe whole text of {name}, and nothing beside it." for name in names}
+    own.publish(tenant, 1, **{name: pages[name] for name in names[:40]})
+    eventually(lambda: own.count(tenant, "SELECT count(*) AS n FROM stage_record WHERE stage = 'parse'"))
+    children = psutil.Process(stream.process.pid).children(recursive=True)
+    stream.kill()
+    assert own.done(tenant) < 40, "it was killed too late to test anything"
+    own.app.ingest(tenant)
+    own.whole(tenant, names[:40])
+    assert psutil.wait_procs(children, timeout=PATIENCE_S)[1] == []
+
+    stream = own.running()
+    own.publish(tenant, 1, **{name: pages[name] for name in names[40:]})
+    stream.until(tenant=tenant, events=...)
     code, said = stream.end()
     assert code == 0
     assert "Traceback" not in said
     assert stream.until(totals=...)["totals"]["indexed"] > 0
-    landed = own.count(tenant, "SELECT count(*) AS n FROM event")
-    assert own.count(tenant, "SELECT count(*) AS n FROM stage_record WHERE stage = 'project' AND status = 'done'") == landed > 0
+    assert own.count(tenant, "SELECT count(*) AS n FROM event") == own.done(tenant) > 40
     own.app.ingest(tenant)
     own.whole(tenant, names)
-
-
-def test_killed_midway_it_is_completed_exactly_once(own: Own) -> None:
-    stream, tenant = own.running(), own.tenant()
-    names = [f"page{number}" for number in range(40)]
-    own.publish(tenant, 1, **{name: f"# {name}\n\nThe whole text of {name}, and nothing beside it." for name in names})
-    eventually(lambda: own.count(tenant, "SELECT count(*) AS n FROM stage_record WHERE stage = 'parse'"))
-    children = psutil.Process(stream.process.pid).children(recursive=True)
-    stream.kill()
-    done = own.count(tenant, "SELECT count(*) AS n FROM stage_record WHERE stage = 'project'")
-    assert done < len(names), "it was killed too late to test anything"
-    own.app.ingest(tenant)
-    own.whole(tenant, names)
-    assert psutil.wait_procs(children, timeout=PATIENCE_S)[1] == []
 
 
 def test_neo4j_away_the_index_goes_on_and_the_graph_drains_when_it_is_back(own: Own) -> None:
@@ -247,7 +247,7 @@ def test_postgres_away_the_stream_waits_and_goes_on_where_it_was(own: Own) -> No
     own.publish(tenant, 1, meanwhile="# Meanwhile\n\nPublished meanwhile.")
     stream.until(waits=...)
     services.up(own.app.settings)
-    eventually(lambda: own.count(tenant, "SELECT count(*) AS n FROM stage_record WHERE stage = 'project'") == 2)
+    eventually(lambda: own.done(tenant) == 2)
     own.whole(tenant, ["before", "meanwhile"])
 
 

@@ -193,7 +193,7 @@ def test_a_foreign_key_stays_within_its_tenant(superuser: Superuser) -> None:
 
 
 def test_a_partition_has_one_policy_and_only_control_tables_have_others(superuser: Superuser) -> None:
-    own = "(tenant = headrace.current_tenant())"
+    own = "(tenant = ( SELECT headrace.current_tenant() AS current_tenant))"
     partitions = ask(superuser, "SELECT schemaname, tablename FROM pg_tables WHERE schemaname ~ '^tenant_'")
     policies = "SELECT schemaname, tablename, policyname, permissive, cmd, roles::text, qual, with_check FROM pg_policies"
     expected = {(*partition, "own_tenant", "PERMISSIVE", "ALL", "{public}", own, own) for partition in partitions}

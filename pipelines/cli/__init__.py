@@ -43,31 +43,34 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and give its exit code. An error is one line on standard error; `--debug` shows the traceback instead."""
-    from core.errors import HeadraceError
-
     try:
         app(list(arguments), prog_name="headrace")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     except KeyboardInterrupt:
         return INTERRUPTED
-    except HeadraceError as error:
-        if _debugging():
-            raise
-        _report(error.detail, error.reason, error.remedy or "See docs/cli.md.", arguments)
-        return exit_code(error)
-    except OSError as error:
-        if _debugging():
-            raise
-        what = f"{error.strerror or type(error).__name__}{f', {error.filename}' if error.filename else ''}"
-        _report(what, "system-error", "Check the path, its rights and the disk.", arguments)
-        return 1
     except Exception as error:  # the boundary of the process: a traceback may show what a document says
         if _debugging():
             raise
-        _report(f"unexpected {type(error).__name__}", "bug", "Run it again with --debug, before the command, and report it.", arguments)
-        return BUG
+        return _told(error, arguments)
     return 0
+
+
+def _told(error: Exception, arguments: Sequence[str]) -> int:
+    """Say what went wrong and what to do; gives the exit code."""
+    from core.errors import HeadraceError
+
+    if isinstance(error, HeadraceError):
+        _report(error.detail, error.reason, error.remedy or "See docs/cli.md.", arguments)
+        return exit_code(error)
+    if isinstance(error, OSError):
+        what = error.strerror or type(error).__name__
+        _report(
+            f"{what}, {error.filename}" if error.filename else what, "system-error", "Check the path, its rights and the disk.", arguments
+        )
+        return 1
+    _report(f"unexpected {type(error).__name__}", "bug", "Run it again with --debug, before the command, and report it.", arguments)
+    return BUG
 
 
 def exit_code(error: HeadraceError) -> int:

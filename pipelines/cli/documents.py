@@ -137,7 +137,8 @@ def stage_row(report: Any) -> dict[str, Any]:
 def _print_ingested(tenant: str, result: dict[str, Any]) -> None:
     landed, stages = result["landed"], result["stages"]
     silent = [name for name in _COUNTS[1:] if not any(stage[name] for stage in stages)]
-    out().print(f"[bold]{tenant}[/bold]: {landed['events']} events landed", dict(landed["fates"]) or "", dict(landed["reasons"]) or "")
+    told = [f"{count} {name}" for name, count in (landed["fates"] | landed["reasons"]).items()]
+    out().print(f"[bold]{tenant}[/bold]: {landed['events']} events{': ' if told else ''}{', '.join(told)}")
     out().print(table([without(stage, silent) for stage in stages]))
     for what in result["unavailable"]:
         out().print(f"waits: {what}", markup=False, style="yellow")

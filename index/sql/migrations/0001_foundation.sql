@@ -101,6 +101,9 @@ CREATE TABLE headrace.stage_record (
   CHECK (status <> 'done' OR output_key IS NOT NULL)
 ) PARTITION BY LIST (tenant);
 
+-- What is to be done, found without reading what is done.
+CREATE INDEX ON headrace.stage_record (stage, document) WHERE status <> 'done';
+
 -- What a stage gave for a document's newest state; zstd, and sealed where it precedes redaction.
 CREATE TABLE headrace.artifact (
   tenant   text NOT NULL,
@@ -248,8 +251,9 @@ BEGIN
     EXECUTE format('ALTER TABLE %I.%I ALTER COLUMN tenant SET DEFAULT %L', home, parent.relname, name);
     EXECUTE format('ALTER TABLE %I.%I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', home, parent.relname);
     EXECUTE format(
-      'CREATE POLICY own_tenant ON %I.%I USING (tenant = headrace.current_tenant()) WITH CHECK (tenant = headrace.current_tenant())',
-      home, parent.relname);
+      -- asked once for a statement, not once for a row
+      'CREATE POLICY own_tenant ON %I.%I USING (tenant = (SELECT headrace.current_tenant())) '
+      'WITH CHECK (tenant = (SELECT headrace.current_tenant()))', home, parent.relname);
     EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I.%I TO %I', home, parent.relname, writer);
   END LOOP;
   EXECUTE format('ALTER TABLE %1$I.chunk_source ADD FOREIGN KEY (tenant, generation, text_hash) REFERENCES %1$I.chunk', home);
