@@ -363,8 +363,9 @@ def _reached(node: str, text: str) -> bool:
 
 @pytest.mark.parametrize(("name", "text"), _statements("write", "read", "drop"))
 def test_every_statement_is_answered_by_an_index(projection: Projection, connection: Connection, name: str, text: str) -> None:
+    """Seek or scan of that index is the planner's choice, by what other tests have left in the server; reading every node never is."""
     plan = _plan(connection, text)
-    assert not [operator for operator in plan if "Scan" in operator], name
+    assert not [operator for operator in plan if "Scan" in operator and "Index" not in operator], name
 
 
 def _plan(connection: Connection, text: str) -> list[str]:
