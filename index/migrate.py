@@ -56,10 +56,11 @@ def migrate(owner_url: str) -> list[str]:
 
 
 def pending(owner_url: str) -> list[str]:
-    """The names of migrations that `migrate` would apply. Changes nothing and waits for nobody."""
+    """The names of migrations that `migrate` would apply. Changes nothing, waits for nobody, and refuses what `migrate` would refuse."""
     with owner(owner_url) as connection:
         begun = connection.execute(_sql("begun")).fetchall()[0]["found"]
         applied = _applied(connection) if begun else {}
+    _refuse_changed(applied)
     return [migration.name for migration in migrations() if migration.number not in applied]
 
 
