@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from importlib.metadata import version
 from typing import Literal
 
@@ -26,16 +27,19 @@ Kind = Literal["prose", "address", "id"]
 
 
 class Redactor:
-    """Detection by one profile. Built once per process; seconds for Presidio's imports, and more where a model is loaded.
+    """Detection by one profile. Built once per process; a names model is loaded at once, Presidio with the first text (some seconds).
 
     Raises ConfigurationError where the profile asks for names and its model cannot be loaded.
     """
 
     def __init__(self, privacy: Privacy) -> None:
+        self._names = [Names(privacy.names_model)] if privacy.profile == "names" and privacy.names_model else []
+        self._fingerprint = "/".join([privacy.profile, _rules_identity(), *(model.identity for model in self._names)])
+
+    @cached_property
+    def _finders(self) -> dict[Kind, Sequence[Finder]]:
         patterns = pattern_finders()
-        names = [Names(privacy.names_model)] if privacy.profile == "names" and privacy.names_model else []
-        self._finders: dict[Kind, Sequence[Finder]] = {"prose": [*patterns, *names], "address": patterns, "id": precise_finders()}
-        self._fingerprint = "/".join([privacy.profile, _rules_identity(), *(model.identity for model in names)])
+        return {"prose": [*patterns, *self._names], "address": patterns, "id": precise_finders()}
 
     @property
     def fingerprint(self) -> str:
