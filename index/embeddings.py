@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pgvector import HalfVector
 
 from core.sql import statements
 from core.tenancy import Connection
@@ -21,13 +22,8 @@ def unknown(connection: Connection, model: str, text_hashes: Sequence[str]) -> l
 
 def keep(connection: Connection, model: str, text_hashes: Sequence[str], vectors: npt.NDArray[np.float32]) -> None:
     """Store `(n, dim)` unit vectors beside their texts' hashes. A vector that is there already stays."""
-    texts = [as_text(vector) for vector in vectors]
+    texts = [HalfVector(vector).to_text() for vector in vectors]
     connection.execute(_sql("keep"), {"model": model, "text_hashes": list(text_hashes), "embeddings": texts})
-
-
-def as_text(vector: npt.NDArray[np.float32]) -> str:
-    """A vector in pgvector's text form, `[0.1,0.2,…]`, six significant digits: halfvec keeps three."""
-    return "[" + ",".join(f"{value:.6g}" for value in vector.tolist()) + "]"
 
 
 def _sql(name: str) -> Any:

@@ -74,12 +74,13 @@ def chunk_quality(headrace: Headrace, tenant: str) -> Check:
 
 def embedding_health(headrace: Headrace, tenant: str) -> Check:
     import numpy as np
+    from pgvector import HalfVector
 
     import quality
 
     embedder = headrace.models.embedder
     rows = _rows(headrace, tenant, "vectors", model=embedder.identity, limit=SAMPLE)
-    vectors = np.array([np.fromstring(row["embedding"].strip("[]"), sep=",") for row in rows], dtype=np.float32)
+    vectors = np.array([HalfVector.from_text(row["embedding"]).to_numpy() for row in rows], dtype=np.float32)
     return quality.embedding_health(vectors.reshape(len(rows), -1) if rows else np.empty((0, embedder.dimension)), embedder.dimension)
 
 

@@ -1,6 +1,6 @@
 """The way of a document: the seven stages after landing, composed from the stage folders and bound to the ledger.
 
-Each function here says what a stage reads, which folder computes it, and what it leaves. The order of `stages()` is the order
+Each function here says what a stage reads, which folder computes it, and what it leaves. The order of `CHAIN` is the order
 of the picture in ARCHITECTURE.md.
 """
 
@@ -69,9 +69,6 @@ class Way:
     def stage(self, name: str) -> Stage:
         built: Stage = getattr(self, f"_{name}")()
         return built
-
-    def stages(self) -> list[Stage]:
-        return [self.stage(name) for name in NAMES]
 
     def _parse(self) -> Stage:
         import parsers

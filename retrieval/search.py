@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from pgvector import HalfVector
 
 from core.errors import HeadraceError
 from core.sql import statements
@@ -59,9 +60,8 @@ def search(
     with database.tenant(tenant) as connection:
         if not _has_generation(connection, encoder.identity):
             return []
-    vector = encoder.encode([query], "query")[0]
-    text = "[" + ",".join(f"{value:.6g}" for value in vector.tolist()) + "]"
-    values = {"vector": text, "model": encoder.identity, "principals": sorted({*principals, EVERYONE}), "top": top}
+    vector = HalfVector(encoder.encode([query], "query")[0]).to_text()
+    values = {"vector": vector, "model": encoder.identity, "principals": sorted({*principals, EVERYONE}), "top": top}
     with database.tenant(tenant) as connection:
         rows = connection.execute(statements("retrieval", "sql/search.sql")["search"], values).fetchall()
         if not rows:
