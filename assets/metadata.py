@@ -21,6 +21,8 @@ _RUN = {
     "waiting": "waiting",
     "failed": "failed",
 }
+_INGREDIENTS = ("padded_tokens", "milliseconds")
+"""Of the tally, for figures that are made here."""
 _FATES = ("landed", "unchanged", "superseded", "dead-lettered")
 
 
@@ -38,17 +40,26 @@ def of_landing(landed: Landed, now: Standing, seconds: float) -> dict[str, Any]:
 
 
 def of_stage(report: Report, now: Standing) -> dict[str, Any]:
-    """Documents by outcome, where they all stand, the stage's own counts, timings, and why some were left out."""
+    """Documents by outcome, where they all stand, the stage's own counts and what it worked with, timings, and why some were left out."""
     counts = {name: getattr(report, attribute) for name, attribute in _RUN.items()}
     return {
         "overview": dg.MetadataValue.md(stacked({"this run": counts, "now": now.documents})),
         "reasons": dg.MetadataValue.md(reasons(report.reasons, now.reasons)),
         **{f"documents/{name}": count for name, count in counts.items()},
         **{f"now/{state}": count for state, count in now.documents.items()},
-        **{f"{report.stage}/{name}": count for name, count in sorted(report.tally.items())},
+        **{f"{report.stage}/{name}": count for name, count in sorted(report.tally.items()) if name not in _INGREDIENTS},
+        **{f"{report.stage}/{name}": value for name, value in (*_computing(report.tally).items(), *report.about.items())},
         **_timings("documents", report.moved, report.seconds),
         **({"waits for": report.unavailable} if report.unavailable else {}),
     }
+
+
+def _computing(tally: Mapping[str, int]) -> dict[str, float]:
+    """Tokens a second of the model's own time, and the share of what it computed that was padding; nothing where it computed nothing."""
+    tokens, padded, milliseconds = (tally.get(name, 0) for name in ("tokens", *_INGREDIENTS))
+    if not (padded and milliseconds):
+        return {}
+    return {"tokens_per_second": round(1000 * tokens / milliseconds, 1), "padding_share": round(1 - tokens / padded, 4)}
 
 
 def reasons(run: Mapping[str, int], now: Mapping[str, int]) -> str:

@@ -17,12 +17,19 @@ RETRY = dg.RetryPolicy(max_retries=3, delay=2, backoff=dg.Backoff.EXPONENTIAL)
 
 TELL_S = 5.0
 
+EMBEDDER = "embedder"
+"""The pool of the embedding model: each run is a process with a model of its own, and two of them share one GPU, or one machine's cores,
+badly. In it is the one asset that computes vectors, for as long as it computes. `headrace stream` is not: it is no run, and as it never
+ends, a place that it held would be free for nobody.
+"""
+
 
 @dataclass(frozen=True)
 class Arrow:
     """An asset, the stages that it runs, the asset above it, and what a person should know.
 
-    `holds` is what its rows are: `sealed` precedes redaction and is encrypted, `redacted` is not.
+    `holds` is what its rows are: `sealed` precedes redaction and is encrypted, `redacted` is not. `pool` is what it takes a place in while
+    it runs, across all runs.
     """
 
     asset: str
@@ -31,6 +38,7 @@ class Arrow:
     kinds: frozenset[str]
     holds: str
     description: str
+    pool: str | None = None
 
 
 _LEGEND = """
@@ -64,8 +72,12 @@ ARROWS = (
     Arrow(
         "embeddings", ("embed",), "chunks", frozenset({"pytorch", "postgres"}), "redacted",
         "Vectors of the texts that this tenant has not embedded under this model.\n\n"
-        "`embed/texts` is how many passages this run's documents have, `embed/embedded` how many of them the model had to read: "
-        "an edit embeds only what it changed.",
+        "`embed/texts` is how many passages this run's documents have, `embed/cache_hits` how many of them had a vector already, "
+        "`embed/embedded` how many the model had to read: an edit embeds only what it changed. Where it read some: their `embed/tokens`, "
+        "`embed/tokens_per_second` of the model's own time, `embed/padding_share` of what it computed, and what computed them: "
+        "`embed/backend`, `embed/device`, `embed/precision` and `embed/why`.\n\n"
+        "Runs take turns here: the pool `embedder` has one place, unless `dagster instance concurrency set embedder` gave it more.",
+        EMBEDDER,
     ),
     Arrow(
         "vector_index", ("index",), "embeddings", frozenset({"postgres"}), "redacted",
@@ -123,6 +135,7 @@ def stage_asset(arrow: Arrow) -> dg.AssetsDefinition:
         tags={"headrace/stage": ".".join(arrow.stages), "headrace/holds": arrow.holds},
         description=arrow.description + "\n" + _LEGEND,
         retry_policy=RETRY,
+        pool=arrow.pool,
     )
     def materialize(context: dg.AssetExecutionContext, headrace: dg.ResourceParam[Runtime]) -> dg.MaterializeResult[Any]:
         told: dict[str, Any] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -38,11 +39,26 @@ def _neo4j_url(value: str) -> str:
     return value
 
 
+def _endpoint_url(value: str) -> str:
+    if not value.startswith(("http://", "https://")) or "@" in value:
+        raise ValueError("must begin with http:// or https://, and hold no password: that is api_key")
+    return value
+
+
+def _device(value: str) -> str:
+    if not _DEVICE.fullmatch(value):
+        raise ValueError(f"must be auto, cpu, mps, cuda or cuda: and a number, was: {value!r}")
+    return value
+
+
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 _NEO4J_SCHEMES = tuple(f"{scheme}{tls}://" for scheme in ("bolt", "neo4j") for tls in ("", "+s", "+ssc"))
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
 Neo4jUrl = Annotated[str, AfterValidator(_neo4j_url)]
+EndpointUrl = Annotated[str, AfterValidator(_endpoint_url)]
+Device = Annotated[str, AfterValidator(_device)]
 
 
 class _Section(BaseModel):
@@ -115,13 +131,52 @@ class Neo4j(_Section):
         return self
 
 
+class Endpoint(_Section):
+    """A server that embeds, for `embedding.backend` "http". `model` is its own name for the model."""
+
+    url: EndpointUrl | None = None
+    protocol: Literal["openai", "tei"] = "openai"
+    model: str | None = None
+    api_key: SecretStr | None = None
+    batch_texts: Annotated[int, Field(ge=1, le=4096)] = 32
+    concurrency: Annotated[int, Field(ge=1, le=256)] = 8
+    timeout_s: Seconds = 30.0
+
+    @model_validator(mode="after")
+    def _of_a_server(self) -> Endpoint:
+        named = [name for name in ("model", "api_key") if getattr(self, name) is not None]
+        if named and not self.url:
+            raise ValueError(f"{' and '.join(named)} are of the server that url names, and there is no url")
+        return self
+
+
 class Embedding(_Section):
-    """The embedding model: a sentence-transformers name or path, or `minilm`, the wheel's all-MiniLM-L6-v2."""
+    """The embedding model: a sentence-transformers name or path, or `minilm`, the wheel's all-MiniLM-L6-v2; and what computes it."""
 
     model: str = "minilm"
     revision: str | None = None
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    batch_tokens: Annotated[int, Field(ge=256)] = 16_384
+    dimension: Annotated[int, Field(ge=1, le=16_000)] | None = None
+    backend: Literal["auto", "torch", "openvino", "http"] = "auto"
+    device: Device = "auto"
+    precision: Literal["auto", "f32", "bf16", "f16"] = "auto"
+    batch_tokens: Annotated[int, Field(ge=256)] | None = None
+    endpoint: Endpoint = Endpoint()
+
+    @model_validator(mode="after")
+    def _one_computes(self) -> Embedding:
+        if self.backend == "http" and not self.endpoint.url:
+            raise ValueError("backend 'http' needs endpoint.url")
+        if self.backend != "http" and self.endpoint.url:
+            raise ValueError(f"endpoint.url is for backend 'http', was: backend {self.backend!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _where(self) -> Embedding:
+        if self.backend == "openvino" and self.device not in ("auto", "cpu"):
+            raise ValueError(f"backend 'openvino' computes on the cpu, was: device {self.device!r}")
+        if self.backend == "http" and (self.device, self.precision) != ("auto", "auto"):
+            raise ValueError(f"device and precision are the endpoint's own affair, was: {self.device!r}, {self.precision!r}")
+        return self
 
 
 class Chunking(_Section):

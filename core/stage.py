@@ -49,6 +49,7 @@ class Stage:
     `store` writes the payloads of documents that are held, `remove` what there is of deleted ones, both in the ledger's transaction;
     both give the documents that they could not take after all, which stay stale.
     `reaffirms`: a landing that leaves the input as it was leaves the result as it was.
+    `about` says with what the stage worked, for people to read; it is asked once, with the tally, when a run is over.
     """
 
     step: Step
@@ -57,6 +58,7 @@ class Stage:
     remove: Remove
     batch: int = 64
     reaffirms: bool = True
+    about: Callable[[Mapping[str, int]], Mapping[str, str]] = lambda _: {}
 
     @property
     def name(self) -> str:
@@ -65,7 +67,10 @@ class Stage:
 
 @dataclass
 class Report:
-    """What a run of a stage came to. `tally` holds the stage's own counts (texts embedded, values redacted, …)."""
+    """What a run of a stage came to.
+
+    `tally` holds the stage's own counts (texts embedded, values redacted, …), `about` what it worked with.
+    """
 
     stage: str
     tenant: str
@@ -79,6 +84,7 @@ class Report:
     unavailable: str | None = None
     reasons: Counter[str] = field(default_factory=Counter)
     tally: Counter[str] = field(default_factory=Counter)
+    about: dict[str, str] = field(default_factory=dict)
 
     @property
     def moved(self) -> int:
@@ -106,6 +112,7 @@ def run(stage: Stage, session: Session, progress: Progress = lambda _: None, onl
     except Unavailable as error:
         report.unavailable = error.detail
     report.seconds = perf_counter() - started
+    report.about = dict(stage.about(report.tally))
     return report
 
 

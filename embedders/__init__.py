@@ -1,9 +1,15 @@
-"""Text → vectors.
+"""Text → vectors: the fastest honest way to run a sentence-transformers model over texts, on a CPU, a GPU or behind an endpoint.
 
-`engine`, `models` and `hardware` run the model and import nothing of ours, so that they can run on a machine that has only torch and
-sentence-transformers. `stage` is the edge: configuration in, frames in and out, and `engine`'s refusals as `core.errors`.
+Imports nothing of ours, and beside numpy and the standard library only torch, transformers, sentence-transformers and what comes with them,
+OpenVINO and httpx, each when it is first needed: the folder runs as it is on a GPU host that has nothing else of Headrace.
+Frames, configuration and our errors are the edge's (`pipelines.embedding`).
 """
 
-from embedders.stage import Embedder, embed, load
+from embedders.backend import Kind, Vectors
+from embedders.choice import About
+from embedders.embedder import Embedder, Wanted, load
+from embedders.engine import Embedded, Result
+from embedders.http_backend import Endpoint
+from embedders.refusal import Refusal
 
-__all__ = ["Embedder", "embed", "load"]
+__all__ = ["About", "Embedded", "Embedder", "Endpoint", "Kind", "Refusal", "Result", "Vectors", "Wanted", "load"]

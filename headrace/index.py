@@ -6,9 +6,9 @@ means, never by its surrogate. `headrace search` asks with the tenant's keys.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -24,15 +24,16 @@ class Index:
     """One tenant's passages. Threads may share it; it holds connections and the model, so keep it, and close it when done.
 
     `reader_url` is a Postgres URL of a login that may take on the tenant's reader role. `model` and `revision` are what the index was
-    built with (`embedding.model`, `embedding.revision`); `device` is auto, cpu, cuda or mps. Connects and loads at the first search.
+    built with (`embedding.model`, `embedding.revision`); `embedding` has other keys of that section, by name: `dimension` and `endpoint`
+    where the index was built with them, `backend`, `device`, `precision`. Connects and loads at the first search.
     Raises TenantError for a name that is not allowed, ConfigurationError where the model is not found or may not be loaded.
     """
 
-    def __init__(self, reader_url: str, tenant: str, *, model: str = "minilm", revision: str | None = None, device: str = "auto") -> None:
-        from embedders import load
+    def __init__(self, reader_url: str, tenant: str, *, model: str = "minilm", revision: str | None = None, **embedding: Any) -> None:
+        from pipelines.embedding import load
 
         self._tenant = valid_tenant(tenant)
-        self._embedder = load(_embedding(model, revision, device))
+        self._embedder = load(_embedding({"model": model, "revision": revision, **embedding}))
         self._database = Database(reader_url, role="reader")
 
     def __enter__(self) -> Index:
@@ -43,6 +44,7 @@ class Index:
 
     def close(self) -> None:
         self._database.close()
+        self._embedder.close()
 
     def search(self, query: str, principals: Sequence[str] = (), top: int = 5) -> list[Passage]:
         """The `top` nearest passages that one of `principals`, or everyone, may read; best first.
@@ -58,9 +60,10 @@ class Index:
         return search(self._database, self._embedder, self._tenant, query, principals=principals, top=top)
 
 
-def _embedding(model: str, revision: str | None, device: str) -> Embedding:
+def _embedding(keys: Mapping[str, Any]) -> Embedding:
     try:
-        return Embedding.model_validate({"model": model, "revision": revision, "device": device})
+        return Embedding.model_validate(keys)
     except ValidationError as error:
         problem = error.errors()[0]
-        raise ConfigurationError(f"{problem['loc'][0]}: {problem['msg']}") from None
+        key = ".".join(map(str, problem["loc"])) or "embedding"
+        raise ConfigurationError(f"{key}: {problem['msg'].removeprefix('Value error, ')}") from None

@@ -2,17 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
+from core.errors import ConfigurationError
 from core.sql import statements
 from core.tenancy import Connection
 
 
-def open_generation(connection: Connection, fingerprint: str, model: str, dimension: int) -> int:
-    """The number of this tenant's generation of that fingerprint, made where there is none."""
+class Model(NamedTuple):
+    """An embedding model: its identity, over all that decides its vectors, and what the configuration calls it."""
+
+    identity: str
+    name: str
+    revision: str | None = None
+
+
+def open_generation(connection: Connection, fingerprint: str, model: Model, dimension: int) -> int:
+    """The number of this tenant's generation of that fingerprint, made where there is none. Raises what `recognise` raises."""
     connection.execute(_sql("lock"))
-    values = {"fingerprint": fingerprint, "model": model, "dimension": dimension}
+    recognise(connection, model)
+    values = _values(model) | {"fingerprint": fingerprint, "dimension": dimension}
     return int(connection.execute(_sql("open"), values).fetchall()[0]["generation"])
+
+
+def recognise(connection: Connection, model: Model) -> None:
+    """`refuse_changed`; and this very model's generations get the name that it has now, those too that are older than names."""
+    refuse_changed(connection, model)
+    connection.execute(_sql("name"), _values(model))
+
+
+def refuse_changed(connection: Connection, model: Model) -> None:
+    """Raises ConfigurationError (`model-changed`) where a generation in use was built under this name and revision by another model."""
+    if connection.execute(_sql("changed"), _values(model)).fetchall()[0]["changed"]:
+        named = model.name + (f" at revision {model.revision}" if model.revision else "")
+        raise ConfigurationError(
+            f"the embedding model {named} is not the one that this tenant's index was built with: its files were changed",
+            reason="model-changed",
+            remedy="Put the old files back. Where the change is meant, give the new ones another embedding.revision: "
+            "a new index is built beside the one in use.",
+        )
 
 
 def promote(connection: Connection, generation: int, fingerprint: str) -> bool:
@@ -27,6 +55,10 @@ def promote(connection: Connection, generation: int, fingerprint: str) -> bool:
     for clear in ("clear_sources", "clear_chunks", "clear_indexed"):
         connection.execute(_sql(clear), {"generations": retired})
     return True
+
+
+def _values(model: Model) -> dict[str, Any]:
+    return {"model": model.identity, "name": model.name, "revision": model.revision}
 
 
 def _sql(name: str) -> Any:

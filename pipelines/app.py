@@ -177,7 +177,7 @@ class Headrace:
 
         embedder = self.models.embedder
         with session.transaction() as connection:
-            generation = generations.open_generation(connection, fingerprint, embedder.identity, embedder.dimension)
+            generation = generations.open_generation(connection, fingerprint, embedder.model, embedder.dimension)
             generations.promote(connection, generation, fingerprint)
 
 
@@ -186,7 +186,7 @@ def merged(before: Report | None, after: Report) -> Report:
     if before is None:
         return after
     sums = {name: getattr(before, name) + getattr(after, name) for name in _SUMMED}
-    return replace(after, **sums)
+    return replace(after, **sums, about=before.about | after.about)
 
 
 _SUMMED = ("done", "deleted", "failed", "waiting", "superseded", "reaffirmed", "seconds", "reasons", "tally")

@@ -163,11 +163,14 @@ def _keys(headrace: Headrace) -> str:
 
 def _roles(headrace: Headrace) -> str:
     """Each tenant's two roles can be taken on, and its index was built with the model that is configured."""
-    model, other = headrace.models.embedder.identity, []
+    from index.generations import refuse_changed
+
+    model, other = headrace.models.embedder.model, []
     for tenant in headrace.tenants():
         for database in (headrace.database, headrace.readers):
             with database.tenant(tenant.tenant) as connection:
-                found = _one(connection, "other_model", model=model)["generations"]
+                refuse_changed(connection, model)
+                found = _one(connection, "other_model", model=model.identity)["generations"]
         other += [tenant.tenant] if found else []
     if other:
         raise HeadraceError(
@@ -179,7 +182,9 @@ def _roles(headrace: Headrace) -> str:
 def _embedder(headrace: Headrace) -> str:
     embedder = headrace.models.embedder
     embedder.encode(["A headrace brings water to the wheel."], "query")
-    return f"{headrace.settings.embedding.model}, {embedder.dimension} dimensions, {embedder.identity}"
+    about = embedder.about
+    computes = f"{about['backend']} {about['precision']} on {about['device']}: {about['why']}"
+    return f"{headrace.settings.embedding.model}, {embedder.dimension} dimensions, {embedder.identity}; {computes}"
 
 
 def _one(connection: Connection, name: str, **values: Any) -> dict[str, Any]:

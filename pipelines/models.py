@@ -10,9 +10,9 @@ from core.config import Endpoints, Settings
 
 if TYPE_CHECKING:
     from chunkers import Chunker
-    from embedders import Embedder
     from graph import EntityFinder, Projection
     from parsers import WorkerPool
+    from pipelines.embedding import Embedder
     from privacy import Redactor
 
 
@@ -47,9 +47,11 @@ class Models:
 
     @cached_property
     def embedder(self) -> Embedder:
-        from embedders import load
+        from pipelines.embedding import load
 
-        return load(self._settings.embedding)
+        embedder = load(self._settings.embedding, self._settings.cache_dir)
+        self._closing.callback(embedder.close)
+        return embedder
 
     @cached_property
     def chunker(self) -> Chunker:

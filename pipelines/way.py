@@ -16,7 +16,7 @@ import polars as pl
 
 from core import artifacts, frames
 from core.config import Settings
-from core.errors import HeadraceError
+from core.errors import HeadraceError, Unavailable
 from core.ledger import Part, Stale, Step
 from core.records import Chunk, Contribution, Envelope, Redacted, decode, encode
 from core.sql import statements
@@ -36,6 +36,12 @@ CHAIN: tuple[tuple[str, str | None, Part | None], ...] = (
 """Stage, the stage whose output it is computed from, and the part of the event that it depends on beside."""
 
 NAMES = tuple(name for name, _, _ in CHAIN)
+
+EMBED_TEXTS = 1024
+"""Are embedded at a time and then kept: what memory holds, what a crash costs, and how often progress shows (40 s on two cores)."""
+
+Failure = tuple[str, str]
+"""A reason code and a detail."""
 
 
 class Chunked(msgspec.Struct, frozen=True):
@@ -107,32 +113,49 @@ class Way:
         return Stage(_step("chunk", self.models.chunker.fingerprint), compute, _keep("chunk"), _discard("chunk"))
 
     def _embed(self) -> Stage:
-        model = self.models.embedder.identity
+        from index import generations
+
+        embedder = self.models.embedder
 
         def compute(session: Session, rows: Sequence[Stale], tally: Counter[str]) -> pl.DataFrame:
-            chunks = _chunks(session, rows)
-            self._embed_unknown(session, [chunk for of_one in chunks.values() for chunk in of_one], tally)
-            return frames.apply(_frame(frames.KEYS, rows, {}, chunks), lambda row: encode(row["input_key"]))
+            with session.transaction() as connection:
+                generations.recognise(connection, embedder.model)
+            chunks = _first(_chunks(session, rows), rows, EMBED_TEXTS)
+            failed = self._embed_unknown(session, [chunk for of_one in chunks.values() for chunk in of_one], tally)
+            refused = {document: told for document, of_one in chunks.items() if (told := _worst(failed, of_one))}
+            embedded = _frame(frames.KEYS, rows, {}, {document: of_one for document, of_one in chunks.items() if document not in refused})
+            return pl.concat([frames.apply(embedded, lambda row: encode(row["input_key"])), _failures(rows, refused)])
+
+        def about(tally: Mapping[str, int]) -> Mapping[str, str]:
+            return embedder.about if tally.get("embedded") else {}
 
         # the vectors are in the cache already: nothing of this stage is the document's own, and its output is as new as its input
-        return Stage(_step("embed", model), compute, lambda *_: (), lambda *_: ())
+        return Stage(_step("embed", embedder.identity), compute, lambda *_: (), lambda *_: (), about=about)
 
-    def _embed_unknown(self, session: Session, chunks: Sequence[Chunk], tally: Counter[str]) -> None:
-        import embedders
+    def _embed_unknown(self, session: Session, chunks: Sequence[Chunk], tally: Counter[str]) -> dict[str, Failure]:
+        """Keep a vector of every text that has none yet, so many at a time. Gives the texts that failed, by hash."""
         from index import embeddings
 
-        texts = {chunk.text_hash: chunk for chunk in chunks}
-        model = self.models.embedder.identity
+        texts = {chunk.text_hash: chunk.embedded_text for chunk in chunks}
         with session.transaction() as connection:
-            unknown = embeddings.unknown(connection, model, list(texts))
-        tally["texts"] += len(chunks)
-        tally["embedded"] += len(unknown)
-        tally["embedded_tokens"] += sum(texts[text_hash].token_count for text_hash in unknown)
-        if unknown:
-            rows = {"text_hash": unknown, "text": [texts[text_hash].embedded_text for text_hash in unknown]}
-            vectors = embedders.embed(pl.DataFrame(rows, schema=dict(frames.TEXTS)), self.models.embedder)
-            with session.transaction() as connection:
-                embeddings.keep(connection, model, unknown, vectors["embedding"].to_numpy())
+            unknown = embeddings.unknown(connection, self.models.embedder.identity, list(texts))
+        tally.update(texts=len(chunks), cache_hits=len(chunks) - len(unknown))
+        failed: dict[str, Failure] = {}
+        for start in range(0, len(unknown), EMBED_TEXTS):
+            failed |= self._embed_texts(session, {text_hash: texts[text_hash] for text_hash in unknown[start : start + EMBED_TEXTS]}, tally)
+        return failed
+
+    def _embed_texts(self, session: Session, texts: Mapping[str, str], tally: Counter[str]) -> dict[str, Failure]:
+        from index import embeddings
+        from pipelines.embedding import embed
+
+        frame = pl.DataFrame({"text_hash": list(texts), "text": list(texts.values())}, schema=dict(frames.TEXTS))
+        result = embed(frame, self.models.embedder, tally)
+        kept = result.filter(pl.col("reason").is_null())
+        with session.transaction() as connection:
+            embeddings.keep(connection, self.models.embedder.identity, kept["text_hash"].to_list(), kept["embedding"].to_numpy())
+        failed = result.filter(pl.col("reason").is_not_null()).select("text_hash", "reason", "detail")
+        return {text_hash: (reason, detail) for text_hash, reason, detail in failed.iter_rows()}
 
     def _index(self) -> Stage:
         from index import generations, swap
@@ -154,7 +177,10 @@ class Way:
             return frames.apply(_frame(frames.KEYS, rows, {}, redacted, chunks), version)
 
         def store(connection: Connection, _: Session, payloads: Mapping[str, bytes]) -> Sequence[str]:
-            generation = generations.open_generation(connection, fingerprint, embedder.identity, embedder.dimension)
+            if not payloads:
+                # deletes alone: they leave every generation, and wait for none
+                return ()
+            generation = generations.open_generation(connection, fingerprint, embedder.model, embedder.dimension)
             versions = {document: decode(payload, tuple[str, swap.Version])[1] for document, payload in payloads.items()}
             return swap.swap(connection, generation, embedder.identity, versions)
 
@@ -227,19 +253,19 @@ class Way:
         """The contents of documents, inline or by reference, and a RESULT row for each that could not be had."""
         inline, envelopes = _load(session, "land", rows), {row.document: _envelope(session, row) for row in rows}
         contents: dict[str, bytes] = dict(inline)
-        failures: list[dict[str, Any]] = []
+        refused: dict[str, Failure] = {}
         for row in rows:
             if row.document not in contents:
                 try:
                     contents[row.document] = self._fetch(envelopes[row.document])
                 except HeadraceError as error:
-                    failures.append({"document": row.document, "input_key": row.input_key, "reason": error.reason, "detail": error.detail})
+                    refused[row.document] = (error.reason, error.detail)
         columns: dict[str, Mapping[str, Any]] = {
             "media_type": {d: e.media_type for d, e in envelopes.items()},
             "file_name": {d: e.file_name or e.name for d, e in envelopes.items()},
             "content": contents,
         }
-        return _frame(frames.FETCHED, rows, columns), pl.DataFrame(failures, schema=dict(frames.RESULT))
+        return _frame(frames.FETCHED, rows, columns), _failures(rows, refused)
 
     def _fetch(self, envelope: Envelope) -> bytes:
         from events.fetch import fetch
@@ -263,6 +289,30 @@ def _frame(
     there = [row for row in rows if all(row.document in of for of in all_of)]
     records = [{"document": r.document, "input_key": r.input_key, **{name: of[r.document] for name, of in columns.items()}} for r in there]
     return pl.DataFrame(records, schema=dict(schema))
+
+
+def _failures(rows: Sequence[Stale], refused: Mapping[str, Failure]) -> pl.DataFrame:
+    """A RESULT row for each document that failed."""
+    told = [(row, *refused[row.document]) for row in rows if row.document in refused]
+    records = [{"document": r.document, "input_key": r.input_key, "reason": reason, "detail": detail} for r, reason, detail in told]
+    return pl.DataFrame(records, schema=dict(frames.RESULT))
+
+
+def _first(chunks: Mapping[str, tuple[Chunk, ...]], rows: Sequence[Stale], texts: int) -> dict[str, tuple[Chunk, ...]]:
+    """The first documents, one at least, that have no more than so many texts together. The others stay stale: the next batch has them."""
+    taken: dict[str, tuple[Chunk, ...]] = {}
+    for document in (row.document for row in rows if row.document in chunks):
+        texts -= len(chunks[document])
+        if taken and texts < 0:
+            break
+        taken[document] = chunks[document]
+    return taken
+
+
+def _worst(failed: Mapping[str, Failure], chunks: Sequence[Chunk]) -> Failure | None:
+    """Why a document with these chunks cannot be indexed; what will never pass rather than what may."""
+    found = [failed[chunk.text_hash] for chunk in chunks if chunk.text_hash in failed]
+    return min(found, key=lambda failure: failure[0] == Unavailable.reason, default=None)
 
 
 def _load(session: Session, stage: str, rows: Sequence[Stale]) -> dict[str, bytes]:

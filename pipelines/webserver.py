@@ -31,13 +31,17 @@ READY_S = 120.0
 END_S = 20.0
 
 # Secrets stay in the environment of the process: the file says only where to find them. A run that waits is looked at every second,
-# and never beside another one of its tenant.
+# and never beside another one of its tenant. A pool's place goes back when its run has ended, however it ended; a run that neither
+# starts nor ends is given up.
 INSTANCE = """\
 storage:
   postgres:
     postgres_url:
       env: HEADRACE_DAGSTER_STORAGE
 concurrency:
+  pools:
+    granularity: op
+    default_limit: 1
   runs:
     max_concurrent_runs: {runs}
     tag_concurrency_limits:
@@ -45,6 +49,12 @@ concurrency:
         value:
           applyLimitPerUniqueValue: true
         limit: 1
+run_monitoring:
+  enabled: true
+  start_timeout_seconds: 600
+  cancel_timeout_seconds: 600
+  free_slots_after_run_end_seconds: 30
+  poll_interval_seconds: 15
 run_queue:
   dequeue_interval_seconds: 1
 python_logs:

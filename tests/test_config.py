@@ -83,7 +83,15 @@ BAD = [
     ("embedding.model", "5", "5"),
     ("embedding.model", '""', "''"),
     ("embedding.device", '"gpu"', "'gpu'"),
+    ("embedding.device", '"cuda:x"', "'cuda:x'"),
+    ("embedding.backend", '"onnx"', "'onnx'"),
+    ("embedding.precision", '"int8"', "'int8'"),
+    ("embedding.dimension", "0", "0"),
     ("embedding.batch_tokens", "255", "255"),
+    ("embedding.endpoint.protocol", '"grpc"', "'grpc'"),
+    ("embedding.endpoint.batch_texts", "0", "0"),
+    ("embedding.endpoint.timeout_s", "0.0", "0.0"),
+    ("embedding.endpoint", '"http://e"', "of type str"),
     ("chunking.max_tokens", "8193", "8193"),
     ("chunking.max_tokens", '"many"', "'many'"),
     ("chunking.max_tokens", "64.5", "64.5"),
@@ -163,6 +171,7 @@ def test_a_misspelt_variable_is_refused(refusal: Callable[..., str], variable: s
     refusal(**{variable: "x"})
 
 
+ENDPOINT = {"HEADRACE_EMBEDDING__BACKEND": "http", "HEADRACE_EMBEDDING__ENDPOINT__URL": "https://e/v1"}
 IMPOSSIBLE = {
     "some urls of four": {name: url for name, url in URLS.items() if "OWNER" not in name},
     "urls of something else": URLS | {"HEADRACE_POSTGRES__OWNER_URL": f"mysql://u:{SECRET}@db/headrace"},
@@ -181,6 +190,8 @@ IMPOSSIBLE = {
     "a password for our own neo4j": {"HEADRACE_NEO4J__PASSWORD": SECRET},
     "neo4j over http": {"HEADRACE_NEO4J__URL": f"http://neo4j:{SECRET}@neo4j:7474", "HEADRACE_NEO4J__PASSWORD": SECRET},
     "neo4j with a password in its url": {"HEADRACE_NEO4J__URL": f"bolt://neo4j:{SECRET}@neo4j:7687", "HEADRACE_NEO4J__PASSWORD": SECRET},
+    "an endpoint with a password in its url": ENDPOINT | {"HEADRACE_EMBEDDING__ENDPOINT__URL": f"https://u:{SECRET}@e"},
+    "an endpoint that is no url": ENDPOINT | {"HEADRACE_EMBEDDING__ENDPOINT__URL": "e:8080"},
     "a short master key": {"HEADRACE_MASTER_KEY": base64.b64encode(SECRET.encode()).decode()},
     "a master key that is no base64": {"HEADRACE_MASTER_KEY": SECRET},
     "a master key that is no ascii": {"HEADRACE_MASTER_KEY": f"é{SECRET}"},
@@ -194,6 +205,33 @@ def test_what_cannot_work_together_is_refused(refusal: Callable[..., str], varia
 
 
 @pytest.mark.parametrize(
+    ("toml", "shown"),
+    [
+        ("backend = 'http'", "backend 'http' needs endpoint.url"),
+        ("endpoint.url = 'https://e'", "was: backend 'auto'"),
+        ("backend = 'torch'\nendpoint.url = 'https://e'", "was: backend 'torch'"),
+        ("backend = 'openvino'\ndevice = 'cuda:1'", "was: device 'cuda:1'"),
+        ("backend = 'http'\ndevice = 'cuda'\nendpoint.url = 'https://e'", "was: 'cuda', 'auto'"),
+        (f"endpoint.model = 'm'\nendpoint.api_key = '{SECRET}'", "model and api_key are of the server that url names"),
+    ],
+)
+def test_a_backend_that_cannot_work_is_refused_with_what_was_asked(refusal: Callable[..., str], toml: str, shown: str) -> None:
+    assert shown in refusal(f"[embedding]\n{toml}")
+
+
+def test_an_endpoint_and_its_key_are_taken_and_the_key_is_not_shown(configure: Configure) -> None:
+    embedding = configure(HEADRACE_EMBEDDING__ENDPOINT__API_KEY=SECRET, **ENDPOINT).embedding
+    assert embedding.endpoint.api_key is not None
+    assert embedding.endpoint.api_key.get_secret_value() == SECRET
+    assert SECRET not in f"{embedding!r} {embedding.model_dump_json()}"
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "mps", "cuda", "cuda:0", "cuda:12"])
+def test_a_device_may_have_a_number(configure: Configure, device: str) -> None:
+    assert configure(HEADRACE_EMBEDDING__DEVICE=device).embedding.device == device
+
+
+@pytest.mark.parametrize(
     "toml",
     [
         f'postgres = "postgresql://u:{SECRET}@db/headrace"',
@@ -203,6 +241,8 @@ def test_what_cannot_work_together_is_refused(refusal: Callable[..., str], varia
         f'neo4j = ["{SECRET}"]',
         f'[postgres]\nowner_url = ["{SECRET}"]',
         f'[neo4j.password]\nvalue = "{SECRET}"',
+        f'embedding.endpoint = "{SECRET}"',
+        f'embedding.endpoint.key = "{SECRET}"',
         f'secret = "{SECRET}"',
         f'master_key = "{SECRET}"',
         f'master_key = ["{SECRET}"]',

@@ -8,14 +8,18 @@ import signal
 import subprocess
 import sys
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 from urllib.request import urlopen
 
 import dagster as dg
 import psutil
 import pytest
+import yaml
+from dagster._core.instance.config import dagster_instance_config
 from dagster_shared.serdes import serialize_value
 from pydantic import SecretStr
 
@@ -37,6 +41,7 @@ from pipelines.definitions import build
 from pipelines.sensors import FIRST_PAUSE_S, LONGEST_PAUSE_S, STATE, lag_sensor, tenant_sensor
 from pipelines.tenants import remove
 from pipelines.way import NAMES
+from pipelines.webserver import INSTANCE
 
 EMAIL, PHONE, IBAN, CARD = "jane.roe@example.com", "+49 30 901820", "DE89370400440532013000", "4111111111111111"
 NAME = f"letters/{EMAIL}.md"
@@ -144,6 +149,9 @@ def test_a_run_tells_counts_reasons_and_timings_and_a_second_one_does_nothing(ap
     assert (told["chunks"]["now/done"], told["chunks"]["now/behind"], told["chunks"]["now/held_up"]) == (2, 0, 1)
     assert told["redacted_documents"]["redact/EMAIL"] > 0
     assert told["embeddings"]["embed/embedded"] == told["embeddings"]["embed/texts"] == told["chunks"]["chunk/chunks"] == 4
+    assert told["embeddings"]["embed/cache_hits"] == 0
+    assert told["embeddings"]["embed/tokens_per_second"] > 0
+    assert {f"embed/{name}" for name in ("tokens", "padding_share", "backend", "device", "precision")} <= told["embeddings"].keys()
     assert told["vector_index"]["documents/done"] == told["knowledge_graph"]["project/documents/done"] == 2
     assert all(any(key.endswith("time/seconds") for key in metadata) for metadata in told.values())
     assert all(any(key.endswith("overview") for key in metadata) for metadata in told.values())
@@ -155,6 +163,40 @@ def test_a_run_tells_counts_reasons_and_timings_and_a_second_one_does_nothing(ap
     assert again["embeddings"].get("embed/embedded", 0) == 0
     assert again["parsed_documents"]["now/done"] == 2
     assert "| `corrupt-document` | 0 | 1 |" in again["parsed_documents"]["reasons"]
+
+
+def test_runs_take_turns_at_the_embedding_model(app: Headrace, acme: str) -> None:
+    configured = yaml.safe_load(INSTANCE.format(runs=2))
+    settings = {"concurrency": {"pools": configured["concurrency"]["pools"]}, "telemetry": configured["telemetry"]}
+    publish(app, acme, guide_md=GUIDE)
+    with dg.DagsterInstance.local_temp(overrides=settings) as instance, ThreadPoolExecutor(1) as pool:
+        places, dagster = instance.event_log_storage, Dagster(app, instance)
+        places.initialize_concurrency_limit_to_default(stages.EMBEDDER)
+        assert places.claim_concurrency_slot(stages.EMBEDDER, "another run", "embeddings").is_claimed
+        running = pool.submit(dagster.ingest, acme)
+        _wait_until(lambda: places.get_concurrency_info(stages.EMBEDDER).pending_step_count == 1)
+        assert app.standing(acme, "chunk").documents["done"] == app.standing(acme, "embed").documents["behind"] == 1
+        places.free_concurrency_slots_for_run("another run")
+        assert running.result(60).success
+        assert places.get_concurrency_info(stages.EMBEDDER).active_slot_count == 0
+    assert app.standing(acme, "project").documents["done"] == 1
+
+
+def _wait_until(true: Callable[[], bool]) -> None:
+    until = monotonic() + 60
+    while not true():
+        assert monotonic() < until
+        sleep(0.05)
+
+
+def test_both_instances_give_a_pool_one_place_and_take_it_back_when_a_run_has_ended(here: Path, tmp_path: Path) -> None:
+    (tmp_path / "dagster.yaml").write_text(INSTANCE.format(runs=2), encoding="utf-8")
+    for folder in (tmp_path, here / "docker"):
+        configured, _ = dagster_instance_config(str(folder))
+        assert configured["concurrency"]["pools"] == {"granularity": "op", "default_limit": 1}
+        # at 0 seconds the daemon takes every run that starts or is cancelled for an error
+        assert all(configured["run_monitoring"].values())
+        assert "free_slots_after_run_end_seconds" in configured["run_monitoring"]
 
 
 def _counts(told: dict[str, dict[str, Any]]) -> dict[str, int]:

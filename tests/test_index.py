@@ -83,7 +83,8 @@ class Library:
         return f"{self.chunker}.{self.encoder.identity}"
 
     def open(self, connection: Connection) -> int:
-        return generations.open_generation(connection, self.fingerprint, self.encoder.identity, self.encoder.dimension)
+        model = generations.Model(self.encoder.identity, name=self.encoder.identity)
+        return generations.open_generation(connection, self.fingerprint, model, self.encoder.dimension)
 
     def keep(self, texts: Iterable[str]) -> None:
         distinct = sorted(set(texts))

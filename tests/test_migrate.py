@@ -169,6 +169,21 @@ def test_only_what_is_new_is_applied(url: str, with_further: Callable[..., None]
     assert ("later",) in ask(OBJECTS)
 
 
+def test_a_generation_that_is_older_than_its_models_name_has_none_and_stays(
+    url: str, with_further: Callable[..., None], tenants: Callable[[], str], ask: Callable[..., list[Row]]
+) -> None:
+    tenant, (foundation, names, *_) = tenants(), migrations()
+    with_further(foundation, instead=True)
+    migrate(url)
+    create_tenant(url, tenant, b"", {})
+    rows = sql.SQL("{}.generation").format(sql.Identifier(f"tenant_{tenant}"))
+    ask(sql.SQL("INSERT INTO {} (fingerprint, model, dimension, state) VALUES ('f', 'm', 3, 'active') RETURNING 1").format(rows))
+    with_further(foundation, names, instead=True)
+    assert migrate(url) == [names.name]
+    found = ask(sql.SQL("SELECT model, state, model_name, model_revision FROM {}").format(rows))
+    assert found == [("m", "active", None, None)]
+
+
 @pytest.mark.parametrize(
     "pattern", ["m{}-{}", "m{}--{}", "m{}{}", "m{}-{}-" + "z" * 40, "select"], ids=["plain", "hyphens", "digits", "40", "keyword"]
 )

@@ -4,12 +4,23 @@ LOCK TABLE chunk_source IN SHARE ROW EXCLUSIVE MODE
 
 -- name: open
 -- The first generation is active from its first chunk; a later one is built beside the active one.
-INSERT INTO generation (fingerprint, model, dimension, state)
-VALUES (%(fingerprint)s, %(model)s, %(dimension)s,
+INSERT INTO generation (fingerprint, model, model_name, model_revision, dimension, state)
+VALUES (%(fingerprint)s, %(model)s, %(name)s, %(revision)s, %(dimension)s,
         CASE WHEN EXISTS (SELECT FROM generation WHERE state = 'active') THEN 'building' ELSE 'active' END)
 ON CONFLICT (tenant, fingerprint) DO UPDATE SET
   state = CASE generation.state WHEN 'retired' THEN 'building' ELSE generation.state END
 RETURNING generation, state
+
+-- name: changed
+-- The same name with other files behind it. What is retired holds nothing any more that could be mistaken.
+SELECT EXISTS (
+  SELECT FROM generation
+  WHERE state <> 'retired' AND model <> %(model)s AND model_name = %(name)s AND model_revision IS NOT DISTINCT FROM %(revision)s
+) AS changed
+
+-- name: name
+UPDATE generation SET model_name = %(name)s, model_revision = %(revision)s
+WHERE model = %(model)s AND (model_name, model_revision) IS DISTINCT FROM (%(name)s, %(revision)s::text)
 
 -- name: unfinished
 -- Is there a document that this generation still has to take, and can? What waits will come; what failed on the way here will not.

@@ -1,0 +1,73 @@
+"""What a model's vectors are: of a few fixed texts, by sentence-transformers in float32 on the processor, kept by the files' hash.
+
+Every backend is held to them when it starts, so that a wrong driver, a conversion that lost a mask or a precision too coarse for this model
+is found before it writes one vector.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from hashlib import blake2b
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from embedders.backend import Vectors
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+    from embedders.recipe import Recipe
+
+_SENTENCE = (
+    "the headrace leads water from the weir to the mill wheel and every sluice along it has a keeper who writes down what passed when it "
+    "passed and how much of it was lost between one gate and the next so that nobody downstream has to guess in 1843 or in 2026"
+)
+_ODD = ("", "ok", "SELECT count(*) FROM chunk WHERE tenant = 'acme';", "Überprüfung: 12,5 % 漢字 שלום 👩‍👩‍👧", "a\x00b")
+_LENGTHS = (5, 11, 23, 47, 83, 120, 160, 200)
+
+QUICK = 8
+"""The first so many probes are what a start computes; all of them are what a first start chooses a backend by."""
+
+
+def probes(recipe: Recipe) -> list[str]:
+    """Some twenty texts of unlike lengths that the model can read, the short ones first: padding them together is part of the check."""
+    words = _SENTENCE.split()
+    spun = [" ".join(words[(at * 7 + n) % len(words)] for n in range(length)) for at, length in enumerate(_LENGTHS * 2)]
+    texts = [*_ODD, *sorted(spun, key=len)]
+    counts = recipe.count(texts, "passage")
+    return [text for text, count in zip(texts, counts, strict=True) if count <= recipe.max_tokens]
+
+
+def digest(texts: Sequence[str]) -> str:
+    """16 hex characters: other probes have other vectors."""
+    return blake2b("\0".join(texts).encode(), digest_size=8).hexdigest()
+
+
+def known(file: Path, count: int) -> Vectors | None:
+    """The vectors that were kept, where they are there and whole."""
+    try:
+        vectors = np.load(file, allow_pickle=False)
+    except (OSError, ValueError):
+        return None
+    return vectors if vectors.dtype == np.float32 and vectors.ndim == 2 and len(vectors) == count else None
+
+
+def computed(file: Path, model: SentenceTransformer, recipe: Recipe) -> Vectors:
+    """By sentence-transformers' own `encode`, one text at a time so that nothing is padded; kept in `file` where that can be written."""
+    prompt = recipe.prompt("passage")
+    vectors = model.encode(probes(recipe), prompt=prompt, batch_size=1, normalize_embeddings=True, show_progress_bar=False)
+    found = np.asarray(vectors, dtype=np.float32)
+    with NamedTemporaryFile(dir=file.parent, delete=False) as fresh:
+        np.save(fresh, found)
+    os.replace(fresh.name, file)  # noqa: PTH105 - another process may have written the same vectors meanwhile
+    return found
+
+
+def agreement(vectors: Vectors, expected: Sequence[Vectors] | Vectors) -> float:
+    """The least cosine of a vector with the one it should be; both of unit length. Not finite counts as opposite."""
+    cosines = (vectors * np.asarray(expected)).sum(axis=1)
+    return float(np.nan_to_num(cosines, nan=-1.0).min(initial=1.0))
