@@ -1,7 +1,7 @@
 """The part that all benchmarks share: arguments, progress, the table, the JSON line, the exit status, medians.
 
 A benchmark is a function from the data folder to its keys and numbers, and ends in `run(measure, __doc__)`. What it measures,
-and what it starts for that, is its own.
+and what it starts for that, is its own; so are options beyond those that all have.
 """
 
 from __future__ import annotations
@@ -28,19 +28,26 @@ class Unmeasured(Exception):
     """The benchmark could not measure, and says why in one sentence."""
 
 
-def run(measure: Callable[[Path], Mapping[str, Any]], description: str | None) -> None:
+def run(
+    measure: Callable[..., Mapping[str, Any]], description: str | None, add_options: Callable[[argparse.ArgumentParser], None] | None = None
+) -> None:
     """Measure, and print a table; with `--json` one JSON object too, as the last line. Exits with 1 where it could not measure.
 
+    `add_options` adds the benchmark's own options to the parser: `measure` gets them by name, after the data folder.
     Numbers that are not finite count as not measured.
     """
-    options = _parser(description or "").parse_args()
+    parser = _parser(description or "")
+    if add_options:
+        add_options(parser)
+    options = vars(parser.parse_args())
+    data, as_json = options.pop("data"), options.pop("json")
     try:
-        results = measure(options.data)
+        results = measure(data, **options)
         line = _line(results)
     except Unmeasured as why:
         sys.exit(f"could not measure: {why}")
     Console().print(_table(results))
-    if options.json:
+    if as_json:
         print(line)
 
 

@@ -1,0 +1,118 @@
+"""Real texts in their real mix of lengths, for what embeds: scifact's abstracts, the Python PEPs, and questions to ask of them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import tarfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from benchmarks._harness import Unmeasured, need
+
+QUESTIONS = 1_000
+PEP_TOKENS = 200
+"""A chunk of a PEP at most, special tokens included; an abstract is cut only where the model's own limit demands it."""
+
+_PARAGRAPH = re.compile(r"\n\s*\n")
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n")
+_BEGINNING = 40
+
+Count = Callable[[list[str]], list[int]]
+"""Texts → the tokens that the model reads of each, special tokens included."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Different texts, each short enough for the model: `timed` are embedded in every round, `before` once, and `questions` once."""
+
+    before: list[str]
+    timed: list[str]
+    questions: list[str]
+
+
+def real(data: Path, count: Count, max_tokens: int, *, timed: int, in_all: int) -> Texts:
+    """`in_all` texts, evenly from everything there is, and of those `timed` ones, evenly too. The same at every call.
+
+    Raises Unmeasured where the data folder holds too few.
+    """
+    abstracts = list(_abstracts(data))
+    cut = [
+        *_chunks([_SENTENCE.split(f"{title} {text}") for title, text in abstracts], " ", count, max_tokens),
+        *_chunks([_PARAGRAPH.split(pep) for pep in _peps(data)], "\n\n", count, min(PEP_TOKENS, max_tokens)),
+    ]
+    chunks = _even(list(dict.fromkeys(cut)), in_all)
+    clocked = set(_even(chunks, timed))
+    return Texts(
+        [text for text in chunks if text not in clocked],
+        [text for text in chunks if text in clocked],
+        _questions(data, [title for title, _ in abstracts], chunks),
+    )
+
+
+def _abstracts(data: Path) -> Iterator[tuple[str, str]]:
+    """(title, text) of every abstract."""
+    with gzip.open(need(data / "scifact" / "corpus.jsonl.gz"), "rt", encoding="utf-8") as lines:
+        for line in lines:
+            abstract = json.loads(line)
+            yield abstract["title"], abstract["text"]
+
+
+def _peps(data: Path) -> Iterator[str]:
+    """The text of every PEP."""
+    with tarfile.open(need(data / "peps" / "peps_rst.tar.gz")) as archive:
+        for member in archive:
+            content = archive.extractfile(member) if member.name.endswith(".rst") else None
+            if content:
+                yield content.read().decode("utf-8", errors="replace")
+
+
+def _questions(data: Path, titles: Sequence[str], chunks: Iterable[str]) -> list[str]:
+    """scifact's queries, then titles of abstracts whose beginning is none of the chunks: a question never asks for its own copy."""
+    lines = need(data / "scifact" / "queries.train.jsonl").read_text(encoding="utf-8").splitlines()
+    queries = list(dict.fromkeys(json.loads(line)["text"] for line in lines))[:QUESTIONS]
+    beginnings = {chunk[:_BEGINNING] for chunk in chunks}
+    absent = [title for title in titles if f"{title} "[:_BEGINNING] not in beginnings]
+    return queries + _even(absent, QUESTIONS - len(queries))
+
+
+def _chunks(documents: Sequence[list[str]], between: str, count: Count, limit: int) -> list[str]:
+    """Each document's parts packed into chunks of at most `limit` tokens. A part that is too long is cut at its sentences and lines."""
+    special = count([""])[0]
+    room = limit - special
+    tokens = _tokens(chain.from_iterable(documents), count, special)
+    fit = [[piece for part in parts for piece in ([part] if tokens[part] <= room else _SENTENCE.split(part))] for parts in documents]
+    tokens |= _tokens((piece for pieces in fit for piece in pieces if piece not in tokens), count, special)
+    return [between.join(chunk) for pieces in fit for chunk in _packed(pieces, tokens, room)]
+
+
+def _tokens(texts: Iterable[str], count: Count, special: int) -> dict[str, int]:
+    """Each different text's tokens, special tokens not included: those of texts put together are the sum of theirs."""
+    different = list(dict.fromkeys(texts))
+    return {text: tokens - special for text, tokens in zip(different, count(different), strict=True)}
+
+
+def _packed(pieces: Iterable[str], tokens: Mapping[str, int], room: int) -> Iterator[list[str]]:
+    """Neighbours together while they fit. What is too long alone, a line without an end, is left out."""
+    chunk: list[str] = []
+    left = room
+    for piece in pieces:
+        if not 0 < tokens[piece] <= room:
+            continue
+        if tokens[piece] > left:
+            yield chunk
+            chunk, left = [], room
+        chunk.append(piece)
+        left -= tokens[piece]
+    if chunk:
+        yield chunk
+
+
+def _even(texts: Sequence[str], size: int) -> list[str]:
+    """So many of them, evenly from the first to the last. Raises Unmeasured where there are fewer."""
+    if len(texts) < size:
+        raise Unmeasured(f"the data folder holds {len(texts)} different texts of a kind of which {size} are needed")
+    return [texts[at * len(texts) // size] for at in range(size)]
