@@ -78,7 +78,7 @@ class Embedder:
             return self._embedder.count_tokens(texts)
 
     def encode(self, texts: Sequence[str], kind: Kind) -> Vectors:
-        """(n, dimension) float32 of unit length, in the order of the texts. Raises the first failing text's error, as `error_of` gives it."""
+        """(n, dimension) float32 of unit length, in the order of the texts. Raises the first failing text's error (`error_of`)."""
         found = self.embed(texts, kind)
         if found.errors:
             raise error_of(found.errors[min(found.errors)])
