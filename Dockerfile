@@ -9,7 +9,8 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     VIRTUAL_ENV=/opt/headrace \
     PATH=/opt/headrace/bin:$PATH \
     DAGSTER_HOME=/etc/headrace \
-    HEADRACE_DATA_DIR=/var/lib/headrace
+    HEADRACE_DATA_DIR=/var/lib/headrace \
+    HEADRACE_CACHE_DIR=/var/lib/headrace/cache
 
 # libgomp: torch needs it
 RUN apt-get update \

@@ -73,7 +73,7 @@ class Embedder:
         """32 hex characters over everything that decides the vectors. Of files it costs no loading; an endpoint is asked."""
         if self._wanted.endpoint is None:
             return self._model.identity
-        return endpoint_identity(self._wanted.endpoint, self.tokenizer_identity, self._recipe.prompts)
+        return endpoint_identity(self._wanted.endpoint, self.tokenizer_identity, self._recipe.prompts, self._wanted.revision)
 
     @property
     def tokenizer_identity(self) -> str:

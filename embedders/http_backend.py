@@ -104,16 +104,16 @@ class HttpBackend:
             raise
 
 
-def identity(endpoint: Endpoint, tokenizer_identity: str, prompts: Mapping[str, str]) -> str:
-    """32 hex characters over what decides the vectors: protocol, model, dimension, tokenizer, prompts; never the host or the key.
+def identity(endpoint: Endpoint, tokenizer_identity: str, prompts: Mapping[str, str], revision: str | None = None) -> str:
+    """32 hex characters over what decides the vectors: protocol, model, revision, dimension, tokenizer, prompts; never host or key.
 
     A TEI server says what it runs (`/info`: model, commit, pooling), so that another model behind the same name is another identity. An
-    OpenAI-compatible one does not: its name for the model is all there is.
+    OpenAI-compatible one does not: its name for the model is all there is, and `revision` what an operator calls its present state.
 
     Raises Refusal as the backend does, `endpoint-misconfigured` where a TEI server does not run an embedding model.
     """
     served = _served(endpoint) if endpoint.protocol == "tei" else None
-    stated = [endpoint.protocol, endpoint.model, endpoint.dimension, tokenizer_identity, sorted(prompts.items()), served]
+    stated = [endpoint.protocol, endpoint.model, endpoint.dimension, tokenizer_identity, sorted(prompts.items()), served, revision]
     return hashlib.blake2b(json.dumps(stated).encode(), digest_size=16).hexdigest()
 
 

@@ -88,7 +88,7 @@ def _snapshot(name: str, revision: str | None) -> Path:
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError):
         raise Refusal("model-not-found", f"the hub has no model {name} at revision {revision or 'main'}") from None
     except (LocalEntryNotFoundError, OSError):
-        raise Refusal("hub-unreachable", f"model {name} is neither on disk nor can the hub be reached") from None
+        raise Refusal("hub-unreachable", f"model {name} is neither on disk nor can the hub be reached", transient=True) from None
 
 
 def _refuse_pickles(folder: Path) -> None:

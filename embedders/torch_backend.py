@@ -106,11 +106,8 @@ class _Lane:
         """(n, dimension) float32 of unit length; None where the memory did not suffice."""
         import torch
 
-        if self.copy.device.type == "cpu":
-            # a denormal costs a hundred times a normal number; a setting of this thread, and of those that it starts
-            torch.set_flush_denormal(True)
         try:
-            with _device_errors(self.copy), torch.inference_mode(), self.on_stream():
+            with _device_errors(self.copy), torch.inference_mode(), self.on_stream(), _denormals_flushed():
                 found: Vectors = self.copy.vectors(features).cpu().numpy()
                 return found
         except RuntimeError as error:
@@ -205,7 +202,7 @@ class TorchBackend:
         with self._claiming:
             alive = [lane for lane in self._lanes if lane.copy.alive]
             if not alive:
-                raise Refusal("device-failed", f"no device is left of {self.device}", "Start the process anew.", transient=True)
+                raise Refusal("device-failed", f"no device is left of {self.device}", "Start the process anew.")
             lane = min(alive, key=lambda each: each.prepared)
             lane.prepared += 1
             return lane
@@ -328,6 +325,19 @@ def _placed_array(value: NDArray[Any] | int, device: torch.device) -> torch.Tens
         return value
     tensor = torch.from_numpy(value)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+@contextmanager
+def _denormals_flushed() -> Iterator[None]:
+    """A denormal costs a processor a hundred times a normal number. A setting of this thread, whose caller may want them after us."""
+    import torch
+
+    flushed = float(np.float64(5e-324) * 1.0) == 0.0
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(flushed)
 
 
 def _f32(value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from core.errors import ConfigurationError
+from core.errors import HeadraceError
 from core.sql import statements
 from core.tenancy import Connection
 
@@ -32,10 +32,10 @@ def recognise(connection: Connection, model: Model) -> None:
 
 
 def refuse_changed(connection: Connection, model: Model) -> None:
-    """Raises ConfigurationError (`model-changed`) where a generation in use was built under this name and revision by another model."""
+    """Raises HeadraceError (`model-changed`) where a generation in use was built under this name and revision by another model."""
     if connection.execute(_sql("changed"), _values(model)).fetchall()[0]["changed"]:
         named = model.name + (f" at revision {model.revision}" if model.revision else "")
-        raise ConfigurationError(
+        raise HeadraceError(
             f"the embedding model {named} is not the one that this tenant's index was built with: its files were changed",
             reason="model-changed",
             remedy="Put the old files back. Where the change is meant, give the new ones another embedding.revision: "

@@ -224,7 +224,7 @@ def _called(embedding: Embedding) -> str:
 
 
 def _of_the_model(refusal: Refusal) -> HeadraceError:
-    away = refusal.transient or refusal.reason == "hub-unreachable"
+    away = refusal.transient
     kind: type[HeadraceError] = Unavailable if away else ConfigurationError
     return kind(refusal.detail, reason=refusal.reason, remedy=refusal.remedy)
 

@@ -136,6 +136,11 @@ class Stream:
             return self._headrace.run(tenant, stage, progress)
         except Unavailable as error:  # before the stage began: its model cannot be fetched
             return Report(stage, tenant, unavailable=error.detail)
+        except ConfigurationError:
+            raise
+        except HeadraceError as error:  # its index was built with another model: what needs none, deletes first of all, goes on
+            self._note_trouble(tenant, error)
+            return Report(stage, tenant)
 
     def _note(self, report: Report) -> None:
         """Remember which stage to leave alone until its server is back."""
@@ -157,9 +162,12 @@ class Stream:
         except _Stopped:
             return
         except HeadraceError as error:
-            if (tenant, error.reason) not in self._troubles:
-                self._told({"tenant": tenant, "error": error.reason})
-            self._troubles.add((tenant, error.reason))
+            self._note_trouble(tenant, error)
+
+    def _note_trouble(self, tenant: str, error: HeadraceError) -> None:
+        if (tenant, error.reason) not in self._troubles:
+            self._told({"tenant": tenant, "error": error.reason})
+        self._troubles.add((tenant, error.reason))
 
     def _halt_if_stopped(self, _: Report) -> None:
         if self._stop.is_set():

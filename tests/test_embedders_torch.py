@@ -421,6 +421,11 @@ def test_a_device_that_dies_fails_its_batch_alone_and_the_others_go_on(tiny: Pat
     assert len(seen) == 1
 
 
+def test_the_callers_denormals_are_left_as_they_were(tiny: Path) -> None:
+    embedded(TorchBackend(tiny), of_lengths([5]))
+    assert float(np.float64(5e-324) * 1.0) > 0
+
+
 def test_without_a_device_left_every_call_is_refused_at_once(tiny: Path) -> None:
     backend = TorchBackend(tiny, replicas=2)
     waiting = backend.prepare(of_lengths([5]))

@@ -386,11 +386,11 @@ def test_a_changed_file_under_the_same_name_is_refused_and_the_index_stays_searc
 
     change(files)
     changed = open_headrace(of(files))
-    with pytest.raises(ConfigurationError) as caught:
+    with pytest.raises(HeadraceError) as caught:
         run(changed, tenant, "embed")
     assert caught.value.reason == "model-changed"
     assert "embedding.revision" in caught.value.remedy
-    with pytest.raises(ConfigurationError, match="model-changed"):
+    with pytest.raises(HeadraceError, match="model-changed"):
         run(changed, tenant, "index")
     assert world.everything() == before
     with pytest.raises(HeadraceError, match="model-mismatch"):
