@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -102,8 +103,11 @@ class OpenVinoBackend:
                 self._busy -= 1
 
     def _compiled(self, streams: int) -> CompiledModel:
+        """In a thread that ends with it: compiling leaves its thread without denormals, which the caller may want."""
+        path, settings = self._folder / conversion.GRAPH, self._settings(streams, self.precision)
         try:
-            return self._core.compile_model(self._folder / conversion.GRAPH, "CPU", self._settings(streams, self.precision))
+            with ThreadPoolExecutor(1) as apart:
+                return apart.submit(self._core.compile_model, path, "CPU", settings).result()
         except RuntimeError as error:
             raise Refusal("model-not-loadable", f"OpenVINO cannot load {self._folder}: {type(error).__name__}") from error
 

@@ -81,6 +81,11 @@ def test_a_spoilt_conversion_is_refused(name: str, files: Path, cache: Path) -> 
     assert str(converted(cache)) in error.value.detail
 
 
+def test_converting_and_compiling_leave_the_callers_denormals_as_they_were(files: Path, tmp_path: Path) -> None:
+    opened(files, tmp_path / "fresh", backend="openvino").close()
+    assert float(np.float64(5e-324) * 1.0) > 0
+
+
 def test_a_conversion_that_was_cut_short_leaves_nothing_that_is_taken_for_one(files: Path, cache: Path) -> None:
     (converted(cache) / conversion.MANIFEST).unlink()
     shutil.rmtree(converted(cache))

@@ -421,7 +421,7 @@ def test_a_change_that_is_meant_gets_another_revision_and_an_index_beside_the_on
     assert {row["model_name"] for row in found} == {str(files)}
 
     change(files)
-    with pytest.raises(ConfigurationError, match="at revision 2"):
+    with pytest.raises(HeadraceError, match="at revision 2"):
         run(open_headrace(of(files, revision="2")), tenant)
 
 
@@ -449,7 +449,7 @@ def test_a_generation_older_than_names_is_not_refused_and_gets_its_name_with_the
     put(inlet, two="rain falls")
     run(headrace, tenant, *STAGES[:4])
     assert world.rows("SELECT model_name FROM generation") == [{"model_name": str(files)}]
-    with world.session.transaction() as connection, pytest.raises(ConfigurationError):
+    with world.session.transaction() as connection, pytest.raises(HeadraceError):
         generations.refuse_changed(connection, other)
 
 
@@ -459,7 +459,7 @@ def test_a_delete_leaves_the_index_though_its_model_was_changed(files: Path, ope
     inlet.land(inlet.delete("one"), inlet.delete("two"))
     change(files)
     changed = open_headrace(of(files))
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(HeadraceError):
         run(changed, world.tenant, "embed", "index")
     assert world.rows("SELECT FROM chunk") == []
 
