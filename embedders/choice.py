@@ -110,7 +110,7 @@ def pick(origin: Origin, wanted: Candidate, batch_tokens: int | None) -> tuple[E
         if len(choices) > 1:
             return _fastest(origin, choices, batch_tokens)
         engine, cosine = _checked(origin, choices[0], batch_tokens, LEAST_COSINE[choices[0].precision])
-        return _told(engine, choices[0], f"the only way that was left to choose; least cosine with the reference {cosine:.6f}")
+        return _told(engine, choices[0], f"as configured; least cosine with the reference {cosine:.6f}")
     finally:
         origin.release()
 
@@ -193,11 +193,13 @@ def _checked(origin: Origin, choice: Candidate, batch_tokens: int | None, least:
     """The engine, and the least cosine of its vectors with the reference. Raises Refusal (`reference-mismatch`)."""
     engine = Engine(origin.recipe, _backend(origin, choice, batch_tokens))
     texts = reference.probes(origin.recipe)[: reference.QUICK if quick else None]
-    cosine = reference.agreement(engine.embed(texts, "passage").vectors, origin.reference[: len(texts)])
-    if cosine < least:
-        engine.close()
-        raise Refusal("reference-mismatch", f"{choice}: a vector has a cosine of {cosine:.6f} with the model's own, least is {least}")
-    return engine, cosine
+    embedded = engine.embed(texts, "passage")
+    cosine = reference.agreement(embedded.vectors, origin.reference[: len(texts)])
+    if cosine >= least:
+        return engine, cosine
+    engine.close()
+    told = f"{choice}: a vector has a cosine of {cosine:.6f} with the model's own, least is {least}"
+    raise next(iter(embedded.errors.values()), Refusal("reference-mismatch", told))
 
 
 def _backend(origin: Origin, choice: Candidate, batch_tokens: int | None) -> Backend:
