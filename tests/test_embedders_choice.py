@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import embedders
-from embedders import Embedder, Endpoint, Refusal, Wanted, choice, conversion, hardware
+from embedders import Embedder, Endpoint, Refusal, Wanted, choice, conversion, hardware, models
 from embedders.choice import Candidate
 from tests.tiny_models import WORDS, Architecture, write_model
 
@@ -185,10 +185,9 @@ def test_what_was_measured_once_is_kept(files: Path, cache: Path) -> None:
     assert "when it was picked" in about.why
 
 
-@pytest.mark.parametrize("spoilt", ["", "{", '[["x", 1]]', "[]", "7"])
+@pytest.mark.parametrize("spoilt", ["{", '[["x", 1]]', "[]"])
 def test_a_spoilt_note_of_the_choice_is_measured_anew(spoilt: str, files: Path, cache: Path) -> None:
-    opened(files, cache).close()
-    [file] = cache.glob("*-choice-*.json")
+    file = cache / f"{models.find(str(files)).identity}-choice-{choice._machine()}.json"
     file.write_text(spoilt)
     opened(files, cache).close()
     assert len(json.loads(file.read_text())) >= 2
