@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from core import artifacts, ledger
+from core import artifacts, ledger, outcomes
 from core.errors import DocumentError, Unavailable
 from core.keys import TenantKeys
 from core.ledger import Entry, Letter, Stale, Step
@@ -158,7 +158,7 @@ def _settle(
 
 
 def _commit(stage: Stage, session: Session, entries: list[Entry], payloads: dict[str, bytes], batch: Mapping[str, Stale]) -> set[str]:
-    """One transaction: hold, store, remove, record, bury. What is not held has moved on, and its result is thrown away."""
+    """One transaction: hold, store, remove, record, bury, and tell. What is not held has moved on, and its result is thrown away."""
     with session.transaction() as connection:
         held = ledger.hold(connection, stage.step, [batch[entry.document] for entry in entries])
         done = [entry.document for entry in entries if entry.status == "done" and entry.document in held]
@@ -166,7 +166,9 @@ def _commit(stage: Stage, session: Session, entries: list[Entry], payloads: dict
         held -= set(stage.remove(connection, session, [d for d in done if batch[d].deleted]))
         kept = [entry for entry in entries if entry.document in held]
         ledger.record(connection, stage.step, kept)
-        ledger.bury(connection, [_letter(stage.name, entry, batch[entry.document]) for entry in kept if entry.status == "failed"])
+        letters = [_letter(stage.name, entry, batch[entry.document]) for entry in kept if entry.status == "failed"]
+        ledger.bury(connection, letters)
+        outcomes.refuse(connection, letters)
     return held
 
 

@@ -1,6 +1,6 @@
 """The contract of a document event: what a record on `documents.<tenant>` must be, and what it means.
 
-`schema/document-event.v1.json` is the contract's one definition and `docs/events.md` explains it. Here a record becomes an `Event`, or
+The newest schema in `schema/` is the contract's one definition and `docs/events.md` explains it. Here a record becomes an `Event`, or
 a `Rejected` that says why without quoting it. No Kafka client, no database: `events.kafka` reads records, `events.landing` keeps events.
 """
 
@@ -26,6 +26,9 @@ from events.strict_json import REPLACING, StrictJson, Unchecked
 UPSERT = "headrace.document.upsert.v1"
 DELETE = "headrace.document.delete.v1"
 EVERYONE = "*"
+
+SCHEMA = "schema/document-event.v1.0.json"
+"""The newest published schema. Older ones stay beside it, and nothing valid under one of them is refused here: see docs/events.md."""
 
 NOT_CLOUDEVENTS = "not-cloudevents"
 VIOLATION = "contract-violation"
@@ -260,7 +263,7 @@ def _explained(error: jsonschema_rs.ValidationError) -> str:
 
 @cache
 def _schema() -> dict[str, Any]:
-    schema: dict[str, Any] = json.loads(files("events").joinpath("schema/document-event.v1.json").read_text(encoding="utf-8"))
+    schema: dict[str, Any] = json.loads(files("events").joinpath(SCHEMA).read_text(encoding="utf-8"))
     return schema
 
 

@@ -139,21 +139,33 @@ class Reader:
         """The first offset that every partition still has."""
         return self._offsets(self._places(topics), _EARLIEST)
 
+    def offsets_since(self, topic: str, timestamp_ms: int) -> dict[Place, int]:
+        """The first offset of each partition whose record is not older, in milliseconds since 1970; partitions without one are left out."""
+        since: OffsetSpec = OffsetSpec.for_timestamp(timestamp_ms)
+        return {place: at for place, at in self._offsets(self._places([topic]), since).items() if at >= 0}
+
     def out_of_range(self, positions: Mapping[Place, int]) -> dict[Place, HeadraceError]:
         """The positions that cannot be read from, and why: `events-lost-to-retention` or `offset-out-of-range`."""
         return _misplaced(positions, *self._bounds(positions))
 
     def read_batches(
-        self, positions: Mapping[Place, int], max_records: int = MAX_RECORDS, max_bytes: int = MAX_BYTES
+        self,
+        positions: Mapping[Place, int],
+        max_records: int = MAX_RECORDS,
+        max_bytes: int = MAX_BYTES,
+        until: Mapping[Place, int] | None = None,
     ) -> Generator[Batch, None, None]:
         """Everything from these positions up to the ends as of now, in order within a partition.
 
+        Where `until` is given, no record at or beyond it, and not beyond the end.
         All partitions together hold at most `max_records`, and `max_bytes` but for one record, at a time.
         Raises what `out_of_range` gives, before anything is read.
         """
         low, ends = self._bounds(positions)
         for error in _misplaced(positions, low, ends).values():
             raise error
+        if until is not None:
+            ends = {place: min(end, until[place]) for place, end in ends.items()}
         intake = Intake(max_records, max_bytes)
         for place, at in positions.items():
             if at < ends[place]:
@@ -248,7 +260,7 @@ class Reader:
                 place = _place(message)
                 if place not in intake:
                     continue  # came after the end that was asked for
-                self._put(intake, message)
+                self._put_or_end(intake, message, ends[place])
                 if intake.full:
                     yield from intake.clear()
                 if (intake.position(place) or 0) >= ends[place]:
@@ -273,6 +285,13 @@ class Reader:
             intake.skip_to(_place(message), message.offset() or 0)
         elif not error.retriable():
             raise self._unreadable(_place(message), intake, error)
+
+    def _put_or_end(self, intake: Intake, message: Message, end: int) -> None:
+        """A gap may lead from before the end to beyond it."""
+        if message.error() is None and (message.offset() or 0) >= end:
+            intake.skip_to(_place(message), end)
+        else:
+            self._put(intake, message)
 
     def _unreadable(self, place: Place, intake: Intake, error: KafkaError) -> HeadraceError:
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001

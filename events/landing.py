@@ -7,12 +7,12 @@ Dead letters of the contract are written here; those of later stages by `core.st
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from core import artifacts, ledger
+from core import artifacts, ledger, outcomes
 from core.errors import LostRace
 from core.keys import TenantKeys
 from core.ledger import Letter
@@ -106,12 +106,17 @@ class Landed:
         self.documents.extend(other.documents)
 
 
+Known = Mapping[tuple[int, int], tuple[str, str | None]]
+"""What is kept of events that landed before, by partition and offset: the fate, and the reason of the dead letter that is open."""
+
+
 @dataclass
 class _Fold:
     """A batch in the making: each document's state so far, the event that gave it, and every event's row."""
 
     keys: TenantKeys
     states: dict[str, State]
+    known: Known | None = None
     newest: dict[str, Event] = field(default_factory=dict)
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     letters: list[Letter] = field(default_factory=list)
@@ -120,6 +125,8 @@ class _Fold:
     def take(self, event: Event) -> None:
         proposed = propose(event, self.keys)
         verdict = fold(self.states.get(proposed.document), proposed)
+        if self._told(event, proposed.document, verdict.fate, verdict.reason):
+            return
         if verdict.fate == "landed" and verdict.state:
             self.states[proposed.document], self.newest[proposed.document] = verdict.state, event
         if verdict.reason:
@@ -127,22 +134,47 @@ class _Fold:
         self._note(event, proposed.document, verdict.fate, verdict.reason)
 
     def refuse(self, rejected: Rejected) -> None:
-        document = self.keys.digest(rejected.key, "document") if rejected.key else None
+        document = _document_of(rejected, self.keys)
+        if self._told(rejected, document, "dead-lettered", rejected.reason):
+            return
         self.letters.append(Letter(rejected.partition, rejected.offset, "land", document, rejected.reason, rejected.detail))
-        self.rows.append((rejected.partition, rejected.offset, None, document, None, None, "dead-lettered", None, rejected.received))
+        row = (rejected.partition, rejected.offset, None, document, None, None, "dead-lettered", None, rejected.received)
+        self.rows.append((*row, rejected.reason, self._subject(rejected, None, rejected.key)))
         self._count("dead-lettered", rejected.reason)
+
+    def _told(self, message: Event | Rejected, document: str | None, fate: Fate, reason: str | None) -> bool:
+        """Count, and no more, where this says nothing that is not known already. Never outside a replay."""
+        told = self.known is not None and fate != "landed" and self._repeats(message, document, fate, reason, self.known)
+        if told:
+            self._count(fate, reason)
+        return told
+
+    def _repeats(self, message: Event | Rejected, document: str | None, fate: Fate, reason: str | None, known: Known) -> bool:
+        if (message.partition, message.offset) in known:
+            before, open_reason = known[message.partition, message.offset]
+            return before != "dead-lettered" or reason == open_reason
+        # nothing is known of what was erased, and nothing shall be; anything else was passed over before it could be refused
+        state = self.states.get(document or "")
+        return fate != "dead-lettered" or (state is not None and state.state_key == ERASED)
 
     def _note(self, event: Event, document: str, fate: Fate, reason: str | None) -> None:
         event_key = self.keys.digest(event.event_id.encode(), "event")
         row = (event.partition, event.offset, event_key, document, event.operation, event.sequence, fate, event.time, event.received)
-        self.rows.append(row)
+        self.rows.append((*row, reason, self._subject(event, event.event_id, event.document_name.encode())))
         self._count(fate, reason)
+
+    def _subject(self, message: Event | Rejected, event_id: str | None, key: bytes | None) -> bytes:
+        return outcomes.seal(self.keys, outcomes.subject(event_id, key), message.partition, message.offset)
 
     def _count(self, fate: Fate, reason: str | None) -> None:
         self.landed.events += 1
         self.landed.fates[fate] += 1
         if reason:
             self.landed.reasons[reason] += 1
+
+
+ERASED = "erased"
+"""The state key that an erasure leaves."""
 
 
 def document_key(name: str, keys: TenantKeys) -> str:
@@ -187,21 +219,33 @@ def land(connection: Connection, keys: TenantKeys, batch: Batch) -> Landed:
     Raises LostRace where the position is no longer where the batch was read from, or a document moved in between.
     """
     _move_position(connection, batch)
-    return land_records(connection, keys, batch.records)
+    return land_records(connection, keys, batch.records, anew=True)
 
 
-def land_records(connection: Connection, keys: TenantKeys, records: Sequence[KafkaRecord]) -> Landed:
-    """Land records without moving the position: what a replay does. Fencing makes it safe to repeat."""
+def land_records(
+    connection: Connection, keys: TenantKeys, records: Sequence[KafkaRecord], known: Known | None = None, *, anew: bool = False
+) -> Landed:
+    """Land records without moving the position: what a replay does. Fencing makes it safe to repeat.
+
+    Where `known` is given, an event that comes to nothing new leaves no trace but its count. What became of an event that has landed
+    before is not told again; `anew` says that none of these has, whatever stood at their positions.
+    """
     messages = [read(record) for record in records]
-    names = {document_key(m.document_name, keys) for m in messages if isinstance(m, Event)}
-    fold_ = _Fold(keys, _states(connection, sorted(names)))
+    documents = {document for message in messages if (document := _document_of(message, keys))}
+    fold_ = _Fold(keys, _states(connection, sorted(documents)), known)
     for message in messages:
         if isinstance(message, Event):
             fold_.take(message)
         else:
             fold_.refuse(message)
-    _write(connection, fold_)
+    _write(connection, fold_, anew=anew)
     return fold_.landed
+
+
+def _document_of(message: Event | Rejected, keys: TenantKeys) -> str | None:
+    if isinstance(message, Event):
+        return document_key(message.document_name, keys)
+    return keys.digest(message.key, "document") if message.key else None
 
 
 def positions(connection: Connection, topic: str) -> dict[int, int]:
@@ -223,7 +267,7 @@ def _states(connection: Connection, documents: Sequence[str]) -> dict[str, State
     return {row["document"]: State(**row) for row in rows}
 
 
-def _write(connection: Connection, fold_: _Fold) -> None:
+def _write(connection: Connection, fold_: _Fold, *, anew: bool) -> None:
     changed = sorted(fold_.newest)
     rows = [_document_row(fold_.states[document], fold_.newest[document], fold_.keys) for document in changed]
     _upsert(connection, rows)
@@ -232,7 +276,8 @@ def _write(connection: Connection, fold_: _Fold) -> None:
     artifacts.put(connection, fold_.keys, "land", bodies)
     ledger.fall_behind(connection, changed)
     connection.execute(_sql("narrow"), {"documents": changed})
-    _note_events(connection, fold_.rows)
+    outcomes.decide(connection, changed, "superseded")
+    _note_events(connection, fold_.rows, anew=anew)
     ledger.bury(connection, fold_.letters)
     fold_.landed.documents = changed
 
@@ -271,13 +316,15 @@ def _envelope(event: Event) -> Envelope:
     )
 
 
-_EVENT_COLUMNS = ("partitions", "offsets", "event_keys", "documents", "operations", "sequences", "fates", "event_times", "received")
+_NOTED = ("partitions", "offsets", "event_keys", "documents", "operations", "sequences", "fates", "event_times", "received")
+_EVENT_COLUMNS = (*_NOTED, "reasons", "subjects")
 
 
-def _note_events(connection: Connection, rows: Sequence[tuple[int | str | datetime | None, ...]]) -> None:
+def _note_events(connection: Connection, rows: Sequence[tuple[int | str | bytes | datetime | None, ...]], *, anew: bool) -> None:
     if rows:
-        columns = zip(_EVENT_COLUMNS, map(list, zip(*rows, strict=True)), strict=True)
-        connection.execute(_sql("note"), dict(columns))
+        columns = dict(zip(_EVENT_COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
+        connection.execute(_sql("expect"), {**columns, "anew": anew})
+        connection.execute(_sql("note"), columns)
 
 
 def _sql(name: str) -> Any:

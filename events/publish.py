@@ -75,8 +75,8 @@ class Publisher:
         sequence: int | None = None,
         time: datetime | None = None,
         content_sha256: str | None = None,
-    ) -> None:
-        """Hand over a document's new state: its content, or where that is. Delivery is sure only after `flush`.
+    ) -> str:
+        """Hand over a document's new state: its content, or where that is. Delivery is sure only after `flush`. Gives the event's id.
 
         `acl` None is everyone in the tenant, empty is nobody. Bytes travel as text where `media_type` says text and they are UTF-8.
         `time` (aware) is when the change happened; without it, now. `content_sha256` goes with `uri`.
@@ -93,11 +93,11 @@ class Publisher:
             "metadata": None if metadata is None else dict(metadata),
             "sequence": sequence,
         }
-        self._send(UPSERT, document_id, data, time)
+        return self._send(UPSERT, document_id, data, time)
 
-    def delete(self, document_id: str, sequence: int | None = None, time: datetime | None = None) -> None:
-        """Hand over a tombstone. A source that numbers its upserts numbers its deletes. Raises like `upsert`."""
-        self._send(DELETE, document_id, {"sequence": sequence}, time)
+    def delete(self, document_id: str, sequence: int | None = None, time: datetime | None = None) -> str:
+        """Hand over a tombstone. A source that numbers its upserts numbers its deletes. Gives the event's id; raises like `upsert`."""
+        return self._send(DELETE, document_id, {"sequence": sequence}, time)
 
     def flush(self) -> None:
         """Wait until the broker has everything.
@@ -114,11 +114,13 @@ class Publisher:
         if failed:
             raise _failure(failed, delivered)
 
-    def _send(self, kind: str, document_id: str, data: Mapping[str, Any], time: datetime | None) -> None:
+    def _send(self, kind: str, document_id: str, data: Mapping[str, Any], time: datetime | None) -> str:
         given = {name: value for name, value in data.items() if value is not None}
-        message = to_structured(_event(kind, document_id, self._source, given, time), _JSON, lambda _: document_id)
+        event = _event(kind, document_id, self._source, given, time)
+        message = to_structured(event, _JSON, lambda _: document_id)
         self._check(message)
         self._produce(message)
+        return event.get_id()
 
     def _check(self, message: KafkaMessage) -> None:
         """A source system learns here, and not from a dead letter, what the contract refuses."""

@@ -1,6 +1,6 @@
 """Headrace's public interface: what an outside program imports. Nothing of Headrace imports it.
 
-`Publisher` is for source systems, `Index` for RAG applications; every error they raise is a `HeadraceError`.
+`Publisher` and `Outcomes` are for source systems, `Index` for RAG applications; every error they raise is a `HeadraceError`.
 Each is imported when it is first used, so that importing this package costs nothing.
 """
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from core.errors import ConfigurationError, ContractError, HeadraceError, TenantError, Unavailable
+    from events.outcomes import Outcome, Outcomes
     from events.publish import Publisher
     from headrace.index import Index
     from retrieval.search import Citation, Passage
@@ -21,6 +22,8 @@ __all__ = [
     "ContractError",
     "HeadraceError",
     "Index",
+    "Outcome",
+    "Outcomes",
     "Passage",
     "Publisher",
     "TenantError",
@@ -28,6 +31,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Outcome": "events.outcomes",
+    "Outcomes": "events.outcomes",
     "Publisher": "events.publish",
     "Index": "headrace.index",
     "Passage": "retrieval.search",

@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from core import outcomes
 from core.config import Endpoints, Settings, master_key_bytes
 from core.errors import LostRace
 from core.stage import Progress, Report, Session, run
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from events.kafka import Batch, Reader
     from events.landing import Landed
     from pipelines.models import Models
+    from pipelines.outcomes import Outbox
     from pipelines.standing import Standing
     from pipelines.way import Way
     from quality import Check
@@ -70,6 +72,12 @@ class Headrace:
 
         return self._closing.enter_context(Reader(self.endpoints.kafka_client()))
 
+    @cached_property
+    def outbox(self) -> Outbox:
+        from pipelines.outcomes import Outbox
+
+        return Outbox(self.endpoints)
+
     def tenants(self) -> list[Tenant]:
         return self.database.tenants()
 
@@ -108,6 +116,7 @@ class Headrace:
         except LostRace:
             return Landed()
         self.reader.commit({(batch.topic, batch.partition): batch.end})
+        self.outbox.empty(session)
         return landed
 
     def positions(self, tenant: str) -> dict[tuple[str, int], int]:
@@ -126,6 +135,8 @@ class Headrace:
         report = run(built, session, progress)
         if stage == "index" and report.moved:
             self._promote(session, built.step.fingerprint)
+        if stage == "index" or report.failed:
+            self.outbox.empty(session)
         return report
 
     def check(self, tenant: str, name: str) -> Check:
@@ -141,7 +152,7 @@ class Headrace:
         return standing(self, tenant, stage)
 
     def due(self, tenant: str) -> int:
-        """Documents that a run would move although nothing new was published."""
+        """Documents that a run would move although nothing new was published; one more where outcomes are left to publish."""
         from pipelines.standing import due
 
         return due(self, tenant)
@@ -178,7 +189,8 @@ class Headrace:
         embedder = self.models.embedder
         with session.transaction() as connection:
             generation = generations.open_generation(connection, fingerprint, embedder.model, embedder.dimension)
-            generations.promote(connection, generation, fingerprint)
+            if generations.promote(connection, generation, fingerprint):
+                outcomes.indexed(connection)
 
 
 def merged(before: Report | None, after: Report) -> Report:

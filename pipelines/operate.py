@@ -1,4 +1,7 @@
-"""What an operator asks of one tenant: where it stands, why a document is where it is, its dead letters, and to erase."""
+"""What an operator asks of one tenant: where it stands, why a document is where it is, its dead letters, and to erase.
+
+Trying again is in `pipelines.replay`.
+"""
 
 from __future__ import annotations
 
@@ -142,51 +145,14 @@ def letters(headrace: Headrace, tenant: str) -> list[dict[str, Any]]:
 def letter(headrace: Headrace, tenant: str, position: str) -> list[dict[str, Any]]:
     """What is known of the dead letters of one event, settled ones too. Raises HeadraceError where there is none."""
     with headrace.database.tenant(tenant) as connection:
-        return connection.execute(_sql("letters_at"), _position(position)).fetchall() or _no_letter(position)
+        return connection.execute(_sql("letters_at"), place_of(position)).fetchall() or no_letter(position)
 
 
-def _no_letter(position: str) -> NoReturn:
+def no_letter(position: str) -> NoReturn:
+    """Raises HeadraceError `unknown-dead-letter`."""
     raise HeadraceError(
         f"there is no open dead letter at {position}", reason="unknown-dead-letter", remedy="`headrace dead-letters list` shows them."
     )
-
-
-def replay(headrace: Headrace, tenant: str, positions: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Try these open dead letters (or all) again, oldest first; gives each one's position, stage and outcome.
-
-    What landing refused is read from Kafka and landed once more: `landed`, `refused` again, or `gone` from the topic. What a stage refused
-    is `stale` again, as its document stands now: `ingest` takes it. Raises HeadraceError before anything is tried.
-    """
-    found = letters(headrace, tenant)
-    for position in positions:
-        _position(position)
-        if position not in {row["position"] for row in found}:
-            _no_letter(position)
-    wanted = [row for row in found if not positions or row["position"] in positions]
-    ordered = sorted(wanted, key=lambda row: tuple(_position(row["position"]).values()))
-    return [{"position": row["position"], "stage": row["stage"], "outcome": _again(headrace, tenant, row)} for row in ordered]
-
-
-def _again(headrace: Headrace, tenant: str, row: dict[str, Any]) -> str:
-    if row["stage"] == "land":
-        return _land_again(headrace, tenant, _position(row["position"]))
-    with headrace.session(tenant).transaction() as connection:
-        ledger.again(connection, [row["document"]], row["stage"])
-    return "stale"
-
-
-def _land_again(headrace: Headrace, tenant: str, place: dict[str, int]) -> str:
-    from events.contract import topic_of
-    from events.landing import land_records
-
-    session = headrace.session(tenant)
-    record = headrace.reader.read_one(topic_of(tenant), place["partition"], place["offset"])
-    if record is None:
-        return "gone"
-    with session.transaction() as connection:
-        connection.execute(_sql("settle"), place)
-        landed = land_records(connection, session.keys, [record])
-    return "refused" if landed.reasons else "landed"
 
 
 def erase(headrace: Headrace, tenant: str, name: str) -> dict[str, Any]:
@@ -218,14 +184,14 @@ def _receipt(headrace: Headrace, tenant: str, document: str, stores: dict[str, d
         "tombstone_sequence": sequence,
         "stores": stores,
         "complete": not any(counts["after"] for counts in stores.values()),
-        "not_covered": "Kafka keeps the document's events until the topic's retention, backups keep what they hold, and the source system "
-        "its copy: where it publishes the document again, under a higher sequence, it is back.",
+        "not_covered": "Kafka keeps the document's events and outcomes until the topics' retention, backups what they hold, and the "
+        "source system its copy: where it publishes the document again, under a higher sequence, it is back.",
     }
 
 
 def _hide(headrace: Headrace, tenant: str, document: str) -> None:
     with headrace.session(tenant).transaction() as connection:
-        for statement in ("bury_state", "hide"):
+        for statement in ("bury_state", "hide", "erase_outcomes"):
             connection.execute(_sql(statement), {"document": document})
         ledger.fall_behind(connection, [document])
 
@@ -240,7 +206,7 @@ def _forget(headrace: Headrace, tenant: str, stage: str, document: str) -> None:
 def _strike(headrace: Headrace, tenant: str, document: str) -> None:
     """What no stage takes away: what is told of the document, and vectors that no chunk holds."""
     with headrace.session(tenant).transaction() as connection:
-        for statement in ("erase_events", "erase_letters", "erase_artifacts", "erase_vectors"):
+        for statement in ("erase_outcomes", "erase_events", "erase_letters", "erase_artifacts", "erase_vectors"):
             connection.execute(_sql(statement), {"document": document})
 
 
@@ -268,7 +234,8 @@ def _in_neo4j(headrace: Headrace, tenant: str, document: str) -> int:
     return sum(count for what, count in graph.items() if what != "tombstones")
 
 
-def _position(text: str) -> dict[str, int]:
+def place_of(text: str) -> dict[str, int]:
+    """`partition` and `offset` of a position as people write it. Raises HeadraceError `bad-position`."""
     partition, _, offset = text.partition(":")
     if not (partition.isdigit() and offset.isdigit()):
         raise HeadraceError(f"a position is PARTITION:OFFSET, was: {text!r}", reason="bad-position")

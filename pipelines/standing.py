@@ -35,7 +35,10 @@ def standing(headrace: Headrace, tenant: str, stage: str) -> Standing:
 
 
 def due(headrace: Headrace, tenant: str) -> int:
-    """Documents that a run would move although nothing new was published: left over by a run that was cut off, or waiting and due."""
+    """Documents that a run would move although nothing new was published: left over by a run that was cut off, or waiting and due.
+
+    One more where outcomes are left to publish.
+    """
     with headrace.session(tenant).transaction() as connection:
         return int(_rows(connection, "due", last=NAMES[-1])[0]["documents"])
 

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from core import artifacts, frames
+from core import artifacts, frames, outcomes
 from core.config import Settings
 from core.errors import HeadraceError, Unavailable
 from core.ledger import Part, Stale, Step
@@ -182,10 +182,13 @@ class Way:
                 return ()
             generation = generations.open_generation(connection, fingerprint, embedder.model, embedder.dimension)
             versions = {document: decode(payload, tuple[str, swap.Version])[1] for document, payload in payloads.items()}
-            return swap.swap(connection, generation, embedder.identity, versions)
+            lacking = swap.swap(connection, generation, embedder.identity, versions)
+            outcomes.indexed(connection, versions)
+            return lacking
 
         def remove(connection: Connection, _: Session, documents: Sequence[str]) -> Sequence[str]:
             swap.remove(connection, documents)
+            outcomes.decide(connection, documents, "deleted")
             return ()
 
         # a landing narrows who may read at once, so that the swap has to run again even where nothing else changed

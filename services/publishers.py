@@ -1,4 +1,4 @@
-"""Who may publish: one Kafka principal per tenant, who may write to that tenant's topic and nowhere else.
+"""Who may publish: one Kafka principal per tenant, who may write to that tenant's topic and read its outcomes, and nothing else.
 
 Works on whichever Kafka the endpoints name, if the principal that we log in as may administer it.
 """
@@ -24,7 +24,7 @@ _ITERATIONS = 8192
 
 
 def authorize_publisher(settings: Settings, tenant: str, where: Endpoints | None = None) -> tuple[str, str]:
-    """The user name and password with which `tenant`'s source systems may write to `documents.<tenant>`, and only there.
+    """The user name and password with which `tenant`'s source systems may write to `documents.<tenant>` and read `outcomes.<tenant>`.
 
     Made at the first call; later calls give the same and mend what is missing in the broker. `where` saves a look-up.
     Raises Unavailable where the broker does not answer, HeadraceError `kafka-not-authorized` where we may not administer it.
@@ -81,11 +81,21 @@ def _upsertion(user: str, password: str) -> Any:
 
 
 def _bindings(user: str, tenant: str) -> list[AclBinding]:
-    """To write is to describe too; an idempotent producer needs no more than to write since Kafka 2.8."""
+    """To write is to describe too; an idempotent producer needs no more than to write since Kafka 2.8.
+
+    Consumer groups are those whose name begins with the user's and a dot: no other tenant's does, as names have no dots.
+    """
     from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType  # type: ignore[attr-defined]
 
-    where = (ResourceType.TOPIC, topic(tenant), ResourcePatternType.LITERAL, f"User:{user}", "*")
-    return [AclBinding(*where, operation, AclPermissionType.ALLOW) for operation in (AclOperation.WRITE, AclOperation.DESCRIBE)]
+    who, literal, allow = (f"User:{user}", "*"), ResourcePatternType.LITERAL, AclPermissionType.ALLOW
+    rights = [
+        (ResourceType.TOPIC, topic(tenant), literal, AclOperation.WRITE),
+        (ResourceType.TOPIC, topic(tenant), literal, AclOperation.DESCRIBE),
+        (ResourceType.TOPIC, f"outcomes.{tenant}", literal, AclOperation.READ),
+        (ResourceType.TOPIC, f"outcomes.{tenant}", literal, AclOperation.DESCRIBE),
+        (ResourceType.GROUP, f"{user}.", ResourcePatternType.PREFIXED, AclOperation.READ),
+    ]
+    return [AclBinding(kind, name, pattern, *who, operation, allow) for kind, name, pattern, operation in rights]
 
 
 def _filter(user: str) -> AclBindingFilter:

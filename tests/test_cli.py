@@ -12,13 +12,19 @@ import subprocess
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from threading import Event as Flag
 from time import monotonic
 from typing import Any
+from uuid import UUID
 
 import pytest
 import typer.main
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 from pydantic import BaseModel
 
 from core.config import Settings
@@ -92,6 +98,7 @@ def test_publish_ingest_and_search_print_json_and_nothing_else(call: Run, acme: 
         assert (done.returncode, done.stderr) == (0, "")
         told.append(json.loads(done.stdout))
     published, ingested = told
+    assert UUID(published[0].pop("event"))
     assert published == [{"document": "pumps/seals.md", "published": True, "reason": None, "detail": None}]
     assert ingested[acme]["landed"] == {"events": 1, "fates": {"landed": 1}, "reasons": {}}
     assert [stage["done"] for stage in ingested[acme]["stages"]] == [1] * 7
@@ -132,7 +139,8 @@ def test_ctrl_c_ends_a_command_without_a_word(config: Path, acme: str) -> None:
         ("erase --tenant ACME page --receipt RECEIPT", 5, "unknown-document"),
         ("search --tenant ACME EMPTY", 2, "bad-query"),
         ("dead-letters show --tenant ACME 0:0", 5, "unknown-dead-letter"),
-        ("dead-letters replay --tenant ACME 00", 2, "bad-position"),
+        ("replay dead-letters --tenant ACME 00", 2, "bad-position"),
+        ("replay topic --tenant ACME --from-offset 0 --partition 99", 2, "bad-position"),
         ("publish --tenant ACME FOLDER", 2, "no-files"),
         ("tenant add ACME", 5, "tenant-exists"),
     ],
@@ -239,6 +247,40 @@ def test_publish_prints_ids_and_a_refused_file_stops_no_other(call: Run, app: He
     assert app.land(acme).fates == {"landed": 1}
 
 
+def test_publish_waits_for_what_becomes_of_its_events_and_says_it(call: Run, app: Headrace, acme: str, page: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.docx").write_bytes(b"PK\x03\x04 cut off")
+    files = ("--tenant", acme, str(page), str(tmp_path / "broken.docx"))
+    code, rows, _ = call("publish", *files, "--wait", "0", "--json")
+    assert (code, [row["outcome"] for row in rows]) == (7, [None, None])
+    with ingesting(app, acme):
+        code, rows, _ = call("publish", *files, "--wait", "60", "--json")
+        assert (code, [(row["document"], row["outcome"], row["reason"]) for row in rows]) == (
+            7,
+            [("page.md", "indexed", None), ("broken.docx", "dead-lettered", "corrupt-document")],
+        )
+        assert all(row["latency_s"] > 0 for row in rows)
+        code, printed, _ = call("unpublish", "--tenant", acme, "page.md", "--wait", "60")
+    assert (code, "page.md" in printed, "deleted" in printed) == (0, True, True)
+
+
+@contextmanager
+def ingesting(app: Headrace, tenant: str) -> Iterator[None]:
+    """Ingest until the block ends: what a stream does beside a publisher."""
+    over = Flag()
+
+    def ingest() -> None:
+        while not over.wait(0.1):
+            app.ingest(tenant)
+
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(ingest)
+        try:
+            yield
+        finally:
+            over.set()
+        running.result(60)
+
+
 def test_an_empty_acl_is_nobody(call: Run, app: Headrace, acme: str, page: Path) -> None:
     assert call("publish", "--tenant", acme, str(page), "--acl", "", "--sequence", "3")[0] == 0
     app.land(acme)
@@ -278,9 +320,42 @@ def test_dead_letters_are_listed_shown_and_replayed(call: Run, app: Headrace, ac
     assert (letter["stage"], letter["reason"]) == ("parse", "corrupt-document")
     (shown,) = call("dead-letters", "show", "--tenant", acme, letter["position"], "--json")[1]
     assert (shown["fate"], shown["resolved_at"]) == ("landed", None)
-    code, replayed, _ = call("dead-letters", "replay", "--tenant", acme, "--json")
-    assert (code, replayed) == (0, [{"position": letter["position"], "stage": "parse", "outcome": "stale"}])
+    chosen = ("--reason", "corrupt-document", "--document", "broken.docx", "--since", "2001-01-01")
+    asked = ("replay", "dead-letters", "--tenant", acme, *chosen)
+    told = {"tenant": acme, "position": letter["position"], "stage": "parse", "reason": "corrupt-document", "outcome": "stale"}
+    assert call(*asked, "--json")[:2] == (0, [told])
+    assert "headrace ingest" in call(*asked)[1]
+    assert call(*asked, "--until", "2001-01-02")[:2] == (0, "no such open dead letters\n")
     assert "corrupt-document" in call("dead-letters", "list", "--tenant", acme)[1]
+
+
+def test_a_topic_is_replayed_and_says_what_became_of_it(call: Run, app: Headrace, acme: str, page: Path) -> None:
+    call("publish", "--tenant", acme, str(page))
+    app.land(acme)
+    code, rows, _ = call("replay", "topic", "--tenant", acme, "--from-offset", "0", "--json")
+    (told,) = [row for row in rows if row["events"]]
+    assert (code, told["removed"], told["fates"], told["reasons"]) == (0, 0, {"unchanged": 1}, {})
+    assert "ingest" not in call("replay", "topic", "--tenant", acme, "--since", "2001-01-01")[1]
+    admin = AdminClient(app.endpoints.kafka_client())
+    for answer in admin.delete_records([TopicPartition(f"documents.{acme}", told["partition"], 1)]).values():
+        answer.result(10)
+    code, printed, _ = call("replay", "topic", "--tenant", acme, "--since", "2001-01-01T00:00Z")
+    assert (code, "removed by retention, not replayed: 1." in printed) == (7, True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "topic --tenant acme",
+        "topic --tenant acme --from-offset 0 --since 2001-01-01",
+        "topic --tenant acme --since yesterday",
+        "topic --tenant acme --from-offset -1",
+        "dead-letters 0:0",
+        "dead-letters --document page.md",
+    ],
+)
+def test_a_replay_that_is_not_said_clearly_is_a_wrong_call(call: Run, arguments: str) -> None:
+    assert call("replay", *arguments.split())[0] == 2
 
 
 def test_a_receipt_is_for_its_owner_alone_and_never_over_another(call: Run, app: Headrace, acme: str, page: Path, tmp_path: Path) -> None:
@@ -334,7 +409,7 @@ def test_the_page_has_every_command_with_exactly_its_options(commands: Mapping[s
     text = (DOCS / "cli.md").read_text(encoding="utf-8")
     sections = dict(re.findall(r"^### (headrace [a-z -]+)\n(.*?)(?=^##|\Z)", text, re.MULTILINE | re.DOTALL))
     assert sections.keys() == commands.keys()
-    told = {name: set(re.findall(r"`(--?[a-z]+)`", _options(section))) for name, section in sections.items()}
+    told = {name: set(re.findall(r"`(--?[a-z-]+)`", _options(section))) for name, section in sections.items()}
     # what every command takes stands once
     assert told == {name: options - {"--json", "--help", "-h"} for name, options in commands.items()}
 

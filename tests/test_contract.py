@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import TenantError
-from events.contract import DELETE, UPSERT, Event, KafkaRecord, Rejected, read, tenant_of, topic_of
+from events.contract import DELETE, SCHEMA, UPSERT, Event, KafkaRecord, Rejected, read, tenant_of, topic_of
 
 STRUCTURED = (("content-type", b"application/cloudevents+json; charset=utf-8"),)
 SECRET = "Ada Lovelace"
@@ -232,7 +232,7 @@ def test_a_repr_shows_the_place_alone() -> None:
 
 
 def test_the_schema_is_a_schema_and_agrees_with_another_validator() -> None:
-    schema = json.loads(files("events").joinpath("schema/document-event.v1.json").read_text())
+    schema = json.loads(files("events").joinpath(SCHEMA).read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     theirs = jsonschema.Draft202012Validator(schema)
     assert theirs.is_valid(event(data={"sequence": 1, "acl": ["*"], "metadata": {"a": "b"}}))

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from cloudevents.core.bindings.kafka import KafkaMessage
 
+from core.records import decode
 from events import contract, landing
 from events.contract import DELETE, UPSERT, Event, KafkaRecord, read
+from events.outcomes import Outcome
 
 PAGE = (Path(__file__).parent.parent / "docs/events.md").read_text(encoding="utf-8")
-SCHEMA = json.loads((Path(contract.__file__).parent / "schema/document-event.v1.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads((Path(contract.__file__).parent / contract.SCHEMA).read_text(encoding="utf-8"))
 STRUCTURED = (("content-type", b"application/cloudevents+json"),)
 
 
@@ -54,6 +56,16 @@ def test_each_json_example_is_taken_by_the_contract(number: int, operation: str)
     text = blocks("json")[number]
     found = accepted(json.loads(text)["subject"].encode(), text.encode(), STRUCTURED)
     assert found.operation == operation
+
+
+def test_the_outcome_that_the_page_shows_is_one_and_its_table_has_every_field() -> None:
+    shown = blocks("json")[3]
+    assert decode(shown.encode(), Outcome).outcome == "indexed"
+    section = PAGE.split("## Outcomes")[1].split("## Size")[0]
+    named = [name for row in re.findall(r"^\| (`.+?) \|", section, re.MULTILINE) for name in re.findall(r"`([a-z_-]+)`", row)]
+    outcomes = ["indexed", "deleted", "unchanged", "superseded", "dead-lettered"]
+    assert named == [*outcomes, *Outcome.__struct_fields__]
+    assert list(json.loads(shown)) == list(Outcome.__struct_fields__)
 
 
 def test_every_field_of_the_schema_is_in_the_tables() -> None:

@@ -49,6 +49,7 @@ PLANTS = {
         VALUES (1, %(tenant)s::text, repeat('d', 32), 0, ARRAY[%(text)s::text])""",
     "indexed": "(generation, document, name, title, uri, sequence) VALUES (1, repeat('d', 32), %(text)s::text, %(text)s::text, '', 1)",
     "dead_letter": "(kafka_partition, kafka_offset, stage, reason, detail) VALUES (0, 0, 'parse', 'r', %(text)s::text)",
+    "outcome": "(kafka_partition, kafka_offset, subject, received_at) VALUES (0, 0, convert_to(%(text)s::text, 'UTF8'), now())",
 }
 
 

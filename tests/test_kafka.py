@@ -270,6 +270,26 @@ def test_events_lost_to_retention_are_an_error_that_names_the_range(
     assert values(list(reader.read_batches({(topic, 0): 2}))) == [b"2"]
 
 
+def test_reading_up_to_an_offset_ends_before_it_though_a_gap_leads_beyond(
+    client: dict[str, Any], reader: Reader, produce: Callable[..., None], topic: str
+) -> None:
+    produce(topic, b"0", b"1")
+    transact(client, topic, b"2", commit=False)  # offset 2, and its marker at 3
+    wait_for_end(reader, topic, 4)
+    produce(topic, b"4", b"5")
+    for until, there in ((1, [b"0"]), (2, [b"0", b"1"]), (3, [b"0", b"1"]), (5, [b"0", b"1", b"4"]), (9, [b"0", b"1", b"4", b"5"])):
+        batches = list(reader.read_batches({(topic, 0): 0}, until={(topic, 0): until}))
+        assert (values(batches), batches[-1].end) == (there, min(until, 6))
+
+
+def test_offsets_are_found_by_time_and_a_partition_without_newer_records_is_left_out(
+    reader: Reader, produce: Callable[..., None], topic: str
+) -> None:
+    produce(topic, b"0")
+    assert reader.offsets_since(topic, 0) == {(topic, 0): 0}
+    assert reader.offsets_since(topic, 4_000_000_000_000) == {}
+
+
 def test_a_position_beyond_the_end_means_another_topic(reader: Reader, topic: str) -> None:
     with pytest.raises(HeadraceError, match="the position is 1 and the topic ends at 0") as caught:
         next(reader.read_batches({(topic, 0): 1}))

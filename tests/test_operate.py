@@ -1,4 +1,4 @@
-"""What an operator asks and does: why a document is where it is, dead letters once more, erasure that leaves nothing but its receipt."""
+"""What an operator asks and does: why a document is where it is, erasure that leaves nothing but its receipt."""
 
 from __future__ import annotations
 
@@ -119,68 +119,6 @@ def test_what_has_not_landed_is_counted(app: Headrace, acme: str) -> None:
     app.land(acme)
     assert operate.lag(app, acme) == 0
     assert operate.overview(app, acme)["not_indexed"] == 2
-
-
-def test_a_refused_event_is_refused_again_until_what_it_met_has_changed(app: Headrace, acme: str) -> None:
-    publish(app, acme, 1, page=PAGE.format("pump"))
-    publish(app, acme, 2, source="/other", page=PAGE.format("turbine"))
-    app.land(acme)
-    (letter,) = operate.letters(app, acme)
-    assert letter["reason"] == "source-mismatch"
-    assert operate.replay(app, acme) == [{"position": letter["position"], "stage": "land", "outcome": "refused"}]
-    (again,) = operate.letters(app, acme)
-    assert again["attempts"] == 2
-    # as if the owner had given it up: then the event is only the next one
-    with app.session(acme).transaction() as connection:
-        connection.execute("UPDATE document SET source_key = ''")
-    assert [row["outcome"] for row in operate.replay(app, acme, [letter["position"]])] == ["landed"]
-    assert operate.letters(app, acme) == []
-    assert rows(app, acme, "SELECT sequence FROM document") == [{"sequence": 2}]
-
-
-def test_a_failed_stage_is_tried_again_with_what_the_document_is_by_now(app: Headrace, acme: str) -> None:
-    publish(app, acme, 1, page=CORRUPT)
-    app.ingest(acme)
-    publish(app, acme, 2, page=CORRUPT + b", otherwise")
-    app.ingest(acme)
-    first, second = sorted(row["position"] for row in operate.letters(app, acme))
-    publish(app, acme, 3, page=PAGE.format("pump"))
-    app.land(acme)
-    assert [row["outcome"] for row in operate.replay(app, acme, [first])] == ["stale"]
-    app.ingest(acme)
-    assert operate.letters(app, acme) == []
-    assert verdict(app, acme, "page") == "searchable"
-    assert {row["resolved_at"] is None for position in (first, second) for row in operate.letter(app, acme, position)} == {False}
-
-
-def test_replaying_a_failure_that_persists_counts_another_attempt(app: Headrace, acme: str) -> None:
-    publish(app, acme, 1, page=CORRUPT)
-    app.ingest(acme)
-    assert [row["outcome"] for row in operate.replay(app, acme)] == ["stale"]
-    _, reports = app.ingest(acme)
-    assert reports["parse"].failed == 1
-    assert [letter["attempts"] for letter in operate.letters(app, acme)] == [2]
-
-
-@pytest.mark.parametrize(("position", "reason"), [("9:9", "unknown-dead-letter"), ("x", "bad-position"), ("1:2:3", "bad-position")])
-def test_a_position_without_a_dead_letter_replays_nothing(app: Headrace, acme: str, position: str, reason: str) -> None:
-    publish(app, acme, 1, page=CORRUPT)
-    app.ingest(acme)
-    (letter,) = operate.letters(app, acme)
-    with pytest.raises(HeadraceError) as refused:
-        operate.replay(app, acme, [letter["position"], position])
-    assert refused.value.reason == reason
-    assert rows(app, acme, "SELECT status FROM stage_record") == [{"status": "failed"}]
-
-
-def test_an_event_that_kafka_no_longer_has_is_gone_and_its_letter_stays(app: Headrace, acme: str) -> None:
-    publish(app, acme, 1, page=PAGE.format("pump"))
-    publish(app, acme, 2, source="/other", page=PAGE.format("pump"))
-    app.land(acme)
-    with app.session(acme).transaction() as connection:
-        connection.execute("UPDATE dead_letter SET kafka_offset = 5000")
-    assert [row["outcome"] for row in operate.replay(app, acme)] == ["gone"]
-    assert len(operate.letters(app, acme)) == 1
 
 
 def test_a_text_that_another_document_has_too_survives_the_erasure_of_one(app: Headrace, acme: str) -> None:

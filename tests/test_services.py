@@ -31,6 +31,7 @@ from pydantic import SecretStr
 import services
 from core.config import Endpoints, Settings, load
 from core.errors import ConfigurationError, HeadraceError, Unavailable
+from events.outcomes import Outcomes
 from services import passwords, processes
 from services.download import provide
 from services.files import Layout
@@ -381,11 +382,24 @@ def test_a_publisher_may_write_to_its_tenants_topic_and_nowhere_else(world: Sett
     found = services.up(world)
     user, password = services.authorize_publisher(world, "alpha")
     assert services.authorize_publisher(world, "alpha", found) == (user, password)
-    _create_topics(found, "documents.alpha", "documents.beta")
+    _create_topics(found, "documents.alpha", "documents.beta", "outcomes.alpha")
     as_publisher = found.model_copy(update={"kafka_username": user, "kafka_password": SecretStr(password)})
     codes = [_publish(as_publisher, topic) for topic in ("documents.alpha", "documents.beta", "outcomes.alpha", "documents.alpha2")]
     assert codes == [None, *[KafkaError.TOPIC_AUTHORIZATION_FAILED] * 3]
     assert _read_error(as_publisher, "documents.alpha") in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
+
+
+def test_a_publisher_hears_of_its_own_tenants_outcomes_and_of_no_others(world: Settings) -> None:
+    found = services.up(world)
+    _create_topics(found, "outcomes.delta", "outcomes.delta-2")
+    for tenant, other in (("delta", "delta-2"), ("delta-2", "delta")):
+        user, password = services.authorize_publisher(world, tenant, found)
+        login = found.model_copy(update={"kafka_username": user, "kafka_password": SecretStr(password)}).kafka_client()
+        with Outcomes(login, tenant) as outcomes:
+            assert outcomes.wait_for(["nothing"], 1.0) == {}
+        with pytest.raises(HeadraceError) as refused:
+            Outcomes(login, other)
+        assert refused.value.reason == "kafka-refused"
 
 
 def test_a_revoked_publisher_is_locked_out_and_can_be_let_in_again(world: Settings) -> None:

@@ -21,7 +21,7 @@ import services
 from core.config import Settings
 from events.publish import Publisher
 from index.migrate import migrate
-from pipelines import operate, tenants
+from pipelines import operate, replay, tenants
 from pipelines.app import Headrace
 from pipelines.ask import ask
 from services.neo4j import EmbeddedNeo4j
@@ -196,7 +196,7 @@ def test_a_replayed_document_is_taken_though_no_event_comes(own: Own) -> None:
     with Publisher(own.app.endpoints.kafka_client(), tenant, "/wiki") as publisher:
         publisher.upsert("broken.docx", content=b"PK\x03\x04 cut off", sequence=1)
     stream.until(tenant=tenant, failed=1)
-    assert [row["outcome"] for row in operate.replay(own.app, tenant)] == ["stale"]
+    assert [row["outcome"] for row in replay.dead_letters(own.app, tenant)] == ["stale"]
     assert stream.until(tenant=tenant, failed=1).get("events") is None
 
 

@@ -20,7 +20,19 @@ from events.contract import DELETE, UPSERT, KafkaRecord, topic_of
 from events.landing import Landed, document_key, land
 from pipelines.app import Headrace
 
-TABLES = ("chunk_source", "chunk", "indexed", "embedding", "generation", "artifact", "stage_record", "dead_letter", "event", "document")
+TABLES = (
+    "outcome",
+    "chunk_source",
+    "chunk",
+    "indexed",
+    "embedding",
+    "generation",
+    "artifact",
+    "stage_record",
+    "dead_letter",
+    "event",
+    "document",
+)
 STRUCTURED = (("content-type", b"application/cloudevents+json"),)
 WIKI = "/wiki"
 
@@ -51,9 +63,9 @@ class World:
 
     def everything(self) -> dict[str, list[str]]:
         """Every row of the tenant as text, the positions' too: equal means that nothing was written in between."""
-        return {
-            table: sorted(str(row["row"]) for row in self.rows(f"SELECT t AS row FROM {table} t")) for table in (*TABLES, "stream_position")
-        }
+        # as text by the server: a plan that another tenant prepared gives rows of that tenant's type
+        query = "SELECT t::text AS row FROM {} t"
+        return {table: sorted(row["row"] for row in self.rows(query.format(table))) for table in (*TABLES, "stream_position")}
 
     def key(self, name: str) -> str:
         return document_key(name, self.session.keys)

@@ -31,6 +31,20 @@ WHERE d.revision = excluded.revision - 1
 UPDATE chunk_source s SET acl = headrace.narrowed(s.acl, d.acl)
 FROM document d WHERE d.document = s.document AND d.document = ANY (%(documents)s) AND s.acl IS DISTINCT FROM headrace.narrowed(s.acl, d.acl)
 
+-- name: expect
+-- What became of an event is told once. A document's newest one is not decided yet, its older ones of the same batch are.
+INSERT INTO outcome (kafka_partition, kafka_offset, document, operation, sequence, subject, event_time, received_at, reason, outcome, decided_at)
+SELECT x.partition, x.kafka_offset, x.document, x.operation, x.sequence, x.subject, x.event_time, x.received, x.reason,
+       c.outcome, CASE WHEN c.outcome IS NOT NULL THEN clock_timestamp() END
+FROM unnest(%(partitions)s::int[], %(offsets)s::bigint[], %(documents)s::text[], %(operations)s::text[], %(sequences)s::bigint[],
+            %(fates)s::text[], %(event_times)s::timestamptz[], %(received)s::timestamptz[], %(reasons)s::text[], %(subjects)s::bytea[])
+  AS x (partition, kafka_offset, document, operation, sequence, fate, event_time, received, reason, subject)
+LEFT JOIN document d ON d.document = x.document AND d.kafka_partition = x.partition AND d.kafka_offset = x.kafka_offset
+CROSS JOIN LATERAL (
+  SELECT CASE WHEN x.fate <> 'landed' THEN x.fate WHEN d.document IS NULL THEN 'superseded' END AS outcome) c
+WHERE %(anew)s OR NOT EXISTS (SELECT FROM event e WHERE e.kafka_partition = x.partition AND e.kafka_offset = x.kafka_offset)
+ORDER BY x.partition, x.kafka_offset
+
 -- name: note
 INSERT INTO event (kafka_partition, kafka_offset, event_key, document, operation, sequence, fate, event_time, received_at)
 SELECT * FROM unnest(%(partitions)s::int[], %(offsets)s::bigint[], %(event_keys)s::text[], %(documents)s::text[], %(operations)s::text[],

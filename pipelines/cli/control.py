@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import typer
-
 from pipelines.app import Headrace
-from pipelines.cli.output import out, print_json, print_record, print_rows, without
+from pipelines.cli.output import print_json, print_record, print_rows, without
 
 IN_PART = 7
 """The exit code where something was done and something else was not; the output says what."""
@@ -105,16 +102,3 @@ def dead_letter(tenant: str, position: str, *, as_json: bool) -> None:
         return
     for row in rows:
         print_record(row, as_json=False, title=f"Dead letter {position}")
-
-
-def replay(tenant: str, positions: Sequence[str], *, as_json: bool) -> None:
-    from pipelines.operate import replay as again
-
-    with opened() as headrace:
-        rows = again(headrace, tenant, positions)
-    print_rows(rows, as_json=as_json, title="Replayed", empty="no open dead letters")
-    outcomes = Counter(row["outcome"] for row in rows)
-    if not as_json and outcomes["landed"] + outcomes["stale"]:
-        out().print("`headrace ingest`, or a stream that runs, takes what is stale now.")
-    if outcomes["refused"] or outcomes["gone"]:
-        raise typer.Exit(IN_PART)

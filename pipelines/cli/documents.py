@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,58 +13,108 @@ from pipelines.cli.control import IN_PART, opened
 from pipelines.cli.output import line, out, print_json, print_record, progress, table, without
 
 if TYPE_CHECKING:
+    from events.outcomes import Outcomes
     from pipelines.app import Headrace
     from retrieval.search import Passage
 
 
-def publish(tenant: str, paths: Sequence[Path], *, acl: str | None, sequence: int | None, source: str, as_json: bool) -> None:
+def publish(
+    tenant: str, paths: Sequence[Path], *, acl: str | None, sequence: int | None, source: str, wait: float | None, as_json: bool
+) -> None:
     from events.publish import Publisher
 
     found = distinct(files(paths))
 
-    def send(publisher: Publisher, name: str) -> None:
+    def send(publisher: Publisher, name: str) -> str:
         path = found[name]
         # the parser finds out what it is: a guess by name differs between machines, and would make the same file another document
-        publisher.upsert(name, content=path.read_bytes(), file_name=path.name, acl=_principals(acl), sequence=sequence)
+        return publisher.upsert(name, content=path.read_bytes(), file_name=path.name, acl=_principals(acl), sequence=sequence)
 
-    _publish(tenant, source, list(found), send, as_json=as_json)
-
-
-def unpublish(tenant: str, ids: Sequence[str], *, sequence: int | None, source: str, as_json: bool) -> None:
-    _publish(tenant, source, ids, lambda publisher, name: publisher.delete(name, sequence=sequence), as_json=as_json)
+    _publish(tenant, source, list(found), send, wait=wait, as_json=as_json)
 
 
-def _publish(tenant: str, source: str, names: Sequence[str], send: Callable[[Any, str], None], *, as_json: bool) -> None:
-    """Send each; one that is refused stops no other. The ids that the broker has are printed, one a line."""
-    from events.publish import Publisher
+def unpublish(tenant: str, ids: Sequence[str], *, sequence: int | None, source: str, wait: float | None, as_json: bool) -> None:
+    _publish(tenant, source, ids, lambda publisher, name: publisher.delete(name, sequence=sequence), wait=wait, as_json=as_json)
 
+
+def _publish(tenant: str, source: str, names: Sequence[str], send: Callable[[Any, str], str], *, wait: float | None, as_json: bool) -> None:
+    """Send each; one that is refused stops no other. The ids that the broker has are printed, or what became of them."""
     with opened() as headrace, progress(quiet=as_json) as tell:
         headrace.database.get(tenant)
-        with Publisher(headrace.endpoints.kafka_client(), tenant, source) as publisher:
-            rows = [_sent(publisher, name, send) for name in _counted(names, tell)]
+        with _heard(headrace, tenant, wait) as outcomes:
+            rows = _sent_all(headrace, tenant, source, names, send, tell)
+            if outcomes and wait is not None:
+                tell("waiting for the outcomes")
+                rows = _with_outcomes(rows, outcomes, wait)
     if as_json:
         print_json(rows)
-    for row in rows if not as_json else ():
-        if row["published"]:
-            line(row["document"])
-        else:
-            typer.echo(f"not published: {row['document']}: {row['detail']} ({row['reason']})", err=True)
-    if not all(row["published"] for row in rows):
+    else:
+        _print_published(rows)
+    if not all(row["published"] and row.get("outcome", "") not in _NOT_WELL for row in rows):
         raise typer.Exit(IN_PART)
 
 
-def _sent(publisher: Any, name: str, send: Callable[[Any, str], None]) -> dict[str, Any]:
+_NOT_WELL = (None, "dead-lettered")
+"""Outcomes that are not what was asked for: none in time, or refused."""
+
+
+@contextmanager
+def _heard(headrace: Headrace, tenant: str, wait: float | None) -> Iterator[Outcomes | None]:
+    """Whoever waits listens before anything is sent."""
+    from events.outcomes import Outcomes
+
+    if wait is None:
+        yield None
+        return
+    with Outcomes(headrace.endpoints.kafka_client(), tenant) as outcomes:
+        yield outcomes
+
+
+def _sent_all(
+    headrace: Headrace, tenant: str, source: str, names: Sequence[str], send: Callable[[Any, str], str], tell: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    from events.publish import Publisher
+
+    with Publisher(headrace.endpoints.kafka_client(), tenant, source) as publisher:
+        return [_sent(publisher, name, send) for name in _counted(names, tell)]
+
+
+def _sent(publisher: Any, name: str, send: Callable[[Any, str], str]) -> dict[str, Any]:
     from core.errors import ContractError, HeadraceError
 
     try:
-        send(publisher, name)
+        event = send(publisher, name)
     except OSError as error:
-        return {"document": name, "published": False, "reason": "file-not-readable", "detail": error.strerror or type(error).__name__}
+        return _unsent(name, reason="file-not-readable", detail=error.strerror or type(error).__name__)
     except HeadraceError as error:
         if not (isinstance(error, ContractError) or error.reason == "event-too-large"):
             raise
-        return {"document": name, "published": False, "reason": error.reason, "detail": f"{error.detail}. {error.remedy.removesuffix('.')}"}
-    return {"document": name, "published": True, "reason": None, "detail": None}
+        return _unsent(name, reason=error.reason, detail=f"{error.detail}. {error.remedy.removesuffix('.')}")
+    return {"document": name, "published": True, "event": event, "reason": None, "detail": None}
+
+
+def _unsent(name: str, *, reason: str, detail: str) -> dict[str, Any]:
+    return {"document": name, "published": False, "event": None, "reason": reason, "detail": detail}
+
+
+def _with_outcomes(rows: Sequence[dict[str, Any]], outcomes: Outcomes, wait: float) -> list[dict[str, Any]]:
+    """Each row with what became of its event; `outcome` is None where that was not told in time."""
+    found = outcomes.wait_for([row["event"] for row in rows if row["published"]], wait)
+    told = {event: {"outcome": o.outcome, "reason": o.reason, "latency_s": o.latency_s} for event, o in found.items()}
+    return [row | told.get(row["event"], {"outcome": None, "latency_s": None}) for row in rows]
+
+
+def _print_published(rows: Sequence[dict[str, Any]]) -> None:
+    published = [row for row in rows if row["published"]]
+    if any("outcome" in row for row in published):
+        shown = [{**without(row, ("published", "event", "detail")), "outcome": row["outcome"] or "not decided yet"} for row in published]
+        out().print(table(shown))
+    else:
+        for row in published:
+            line(row["document"])
+    for row in rows:
+        if not row["published"]:
+            typer.echo(f"not published: {row['document']}: {row['detail']} ({row['reason']})", err=True)
 
 
 def _counted(names: Sequence[str], tell: Callable[[str], None]) -> Iterator[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipelines.cli.output import AsJson, Tenant
+from pipelines.cli.times import when
 
 app = typer.Typer(
     name="headrace",
@@ -18,12 +20,18 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 tenants = typer.Typer(name="tenant", help="Add, list and remove tenants.", no_args_is_help=True)
-letters = typer.Typer(name="dead-letters", help="What could not be processed, why, and once more.", no_args_is_help=True)
+letters = typer.Typer(name="dead-letters", help="What could not be processed, and why.", no_args_is_help=True)
 app.add_typer(tenants)
+replays = typer.Typer(name="replay", help="Once more: dead letters, or a topic. Safe to repeat.", no_args_is_help=True)
 app.add_typer(letters)
+app.add_typer(replays)
 
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Wait = Annotated[
+    float | None,
+    typer.Option(min=0, metavar="SECONDS", help="Wait at most so long for what becomes of them; a stream, or `ingest`, decides."),
+]
 
 
 def _sure(question: str, yes: bool) -> None:
@@ -145,12 +153,13 @@ def publish(
     acl: Annotated[str | None, typer.Option(help="Principals who may read, with commas, '' for nobody; else everyone.")] = None,
     sequence: Annotated[int | None, typer.Option(min=0, help="The documents' sequence; else the broker's offset.")] = None,
     source: Annotated[str, typer.Option(help="Who publishes: the documents' owner.")] = "headrace:publish",
+    wait: Wait = None,
     as_json: AsJson = False,
 ) -> None:
     """Publish files as upsert events. A file's id is its path below the argument it was found by."""
     from pipelines.cli import documents
 
-    documents.publish(tenant, paths, acl=acl, sequence=sequence, source=source, as_json=as_json)
+    documents.publish(tenant, paths, acl=acl, sequence=sequence, source=source, wait=wait, as_json=as_json)
 
 
 @app.command()
@@ -159,12 +168,13 @@ def unpublish(
     ids: Annotated[list[str], typer.Argument(help="Document ids.")],
     sequence: Annotated[int | None, typer.Option(min=0, help="The deletes' sequence; else the broker's offset.")] = None,
     source: Annotated[str, typer.Option(help="Who publishes: the documents' owner.")] = "headrace:publish",
+    wait: Wait = None,
     as_json: AsJson = False,
 ) -> None:
     """Publish deletes of documents that this source owns."""
     from pipelines.cli import documents
 
-    documents.unpublish(tenant, ids, sequence=sequence, source=source, as_json=as_json)
+    documents.unpublish(tenant, ids, sequence=sequence, source=source, wait=wait, as_json=as_json)
 
 
 @app.command()
@@ -248,13 +258,33 @@ def letters_show(
     control.dead_letter(tenant, position, as_json=as_json)
 
 
-@letters.command("replay")
-def letters_replay(
-    tenant: Tenant,
+@replays.command("dead-letters")
+def replay_letters(
     positions: Annotated[list[str] | None, typer.Argument(help="PARTITION:OFFSET …; else all that are open.")] = None,
+    tenant: Annotated[str | None, typer.Option("--tenant", "-t", help="One tenant; else every one.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Only with this reason code.")] = None,
+    document: Annotated[str | None, typer.Option(metavar="ID", help="Only of this document, by its id or key.")] = None,
+    since: Annotated[datetime | None, typer.Option(parser=when, metavar="WHEN", help="Only what last failed then or later.")] = None,
+    until: Annotated[datetime | None, typer.Option(parser=when, metavar="WHEN", help="Only what last failed before.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Try dead letters again, from where they failed. Safe to repeat: fencing refuses what is older."""
-    from pipelines.cli import control
+    """Try open dead letters again, from where they failed."""
+    from pipelines.cli import replaying
 
-    control.replay(tenant, positions or [], as_json=as_json)
+    replaying.dead_letters(
+        tenant, positions=tuple(positions or ()), reason=reason, document=document, since=since, until=until, as_json=as_json
+    )
+
+
+@replays.command("topic")
+def replay_topic(
+    tenant: Tenant,
+    from_offset: Annotated[int | None, typer.Option(min=0, help="The first offset, in each partition.")] = None,
+    since: Annotated[datetime | None, typer.Option(parser=when, metavar="WHEN", help="Events published then or later.")] = None,
+    partition: Annotated[int | None, typer.Option(min=0, help="One partition; else every one.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Land once more what landed and Kafka still has. What is there already does not change."""
+    from pipelines.cli import replaying
+
+    replaying.topic(tenant, from_offset=from_offset, since=since, partition=partition, as_json=as_json)

@@ -23,10 +23,6 @@ SELECT l.*, e.operation, e.sequence, e.fate, e.received_at
 FROM dead_letter l LEFT JOIN event e USING (kafka_partition, kafka_offset)
 WHERE kafka_partition = %(partition)s AND kafka_offset = %(offset)s ORDER BY stage
 
--- name: settle
-UPDATE dead_letter SET resolved_at = now()
-WHERE kafka_partition = %(partition)s AND kafka_offset = %(offset)s AND stage = 'land' AND resolved_at IS NULL
-
 -- name: find
 -- A document's key, or the documents that a chunk's id is cited from.
 SELECT document FROM document WHERE document = ANY (%(keys)s)
@@ -66,6 +62,7 @@ WITH own AS MATERIALIZED (
   WHERE NOT EXISTS (SELECT FROM chunk_source s WHERE s.text_hash = text_hash.text_hash AND s.document <> %(document)s)
 )
 SELECT (SELECT count(*) FROM event WHERE document = %(document)s) AS events,
+       (SELECT count(*) FROM outcome WHERE document = %(document)s) AS outcomes,
        (SELECT count(*) FROM document WHERE document = %(document)s AND envelope IS NOT NULL) AS envelopes,
        (SELECT count(*) FROM artifact WHERE document = %(document)s) AS artifacts,
        (SELECT count(*) FROM chunk_source WHERE document = %(document)s) AS chunk_sources,
@@ -82,6 +79,10 @@ WHERE document = %(document)s
 
 -- name: hide
 UPDATE chunk_source SET acl = '{}' WHERE document = %(document)s
+
+-- name: erase_outcomes
+-- What was not published yet is told to nobody.
+DELETE FROM outcome WHERE document = %(document)s
 
 -- name: erase_events
 DELETE FROM event WHERE document = %(document)s

@@ -23,8 +23,8 @@ SELECT reason, count(*) AS documents FROM dead_letter WHERE stage = 'land' AND r
 
 -- name: due
 -- Documents that a run would take now: those whose last stage never ran or is behind, and those that wait and are due. What failed, or
--- waits for a later time, holds its document back. A changed fingerprint is not seen here: that would take the models.
-SELECT count(*) AS documents
+-- waits for a later time, holds its document back. A run also publishes what outcomes were left. A changed fingerprint is not seen here: that would take the models.
+SELECT count(*) + (EXISTS (SELECT FROM outcome WHERE outcome IS NOT NULL))::int AS documents
 FROM document d LEFT JOIN stage_record last ON last.document = d.document AND last.stage = %(last)s
 WHERE (last.document IS NULL
        OR EXISTS (SELECT FROM stage_record r WHERE r.document = d.document AND r.status IN ('behind', 'waiting')))

@@ -1,0 +1,83 @@
+"""The relay: what was decided goes from the outbox in Postgres to `outcomes.<tenant>`, at least once and in order per document."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from core import outcomes
+from core.config import Endpoints
+from core.errors import HeadraceError
+from core.stage import Session
+from core.tenancy import Connection
+from events.outcomes import Outcome, OutcomeProducer
+
+BATCH = 500
+_LOG = logging.getLogger("headrace.outcomes")
+
+
+class Outbox:
+    """The outboxes of all tenants, as one process empties them."""
+
+    def __init__(self, endpoints: Endpoints) -> None:
+        self._producer = OutcomeProducer(endpoints.kafka_client())
+        self._troubles: dict[str, str] = {}
+
+    def empty(self, session: Session) -> int:
+        """Publish what is decided of a tenant's events; gives the number.
+
+        Never raises a HeadraceError: what could not be published stays, the reason is logged once, and the next call tries again.
+        """
+        try:
+            told = self._relay(session)
+        except HeadraceError as error:
+            if self._troubles.get(session.tenant) != error.reason:
+                _LOG.warning("the outcomes of %s are not published: %s", session.tenant, error)
+            self._troubles[session.tenant] = error.reason
+            return 0
+        self._troubles.pop(session.tenant, None)
+        return told
+
+    def _relay(self, session: Session) -> int:
+        total = 0
+        while True:
+            with session.transaction() as connection:
+                told = deliver(connection, session, self._producer)
+            total += told
+            if told < BATCH:
+                return total
+
+
+def deliver(connection: Connection, session: Session, producer: OutcomeProducer) -> int:
+    """Publish the oldest and forget them, in the caller's transaction: where that does not commit, they are published again."""
+    rows = outcomes.undelivered(connection, BATCH)
+    if rows:
+        producer.publish(session.tenant, [_record(session, row) for row in rows])
+        outcomes.delivered(connection, rows)
+    return len(rows)
+
+
+def _record(session: Session, row: dict[str, Any]) -> tuple[bytes | None, Outcome]:
+    subject = outcomes.unseal(session.keys, row)
+    return subject.key, Outcome(
+        event=subject.event,
+        document=_text(subject.key),
+        operation=row["operation"],
+        sequence=row["sequence"],
+        outcome=row["outcome"],
+        reason=row["reason"],
+        partition=row["kafka_partition"],
+        offset=row["kafka_offset"],
+        time=row["event_time"],
+        received_at=row["received_at"],
+        landed_at=row["landed_at"],
+        decided_at=row["decided_at"],
+        latency_s=round((row["decided_at"] - row["received_at"]).total_seconds(), 6),
+    )
+
+
+def _text(key: bytes | None) -> str | None:
+    try:
+        return None if key is None else key.decode()
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,136 @@
+"""What a later JSON Schema refuses that an earlier one took, found by comparing the two keyword by keyword.
+
+It may call narrower what is not, and never the other way round: what it cannot compare it refuses. Objects are open unless they say
+otherwise, so a property that one side does not name stands for whatever its `additionalProperties` takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+Schema = dict[str, Any]
+
+ANNOTATIONS = {"$schema", "$id", "$defs", "$comment", "title", "description", "default", "examples", "deprecated"}
+LOWER_BOUNDS = {"minLength", "minItems", "minProperties", "minimum", "exclusiveMinimum"}
+UPPER_BOUNDS = {"maxLength", "maxItems", "maxProperties", "maximum", "exclusiveMaximum"}
+AS_IT_WAS = {"pattern", "format", "contentEncoding", "multipleOf", "uniqueItems", "not", "oneOf"}
+"""Keywords whose loosening is not worth telling from their tightening. They may go; but a `oneOf` with one choice more takes less."""
+NEEDS_OTHERS = {"then", "else"}
+
+
+def narrowings(old: Schema, new: Schema) -> list[str]:
+    """Where the later schema takes less than the earlier, as `place: keyword`; empty where it takes everything that the earlier does."""
+    return list(dict.fromkeys(_Comparison(old, new).compare(old, new, "event")))
+
+
+class _Comparison:
+    def __init__(self, old_root: Schema, new_root: Schema) -> None:
+        self._old_root, self._new_root = old_root, new_root
+
+    def compare(self, old_raw: Any, new_raw: Any, at: str) -> Iterator[str]:
+        old, new = whole(old_raw, self._old_root), whole(new_raw, self._new_root)
+        if old.get("not") == {}:
+            return  # it took nothing here
+        yield from (f"{at}.{name}: the property is gone" for name in old.get("properties", {}) if name not in new.get("properties", {}))
+        for keyword in new:
+            yield from self._keyword(keyword, old, new, at)
+
+    def _keyword(self, keyword: str, old: Schema, new: Schema, at: str) -> Iterator[str]:
+        if keyword in _CHECKS:
+            if not _CHECKS[keyword](old, new):
+                yield f"{at}: {keyword}"
+        elif keyword in LOWER_BOUNDS | UPPER_BOUNDS:
+            if not _loosened(keyword, old, new):
+                yield f"{at}: {keyword}"
+        elif keyword in AS_IT_WAS:
+            if _another(old.get(keyword), new[keyword]):
+                yield f"{at}: {keyword}"
+        elif keyword in ("items", "propertyNames"):
+            yield from self.compare(old.get(keyword, True), new.get(keyword, True), f"{at}[{keyword}]")
+        elif keyword in ("properties", "additionalProperties"):
+            yield from self._properties(old, new, at)
+        elif keyword == "allOf":
+            yield from self._all_of(old, new, at)
+        elif keyword == "if":
+            yield from self._conditional(old, new, at)
+        elif keyword not in ANNOTATIONS | NEEDS_OTHERS:
+            yield f"{at}: {keyword} is a keyword that this comparison does not know"
+
+    def _properties(self, old: Schema, new: Schema, at: str) -> Iterator[str]:
+        before, after = old.get("properties", {}), new.get("properties", {})
+        rest_before, rest_after = old.get("additionalProperties", True), new.get("additionalProperties", True)
+        for name in sorted(before.keys() | after.keys()):
+            yield from self.compare(before.get(name, rest_before), after.get(name, rest_after), f"{at}.{name}")
+        yield from self.compare(rest_before, rest_after, f"{at}.*")
+
+    def _all_of(self, old: Schema, new: Schema, at: str) -> Iterator[str]:
+        """Everything that the later schema asks for follows from one thing that the earlier asked for."""
+        for number, part in enumerate(new["allOf"]):
+            found = [list(self.compare(one, part, f"{at}(allOf {number})")) for one in old.get("allOf") or [{}]]
+            yield from min(found, key=len)
+
+    def _conditional(self, old: Schema, new: Schema, at: str) -> Iterator[str]:
+        if _another(old.get("if"), new["if"]):
+            yield f"{at}: if"
+            return
+        for branch in ("then", "else"):
+            yield from self.compare(old.get(branch, True), new.get(branch, True), f"{at}({branch})")
+
+
+def whole(schema: Any, root: Schema) -> Schema:
+    """A schema with what it refers to merged in. AssertionError where that is not the same as both of them."""
+    if isinstance(schema, bool):
+        return {} if schema else {"not": {}}
+    if "$ref" not in schema:
+        return dict(schema)
+    referred = whole(root["$defs"][schema["$ref"].removeprefix("#/$defs/")], root)
+    own = {keyword: value for keyword, value in schema.items() if keyword != "$ref"}
+    assert not (referred.keys() & own.keys()) - ANNOTATIONS, schema
+    assert not own.keys() & {"properties", "additionalProperties", "if", "then", "else"}, schema
+    return referred | own
+
+
+def _another(before: Any, after: Any) -> bool:
+    """What it refers to may have changed though the reference is the same."""
+    return bool(before != after) or "$ref" in str(after)
+
+
+def _loosened(keyword: str, old: Schema, new: Schema) -> bool:
+    if keyword not in old:
+        return False
+    return bool(new[keyword] <= old[keyword] if keyword in LOWER_BOUNDS else new[keyword] >= old[keyword])
+
+
+def _type_widened(old: Schema, new: Schema) -> bool:
+    before, after = _types(old), _types(new)
+    return before <= after | ({"integer"} if "number" in after else set())
+
+
+def _types(schema: Schema) -> set[str]:
+    named = schema.get("type", ["object", "array", "string", "number", "integer", "boolean", "null"])
+    return {named} if isinstance(named, str) else set(named)
+
+
+def _values_grown(old: Schema, new: Schema) -> bool:
+    before = [old["const"]] if "const" in old else old.get("enum")
+    after = [new["const"]] if "const" in new else new["enum"]
+    return before is not None and all(value in after for value in before)
+
+
+def _required_shrunk(old: Schema, new: Schema) -> bool:
+    return set(new["required"]) <= set(old.get("required", []))
+
+
+def _dependents_shrunk(old: Schema, new: Schema) -> bool:
+    before = old.get("dependentRequired", {})
+    return all(set(names) <= set(before.get(name, [])) for name, names in new["dependentRequired"].items())
+
+
+_CHECKS: dict[str, Callable[[Schema, Schema], bool]] = {
+    "type": _type_widened,
+    "enum": _values_grown,
+    "const": _values_grown,
+    "required": _required_shrunk,
+    "dependentRequired": _dependents_shrunk,
+}
