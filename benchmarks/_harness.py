@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -41,6 +42,8 @@ def run(
         add_options(parser)
     options = vars(parser.parse_args())
     data, as_json = options.pop("data"), options.pop("json")
+    # as an exception, so that whoever started servers stops them
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped by SIGTERM"))
     try:
         results = measure(data, **options)
         line = _line(results)
