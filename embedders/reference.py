@@ -26,7 +26,7 @@ _SENTENCE = (
     "the headrace leads water from the weir to the mill wheel and every sluice along it has a keeper who writes down what passed when it "
     "passed and how much of it was lost between one gate and the next so that nobody downstream has to guess in 1843 or in 2026"
 )
-_ODD = ("", "ok", "SELECT count(*) FROM chunk WHERE tenant = 'acme';", "Überprüfung: 12,5 % 漢字 שלום 👩‍👩‍👧", "a\x00b")
+_ODD = ("", "ok", "if (gate.level > 0.4) { gate.open(); }  // § 7", "Überprüfung: 12,5 % 漢字 שלום 👩‍👩‍👧", "a\x00b")
 _LENGTHS = (5, 11, 23, 47, 83, 120, 160, 200)
 
 QUICK = 8
