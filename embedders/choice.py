@@ -84,11 +84,14 @@ class Origin:
         return found
 
     @cached_property
+    def probes(self) -> list[str]:
+        return reference.probes(self.recipe)
+
+    @cached_property
     def reference(self) -> Vectors:
-        probes = reference.probes(self.recipe)
-        file = self.cache / f"{self.identity}-reference-{reference.digest(probes)}.npy"
-        known = reference.known(file, len(probes))
-        return known if known is not None else reference.computed(file, self.model, self.recipe)
+        file = self.cache / f"{self.identity}-reference-{reference.digest(self.probes)}.npy"
+        known = reference.known(file, len(self.probes))
+        return known if known is not None else reference.computed(file, self.model, self.probes, self.recipe.prompt("passage"))
 
     def release(self) -> None:
         """Let go of the loaded model: the backend has its own."""
@@ -96,8 +99,7 @@ class Origin:
 
     @property
     def converted(self) -> Path:
-        target = conversion.place(self.cache, self.identity)
-        return target if (target / conversion.MANIFEST).is_file() else conversion.converted(target, self.model)
+        return conversion.converted(conversion.place(self.cache, self.identity), lambda: self.model)
 
 
 def pick(origin: Origin, wanted: Candidate, batch_tokens: int | None) -> tuple[Engine, About]:
@@ -183,7 +185,7 @@ def _measured(origin: Origin, choices: list[Candidate], batch_tokens: int | None
 def _speed(origin: Origin, choice: Candidate, batch_tokens: int | None) -> int:
     """Tokens a second over the longer probes, each made distinct so that none is taken for a duplicate. One candidate is held at a time."""
     engine, _ = _checked(origin, choice, batch_tokens, AUTO_COSINE, quick=False)
-    texts = [f"{text} {turn}" for turn in range(3) for text in reference.probes(origin.recipe)[reference.QUICK : -2]]
+    texts = [f"{text} {turn}" for turn in range(3) for text in origin.probes[reference.QUICK : -2]]
     runs = [engine.embed(texts, "passage") for _ in range(3)]
     engine.close()
     return int(max(run.tokens / run.seconds for run in runs))
@@ -192,7 +194,7 @@ def _speed(origin: Origin, choice: Candidate, batch_tokens: int | None) -> int:
 def _checked(origin: Origin, choice: Candidate, batch_tokens: int | None, least: float, quick: bool = True) -> tuple[Engine, float]:
     """The engine, and the least cosine of its vectors with the reference. Raises Refusal (`reference-mismatch`)."""
     engine = Engine(origin.recipe, _backend(origin, choice, batch_tokens))
-    texts = reference.probes(origin.recipe)[: reference.QUICK if quick else None]
+    texts = origin.probes[: reference.QUICK if quick else None]
     embedded = engine.embed(texts, "passage")
     cosine = reference.agreement(embedded.vectors, origin.reference[: len(texts)])
     if cosine >= least:

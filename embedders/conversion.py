@@ -5,7 +5,6 @@ The graph is the whole model, pooling, dense layers and normalisation included, 
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 import logging
@@ -14,12 +13,13 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from embedders.models import sha256
 from embedders.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -48,8 +48,9 @@ def place(cache: Path, identity: str) -> Path:
     return cache / f"{identity}-openvino-{version('openvino')}-{_FORM}"
 
 
-def converted(target: Path, model: SentenceTransformer) -> Path:
-    """The folder with the converted model, written where it is not there. Two processes may do so at once: the first to end wins.
+def converted(target: Path, model: Callable[[], SentenceTransformer]) -> Path:
+    """The folder with the converted model, written where it is not there: only then is the model asked for. Of two processes that do so
+    at once the first to end wins.
 
     Raises Refusal (`not-convertible`) where OpenVINO cannot take the model's modules.
     """
@@ -57,7 +58,7 @@ def converted(target: Path, model: SentenceTransformer) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=".converting-", dir=target.parent))
         try:
-            _write(fresh, model)
+            _write(fresh, model())
             _settle(fresh, target)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
@@ -68,7 +69,7 @@ def check(folder: Path) -> None:
     """Refuse files that are not what was written. Raises Refusal (`conversion-corrupt`)."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
-        sound = all(_sha256(folder / name) == manifest[name] for name in (GRAPH, WEIGHTS))
+        sound = all(sha256(folder / name) == manifest[name] for name in (GRAPH, WEIGHTS))
     except (OSError, ValueError, KeyError):
         sound = False
     if not sound:
@@ -83,7 +84,7 @@ def _write(folder: Path, model: SentenceTransformer) -> None:
             ov.save_model(graph, folder / GRAPH, compress_to_fp16=False)
     except Exception as error:
         raise Refusal("not-convertible", f"OpenVINO cannot convert the model: {type(error).__name__}") from error
-    digests = {name: _sha256(folder / name) for name in (GRAPH, WEIGHTS)}
+    digests = {name: sha256(folder / name) for name in (GRAPH, WEIGHTS)}
     (folder / MANIFEST).write_text(json.dumps(digests))
 
 
@@ -133,8 +134,3 @@ def _settle(fresh: Path, target: Path) -> None:
     except OSError:
         if not (target / MANIFEST).is_file():
             raise
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

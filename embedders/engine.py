@@ -82,9 +82,9 @@ class Engine:
         tokens = padded = 0
         for window in self._windows(windows(texts, self._characters), kind):
             for at, result in enumerate(self._results(window), start=len(counts)):
-                if result.vector is None:
-                    errors[at] = result.error or _UNKNOWN
-                else:
+                if result.error:
+                    errors[at] = result.error
+                elif result.vector is not None:
                     vectors[at] = result.vector
             counts += [len(window.items[place].ids) for place in window.places]
             tokens += sum(len(window.items[at].ids) for batch, _ in window.batches for at in batch)
@@ -178,6 +178,3 @@ def _sound(vector: Vectors) -> Vectors | Refusal:
     """A text whose vector is no direction fails alone; no such vector reaches an index, where it would be near to nothing, or to all."""
     sound = np.isfinite(vector).all() and vector.any()
     return vector if sound else Refusal("bad-vector", "the model gave a vector that is not finite, or all zeros")
-
-
-_UNKNOWN = Refusal("bad-vector", "the model gave no vector")

@@ -1,4 +1,4 @@
-"""What this process may use: the device, and how many cores. Nothing here loads a model."""
+"""What this process may use: how many cores, which instructions, which devices. Nothing here loads a model, or imports torch."""
 
 from __future__ import annotations
 
@@ -6,26 +6,7 @@ import ctypes
 import os
 from pathlib import Path
 
-from embedders.refusal import Refusal
-
 CGROUP = Path("/sys/fs/cgroup")
-
-
-def pick(wanted: str) -> str:
-    """`auto` is the first there is of cuda, mps and cpu. Raises Refusal (`no-such-device`) where a named one is missing."""
-    available = _available()
-    if wanted == "auto":
-        return available[0]
-    if wanted not in available:
-        raise Refusal("no-such-device", f"device {wanted} is not available; there is: {', '.join(available)}")
-    return wanted
-
-
-def _available() -> list[str]:
-    import torch
-
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    return [device for device, is_there in there.items() if is_there]
 
 
 def threads(cgroup: Path = CGROUP) -> int:

@@ -53,7 +53,7 @@ def find(name: str, revision: str | None = None, *, weights: bool = True) -> Mod
     folder = _minilm() if name == MINILM else _folder(name, revision)
     if weights:
         _refuse_pickles(folder)
-    digests = {path: _sha256(folder / path) for path in _deciding(folder)}
+    digests = {path: sha256(folder / path) for path in _deciding(folder)}
     if name == MINILM and digests.get("model.safetensors") != MINILM_SHA256:
         raise Refusal("model-hash-mismatch", "the wheel's model.safetensors is not the published all-MiniLM-L6-v2")
     tokenizing = {path: digest for path, digest in digests.items() if any(Path(path).match(pattern) for pattern in _TOKENIZING)}
@@ -117,7 +117,8 @@ def _deciding(folder: Path) -> list[str]:
     return sorted(path.as_posix() for path in paths if not _IRRELEVANT.intersection(path.parts))
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

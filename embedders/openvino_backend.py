@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedders import conversion, hardware
+from embedders import conversion, hardware, packing
 from embedders.backend import Item, Vectors
 from embedders.refusal import Refusal
 
@@ -25,12 +24,6 @@ if TYPE_CHECKING:
 BATCH_TOKENS = 1024
 """Of one lane, which is one core. Measured for MiniLM with two lanes: 512 to 2,048 are alike, 256 loses 6%, 4,096 as much: the
 activations of a layer, 1,024 tokens × 1,536 × 4 bytes, no longer fit the core's second-level cache."""
-
-
-@dataclass(frozen=True)
-class _Batch:
-    ids: NDArray[np.int64]
-    mask: NDArray[np.int64]
 
 
 class OpenVinoBackend:
@@ -60,22 +53,17 @@ class OpenVinoBackend:
         self._requests = _requests(compiled, self.lanes)
         self._busy, self._lock = 0, Lock()
 
-    def prepare(self, items: Sequence[Item]) -> _Batch:
+    def prepare(self, items: Sequence[Item]) -> dict[str, NDArray[np.int64]]:
         """(n, longest) int64 ids and mask. Padding is id 0: the mask hides it, so that which id it is does not matter."""
-        longest = max(len(item.ids) for item in items)
-        ids = np.zeros((len(items), longest), dtype=np.int64)
-        mask = np.zeros((len(items), longest), dtype=np.int64)
-        for row, item in enumerate(items):
-            ids[row, : len(item.ids)] = item.ids
-            mask[row, : len(item.ids)] = 1
-        return _Batch(ids, mask)
+        return packing.padded([item.ids for item in items], padding=0)
 
-    def forward(self, prepared: _Batch) -> Vectors:
+    def forward(self, prepared: dict[str, NDArray[np.int64]]) -> Vectors:
+        ids, mask = prepared["input_ids"], prepared["attention_mask"]
         with self._counted() as others:
-            requests = self._requests if others or len(prepared.ids) > 1 else self._wide
+            requests = self._requests if others or len(ids) > 1 else self._wide
             request = requests.get()
             try:
-                output = request.infer([prepared.ids, prepared.mask], share_inputs=True)[0]
+                output = request.infer([ids, mask], share_inputs=True)[0]
                 return np.array(output, dtype=np.float32)
             except RuntimeError as error:
                 raise Refusal("device-failed", f"OpenVINO could not compute a batch: {type(error).__name__}") from error
@@ -104,21 +92,20 @@ class OpenVinoBackend:
 
     def _compiled(self, streams: int) -> CompiledModel:
         """In a thread that ends with it: compiling leaves its thread without denormals, which the caller may want."""
-        path, settings = self._folder / conversion.GRAPH, self._settings(streams, self.precision)
+        path, settings = self._folder / conversion.GRAPH, self._settings(streams)
         try:
             with ThreadPoolExecutor(1) as apart:
                 return apart.submit(self._core.compile_model, path, "CPU", settings).result()
         except RuntimeError as error:
             raise Refusal("model-not-loadable", f"OpenVINO cannot load {self._folder}: {type(error).__name__}") from error
 
-    def _settings(self, streams: int, precision: str) -> dict[str, Any]:
-        threads = hardware.threads()
+    def _settings(self, streams: int) -> dict[str, Any]:
         return {
-            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_PRECISION_HINT": self.precision,
             # compiled graphs are kept, and loaded in a fifth of the time; apart, for one of another precision would be taken for this one
-            "CACHE_DIR": str(self._folder / f"compiled-{precision}-{streams}"),
+            "CACHE_DIR": str(self._folder / f"compiled-{self.precision}-{streams}"),
             "NUM_STREAMS": streams,
-            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_NUM_THREADS": self.lanes,
             # a lane that stays on its core keeps its cache; under a quota the cores are shared, and a pinned thread waits for its own.
             # A request of all cores is never pinned: the thread that asks would stay on one of them for good
             "ENABLE_CPU_PINNING": streams > 1 and hardware.owns_its_cores(),

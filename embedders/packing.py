@@ -6,7 +6,7 @@ transformers need of that package is one function, and this is one from torch al
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,10 @@ ATTENTION = "headrace_packed"
 
 _PACKED_KEYS = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "seq_idx")
 
-Features = dict[str, NDArray[Any] | int]
+Features = Mapping[str, NDArray[Any] | int]
 
 
-def padded(ids: Sequence[Sequence[int]], padding: int) -> Features:
+def padded(ids: Sequence[Sequence[int]], padding: int) -> dict[str, NDArray[np.int64]]:
     """`input_ids` and `attention_mask`, both (n, longest) int64; padding is on the right, where poolings and positions expect it."""
     lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
     real = np.arange(lengths.max()) < lengths[:, None]

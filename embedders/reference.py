@@ -56,10 +56,9 @@ def known(file: Path, count: int) -> Vectors | None:
     return vectors if vectors.dtype == np.float32 and vectors.ndim == 2 and len(vectors) == count else None
 
 
-def computed(file: Path, model: SentenceTransformer, recipe: Recipe) -> Vectors:
+def computed(file: Path, model: SentenceTransformer, texts: list[str], prompt: str) -> Vectors:
     """By sentence-transformers' own `encode`, one text at a time so that nothing is padded; kept in `file` where that can be written."""
-    prompt = recipe.prompt("passage")
-    vectors = model.encode(probes(recipe), prompt=prompt, batch_size=1, normalize_embeddings=True, show_progress_bar=False)
+    vectors = model.encode(texts, prompt=prompt, batch_size=1, normalize_embeddings=True, show_progress_bar=False)
     found = np.asarray(vectors, dtype=np.float32)
     with NamedTemporaryFile(dir=file.parent, delete=False) as fresh:
         np.save(fresh, found)
@@ -67,7 +66,7 @@ def computed(file: Path, model: SentenceTransformer, recipe: Recipe) -> Vectors:
     return found
 
 
-def agreement(vectors: Vectors, expected: Sequence[Vectors] | Vectors) -> float:
+def agreement(vectors: Vectors, expected: Vectors) -> float:
     """The least cosine of a vector with the one it should be; both of unit length. Not finite counts as opposite."""
-    cosines = (vectors * np.asarray(expected)).sum(axis=1)
+    cosines = (vectors * expected).sum(axis=1)
     return float(np.nan_to_num(cosines, nan=-1.0).min(initial=1.0))

@@ -397,9 +397,12 @@ def test_threads_follow_the_control_groups_quota(files: dict[str, str], expected
     assert hardware.threads(tmp_path) == (expected or everything)
 
 
-def test_a_device_that_is_not_there_is_refused_with_what_there_is() -> None:
-    missing = next(device for device in ("mps", "cuda") if device not in hardware._available())
+def test_a_device_that_is_not_there_is_refused_with_what_there_is(load: Load, tiny_files: Path) -> None:
+    import torch
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    missing = next(device for device in ("mps", "cuda") if not there[device])
     with pytest.raises(Refusal, match=r"there is: .*cpu") as error:
-        hardware.pick(missing)
+        load(tiny_files, device=missing).encode(["mill"], "passage")
     assert error.value.reason == "no-such-device"
-    assert hardware.pick("auto") in hardware._available()
+    assert there[load(tiny_files, device="auto").about.device.split(":")[0]]
