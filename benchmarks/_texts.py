@@ -40,9 +40,10 @@ def real(data: Path, count: Count, max_tokens: int, *, timed: int, in_all: int) 
     Raises Unmeasured where the data folder holds too few.
     """
     abstracts = list(_abstracts(data))
+    paragraphs = [_PARAGRAPH.split(pep.decode("utf-8", errors="replace")) for _, pep in peps(data)]
     cut = [
         *_chunks([_SENTENCE.split(f"{title} {text}") for title, text in abstracts], " ", count, max_tokens),
-        *_chunks([_PARAGRAPH.split(pep) for pep in _peps(data)], "\n\n", count, min(PEP_TOKENS, max_tokens)),
+        *_chunks(paragraphs, "\n\n", count, min(PEP_TOKENS, max_tokens)),
     ]
     chunks = _even(list(dict.fromkeys(cut)), in_all)
     clocked = set(_even(chunks, timed))
@@ -61,13 +62,13 @@ def _abstracts(data: Path) -> Iterator[tuple[str, str]]:
             yield abstract["title"], abstract["text"]
 
 
-def _peps(data: Path) -> Iterator[str]:
-    """The text of every PEP."""
+def peps(data: Path) -> Iterator[tuple[str, bytes]]:
+    """(file name, bytes) of every PEP in the archive."""
     with tarfile.open(need(data / "peps" / "peps_rst.tar.gz")) as archive:
         for member in archive:
             content = archive.extractfile(member) if member.name.endswith(".rst") else None
             if content:
-                yield content.read().decode("utf-8", errors="replace")
+                yield Path(member.name).name, content.read()
 
 
 def _questions(data: Path, titles: Sequence[str], chunks: Iterable[str]) -> list[str]:

@@ -18,13 +18,12 @@ Keys:
 from __future__ import annotations
 
 import statistics
-import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from benchmarks import _world
-from benchmarks._harness import Unmeasured, need, note, run, seconds
+from benchmarks._harness import Unmeasured, note, run, seconds
+from benchmarks._texts import peps
 from core.sql import statements
 from pipelines.app import Headrace
 
@@ -66,15 +65,6 @@ def measure(data: Path) -> dict[str, Any]:
             "ratio": took / reference,
             "failed": sum(report.failed for name, report in whole.items() if name != "land_seconds"),
         }
-
-
-def peps(data: Path) -> Iterator[tuple[str, bytes]]:
-    """(document id, bytes) of every PEP in the archive."""
-    with tarfile.open(need(data / "peps" / "peps_rst.tar.gz")) as archive:
-        for member in archive:
-            content = archive.extractfile(member) if member.name.endswith(".rst") else None
-            if content:
-                yield Path(member.name).name, content.read()
 
 
 def _warm(headrace: Headrace) -> None:

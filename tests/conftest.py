@@ -13,6 +13,7 @@ from hypothesis import settings as hypothesis_settings
 
 from core.config import Endpoints, Fetching, Settings
 from pipelines.app import Headrace
+from tests.worlds import Inlet, World
 
 # real servers answer when they answer: a deadline would test the machine. The seed is pytest-randomly's.
 hypothesis_settings.register_profile("headrace", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
@@ -76,6 +77,27 @@ def acme(new_tenant: Callable[[], str]) -> str:
 @pytest.fixture
 def globex(new_tenant: Callable[[], str]) -> str:
     return new_tenant()
+
+
+@pytest.fixture(scope="module")
+def world(app: Headrace, request: pytest.FixtureRequest) -> World:
+    """A tenant of this test file's own, and its rows."""
+    from pipelines.tenants import add
+
+    name = f"{request.module.__name__.rpartition('test_')[2].replace('_', '-')}-{os.getpid()}"
+    add(app, name)
+    return World(app, name)
+
+
+@pytest.fixture
+def empty_world(world: World) -> None:
+    """For `pytestmark`, in files whose every test begins with nothing."""
+    world.clear()
+
+
+@pytest.fixture
+def inlet(world: World) -> Inlet:
+    return world.inlet()
 
 
 @pytest.fixture(scope="session")

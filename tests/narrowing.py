@@ -112,9 +112,8 @@ def _types(schema: Schema) -> set[str]:
     return {named} if isinstance(named, str) else set(named)
 
 
-def _values_grown(old: Schema, new: Schema) -> bool:
+def _values_grown(old: Schema, after: list[Any]) -> bool:
     before = [old["const"]] if "const" in old else old.get("enum")
-    after = [new["const"]] if "const" in new else new["enum"]
     return before is not None and all(value in after for value in before)
 
 
@@ -129,8 +128,8 @@ def _dependents_shrunk(old: Schema, new: Schema) -> bool:
 
 _CHECKS: dict[str, Callable[[Schema, Schema], bool]] = {
     "type": _type_widened,
-    "enum": _values_grown,
-    "const": _values_grown,
+    "enum": lambda old, new: _values_grown(old, new["enum"]),
+    "const": lambda old, new: _values_grown(old, [new["const"]]),
     "required": _required_shrunk,
     "dependentRequired": _dependents_shrunk,
 }

@@ -6,7 +6,6 @@ Vectors are made up by hashing (`Encoder`); the two stages around them are as in
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,10 +29,11 @@ from core.stage import Report, Session, Stage, run
 from core.tenancy import Connection
 from index import embeddings, generations, swap
 from pipelines.app import Headrace
-from pipelines.tenants import add
 from pipelines.way import Versioned
 from retrieval.search import EVERYONE, Passage, search
 from tests.worlds import Inlet, World
+
+pytestmark = pytest.mark.usefixtures("empty_world")
 
 DIMENSION = 8
 NAMES = ("a.md", "b.md", "c.md")
@@ -157,23 +157,6 @@ def _texts(session: Session, rows: Sequence[Stale]) -> dict[str, list[str]]:
 def _keyed(rows: Sequence[Stale], there: Mapping[str, Any]) -> pl.DataFrame:
     keys = [{"document": row.document, "input_key": row.input_key} for row in rows if row.document in there]
     return pl.DataFrame(keys, schema=dict(frames.KEYS))
-
-
-@pytest.fixture(scope="module")
-def world(app: Headrace) -> World:
-    name = f"index-{os.getpid()}"
-    add(app, name)
-    return World(app, name)
-
-
-@pytest.fixture(autouse=True)
-def _empty(world: World) -> None:
-    world.clear()
-
-
-@pytest.fixture
-def inlet(world: World) -> Inlet:
-    return world.inlet()
 
 
 @pytest.fixture

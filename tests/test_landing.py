@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,29 +18,12 @@ from core.errors import LostRace
 from events.batches import Batch
 from events.contract import UPSERT, KafkaRecord
 from events.landing import Landed, land, land_records
-from pipelines.app import Headrace
-from pipelines.tenants import add
 from tests.worlds import STRUCTURED, Inlet, World
+
+pytestmark = pytest.mark.usefixtures("empty_world")
 
 NAMES = ("a.md", "b.md", "c.md")
 ZSTD = b"\x28\xb5\x2f\xfd"
-
-
-@pytest.fixture(scope="module")
-def world(app: Headrace) -> World:
-    name = f"landing-{os.getpid()}"
-    add(app, name)
-    return World(app, name)
-
-
-@pytest.fixture(autouse=True)
-def _empty(world: World) -> None:
-    world.clear()
-
-
-@pytest.fixture
-def inlet(world: World) -> Inlet:
-    return world.inlet()
 
 
 @dataclass(frozen=True)

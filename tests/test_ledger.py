@@ -5,7 +5,6 @@ The stages here are small and real: `upper` → `count` (reads the envelope's ti
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,9 +25,9 @@ from core.records import Envelope, decode
 from core.stage import MAX_ATTEMPTS, Report, Session, Stage, run
 from core.tenancy import Connection
 from events.landing import land
-from pipelines.app import Headrace
-from pipelines.tenants import add
 from tests.worlds import Inlet, World
+
+pytestmark = pytest.mark.usefixtures("empty_world")
 
 CHAIN: tuple[tuple[str, str | None, Part | None], ...] = (
     ("upper", None, "content"),
@@ -129,23 +128,6 @@ def _work(name: str, fingerprint: str, row: Mapping[str, Any]) -> bytes:
         raise Unavailable("its server is away") if text.endswith("all") else DocumentError("its server is away", reason="unavailable")
     made = {"upper": text.upper(), "count": f"{row['title']}:{len(text.split())}", "keep": f"{text}|{row['acl']}"}[name]
     return f"{made}#{fingerprint}".encode()
-
-
-@pytest.fixture(scope="module")
-def world(app: Headrace) -> World:
-    name = f"ledger-{os.getpid()}"
-    add(app, name)
-    return World(app, name)
-
-
-@pytest.fixture(autouse=True)
-def _empty(world: World) -> None:
-    world.clear()
-
-
-@pytest.fixture
-def inlet(world: World) -> Inlet:
-    return world.inlet()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,8 +27,9 @@ from index import generations, swap
 from pipelines import operate
 from pipelines.app import Headrace
 from pipelines.outcomes import deliver
-from pipelines.tenants import add
 from tests.worlds import Inlet, World
+
+pytestmark = pytest.mark.usefixtures("empty_world")
 
 NAMES = ("a.md", "b.md")
 POISON = "poison"
@@ -118,18 +118,6 @@ def _digested(row: Mapping[str, Any]) -> bytes:
     if row["content"].startswith(POISON.encode()):
         raise DocumentError("it does not agree with this stage", reason="indigestible")
     return bytes(row["content"])
-
-
-@pytest.fixture(scope="module")
-def world(app: Headrace) -> World:
-    name = f"outcomes-{os.getpid()}"
-    add(app, name)
-    return World(app, name)
-
-
-@pytest.fixture(autouse=True)
-def _empty(world: World) -> None:
-    world.clear()
 
 
 @pytest.fixture

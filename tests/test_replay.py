@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +26,6 @@ from events.replay import reread
 from pipelines import operate, replay
 from pipelines.app import Headrace
 from pipelines.replay import Wanted
-from pipelines.tenants import add
 from tests.worlds import STRUCTURED, Inlet, World
 
 PAGE = "# Seals\n\nThe shaft seal of the {} is inspected once a year.\n"
@@ -296,13 +294,6 @@ def test_a_replay_brings_nothing_back_of_what_was_erased(app: Headrace, acme: st
     before = World(app, acme).everything()
     assert summed(replay.topic(app, acme))["events"] == 4
     assert World(app, acme).everything() == before
-
-
-@pytest.fixture(scope="module")
-def world(app: Headrace) -> World:
-    name = f"replay-{os.getpid()}"
-    add(app, name)
-    return World(app, name)
 
 
 @dataclass(frozen=True)

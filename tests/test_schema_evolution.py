@@ -154,6 +154,7 @@ REFUSED = {
     "a field is required": _set("required", to=["specversion", "id", "source", "type", "subject", "time"]),
     "a field of the data is required": _set("$defs", "upsert", "required", to=["title"]),
     "a type is gone": _set("properties", "type", "enum", to=[UPSERT]),
+    "a value is the one it was and none of a list": _set("properties", "specversion", "enum", to=[]),
     "a bound is lower": _set("properties", "subject", "maxLength", to=1000),
     "a bound is new": _set(*UPSERTS, "title", "maxLength", to=100),
     "a bound is higher": _set("$defs", "sequence", "minimum", to=1),
