@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -50,6 +51,7 @@ def of_stage(report: Report, now: Standing) -> dict[str, Any]:
         **{f"{report.stage}/{name}": count for name, count in sorted(report.tally.items()) if name not in _INGREDIENTS},
         **{f"{report.stage}/{name}": value for name, value in (*_computing(report.tally).items(), *report.about.items())},
         **_timings("documents", report.moved, report.seconds),
+        **latency(report.latencies),
         **({"waits for": report.unavailable} if report.unavailable else {}),
     }
 
@@ -60,6 +62,12 @@ def _computing(tally: Mapping[str, int]) -> dict[str, float]:
     if not (padded and milliseconds):
         return {}
     return {"tokens_per_second": round(1000 * tokens / milliseconds, 1), "padding_share": round(1 - tokens / padded, 4)}
+
+
+def latency(seconds: Sequence[float]) -> dict[str, float]:
+    """Percentiles of the seconds from a document's event to this stage's commit, by nearest rank; nothing of no documents."""
+    ordered = sorted(seconds)
+    return {f"latency/p{share}_s": round(ordered[ceil(len(ordered) * share / 100) - 1], 3) for share in (50, 95, 99) if ordered}
 
 
 def reasons(run: Mapping[str, int], now: Mapping[str, int]) -> str:

@@ -19,9 +19,14 @@ RESOURCE = "headrace"
 class Landed(Protocol):
     """What landing came to: events by fate, and why some were refused."""
 
-    events: int
-    fates: Any
-    reasons: Any
+    @property
+    def events(self) -> int: ...
+
+    @property
+    def fates(self) -> Any: ...
+
+    @property
+    def reasons(self) -> Any: ...
 
 
 class Standing(Protocol):

@@ -19,8 +19,8 @@ TELL_S = 5.0
 
 EMBEDDER = "embedder"
 """The pool of the embedding model: each run is a process with a model of its own, and two of them share one GPU, or one machine's cores,
-badly. In it is the one asset that computes vectors, for as long as it computes. `headrace stream` is not: it is no run, and as it never
-ends, a place that it held would be free for nobody.
+badly. In it is the one asset that computes vectors, for as long as it computes. The stream is not: as it never ends, a place that it held
+would be free for nobody.
 """
 
 
@@ -142,7 +142,7 @@ def stage_asset(arrow: Arrow) -> dg.AssetsDefinition:
         with plain_failures():
             for stage in arrow.stages:
                 report, described = _run(context, headrace, stage)
-                told |= _named(described, stage) if len(arrow.stages) > 1 else described
+                told |= named(described, stage) if len(arrow.stages) > 1 else described
                 _fail_where_a_server_is_away(context, report, told)
         return dg.MaterializeResult(metadata=told)
 
@@ -160,7 +160,7 @@ def _tell(context: dg.AssetExecutionContext, report: Any) -> None:
     context.log.info("%s: %d documents, %d failed, %.1f s", report.stage, report.moved, report.failed, report.seconds)
 
 
-def _named(told: dict[str, Any], stage: str) -> dict[str, Any]:
+def named(told: dict[str, Any], stage: str) -> dict[str, Any]:
     """Where an asset has two stages, each one's metadata under its name."""
     return {key if key.startswith(f"{stage}/") else f"{stage}/{key}": value for key, value in told.items()}
 

@@ -46,11 +46,10 @@ from typing import Any
 import yaml
 
 from benchmarks import _world
+from benchmarks._compare import Held, held, in_graph
 from benchmarks._harness import Unmeasured, need, note, run, seconds
-from core import artifacts, ledger
+from core import artifacts
 from core.records import decode
-from core.sql import statements
-from core.tenancy import Connection
 from events.landing import document_key
 from headrace import Publisher
 from pipelines.app import Headrace
@@ -273,62 +272,28 @@ def _compare(headrace: Headrace, tenant: str, expected: Expected) -> dict[str, i
     """What of the tenant is not as it should be, in documents (and, for orphans, in chunks too)."""
     keys = headrace.session(tenant).keys
     names = {path: document_key(path, keys) for path in expected.sequences}
-    there = _found(headrace, tenant)
+    there = held(headrace, tenant)
     # after what is there was read: this publishes
     wanted = _from_scratch(headrace, tenant, expected)
     found: Counter[str] = Counter()
     for path in expected.contents:
         found.update(_faults(path, names[path], there, wanted.get(path, []), expected))
     live = {names[path] for path in expected.contents}
-    left = (there.held - live) | _in_graph(headrace, tenant, set(names.values()) - live)
-    found.update(orphans=there.unsourced + len(left), failed=there.failed)
+    left = (there.held - live) | in_graph(headrace, tenant, set(names.values()) - live)
+    failed = sum(row["status"] in ("failed", "waiting") for row in there.unfinished)
+    found.update(orphans=there.unsourced + len(left), failed=failed)
     return {key: found[key] for key in (*WRONG, "empty", "failed")}
 
 
-@dataclass(frozen=True)
-class _Found:
-    """What a tenant's database holds, by document: its landed state, its searchable passages in order, and their access lists."""
-
-    states: Mapping[str, Mapping[str, Any]]
-    passages: Mapping[str, Passages]
-    acls: Mapping[str, set[frozenset[str]]]
-    listed: set[str]
-    held: set[str]
-    unsourced: int
-    failed: int
-
-
-def _found(headrace: Headrace, tenant: str) -> _Found:
-    """What a search could give is read as the tenant's reader."""
-    with headrace.readers.tenant(tenant) as connection:
-        sources, unsourced = _rows(connection, "sources"), _rows(connection, "unsourced")[0]["chunks"]
-        listed, held = ({row["document"] for row in _rows(connection, name)} for name in ("listed", "held"))
-    with headrace.session(tenant).transaction() as connection:
-        states = {row["document"]: row for row in _rows(connection, "states")}
-        failed = sum(ledger.fail_reasons(connection).values())
-    passages: dict[str, Passages] = {}
-    acls: dict[str, set[frozenset[str]]] = {document: {frozenset(row["acl"])} for document, row in states.items()}
-    for row in sources:
-        passages.setdefault(row["document"], []).append((tuple(row["heading_path"]), row["text"]))
-        acls.setdefault(row["document"], set()).add(frozenset(row["acl"]))
-    return _Found(states, passages, acls, listed, held, unsourced, failed)
-
-
-def _faults(path: str, document: str, found: _Found, wanted: Passages, expected: Expected) -> Iterator[str]:
+def _faults(path: str, document: str, found: Held, wanted: Passages, expected: Expected) -> Iterator[str]:
     there = found.passages.get(document, [])
     if not there:
         # one that never came through is missing even where its last content has no passage
         yield "empty" if not wanted and document in found.listed else "missing"
     elif there != wanted or found.states[document]["sequence"] != expected.sequences[path]:
         yield "stale"
-    if found.acls.get(document, set()) - {frozenset(expected.acls[path])}:
+    if found.acls(document) - {frozenset(expected.acls[path])}:
         yield "wrong_acl"
-
-
-def _in_graph(headrace: Headrace, tenant: str, gone: Iterable[str]) -> set[str]:
-    """Which of these documents Neo4j holds more of than a tombstone."""
-    projection = headrace.models.projection
-    return {d for d in gone if any(count for what, count in projection.holds(tenant, d).items() if what != "tombstones")}
 
 
 def _from_scratch(headrace: Headrace, tenant: str, expected: Expected) -> dict[str, Passages]:
@@ -345,10 +310,6 @@ def _from_scratch(headrace: Headrace, tenant: str, expected: Expected) -> dict[s
     with session.transaction() as connection:
         cut = artifacts.get(connection, session.keys, "chunk", list(paths))
     return {paths[d]: [(chunk.heading_path, chunk.text) for chunk in decode(payload, Chunked).chunks] for d, payload in cut.items()}
-
-
-def _rows(connection: Connection, name: str) -> list[dict[str, Any]]:
-    return connection.execute(statements("benchmarks", "changestream.sql")[name]).fetchall()
 
 
 if __name__ == "__main__":

@@ -22,15 +22,19 @@ def put(connection: Connection, keys: TenantKeys, stage: str, payloads: Mapping[
     """Store each document's payload for this stage, replacing what was there."""
     if not payloads:
         return
-    stored = [_pack(payload, keys, stage, document) for document, payload in payloads.items()]
+    compressor = zstandard.ZstdCompressor(level=3)
+    stored = [_pack(compressor, payload, keys, stage, document) for document, payload in payloads.items()]
     values = {"stage": stage, "documents": list(payloads), "keys": [output_key(keys, p) for p in payloads.values()], "payloads": stored}
     connection.execute(statements("core", "sql/artifacts.sql")["put"], values)
 
 
-def get(connection: Connection, keys: TenantKeys, stage: str, documents: Sequence[str]) -> dict[str, bytes]:
-    """The payloads that are there, by document. Raises HeadraceError (`cannot-decrypt`) where a seal does not open."""
+def get(connection: Connection, keys: TenantKeys, stage: str, documents: Sequence[str], max_bytes: int | None = None) -> dict[str, bytes]:
+    """The payloads that are there, by document. Raises HeadraceError (`cannot-decrypt`) where a seal does not open.
+
+    Where `max_bytes` is given, one at least, and of the others as many as are no more together, as they are stored.
+    """
     query = statements("core", "sql/artifacts.sql")["get"]
-    rows = connection.execute(query, {"documents": list(documents), "stage": stage}, binary=True)
+    rows = connection.execute(query, {"documents": list(documents), "stage": stage, "max_bytes": max_bytes}, binary=True)
     return {row["document"]: _unpack(row["payload"], keys, stage, row["document"]) for row in rows}
 
 
@@ -44,8 +48,8 @@ def output_key(keys: TenantKeys, payload: bytes) -> str:
     return keys.digest(payload, "output")
 
 
-def _pack(payload: bytes, keys: TenantKeys, stage: str, document: str) -> bytes:
-    packed = zstandard.ZstdCompressor(level=3).compress(payload)
+def _pack(compressor: zstandard.ZstdCompressor, payload: bytes, keys: TenantKeys, stage: str, document: str) -> bytes:
+    packed = compressor.compress(payload)
     return keys.seal(packed, f"{stage}/{document}") if stage in SEALED else packed
 
 

@@ -221,6 +221,13 @@ class Fetching(_Section):
     timeout_s: Seconds = 30.0
 
 
+class Stream(_Section):
+    """`slots`: how many stream runs Dagster keeps alive; 0 leaves the tenants to `ingest_tenant` and to `headrace stream`."""
+
+    slots: Annotated[int, Field(ge=0, le=64)] = 0
+    metrics_port: Port | None = None
+
+
 class Dagster(_Section):
     port: Port = 3000
 
@@ -245,6 +252,7 @@ class Settings(BaseSettings):
     privacy: Privacy = Privacy()
     parsing: Parsing = Parsing()
     fetching: Fetching = Fetching()
+    stream: Stream = Stream()
     dagster: Dagster = Dagster()
 
     @field_validator("master_key")

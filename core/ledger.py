@@ -32,6 +32,19 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Hand:
+    """Who took a document last and did not settle it: the worker, with how many it took it together, and after what.
+
+    `deaths` of processes that had it in hand; `trials` in which a process had nothing else in hand.
+    """
+
+    worker: int
+    company: int
+    deaths: int
+    trials: int
+
+
+@dataclass(frozen=True)
 class Stale:
     """A document that a stage has to take. `input_key` and `revision` are what the result's write will be compared with."""
 
@@ -46,6 +59,7 @@ class Stale:
     received_at: datetime
     attempts: int
     envelope: bytes | None = field(repr=False)
+    hand: Hand | None = None
 
 
 @dataclass(frozen=True)
@@ -75,21 +89,23 @@ class Letter:
     detail: str
 
 
-def reaffirm(connection: Connection, step: Step) -> int:
-    """Mark done again what landed anew with the same input for this stage. Gives their number."""
-    locked = [row["document"] for row in connection.execute(_sql("lock_behind"), step.values())]
+def reaffirm(connection: Connection, step: Step, only: Sequence[str] | None = None) -> int:
+    """Mark done again what landed anew with the same input for this stage, of `only` these where it is given. Gives their number."""
+    locked = [row["document"] for row in connection.execute(_sql("lock_behind"), step.values(only=None if only is None else list(only)))]
     return connection.execute(_sql("reaffirm"), step.values(documents=locked)).rowcount if locked else 0
 
 
 def stale(connection: Connection, step: Step, limit: int, only: Sequence[str] | None = None) -> list[Stale]:
-    """Up to `limit` documents for this stage, in the order they landed; of `only` these where it is given."""
+    """Up to `limit` documents for this stage, in the order they landed, those in hand last; of `only` these where it is given."""
     values = step.values(limit=limit, only=None if only is None else list(only))
-    rows = connection.execute(_sql("stale"), values, binary=True).fetchall()
-    return [Stale(**{**row, "acl": tuple(row["acl"])}) for row in rows]
+    return [_stale(row) for row in connection.execute(_sql("stale"), values, binary=True)]
 
 
 def hold(connection: Connection, step: Step, rows: Sequence[Stale]) -> set[str]:
-    """Lock these documents and give those whose input is still what it was when they were found stale; the others have moved on."""
+    """Lock these documents and give those whose input is still what it was when they were found stale; the others have moved on.
+
+    None is in hand any more.
+    """
     columns = {"documents": "document", "revisions": "revision", "input_keys": "input_key"}
     values = step.values(**{name: [getattr(row, attribute) for row in rows] for name, attribute in columns.items()})
     connection.execute(_sql("lock"), values)
@@ -109,7 +125,7 @@ def record(connection: Connection, step: Step, entries: Sequence[Entry]) -> None
 
 
 def fall_behind(connection: Connection, documents: Sequence[str]) -> None:
-    """At landing: nothing recorded of these documents speaks of their newest state any more."""
+    """At landing: nothing recorded of these documents speaks of their newest state any more, and no process died of that."""
     connection.execute(_sql("fall_behind"), {"documents": list(documents)})
 
 
@@ -125,6 +141,12 @@ def bury(connection: Connection, letters: Sequence[Letter]) -> None:
     columns = {"partitions": "kafka_partition", "offsets": "kafka_offset", "stages": "stage"}
     columns |= {"documents": "document", "reasons": "reason", "details": "detail"}
     connection.execute(_sql("bury"), {name: [getattr(x, attribute) for x in letters] for name, attribute in columns.items()})
+
+
+def crashed_last(connection: Connection, step: Step, document: str, reason: str, detail: str) -> bool:
+    """Whether the other document that this stage settled last failed for the same reason in the same place."""
+    values = step.values(document=document, reason=reason, detail=detail)
+    return any(row["alike"] for row in connection.execute(_sql("crashed_last"), values))
 
 
 def records(connection: Connection, document: str) -> list[dict[str, Any]]:
@@ -144,6 +166,11 @@ def fail_reasons(connection: Connection, stage: str | None = None) -> dict[str, 
     """Reason → documents that failed or wait now, at one stage or at all."""
     rows = connection.execute(_sql("fail_reasons"), {"stage": stage})
     return {row["reason"]: row["documents"] for row in rows}
+
+
+def _stale(row: dict[str, Any]) -> Stale:
+    hand = {name: row.pop(name) for name in ("worker", "company", "deaths", "trials")}
+    return Stale(**{**row, "acl": tuple(row["acl"])}, hand=None if hand["worker"] is None else Hand(**hand))
 
 
 def _sql(name: str) -> Any:

@@ -18,9 +18,16 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from core.errors import DocumentError, HeadraceError, TenantError, Unavailable
 from core.sql import statements
+from core.turns import Turns
+from core.worker import Worker, heard_from
 
 Row = dict[str, Any]
 Connection = psycopg.Connection[Row]
+
+
+class PostgresAway(Unavailable):
+    """Postgres itself does not answer."""
+
 
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 
@@ -54,6 +61,8 @@ class Database:
 
     def __init__(self, url: str, role: Literal["tenant", "reader"] = "tenant", connections: int = 8) -> None:
         self._role = role
+        self._worker = Worker(url)
+        self.turns = Turns()
         self._pool: ConnectionPool[Connection] = ConnectionPool(
             url,
             connection_class=psycopg.Connection[Row],
@@ -64,7 +73,7 @@ class Database:
             reconnect_timeout=5,
             max_idle=60,
             # a connection that a restart of Postgres has cut is replaced before it is lent, not after it failed somebody
-            check=ConnectionPool.check_connection,
+            check=_check,
             open=False,
         )
 
@@ -76,6 +85,12 @@ class Database:
 
     def close(self) -> None:
         self._pool.close()
+        self._worker.close()
+
+    def present(self) -> int:
+        """The key under which Postgres knows, until this process dies or closes this, that it is there. Raises PostgresAway."""
+        with translated():
+            return self._worker.present()
 
     @contextmanager
     def control(self) -> Iterator[Connection]:
@@ -120,6 +135,12 @@ class Database:
                 yield connection
 
 
+def _check(connection: Connection) -> None:
+    """Raises where the connection was cut. A question to the server only where there is a sign of it: it would cost every transaction."""
+    if heard_from(connection):
+        ConnectionPool.check_connection(connection)
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """The driver's errors become ours here. A message never carries a row: Postgres puts values into `detail`, which is dropped.
@@ -131,7 +152,7 @@ def translated() -> Iterator[None]:
     except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as error:
         raise DocumentError(f"Postgres: {type(error).__name__}", reason="unstorable") from None
     except (psycopg.OperationalError, PoolTimeout) as error:
-        raise Unavailable(f"Postgres: {type(error).__name__}", remedy="`headrace status` and `headrace doctor` say more.") from error
+        raise PostgresAway(f"Postgres: {type(error).__name__}", remedy="`headrace status` and `headrace doctor` say more.") from error
     except psycopg.Error as error:
         primary = error.diag.message_primary or type(error).__name__
         raise HeadraceError(f"Postgres: {primary}", reason="database-error") from None

@@ -1,15 +1,15 @@
-"""Topics, and reading them from positions that Postgres keeps. Publishing is in `events.publish`, what a record means in `events.contract`.
+"""Topics, and reading them from positions that Postgres keeps up to where they end now. Reading on and on is in `events.group`,
+publishing in `events.publish`, what a record means in `events.contract`.
 
-No consumer group assigns anything: the caller says where to read from, and only the database remembers how far it came.
+The caller says where to read from, and only the database remembers how far it came.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from threading import Event as Signal
 from time import monotonic
 from typing import Any, cast
 
@@ -21,6 +21,7 @@ from core.tenancy import valid_tenant
 from events.batches import Batch, Intake, Place
 from events.contract import KafkaRecord, topic_of
 from events.kafka_clients import MAX_EVENT_BYTES, REQUEST_S, Line
+from events.topics import unknown_topic
 
 __all__ = ["GROUP", "Batch", "Place", "Reader", "delete_topics", "ensure_topics", "outcomes_of"]
 
@@ -34,15 +35,11 @@ _LOG = logging.getLogger("headrace.events")
 _POLL_S = 0.2
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-_DAY_MS = 24 * 60 * 60 * 1000
-_CONSUMING = {
-    "group.id": GROUP,
+CONSUMING = {
     "enable.auto.commit": False,
     "isolation.level": "read_committed",
     "enable.partition.eof": True,
     "auto.offset.reset": "error",
-    # nobody else waits for these partitions, so a slow stage between two polls is no fault
-    "max.poll.interval.ms": _DAY_MS,
     # librdkafka's 1 s is a stall between two batches whenever its queue was full
     "fetch.queue.backoff.ms": 10,
     # a new assignment waits for the fetch in hand, and one that finds nothing lasts this long; 500 by default
@@ -118,7 +115,7 @@ class Reader:
         self._patience_s = patience_s
         self._line = Line()
         with self._line.translated("connecting"):
-            self._consumer = Consumer(self._line.configuration(properties, **_CONSUMING, on_commit=_note_commit))
+            self._consumer = Consumer(self._line.configuration(properties, **CONSUMING, **{"group.id": GROUP}, on_commit=_note_commit))
         self._admin = _Administrator(properties)
 
     def __enter__(self) -> Reader:
@@ -144,9 +141,14 @@ class Reader:
         since: OffsetSpec = OffsetSpec.for_timestamp(timestamp_ms)
         return {place: at for place, at in self._offsets(self._places([topic]), since).items() if at >= 0}
 
+    def bounds(self, places: Iterable[Place]) -> tuple[dict[Place, int], dict[Place, int]]:
+        """The first offsets of these partitions, and the ones after their last committed records."""
+        wanted = list(places)
+        return self._offsets(wanted, _EARLIEST), self._offsets(wanted, _LATEST)
+
     def out_of_range(self, positions: Mapping[Place, int]) -> dict[Place, HeadraceError]:
         """The positions that cannot be read from, and why: `events-lost-to-retention` or `offset-out-of-range`."""
-        return _misplaced(positions, *self._bounds(positions))
+        return _misplaced(positions, *self.bounds(positions))
 
     def read_batches(
         self,
@@ -161,7 +163,7 @@ class Reader:
         All partitions together hold at most `max_records`, and `max_bytes` but for one record, at a time.
         Raises what `out_of_range` gives, before anything is read.
         """
-        low, ends = self._bounds(positions)
+        low, ends = self.bounds(positions)
         for error in _misplaced(positions, low, ends).values():
             raise error
         if until is not None:
@@ -173,39 +175,10 @@ class Reader:
         with self._assigned(intake):
             yield from self._drain(intake, ends)
 
-    def follow(
-        self,
-        positions_of: Callable[[], Mapping[Place, int]],
-        stop: Signal,
-        *,
-        max_records: int = MAX_RECORDS,
-        max_bytes: int = MAX_BYTES,
-        linger_s: float = 0.05,
-        refresh_s: float = 3.0,
-    ) -> Generator[Batch, None, None]:
-        """Batches as records arrive, until `stop` is set; a first record waits at most `linger_s` for more.
-
-        Every `refresh_s` it asks `positions_of` again: new partitions join, missing ones leave, and where another position is given
-        (somebody else moved it) reading goes on from there. A partition that cannot be read is logged and tried again at every
-        refresh; its neighbours go on.
-        """
-        intake = Intake(max_records, max_bytes)
-        due, told = 0.0, frozenset[Place]()
-        with self._assigned(intake):
-            while not stop.is_set():
-                if monotonic() >= due:
-                    told = self._take_over(intake, positions_of(), told)
-                    due = monotonic() + refresh_s
-                for message in self._gather(max_records, linger_s):
-                    self._put_or_drop(intake, message)
-                    if intake.full:
-                        yield from intake.clear()
-                yield from intake.clear()
-
     def read_one(self, topic: str, partition: int, offset: int) -> KafkaRecord | None:
         """The record at this offset, or None where there is none (any more)."""
         place = (topic, partition)
-        low, ends = self._bounds([place])
+        low, ends = self.bounds([place])
         if not low[place] <= offset < ends[place]:
             return None
         intake = Intake(1, 1)
@@ -227,12 +200,8 @@ class Reader:
             known = self._consumer.list_topics(wanted[0] if len(wanted) == 1 else None, timeout=REQUEST_S).topics
         for topic in wanted:
             if topic not in known or known[topic].error:
-                raise HeadraceError(f"Kafka has no topic {topic}", reason="unknown-topic", remedy="`headrace tenant add` creates it.")
+                unknown_topic(topic)
         return [(topic, partition) for topic in wanted for partition in sorted(known[topic].partitions)]
-
-    def _bounds(self, places: Iterable[Place]) -> tuple[dict[Place, int], dict[Place, int]]:
-        wanted = list(places)
-        return self._offsets(wanted, _EARLIEST), self._offsets(wanted, _LATEST)
 
     def _offsets(self, places: Iterable[Place], which: OffsetSpec) -> dict[Place, int]:
         wanted = {TopicPartition(*place): which for place in places}
@@ -257,7 +226,7 @@ class Reader:
     def _drain(self, intake: Intake, ends: Mapping[Place, int]) -> Generator[Batch, None, None]:
         while intake:
             for message in self._next_messages():
-                place = _place(message)
+                place = place_of(message)
                 if place not in intake:
                     continue  # came after the end that was asked for
                 self._put_or_end(intake, message, ends[place])
@@ -280,16 +249,16 @@ class Reader:
     def _put(self, intake: Intake, message: Message) -> None:
         error = message.error()
         if error is None:
-            intake.add(_record(message))
+            intake.add(record_of(message))
         elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
-            intake.skip_to(_place(message), message.offset() or 0)
+            intake.skip_to(place_of(message), message.offset() or 0)
         elif not error.retriable():
-            raise self._unreadable(_place(message), intake, error)
+            raise self._unreadable(place_of(message), intake, error)
 
     def _put_or_end(self, intake: Intake, message: Message, end: int) -> None:
         """A gap may lead from before the end to beyond it."""
         if message.error() is None and (message.offset() or 0) >= end:
-            intake.skip_to(_place(message), end)
+            intake.skip_to(place_of(message), end)
         else:
             self._put(intake, message)
 
@@ -298,31 +267,6 @@ class Reader:
             at = intake.position(place) or 0
             return self.out_of_range({place: at}).get(place) or self._line.ours(error, "reading")
         return self._line.ours(error, "reading")
-
-    def _put_or_drop(self, intake: Intake, message: Message) -> None:
-        place = _place(message)
-        if place not in intake:
-            return
-        try:
-            self._put(intake, message)
-        except HeadraceError as error:
-            _LOG.warning("%s/%s left out: %s", *place, error.reason)
-            intake.drop(place)
-
-    def _take_over(self, intake: Intake, wanted: Mapping[Place, int], told: frozenset[Place]) -> frozenset[Place]:
-        """Read what is wanted from where it is wanted. Gives the partitions that cannot be read, logged where they are not in `told`."""
-        moved = {place: at for place, at in wanted.items() if intake.position(place) != at}
-        unreadable = self.out_of_range(moved)
-        for place in unreadable.keys() - told:
-            _LOG.warning("%s/%s left out: %s", *place, unreadable[place])
-        gone = [place for place in intake.positions if place not in wanted or place in unreadable]
-        for place in gone:
-            intake.drop(place)
-        for place in moved.keys() - unreadable.keys():
-            intake.open(place, moved[place])
-        if gone or moved.keys() - unreadable.keys():
-            self._assign(intake)
-        return frozenset(unreadable)
 
 
 def _misplaced(positions: Mapping[Place, int], low: Mapping[Place, int], high: Mapping[Place, int]) -> dict[Place, HeadraceError]:
@@ -347,15 +291,16 @@ def _beyond(place: Place, at: int, high: int) -> HeadraceError:
     )
 
 
-def _place(message: Message) -> Place:
+def place_of(message: Message) -> Place:
     return str(message.topic()), int(message.partition() or 0)
 
 
-def _record(message: Message) -> KafkaRecord:
+def record_of(message: Message) -> KafkaRecord:
     headers = tuple(cast("list[tuple[str, bytes | None]]", message.headers() or []))
-    return KafkaRecord(*_place(message), message.offset() or 0, message.timestamp()[1], message.key(), message.value(), headers)
+    return KafkaRecord(*place_of(message), message.offset() or 0, message.timestamp()[1], message.key(), message.value(), headers)
 
 
 def _note_commit(error: KafkaError | None, _: list[TopicPartition]) -> None:
-    if error:
+    # while a stream runs the group is its members', and they tell
+    if error and error.code() not in (KafkaError.UNKNOWN_MEMBER_ID, KafkaError.STALE_MEMBER_EPOCH):
         _LOG.warning("the offsets for lag tools were not written: %s", error.name())

@@ -51,14 +51,21 @@ class Line:
     """What a client last heard about its connection.
 
     A refused login only shows in librdkafka's error callback; the call that waited for it merely times out.
+    `silence`: why no broker is reached, until something is heard again.
     """
 
     def __init__(self) -> None:
         self.refusal: KafkaError | None = None
+        self.silence: str | None = None
 
     def __call__(self, error: KafkaError) -> None:
         if error.code() in _REFUSED:
             self.refusal = error
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
+            self.silence = f"Kafka: {error.name()}"
+
+    def heard(self) -> None:
+        self.silence = None
 
     def configuration(self, properties: Mapping[str, Any], **ours: Any) -> dict[str, Any]:
         """librdkafka's configuration: ours, then what the caller set."""

@@ -7,10 +7,13 @@ Dead letters of the contract are written here; those of later stages by `core.st
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from core import artifacts, ledger, outcomes
 from core.errors import LostRace
@@ -19,14 +22,14 @@ from core.ledger import Letter
 from core.records import Envelope, encode
 from core.sql import statements
 from core.tenancy import Connection
+from events.batches import Batch
 from events.contract import Event, KafkaRecord, Rejected, read
-from events.kafka import Batch
+from events.positions import move
 
 Fate = Literal["landed", "unchanged", "superseded", "dead-lettered"]
 
 
-@dataclass(frozen=True)
-class State:
+class State(Struct, frozen=True):
     """A document's newest state as landing compares it. Every `*_key` is a keyed digest.
 
     `revision` is the one that was read, 0 where there is none; writing makes it one more, however many events the batch has of it.
@@ -45,8 +48,7 @@ class State:
     deleted: bool
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """What an event did: its fate, why it was refused where it was, and the state after it."""
 
     fate: Fate
@@ -107,40 +109,56 @@ class Landed:
 
 
 Known = Mapping[tuple[int, int], tuple[str, str | None]]
-"""What is kept of events that landed before, by partition and offset: the fate, and the reason of the dead letter that is open."""
+"""What is kept of events that landed before, by partition and running offset: the fate, and the reason of the open dead letter."""
 
 
 @dataclass
 class _Fold:
-    """A batch in the making: each document's state so far, the event that gave it, and every event's row."""
+    """A batch in the making: each document's state so far, the event that gave it, and every event's row.
+
+    Offsets are counted on from `base`, so that no two events of a partition ever share one (`events.positions`); only what a source is told
+    has the topic's own.
+    """
 
     keys: TenantKeys
     states: dict[str, State]
+    base: int = 0
     known: Known | None = None
     newest: dict[str, Event] = field(default_factory=dict)
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     letters: list[Letter] = field(default_factory=list)
     landed: Landed = field(default_factory=Landed)
 
-    def take(self, event: Event) -> None:
-        proposed = propose(event, self.keys)
+    def add(self, message: Event | Rejected, document: str | None) -> None:
+        if isinstance(message, Event):
+            self.take(message, document or "")
+        else:
+            self.refuse(message, document)
+
+    def take(self, event: Event, document: str) -> None:
+        proposed = propose(event, document, self.keys)
         verdict = fold(self.states.get(proposed.document), proposed)
         if self._told(event, proposed.document, verdict.fate, verdict.reason):
             return
         if verdict.fate == "landed" and verdict.state:
             self.states[proposed.document], self.newest[proposed.document] = verdict.state, event
         if verdict.reason:
-            self.letters.append(Letter(event.partition, event.offset, "land", proposed.document, verdict.reason, verdict.detail))
+            self._bury(event, proposed.document, verdict.reason, verdict.detail)
         self._note(event, proposed.document, verdict.fate, verdict.reason)
 
-    def refuse(self, rejected: Rejected) -> None:
-        document = _document_of(rejected, self.keys)
+    def refuse(self, rejected: Rejected, document: str | None) -> None:
         if self._told(rejected, document, "dead-lettered", rejected.reason):
             return
-        self.letters.append(Letter(rejected.partition, rejected.offset, "land", document, rejected.reason, rejected.detail))
-        row = (rejected.partition, rejected.offset, None, document, None, None, "dead-lettered", None, rejected.received)
-        self.rows.append((*row, rejected.reason, self._subject(rejected, None, rejected.key)))
+        self._bury(rejected, document, rejected.reason, rejected.detail)
+        row = (rejected.partition, self._running(rejected), None, document, None, None, "dead-lettered", None, rejected.received)
+        self.rows.append((*row, rejected.reason, self._subject(rejected, None, rejected.key), rejected.offset))
         self._count("dead-lettered", rejected.reason)
+
+    def _running(self, message: Event | Rejected) -> int:
+        return self.base + message.offset
+
+    def _bury(self, message: Event | Rejected, document: str | None, reason: str, detail: str) -> None:
+        self.letters.append(Letter(message.partition, self._running(message), "land", document, reason, detail))
 
     def _told(self, message: Event | Rejected, document: str | None, fate: Fate, reason: str | None) -> bool:
         """Count, and no more, where this says nothing that is not known already. Never outside a replay."""
@@ -150,8 +168,9 @@ class _Fold:
         return told
 
     def _repeats(self, message: Event | Rejected, document: str | None, fate: Fate, reason: str | None, known: Known) -> bool:
-        if (message.partition, message.offset) in known:
-            before, open_reason = known[message.partition, message.offset]
+        place = message.partition, self._running(message)
+        if place in known:
+            before, open_reason = known[place]
             return before != "dead-lettered" or reason == open_reason
         # nothing is known of what was erased, and nothing shall be; anything else was passed over before it could be refused
         state = self.states.get(document or "")
@@ -159,8 +178,9 @@ class _Fold:
 
     def _note(self, event: Event, document: str, fate: Fate, reason: str | None) -> None:
         event_key = self.keys.digest(event.event_id.encode(), "event")
-        row = (event.partition, event.offset, event_key, document, event.operation, event.sequence, fate, event.time, event.received)
-        self.rows.append((*row, reason, self._subject(event, event.event_id, event.document_name.encode())))
+        row = (event.partition, self._running(event), event_key, document, event.operation, event.sequence, fate, event.time)
+        subject = self._subject(event, event.event_id, event.document_name.encode())
+        self.rows.append((*row, event.received, reason, subject, event.offset))
         self._count(fate, reason)
 
     def _subject(self, message: Event | Rejected, event_id: str | None, key: bytes | None) -> bytes:
@@ -182,15 +202,15 @@ def document_key(name: str, keys: TenantKeys) -> str:
     return keys.digest(name.encode("utf-8", "surrogatepass"), "document")
 
 
-def propose(event: Event, keys: TenantKeys) -> State:
-    """The state that an event asks for, before fencing."""
+def propose(event: Event, document: str, keys: TenantKeys) -> State:
+    """The state that an event asks for, before fencing. `document` is the document's key."""
     content = _content(event)
     envelope = encode(_envelope(event))
     acl = encode(event.acl)
     body = b"deleted" if event.operation == "delete" else b"\0".join((content, envelope, acl))
     hints = f"\0{event.media_type or ''}\0{event.file_name or ''}".encode("utf-8", "surrogatepass")
     return State(
-        document=document_key(event.document_name, keys),
+        document=document,
         revision=0,
         sequence=event.sequence,
         sequence_explicit=event.sequence_explicit,
@@ -213,53 +233,50 @@ def _content(event: Event) -> bytes:
     return f"uri\0{event.uri}\0{event.content_sha256 or event.sequence}".encode("utf-8", "surrogatepass")
 
 
-def land(connection: Connection, keys: TenantKeys, batch: Batch) -> Landed:
+def land(connection: Connection, keys: TenantKeys, batch: Batch, topic_id: str | None = None) -> Landed:
     """Land a batch: events, documents, contents, dead letters and the position, or nothing.
 
+    `topic_id` says in which of the topics of this name the batch was read, as `events.positions.settle` was told.
     Raises LostRace where the position is no longer where the batch was read from, or a document moved in between.
     """
-    _move_position(connection, batch)
-    return land_records(connection, keys, batch.records, anew=True)
+    base = move(connection, batch, topic_id)
+    return land_records(connection, keys, batch.records, base=base, anew=True)
 
 
 def land_records(
-    connection: Connection, keys: TenantKeys, records: Sequence[KafkaRecord], known: Known | None = None, *, anew: bool = False
+    connection: Connection,
+    keys: TenantKeys,
+    records: Sequence[KafkaRecord],
+    known: Known | None = None,
+    *,
+    base: int = 0,
+    anew: bool = False,
 ) -> Landed:
     """Land records without moving the position: what a replay does. Fencing makes it safe to repeat.
 
     Where `known` is given, an event that comes to nothing new leaves no trace but its count. What became of an event that has landed
-    before is not told again; `anew` says that none of these has, whatever stood at their positions.
+    before is not told again; `anew` says that none of these has, whatever stood at their positions. `base` is the position's.
     """
-    messages = [read(record) for record in records]
-    documents = {document for message in messages if (document := _document_of(message, keys))}
-    fold_ = _Fold(keys, _states(connection, sorted(documents)), known)
-    for message in messages:
-        if isinstance(message, Event):
-            fold_.take(message)
-        else:
-            fold_.refuse(message)
+    messages = [_numbered(read(record), base) for record in records]
+    documents = [_document_of(message, keys) for message in messages]
+    fold_ = _Fold(keys, _states(connection, sorted({document for document in documents if document})), base, known)
+    for message, document in zip(messages, documents, strict=True):
+        fold_.add(message, document)
     _write(connection, fold_, anew=anew)
     return fold_.landed
+
+
+def _numbered(message: Event | Rejected, base: int) -> Event | Rejected:
+    """Without a sequence of its source's, the broker's order over every topic of this name: a topic made anew begins at offset 0."""
+    if base and isinstance(message, Event) and not message.sequence_explicit:
+        return replace(message, sequence=base + message.offset)
+    return message
 
 
 def _document_of(message: Event | Rejected, keys: TenantKeys) -> str | None:
     if isinstance(message, Event):
         return document_key(message.document_name, keys)
     return keys.digest(message.key, "document") if message.key else None
-
-
-def positions(connection: Connection, topic: str) -> dict[int, int]:
-    """Partition → next offset, for the partitions that have been read from."""
-    rows = connection.execute(_sql("position"), {"topic": topic})
-    return {row["kafka_partition"]: row["next_offset"] for row in rows}
-
-
-def _move_position(connection: Connection, batch: Batch) -> None:
-    values = {"topic": batch.topic, "partition": batch.partition, "start": batch.start, "end": batch.end}
-    if batch.start == 0:
-        connection.execute(_sql("open_position"), values)
-    if connection.execute(_sql("move_position"), values).rowcount != 1:
-        raise LostRace(f"{batch.topic}/{batch.partition} is no longer at offset {batch.start}")
 
 
 def _states(connection: Connection, documents: Sequence[str]) -> dict[str, State]:
@@ -269,35 +286,39 @@ def _states(connection: Connection, documents: Sequence[str]) -> dict[str, State
 
 def _write(connection: Connection, fold_: _Fold, *, anew: bool) -> None:
     changed = sorted(fold_.newest)
-    rows = [_document_row(fold_.states[document], fold_.newest[document], fold_.keys) for document in changed]
-    _upsert(connection, rows)
+    _upsert(connection, [_document_row(fold_, document) for document in changed])
     bodies = {d: event.content for d, event in fold_.newest.items() if event.content is not None}
-    artifacts.discard(connection, ["land"], [d for d in changed if d not in bodies])
     artifacts.put(connection, fold_.keys, "land", bodies)
-    ledger.fall_behind(connection, changed)
-    connection.execute(_sql("narrow"), {"documents": changed})
-    outcomes.decide(connection, changed, "superseded")
+    _leave_behind(connection, [d for d in changed if fold_.states[d].revision], bodies)
     _note_events(connection, fold_.rows, anew=anew)
     ledger.bury(connection, fold_.letters)
     fold_.landed.documents = changed
 
 
+def _leave_behind(connection: Connection, documents: list[str], bodies: Collection[str]) -> None:
+    """What there is of older states of these documents. Of a document that lands for the first time there is none."""
+    if documents:
+        artifacts.discard(connection, ["land"], [d for d in documents if d not in bodies])
+        ledger.fall_behind(connection, documents)
+        connection.execute(_sql("narrow"), {"documents": documents})
+        outcomes.decide(connection, documents, "superseded")
+
+
 def _upsert(connection: Connection, rows: list[dict[str, Any]]) -> None:
-    if not rows:
-        return
-    with connection.cursor() as cursor:
-        cursor.executemany(_sql("land"), rows)
-        if cursor.rowcount != len(rows):
+    if rows:
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        if connection.execute(_sql("land"), columns).rowcount != len(rows):
             raise LostRace("a document of this batch was landed by another worker in between")
 
 
-def _document_row(state: State, event: Event, keys: TenantKeys) -> dict[str, Any]:
-    envelope = None if state.deleted else keys.seal(encode(_envelope(event)), f"envelope/{state.document}")
-    return {name: getattr(state, name) for name in State.__dataclass_fields__} | {
+def _document_row(fold_: _Fold, document: str) -> dict[str, Any]:
+    state, event = fold_.states[document], fold_.newest[document]
+    envelope = None if state.deleted else fold_.keys.seal(encode(_envelope(event)), f"envelope/{document}")
+    return asdict(state) | {
         "envelope": envelope,
-        "acl": [] if state.deleted else list(event.acl),
+        "acl": encode(() if state.deleted else event.acl).decode(),
         "kafka_partition": event.partition,
-        "kafka_offset": event.offset,
+        "kafka_offset": fold_.base + event.offset,
         "event_time": event.time,
         "received_at": event.received,
     }
@@ -317,14 +338,13 @@ def _envelope(event: Event) -> Envelope:
 
 
 _NOTED = ("partitions", "offsets", "event_keys", "documents", "operations", "sequences", "fates", "event_times", "received")
-_EVENT_COLUMNS = (*_NOTED, "reasons", "subjects")
+_EVENT_COLUMNS = (*_NOTED, "reasons", "subjects", "own_offsets")
 
 
 def _note_events(connection: Connection, rows: Sequence[tuple[int | str | bytes | datetime | None, ...]], *, anew: bool) -> None:
     if rows:
         columns = dict(zip(_EVENT_COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
-        connection.execute(_sql("expect"), {**columns, "anew": anew})
-        connection.execute(_sql("note"), columns)
+        connection.execute(_sql("note"), {**columns, "anew": anew})
 
 
 def _sql(name: str) -> Any:

@@ -30,7 +30,7 @@ _PRODUCING = {
     "acks": "all",
     "enable.idempotence": True,
     "compression.type": "zstd",
-    "linger.ms": 20,
+    "linger.ms": 5,
     "delivery.timeout.ms": int(_DELIVERY_S * 1000),
     "message.max.bytes": MAX_EVENT_BYTES,
 }

@@ -111,19 +111,19 @@ def _project(run: Run, batch: list[Projected]) -> None:
     admitted = _admitted(run, as_rows.fences(batch))
     accepted = [row for row in batch if row.document in admitted]
     if accepted:
-        touched = _clear(run, [row.document for row in accepted])
+        touched = _clear(run, [row.document for row in accepted if not admitted[row.document]])
         for name, rows_of in _STEPS:
             _each(run, name, rows_of(accepted))
-        run(_WRITE["sweep"], keys=touched)
+        _sweep(run, touched)
 
 
 def _remove(run: Run, removals: list[Row]) -> None:
     admitted = _admitted(run, removals)
     accepted = [row for row in removals if row["document"] in admitted]
     if accepted:
-        touched = _clear(run, [row["document"] for row in accepted])
+        touched = _clear(run, [row["document"] for row in accepted if not admitted[row["document"]]])
         _each(run, "write_tombstones", accepted)
-        run(_WRITE["sweep"], keys=touched)
+        _sweep(run, touched)
 
 
 # in this order: a relationship needs both its ends
@@ -140,18 +140,26 @@ _STEPS: tuple[tuple[str, Callable[[list[Projected]], list[Row]]], ...] = (
 )
 
 
-def _admitted(run: Run, rows: list[Row]) -> set[str]:
-    """The documents that the fence lets through, under the tenant's lock."""
+def _admitted(run: Run, rows: list[Row]) -> dict[str, bool]:
+    """The documents that the fence lets through, under the tenant's lock; of each, whether nothing of it is here, not even a tombstone."""
     run(_WRITE["take_turn"])
-    return {row["document"] for row in run(_WRITE["admitted"], rows=rows)}
+    return {row["document"]: row["fresh"] for row in run(_WRITE["admitted"], rows=rows)}
 
 
 def _clear(run: Run, documents: list[str]) -> list[str]:
     """Remove all that the documents contributed, but the entities: their keys are handed back, to be swept when all is written."""
+    if not documents:
+        return []
     touched = [row["key"] for row in run(_WRITE["touched"], documents=documents)]
     for name in ("clear_relations", "clear_chunks", "clear_sections", "clear_documents", "clear_tombstones"):
         run(_WRITE[name], documents=documents)
     return touched
+
+
+def _sweep(run: Run, touched: list[str]) -> None:
+    """Entities that nothing speaks of any more."""
+    if touched:
+        run(_WRITE["sweep"], keys=touched)
 
 
 def _each(run: Run, name: str, rows: list[Row]) -> None:

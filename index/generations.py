@@ -43,8 +43,15 @@ def refuse_changed(connection: Connection, model: Model) -> None:
         )
 
 
-def promote(connection: Connection, generation: int, fingerprint: str) -> bool:
-    """Make a generation that is complete the active one and clear the one before, in this transaction. True where it switched."""
+def promote(connection: Connection, fingerprint: str) -> bool:
+    """Make the generation of that fingerprint the active one where it is being built and complete, and clear the one before.
+
+    In this transaction. True where it switched. Where nothing is being built it asks no more than that.
+    """
+    building = connection.execute(_sql("building"), {"fingerprint": fingerprint}).fetchall()
+    if not building:
+        return False
+    generation = building[0]["generation"]
     connection.execute(_sql("lock"))
     if connection.execute(_sql("unfinished"), {"fingerprint": fingerprint}).fetchall()[0]["unfinished"]:
         return False

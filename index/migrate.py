@@ -74,6 +74,13 @@ def create_tenant(owner_url: str, tenant: str, wrapped_key: bytes, configuration
         connection.execute(_sql("create_tenant"), values)
 
 
+def configure_tenant(owner_url: str, tenant: str, changes: Mapping[str, Any]) -> None:
+    """Change these keys of a tenant's configuration. Raises TenantError where there is none of that name."""
+    with owner(owner_url) as connection:
+        if connection.execute(_sql("configure_tenant"), {"tenant": valid_tenant(tenant), "changes": Jsonb(dict(changes))}).rowcount != 1:
+            raise TenantError(f"there is no tenant {tenant!r}", remedy="`headrace tenant list` shows them.")
+
+
 def drop_tenant(owner_url: str, tenant: str) -> None:
     """Everything of a tenant in Postgres, its key first. Raises TenantError where there is none of that name."""
     values = {"tenant": valid_tenant(tenant)}

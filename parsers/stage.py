@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -32,6 +33,7 @@ def parse(frame: pl.DataFrame, pool: WorkerPool) -> pl.DataFrame:
     return pl.concat([pl.DataFrame(schema=dict(RESULT)), *results])
 
 
+@cache
 def fingerprint() -> str:
     """32 hex characters that change when the same bytes may give other blocks: the code's version and the libraries' versions.
 

@@ -5,8 +5,8 @@ The command line, Dagster's resource, the stream and the tests all use this and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,11 @@ from core.stage import Progress, Report, Session, run
 from core.tenancy import Database, Tenant
 
 if TYPE_CHECKING:
+    from events.batches import Place
     from events.kafka import Batch, Reader
     from events.landing import Landed
+    from events.positions import Settled
+    from events.topics import Topics
     from pipelines.models import Models
     from pipelines.outcomes import Outbox
     from pipelines.standing import Standing
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 
 LAND_RECORDS = 1_000
 LAND_BYTES = 32 * 1024 * 1024
+TRIES = 5
+"""How often a position may be moved by somebody else while it is looked at."""
 
 
 class Headrace:
@@ -73,10 +78,24 @@ class Headrace:
         return self._closing.enter_context(Reader(self.endpoints.kafka_client()))
 
     @cached_property
+    def topics(self) -> Topics:
+        from events.topics import Topics
+
+        return Topics(self.endpoints.kafka_client())
+
+    @cached_property
     def outbox(self) -> Outbox:
         from pipelines.outcomes import Outbox
 
         return Outbox(self.endpoints)
+
+    def warm(self) -> None:
+        """Load every model and start a worker process, so that the first document need not wait for any. Raises ConfigurationError."""
+        from pipelines.way import NAMES
+
+        self.models.warm()
+        for name in NAMES:
+            self.way.stage(name)
 
     def tenants(self) -> list[Tenant]:
         return self.database.tenants()
@@ -96,47 +115,83 @@ class Headrace:
         return known[1]
 
     def land(self, tenant: str, progress: Callable[[Landed], None] = lambda _: None) -> Landed:
-        """Land everything that is in the tenant's topic as of now."""
+        """Land everything that is in the tenant's topic as of now; a batch that another worker was first to land counts nothing."""
         from events.landing import Landed
 
         total = Landed()
         for batch in self._batches(tenant):
-            total.add(self.land_batch(tenant, batch))
+            landed = self.land_batch(tenant, batch)
+            if landed:
+                total.add(landed)
+                self.reader.commit({(batch.topic, batch.partition): batch.end})
+                self.outbox.empty(self.session(tenant))
             progress(total)
         return total
 
-    def land_batch(self, tenant: str, batch: Batch) -> Landed:
-        """Land one batch in one transaction, then tell the broker for its lag tools. A batch that lost the race lands nothing."""
-        from events.landing import Landed, land
+    def land_batch(self, tenant: str, batch: Batch) -> Landed | None:
+        """Land one batch in one transaction, and tell nobody. None where it lost the race: it landed nothing."""
+        from events.landing import land
 
         session = self.session(tenant)
         try:
-            with session.transaction() as connection:
-                landed = land(connection, session.keys, batch)
+            with session.transaction("land") as connection:
+                return land(connection, session.keys, batch)
         except LostRace:
-            return Landed()
-        self.reader.commit({(batch.topic, batch.partition): batch.end})
-        self.outbox.empty(session)
-        return landed
+            return None
 
-    def positions(self, tenant: str) -> dict[tuple[str, int], int]:
-        """(topic, partition) → next offset, for every partition the tenant's topic has."""
+    def positions(self, tenant: str) -> dict[Place, int]:
+        """(topic, partition) → next offset, for every partition the tenant's topic has. For who counts; who reads asks `opened`."""
         from events.contract import topic_of
-        from events.landing import positions
+        from events.positions import current, known
 
         topic = topic_of(tenant)
+        places = self.reader.partitions(topic)
         with self.session(tenant).transaction() as connection:
-            known = positions(connection, topic)
-        return {(topic, partition): known.get(partition, 0) for partition in self.reader.partitions(topic)}
+            seen = known(connection, topic)
+        here = current(self.topics.ids([topic]).get(topic, ""), seen)
+        return {(topic, partition): here.get(partition, 0) for partition in places}
+
+    def opened(self, tenant: str, partitions: Collection[int]) -> dict[Place, Settled]:
+        """(topic, partition) → where reading goes on, and what happened to the topic since anybody last asked.
+
+        Raises LostRace where others move these positions all the time.
+        """
+        for _ in range(TRIES - 1):
+            with suppress(LostRace):
+                return self._opened(tenant, partitions)
+        return self._opened(tenant, partitions)
+
+    def _opened(self, tenant: str, partitions: Collection[int]) -> dict[Place, Settled]:
+        from events.contract import topic_of
+        from events.positions import Bounds, known, settle
+
+        topic, session = topic_of(tenant), self.session(tenant)
+        with session.transaction() as connection:
+            seen = known(connection, topic)
+        topic_id = self.topics.id_of(topic)
+        low, high = self.reader.bounds([(topic, partition) for partition in partitions])
+        bounds = {partition: Bounds(low[topic, partition], high[topic, partition]) for partition in partitions}
+        with session.transaction() as connection:
+            settled = settle(connection, topic, topic_id, seen, bounds)
+        return {(topic, partition): where for partition, where in settled.items()}
 
     def run(self, tenant: str, stage: str, progress: Progress = lambda _: None) -> Report:
-        """Take everything that is stale for one stage; after the index, a generation that is complete becomes the active one."""
-        session, built = self.session(tenant), self.way.stage(stage)
-        report = run(built, session, progress)
-        if stage == "index" and report.moved:
-            self._promote(session, built.step.fingerprint)
+        """Take everything that is stale for one stage, and tell what became of its events."""
+        session = self.session(tenant)
+        report = self.step(session, stage, progress)
         if stage == "index" or report.failed:
             self.outbox.empty(session)
+        return report
+
+    def step(self, session: Session, stage: str, progress: Progress = lambda _: None, only: Sequence[str] | None = None) -> Report:
+        """Take what is stale for one stage, of these documents where they are given; the outcomes wait in the outbox.
+
+        After the index, a generation that is complete becomes the active one.
+        """
+        built = self.way.stage(stage)
+        report = run(built, session, progress, only)
+        if stage == "index" and report.moved:
+            self._promote(session, built.step.fingerprint)
         return report
 
     def check(self, tenant: str, name: str) -> Check:
@@ -174,7 +229,10 @@ class Headrace:
         return landed, totals
 
     def _batches(self, tenant: str) -> Iterator[Batch]:
-        positions: Mapping[tuple[str, int], int] = self.positions(tenant)
+        from events.contract import topic_of
+
+        settled = self.opened(tenant, self.reader.partitions(topic_of(tenant)))
+        positions = {place: where.position.next_offset for place, where in settled.items()}
         return self.reader.read_batches(positions, LAND_RECORDS, LAND_BYTES)
 
     def _sweep(self, tenant: str) -> None:
@@ -186,10 +244,8 @@ class Headrace:
     def _promote(self, session: Session, fingerprint: str) -> None:
         from index import generations
 
-        embedder = self.models.embedder
-        with session.transaction() as connection:
-            generation = generations.open_generation(connection, fingerprint, embedder.model, embedder.dimension)
-            if generations.promote(connection, generation, fingerprint):
+        with session.transaction("promote") as connection:
+            if generations.promote(connection, fingerprint):
                 outcomes.indexed(connection)
 
 
@@ -201,4 +257,4 @@ def merged(before: Report | None, after: Report) -> Report:
     return replace(after, **sums, about=before.about | after.about)
 
 
-_SUMMED = ("done", "deleted", "failed", "waiting", "superseded", "reaffirmed", "seconds", "reasons", "tally")
+_SUMMED = ("done", "deleted", "failed", "waiting", "superseded", "reaffirmed", "seconds", "latencies", "reasons", "tally")

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from core import artifacts
-from core.errors import HeadraceError
+from core.errors import ConfigurationError, HeadraceError, TenantError
 from core.records import Content, Redacted, decode
 from core.sql import statements
+from core.tenancy import Connection, Tenant
 from pipelines.app import Headrace
 from pipelines.way import Versioned
 
 if TYPE_CHECKING:
+    from pipelines.lag import Lag
     from quality import Check
 
 SAMPLE = 10_000
 DOCUMENTS = 200
-FRESH_S = 300.0
-"""A tenant's freshness target, in seconds, where its configuration names none (`freshness_s`)."""
 
 
 def check(headrace: Headrace, tenant: str, name: str) -> Check:
@@ -37,16 +40,44 @@ def contract(headrace: Headrace, tenant: str) -> Check:
 
 
 def freshness(headrace: Headrace, tenant: str) -> Check:
-    import quality
-    from pipelines.operate import overview
+    from pipelines.lag import lag
 
-    target = headrace.database.get(tenant).configuration.get("freshness_s", FRESH_S)
-    oldest = overview(headrace, tenant)["oldest_not_indexed"]
-    positions = headrace.positions(tenant)
-    ends = headrace.reader.high_watermarks({topic for topic, _ in positions})
-    lag = sum(max(0, ends.get(place, at) - at) for place, at in positions.items())
-    now = datetime.now(UTC)
-    return quality.freshness(oldest or (now if lag else None), now, float(target), lag)
+    return _freshness(headrace.database.get(tenant), lag(headrace, tenant))
+
+
+def nothing_lost(headrace: Headrace, tenant: str) -> Check:
+    with headrace.session(tenant).transaction() as connection:
+        return _nothing_lost(connection)
+
+
+def watch(headrace: Headrace) -> Iterator[tuple[str, Check]]:
+    """`freshness` and `nothing_lost` of every tenant: two queries each, and a few questions to Kafka for all. Raises Unavailable.
+
+    Left out is what cannot be judged: the freshness of a tenant whose topic is gone, or whose target is none.
+    """
+    from pipelines.lag import combined, unlanded
+
+    tenants = headrace.tenants()
+    waiting = unlanded(headrace, [tenant.tenant for tenant in tenants])
+    for tenant in tenants:
+        with suppress(TenantError, ConfigurationError), headrace.database.tenant(tenant.tenant) as connection:
+            yield tenant.tenant, _nothing_lost(connection)
+            if tenant.tenant in waiting:
+                yield tenant.tenant, _freshness(tenant, combined(waiting[tenant.tenant], connection))
+
+
+def _freshness(tenant: Tenant, behind: Lag) -> Check:
+    import quality
+    from pipelines.lag import target_s
+
+    return quality.freshness(behind.oldest, datetime.now(UTC), target_s(tenant.configuration), behind.events or 0, behind.documents)
+
+
+def _nothing_lost(connection: Connection) -> Check:
+    import quality
+    from events.positions import losses
+
+    return quality.nothing_lost(Counter(row["reason"] for row in losses(connection)))
 
 
 def parse_quality(headrace: Headrace, tenant: str) -> Check:
@@ -106,6 +137,7 @@ CHECKS = {
     for judge in (
         contract,
         freshness,
+        nothing_lost,
         parse_quality,
         residual_pii,
         chunk_quality,

@@ -1,4 +1,4 @@
-"""Dagster's definitions: the assets, their checks, the resource, the job and the sensors. `build` takes overrides for tests.
+"""Dagster's definitions: the assets, their checks, the resource, the jobs and the sensors. `build` takes overrides for tests.
 
 Imported by every Dagster process at its start, so nothing heavy is imported at the top, here or below.
 """
@@ -12,8 +12,12 @@ import dagster as dg
 
 from assets import checks, stages
 from assets.runtime import RESOURCE
+from assets.stream import STREAM
+from pipelines.freshness_sensor import freshness_sensor
 from pipelines.jobs import ingest_job
 from pipelines.sensors import lag_sensor, tenant_sensor
+from pipelines.stream_run import stream_job
+from pipelines.stream_sensor import stream_sensor, stream_slots
 
 
 @dg.resource(description="Headrace on the configuration of the code location: servers, keys, models that stay warm within a run.")
@@ -30,10 +34,10 @@ def headrace_resource(_: dg.InitResourceContext) -> Iterator[Any]:
 def build(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     """Everything the UI shows. One process per run: the models are loaded once for all its steps."""
     return dg.Definitions(
-        assets=[stages.TOPIC, *stages.WAY],
-        asset_checks=checks.ALL,
-        jobs=[ingest_job],
-        sensors=[tenant_sensor, lag_sensor],
+        assets=[stages.TOPIC, STREAM, *stages.WAY],
+        asset_checks=[*checks.ALL, stream_slots],
+        jobs=[ingest_job, stream_job],
+        sensors=[tenant_sensor, lag_sensor, stream_sensor, freshness_sensor],
         resources={RESOURCE: headrace_resource, **(resources or {})},
         executor=dg.in_process_executor,
     )

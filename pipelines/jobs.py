@@ -1,4 +1,4 @@
-"""The jobs, each for one tenant at a time. What starts them by itself, and when, is in `pipelines.sensors`."""
+"""The job that is for one tenant at a time. What starts it by itself, and when, is in `pipelines.sensors`."""
 
 import dagster as dg
 

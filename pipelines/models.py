@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from core.config import Endpoints, Settings
+from core.errors import Unavailable
 
 if TYPE_CHECKING:
     from chunkers import Chunker
@@ -32,6 +33,15 @@ class Models:
 
     def close(self) -> None:
         self._closing.close()
+
+    def warm(self) -> None:
+        """Load what takes seconds to begin, and start a worker process."""
+        self.parsers.parse(b"# Warm", "text/markdown", "")
+        self.redactor.warm()
+        self.chunker.count_tokens(["warm"])
+        self.embedder.encode(["warm"], "passage")
+        with suppress(Unavailable):  # the graph may come later
+            self.projection  # noqa: B018
 
     @cached_property
     def parsers(self) -> WorkerPool:

@@ -16,15 +16,20 @@ from core.sql import statements
 from core.stage import run
 from core.tenancy import Connection
 from pipelines.app import Headrace
+from pipelines.lag import landed
 from pipelines.way import NAMES, Chunked
 
 
 def overview(headrace: Headrace, tenant: str) -> dict[str, Any]:
     """Documents, chunks, what is not indexed yet and since when, open dead letters."""
     with headrace.database.tenant(tenant) as connection:
-        rows = [_one(connection, name) for name in ("documents", "index_size", "oldest_unindexed")]
-    documents, size, waiting = rows
-    return {"tenant": tenant, **documents, **size, "not_indexed": waiting["documents"], "oldest_not_indexed": waiting["oldest"]}
+        size, waiting = sizes(connection), landed(connection)
+    return {"tenant": tenant, **size, "not_indexed": waiting["documents"], "oldest_not_indexed": waiting["oldest"]}
+
+
+def sizes(connection: Connection) -> dict[str, Any]:
+    """What there is of a tenant: documents, tombstones, chunks, open dead letters, and when the last event landed."""
+    return {**_one(connection, "documents"), **_one(connection, "index_size")}
 
 
 def lag(headrace: Headrace, tenant: str) -> int:

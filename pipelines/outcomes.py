@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from core import outcomes
+from core import crashpoints, outcomes
 from core.config import Endpoints
 from core.errors import HeadraceError
 from core.stage import Session
@@ -43,6 +43,8 @@ class Outbox:
         while True:
             with session.transaction() as connection:
                 told = deliver(connection, session, self._producer)
+            if told:
+                crashpoints.reached("outcome:after-commit")
             total += told
             if told < BATCH:
                 return total
@@ -53,6 +55,7 @@ def deliver(connection: Connection, session: Session, producer: OutcomeProducer)
     rows = outcomes.undelivered(connection, BATCH)
     if rows:
         producer.publish(session.tenant, [_record(session, row) for row in rows])
+        crashpoints.reached("outcome:published")
         outcomes.delivered(connection, rows)
     return len(rows)
 

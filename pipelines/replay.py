@@ -1,7 +1,8 @@
 """`headrace replay`: dead letters once more, and what a topic still has once more.
 
 Both are safe to repeat and beside a stream that runs: landing judges each event as any repeated delivery, and no position moves.
-What is replayed makes documents stale at most; the stages take it from there.
+What is replayed makes documents stale at most; the stages take it from there. Only the topic that the positions are in is replayed: of a
+former one of the same name nothing can be read, and a newer one has not landed yet.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from core import ledger
@@ -22,6 +24,7 @@ from pipelines.operate import find, letters, no_letter, place_of
 
 if TYPE_CHECKING:
     from events.landing import Landed
+    from events.positions import Position
 
 What = TypeVar("What")
 
@@ -74,6 +77,10 @@ def _chosen(headrace: Headrace, tenant: str, wanted: Wanted) -> list[dict[str, A
 
 
 def _again(headrace: Headrace, tenant: str, row: Mapping[str, Any]) -> str:
+    from events.positions import LOSSES
+
+    if row["reason"] in LOSSES:
+        return "gone"
     if row["stage"] == "land":
         return _land_again(headrace, tenant, place_of(row["position"]))
     with headrace.session(tenant).transaction() as connection:
@@ -83,13 +90,47 @@ def _again(headrace: Headrace, tenant: str, row: Mapping[str, Any]) -> str:
 
 def _land_again(headrace: Headrace, tenant: str, place: Mapping[str, int]) -> str:
     from events.contract import topic_of
+    from events.positions import NEVER_READ
     from events.replay import retry
 
-    record = headrace.reader.read_one(topic_of(tenant), place["partition"], place["offset"])
-    if record is None:
+    name = topic_of(tenant)
+    position = _known(headrace, tenant).get(place["partition"], NEVER_READ)
+    offset = position.offset_of(place["offset"])
+    record = None if offset is None else headrace.reader.read_one(name, place["partition"], offset)
+    # asked after it was read: what it was read from is no other topic then
+    if record is None or not _Inlet(headrace, name, {place["partition"]: position}).same():
         return "gone"
-    landed = _landed(headrace, tenant, retry, record)
+    landed = _landed(headrace, tenant, partial(retry, base=position.base), record)
     return "refused" if landed.reasons else next(iter(landed.fates))
+
+
+def _known(headrace: Headrace, tenant: str) -> dict[int, Position]:
+    from events.contract import topic_of
+    from events.positions import known
+
+    with headrace.session(tenant).transaction() as connection:
+        return known(connection, topic_of(tenant))
+
+
+class _Inlet:
+    """A tenant's topic, as long as it is the one that these positions are in."""
+
+    def __init__(self, headrace: Headrace, name: str, positions: Mapping[int, Position]) -> None:
+        self._name, self._topics = name, headrace.topics
+        self._landed_from = {position.topic_id for position in positions.values()} - {None}
+
+    def same(self) -> bool:
+        """False where the topic was deleted, or made anew and not landed from yet."""
+        return self._landed_from <= {self._topics.ids([self._name]).get(self._name)}
+
+    def need(self) -> None:
+        """Raises HeadraceError `topic-recreated` where it is another one."""
+        if not self.same():
+            raise HeadraceError(
+                f"{self._name} was made anew since it was last read from",
+                reason="topic-recreated",
+                remedy="Let the stream or `headrace ingest` land what it holds; then replay.",
+            )
 
 
 def topic(
@@ -105,14 +146,22 @@ def topic(
 
     Gives a row per partition: `from_offset` and `to_offset` (not in it), `removed` (offsets of these that Kafka has no longer), and what
     became of the rest: `events`, `fates`, `reasons`. `progress` hears how many events were read. Raises HeadraceError `bad-position` for a
-    partition that is not there, and `offset-out-of-range` where the topic ends before the position: then it is not the one that landed.
+    partition that is not there, `offset-out-of-range` where the topic ends before the position, and `topic-recreated` where it was made
+    anew: then it is not the one that landed.
     """
-    ends = _ends(headrace, tenant, partition)
+    landed = _known(headrace, tenant)
+    ends = _ends(headrace, tenant, landed, partition)
     first = dict.fromkeys(ends, from_offset) if since is None else _first_since(headrace, tenant, since, ends)
     starts = {place: min(first[place], end) for place, end in ends.items()}
-    kept = headrace.reader.low_watermarks({name for name, _ in ends})
-    totals = _reread(headrace, tenant, {place: max(at, kept[place]) for place, at in starts.items()}, ends, progress)
+    kept = _kept(headrace, ends, landed)
+    totals = _reread(headrace, tenant, {place: max(at, kept[place]) for place, at in starts.items()}, ends, landed, progress)
     return [_row(place, starts[place], kept[place], ends[place], totals.get(place)) for place in ends]
+
+
+def _kept(headrace: Headrace, ends: Mapping[Place, int], landed: Mapping[int, Position]) -> dict[Place, int]:
+    """The first offset of each partition that can be replayed: Kafka still has it, and it is counted from the base that counts now."""
+    low = headrace.reader.low_watermarks({name for name, _ in ends})
+    return {place: max(low[place], landed[place[1]].base_from if place[1] in landed else 0) for place in ends}
 
 
 def _row(place: Place, start: int, kept: int, end: int, landed: Landed | None) -> dict[str, Any]:
@@ -127,13 +176,15 @@ def _row(place: Place, start: int, kept: int, end: int, landed: Landed | None) -
     }
 
 
-def _ends(headrace: Headrace, tenant: str, partition: int | None) -> dict[Place, int]:
+def _ends(headrace: Headrace, tenant: str, landed: Mapping[int, Position], partition: int | None) -> dict[Place, int]:
     """The positions of the partitions that are asked for: what is beyond has not landed and is not for a replay."""
-    positions = headrace.positions(tenant)
-    ends = {place: at for place, at in positions.items() if partition in (None, place[1])}
+    from events.contract import topic_of
+
+    there = headrace.reader.partitions(topic_of(tenant))
+    ends = {(topic_of(tenant), p): landed[p].next_offset if p in landed else 0 for p in there if partition in (None, p)}
     if not ends:
         raise HeadraceError(
-            f"the topic has no partition {partition}", reason="bad-position", remedy=f"It has partitions 0 to {len(positions) - 1}."
+            f"the topic has no partition {partition}", reason="bad-position", remedy=f"It has partitions 0 to {len(there) - 1}."
         )
     for error in headrace.reader.out_of_range(ends).values():
         if error.reason == "offset-out-of-range":
@@ -146,23 +197,32 @@ def _first_since(headrace: Headrace, tenant: str, since: datetime, ends: Mapping
     from events.contract import topic_of
 
     there = headrace.reader.offsets_since(topic_of(tenant), max(0, int(since.timestamp() * 1000)))
+    values = {"since": since, "topic": topic_of(tenant)}
     with headrace.session(tenant).transaction() as connection:
-        rows = connection.execute(statements("pipelines", "sql/replay.sql")["first_since"], {"since": since}).fetchall()
+        rows = connection.execute(statements("pipelines", "sql/replay.sql")["first_since"], values).fetchall()
     landed = {row["kafka_partition"]: row["kafka_offset"] for row in rows}
     return {place: min(there.get(place, end), landed.get(place[1], end)) for place, end in ends.items()}
 
 
 def _reread(
-    headrace: Headrace, tenant: str, starts: Mapping[Place, int], ends: Mapping[Place, int], progress: Callable[[int], None]
+    headrace: Headrace,
+    tenant: str,
+    starts: Mapping[Place, int],
+    ends: Mapping[Place, int],
+    landed: Mapping[int, Position],
+    progress: Callable[[int], None],
 ) -> dict[Place, Landed]:
+    from events.contract import topic_of
     from events.landing import Landed
     from events.replay import reread
 
     totals: dict[Place, Landed] = {}
     reading = {place: at for place, at in starts.items() if at < ends[place]}
+    inlet = _Inlet(headrace, topic_of(tenant), {partition: landed[partition] for _, partition in reading})
     for batch in headrace.reader.read_batches(reading, LAND_RECORDS, LAND_BYTES, until=ends):
+        inlet.need()  # asked after the batch was read: what it was read from is no other topic then
         total = totals.setdefault((batch.topic, batch.partition), Landed())
-        total.add(_landed(headrace, tenant, reread, batch.records))
+        total.add(_landed(headrace, tenant, partial(reread, base=landed[batch.partition].base), batch.records))
         progress(_events(totals.values()))
     return totals
 

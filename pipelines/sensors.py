@@ -44,9 +44,12 @@ def tenant_sensor(context: dg.SensorEvaluationContext, headrace: dg.ResourcePara
     description="Starts ingest_tenant for each tenant whose topic holds events that have not landed, or that has documents left over: "
     "of a run that was cut off, or waiting for a server and due. One run at a time for a tenant. Where runs leave something over and "
     "nothing new is published, the next one waits 30 s, then twice as long each time, 15 minutes at most. "
-    "A changed model or setting is not seen here: start ingest_tenant by hand for that.",
+    "A changed model or setting is not seen here: start ingest_tenant by hand for that. "
+    "Starts nothing while Dagster runs a stream (the setting `stream.slots`), which takes every event as it comes.",
 )
 def lag_sensor(context: dg.SensorEvaluationContext, headrace: dg.ResourceParam[Any]) -> dg.SensorResult:
+    if slots := headrace.settings.stream.slots:
+        return dg.SensorResult(skip_reason=f"The stream takes events as they come: stream.slots is {slots}. stream_sensor keeps it alive.")
     known = _partitions(context)
     answers = list(_answers(context.instance, headrace, [tenant for tenant in headrace.tenants() if tenant.tenant in known]))
     requests = [answer for answer in answers if isinstance(answer, dg.RunRequest)]

@@ -1,52 +1,69 @@
 """The stream: micro-batches land as records arrive, and every stage takes what they made stale. Models stay warm.
 
-The same stages and the same ledger as a materialization, so that both may run at once. Here is what keeps a long-lived process going:
-a server that is away is waited for, a tenant in trouble does not hold up its neighbours, SIGTERM and Ctrl-C finish the batch in hand.
+The same stages and the same ledger as a materialization, so that both may run at once. One process is one member of the consumer group;
+any number of them, on any hosts, share the tenants. Here is what keeps a long-lived process going: a server that is away is waited for, a
+tenant in trouble does not hold up its neighbours, SIGTERM and Ctrl-C finish what is in hand.
 """
 
 from __future__ import annotations
 
+import random
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import partial
 from threading import Event as Flag
-from threading import Timer
+from threading import Lock, Thread, Timer
 from time import monotonic, perf_counter
 from types import FrameType
 from typing import Any
 
 from core.errors import ConfigurationError, HeadraceError, Unavailable
-from core.stage import Progress, Report
+from core.stage import Report, Session
 from events.batches import Batch, Place
-from events.contract import tenant_of
+from events.contract import tenant_of, topic_of
+from events.group import Member
+from pipelines import slots
 from pipelines.app import Headrace
-from pipelines.way import NAMES
+from pipelines.backlog import Turn
+from pipelines.lanes import LANES, Lanes
+from pipelines.leftover import Leftover, untold
+from pipelines.listening import Beat, Listener, Listeners
+from pipelines.metrics import exposed
 
-Told = Callable[[dict[str, Any]], None]
+__all__ = ["Beat", "Listener", "Stream", "run", "stopped_by_signals"]
 
-MAX_RECORDS = 64
-"""So that the batch in hand is done within seconds, and a new tenant waits no longer than that behind a busy one."""
+MAX_RECORDS, MAX_BYTES = 64, 16 * 1024 * 1024
+"""Of one landing: so that it is done within tens of milliseconds, and a new tenant waits no longer than that behind a busy one."""
 
+MOST_WAITING = 256
+"""Documents of one tenant in hand; its partitions are held back from there until half of them are through."""
+
+Key = Place | tuple[str, str] | str
+"""What is left alone for a while: a partition, a tenant's stage, a stage or a server."""
+
+POLL_S, STEER_S, DRAIN_S = 0.2, 2.0, 20.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 
 
-def run(headrace: Headrace, seconds: float | None = None, told: Told = lambda _: None) -> dict[str, int]:
+def run(headrace: Headrace, seconds: float | None = None, listener: Listener | None = None, slot: str | None = None) -> dict[str, int]:
     """Stream every tenant until a signal, or for `seconds`; gives the totals.
 
-    `told` hears how many tenants are followed (`following`), of each micro-batch (`tenant` and counts), of tenants in trouble (`tenant`,
-    `error`), and of what is waited for (`waits`, with the `stage` where it is one's).
-    Raises ConfigurationError; everything else that may pass is waited for.
+    `slot` is this process's name among those that stream, for people. Raises ConfigurationError, and HeadraceError where Kafka refuses us;
+    everything else that may pass is waited for.
     """
-    with stopped_by_signals() as stop, _ending_after(seconds, stop):
-        headrace.models.embedder.check_limit(headrace.settings.chunking.max_tokens)  # loads it: the first document need not wait
-        stream = Stream(headrace, stop, told)
+    port = headrace.settings.stream.metrics_port
+    with stopped_by_signals() as stop, _ending_after(seconds, stop), exposed(port) as metrics, slots.taken(headrace, slot) as place:
+        headrace.warm()  # the first document need not wait
+        stream = Stream(headrace, stop, Listeners(place, metrics, listener or Listener()), place.slot)
         stream.run()
     return dict(stream.totals)
 
 
 class Pause:
-    """How long to leave a server alone that does not answer: twice as long each time."""
+    """How long to leave alone what does not answer: about twice as long each time, and not as long as others who wait for the same."""
 
     def __init__(self) -> None:
         self._seconds = FIRST_PAUSE_S
@@ -56,134 +73,239 @@ class Pause:
     def over(self) -> bool:
         return monotonic() >= self._until
 
-    def lengthen(self) -> float:
-        """Begin the next pause; gives its seconds."""
+    def lengthen(self) -> None:
+        """Begin the next pause."""
         now, self._seconds = self._seconds, min(2 * self._seconds, LONGEST_PAUSE_S)
-        self._until = monotonic() + now
-        return now
+        self._until = monotonic() + now * random.uniform(0.5, 1.0)  # noqa: S311
 
 
 class Stream:
-    """One stream over all tenants. Single-threaded, as `events.kafka.Reader` is: while it follows, it alone uses the reader."""
+    """One stream over all tenants: this thread polls and lands, the lanes run the stages, one thread looks for what is left over."""
 
-    def __init__(self, headrace: Headrace, stop: Flag, told: Told) -> None:
+    def __init__(self, headrace: Headrace, stop: Flag, listener: Listener, slot: str) -> None:
         self.totals: Counter[str] = Counter()
-        self._headrace, self._stop, self._told = headrace, stop, told
-        self._pauses: dict[str, Pause] = {}
+        self._headrace, self._stop, self._listener, self._slot = headrace, stop, listener, slot
+        self._tenants: list[str] | None = None
+        self._partitions: Mapping[str, frozenset[int]] = {}
+        self._held: set[str] = set()
+        self._pauses: dict[Key, Pause] = {}
         self._troubles: set[tuple[str, str]] = set()
-        self._first = True
-        self._following: int | None = None
+        self._waits: dict[str, str] = {}
+        self._broken: BaseException | None = None
+        self._telling: set[str] = set()
+        self._changing = Lock()
 
     def run(self) -> None:
-        pause = Pause()
-        while not self._stop.is_set():
-            try:
-                with closing(self._headrace.reader.follow(self._positions, self._stop, max_records=MAX_RECORDS)) as batches:
-                    for batch in batches:
-                        pause = Pause()
-                        self._take(batch)
-            except Unavailable as error:
-                # positions are in Postgres: following again goes on exactly where it was
-                self._told({"waits": error.detail})
-                self._stop.wait(pause.lengthen())
-
-    def _positions(self) -> dict[Place, int]:
-        """Every tenant's positions: new tenants' topics join and removed ones leave without a restart.
-
-        The reader asks every few seconds, and in between is when what was left over gets its turn.
-        """
-        tenants = [tenant.tenant for tenant in self._headrace.tenants()]
-        self._tend(tenants)
-        found: dict[Place, int] = {}
-        for tenant in tenants:
-            with self._apart(tenant):
-                found |= self._headrace.positions(tenant)
-        if len(tenants) != self._following:
-            self._following = len(tenants)
-            self._told({"following": self._following})
-        return found
-
-    def _take(self, batch: Batch) -> None:
-        tenant, started = tenant_of(batch.topic), perf_counter()
-        with self._apart(tenant):
-            landed = self._headrace.land_batch(tenant, batch)
-            self._tell(tenant, Counter(events=landed.events) + self._advance(tenant), started)
-
-    def _tend(self, tenants: Iterable[str]) -> None:
-        """Run what no event will start: what an earlier process left, what waited for a server, what was replayed."""
-        for tenant in tenants:
-            with self._apart(tenant):
-                if not self._stop.is_set() and (self._first or self._headrace.due(tenant)):
-                    started = perf_counter()
-                    self._tell(tenant, self._advance(tenant, self._halt_if_stopped), started)
-        # the first time by every stage's own account: its fingerprint may be another one than the last process had
-        self._first = False
-
-    def _advance(self, tenant: str, progress: Progress = lambda _: None) -> Counter[str]:
-        """Run every stage once over what is stale for this tenant; a stage whose server is away is left out for a while."""
-        outcome: Counter[str] = Counter()
-        for name in NAMES:
-            if self._pauses.get(name, _NO_PAUSE).over:
-                report = self._run(tenant, name, progress)
-                self._note(report)
-                outcome["failed"] += report.failed
-                if name == "index":
-                    outcome.update(indexed=report.done, deleted=report.deleted)
-        return +outcome
-
-    def _run(self, tenant: str, stage: str, progress: Progress) -> Report:
+        """Until it is stopped. Raises what no stream can go on with."""
+        self._teller = ThreadPoolExecutor(1, "outcomes")
+        self._lanes = Lanes(*(partial(self._advance, stages) for stages in LANES))
+        tending = Thread(target=self._tend_until_stopped, name="leftover", daemon=True)
+        tending.start()
         try:
-            return self._headrace.run(tenant, stage, progress)
-        except Unavailable as error:  # before the stage began: its model cannot be fetched
-            return Report(stage, tenant, unavailable=error.detail)
-        except ConfigurationError:
-            raise
-        except HeadraceError as error:  # its index was built with another model: what needs none, deletes first of all, goes on
-            self._note_trouble(tenant, error)
-            return Report(stage, tenant)
+            # whoever takes over its partitions need not wait for what is in hand: that is between them and the ledger
+            with Member(self._headrace.endpoints.kafka_client(), self._slot, max_records=MAX_RECORDS, max_bytes=MAX_BYTES) as member:
+                self._poll(member)
+        finally:
+            self._stop.set()
+            self._lanes.close(DRAIN_S)
+            self._teller.shutdown(wait=True)
+        if self._broken:
+            raise self._broken
 
-    def _note(self, report: Report) -> None:
-        """Remember which stage to leave alone until its server is back."""
-        if not report.unavailable:
-            self._pauses.pop(report.stage, None)
+    # what arrives
+
+    def _poll(self, member: Member) -> None:
+        due = 0.0
+        while not self._stop.is_set():
+            if monotonic() >= due:
+                self._steer(member)
+                due = monotonic() + STEER_S
+            self._hold_back(member)
+            self._open(member)
+            with self._waiting_for("Kafka"):
+                for batch in member.poll(POLL_S):
+                    self._take(member, batch)
+
+    def _steer(self, member: Member) -> None:
+        """New tenants' topics join and removed ones leave; whoever listens hears that we live."""
+        with self._waiting_for("Postgres"):
+            tenants = [tenant.tenant for tenant in self._headrace.tenants()]
+            if tenants != self._tenants:
+                self._listener.said({"following": len(tenants)})
+            self._tenants = tenants
+            member.subscribe(map(topic_of, tenants))
+        self._wait_or_go_on("Kafka", member.silent())
+        self._partitions = _by_tenant(member.places)
+        self._listener.beat(self._beat(member))
+
+    def _beat(self, member: Member) -> Beat:
+        lag: Counter[str] = Counter()
+        for (topic, _), events in member.lag().items():
+            lag[tenant_of(topic)] += events
+        return Beat(self._slot, len(self._tenants or ()), len(member.places), self._lanes.counts(), lag, dict(self._waits))
+
+    def _hold_back(self, member: Member) -> None:
+        """A tenant with too much in hand is not read on: what waits in Kafka costs nothing."""
+        counts = self._lanes.counts()
+        self._held = {t for t, count in counts.items() if count >= (MOST_WAITING // 2 if t in self._held else MOST_WAITING)}
+        member.hold({topic_of(tenant) for tenant in self._held})
+
+    def _open(self, member: Member) -> None:
+        """Read what was given to us from where Postgres says."""
+        for tenant, partitions in _by_tenant(place for place in member.arrived if self._may_try(place)).items():
+            with self._apart(tenant, *((topic_of(tenant), partition) for partition in partitions)):
+                settled = self._headrace.opened(tenant, partitions)
+                member.open({place: where.position.next_offset for place, where in settled.items()})
+                for happening in (one for where in settled.values() for one in where.happened):
+                    self._listener.said({"tenant": tenant, "error": happening.reason, "detail": happening.detail})
+
+    def _take(self, member: Member, batch: Batch) -> None:
+        """Land a batch. Where that fails, its partition is read again from where Postgres says."""
+        tenant, place, started, landed = tenant_of(batch.topic), (batch.topic, batch.partition), perf_counter(), None
+        if place not in member.places:
+            return  # an earlier batch of it was not landed
+        with self._apart(tenant, place):
+            landed = self._headrace.land_batch(tenant, batch)
+        if landed is None:
+            member.forget(place)
             return
-        self._headrace.tenants()  # where it is Postgres that is away, nothing else is worth trying
-        if report.stage not in self._pauses:
-            self._told({"stage": report.stage, "waits": report.unavailable})
-        self._pauses.setdefault(report.stage, Pause()).lengthen()
+        member.commit(place, batch.end)
+        self._lanes.add(tenant, tuple(landed.documents))
+        self._listener.landed(tenant, landed, perf_counter() - started)
+        self._tell(tenant, Counter(events=landed.events), started)
+        self._publish_outcomes(tenant)
+
+    # what the lanes do
+
+    def _advance(self, stages: tuple[str, ...], turn: Turn) -> None:
+        """One turn of a lane. A stage whose server is away is left out for a while; the ledger has its documents until then."""
+        started, outcome = perf_counter(), Counter[str]()
+        try:
+            with self._apart(turn.tenant):
+                session = self._headrace.session(turn.tenant)
+                for stage in stages:
+                    if self._may_try(stage) and self._may_try((turn.tenant, stage)):
+                        outcome += self._step(session, stage, turn)
+        except BaseException as error:  # noqa: BLE001 - a thread's last word: without it the stream would go on with a lane less
+            self._broken = error
+            self._stop.set()
+        self._tell(turn.tenant, outcome, started)
+
+    def _step(self, session: Session, stage: str, turn: Turn) -> Counter[str]:
+        report = Report(stage, turn.tenant)
+        # where its index was built with another model, or a stage is broken: what needs neither, deletes first of all, goes on
+        with self._apart(turn.tenant, (turn.tenant, stage)):
+            try:
+                report = self._headrace.step(session, stage, only=turn.documents)
+            except Unavailable as error:  # before the stage began: its model cannot be fetched
+                report.unavailable = error.detail
+        self._wait_or_go_on(stage, report.unavailable)
+        self._listener.ran(turn.tenant, report)
+        if report.failed or stage == "index":
+            self._publish_outcomes(turn.tenant)
+        searchable = {"indexed": report.done, "deleted": report.deleted} if stage == "index" else {}
+        return +Counter(failed=report.failed, **searchable)
+
+    def _publish_outcomes(self, tenant: str) -> None:
+        """Beside the lanes: a broker's answer holds up no document."""
+        with self._changing:
+            if tenant in self._telling:
+                return
+            self._telling.add(tenant)
+        with suppress(RuntimeError):  # a lane that came late, when all was over
+            self._teller.submit(self._empty_outbox, tenant)
+
+    def _empty_outbox(self, tenant: str) -> None:
+        with self._changing:
+            self._telling.discard(tenant)
+        with self._apart(tenant):
+            self._headrace.outbox.empty(self._headrace.session(tenant))
+
+    # what is left over
+
+    def _tend_until_stopped(self) -> None:
+        leftover = Leftover(self._headrace)
+        while not self._stop.is_set():
+            started = monotonic()
+            for tenant, partitions in self._partitions.items():
+                if not self._stop.is_set() and tenant not in self._held:
+                    with self._apart(tenant):
+                        self._tend(leftover, tenant, partitions)
+            # with a thousand tenants it takes longer, and stays a small part of what there is to do
+            self._stop.wait(max(STEER_S, 10 * (monotonic() - started)))
+
+    def _tend(self, leftover: Leftover, tenant: str, partitions: frozenset[int]) -> None:
+        session = self._headrace.session(tenant)
+        self._lanes.add(tenant, leftover.find(session, partitions, self._lanes.held(tenant)))
+        if untold(session):
+            self._publish_outcomes(tenant)
+
+    # what goes wrong
+
+    def _may_try(self, what: Key) -> bool:
+        return what not in self._pauses or self._pauses[what].over
 
     @contextmanager
-    def _apart(self, tenant: str) -> Iterator[None]:
+    def _waiting_for(self, server: str) -> Iterator[None]:
+        try:
+            yield
+        except Unavailable as error:
+            self._wait_or_go_on(server, error.detail)
+        else:
+            self._wait_or_go_on(server, None)
+
+    def _wait_or_go_on(self, what: str, why: str | None) -> None:
+        """Leave a stage or a server alone for a while where there is a reason to. Told once."""
+        with self._changing:
+            told = what in self._waits
+            if why is None:
+                self._pauses.pop(what, None)
+                self._waits.pop(what, None)
+                return
+            self._pauses.setdefault(what, Pause()).lengthen()
+            self._waits[what] = why
+        if not told:
+            self._listener.said({"waits": why} if what in ("Postgres", "Kafka") else {"stage": what, "waits": why})
+
+    @contextmanager
+    def _apart(self, tenant: str, *places: Key) -> Iterator[None]:
         """One tenant's trouble (removed meanwhile, its topic gone, a wrong key) is told once and tried again; its neighbours go on."""
         try:
             yield
-        except (Unavailable, ConfigurationError):
+        except ConfigurationError:
             raise
-        except _Stopped:
-            return
+        except Unavailable as error:
+            self._wait_or_go_on("Postgres", error.detail)
+            self._lengthen(places)
         except HeadraceError as error:
             self._note_trouble(tenant, error)
+            self._lengthen(places)
+        else:
+            for place in places:
+                self._pauses.pop(place, None)
+
+    def _lengthen(self, places: tuple[Key, ...]) -> None:
+        for place in places:
+            self._pauses.setdefault(place, Pause()).lengthen()
 
     def _note_trouble(self, tenant: str, error: HeadraceError) -> None:
         if (tenant, error.reason) not in self._troubles:
-            self._told({"tenant": tenant, "error": error.reason})
+            self._listener.said({"tenant": tenant, "error": error.reason})
         self._troubles.add((tenant, error.reason))
 
-    def _halt_if_stopped(self, _: Report) -> None:
-        if self._stop.is_set():
-            raise _Stopped
-
     def _tell(self, tenant: str, outcome: Counter[str], started: float) -> None:
-        self.totals.update(outcome)
+        with self._changing:
+            self.totals.update(outcome)
         if outcome:
-            self._told({"tenant": tenant, **outcome, "seconds": round(perf_counter() - started, 3)})
+            self._listener.said({"tenant": tenant, **outcome, "seconds": round(perf_counter() - started, 3)})
 
 
-class _Stopped(Exception):
-    """The end was asked for between two batches of a backlog; the ledger knows where to go on."""
-
-
-_NO_PAUSE = Pause()
+def _by_tenant(places: Any) -> dict[str, frozenset[int]]:
+    """Partitions by tenant."""
+    found: dict[str, frozenset[int]] = {}
+    for topic, partition in places:
+        found[tenant_of(topic)] = found.get(tenant_of(topic), frozenset()) | {partition}
+    return found
 
 
 @contextmanager

@@ -8,10 +8,12 @@ from typing import Any
 from core.config import master_key_bytes
 from core.tenancy import valid_tenant
 from pipelines.app import Headrace
+from pipelines.lag import FRESHNESS, valid_target
 
 
 def add(headrace: Headrace, tenant: str, configuration: Mapping[str, Any] | None = None) -> None:
-    """Topics in Kafka; roles, partitions and a data key in Postgres. Raises TenantError where the name is not allowed or taken.
+    """Topics in Kafka; roles, partitions and a data key in Postgres. Raises TenantError where the name is not allowed or taken, and
+    ConfigurationError where the configuration cannot work.
 
     Postgres comes last, and goes last in `remove`: what was cut off is done by repeating it.
     """
@@ -19,10 +21,28 @@ def add(headrace: Headrace, tenant: str, configuration: Mapping[str, Any] | None
     from index.migrate import create_tenant
     from privacy import new_data_key
 
+    checked(configuration or {})
     endpoints, kafka = headrace.endpoints, headrace.settings.kafka
     wrapped = new_data_key(master_key_bytes(endpoints.master_key), valid_tenant(tenant))
     ensure_topics(endpoints.kafka_client(), tenant, kafka.partitions, kafka.replication)
     create_tenant(endpoints.postgres_owner.get_secret_value(), tenant, wrapped, configuration or {})
+
+
+def configure(headrace: Headrace, tenant: str, **changes: Any) -> None:
+    """Change these keys of the tenant's configuration and no others.
+
+    Raises ConfigurationError where it cannot work, and TenantError where there is no such tenant.
+    """
+    from index.migrate import configure_tenant
+
+    configure_tenant(headrace.endpoints.postgres_owner.get_secret_value(), tenant, checked(changes))
+
+
+def checked(configuration: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The configuration itself. Raises ConfigurationError (`bad-freshness`) with the value where it cannot work."""
+    if FRESHNESS in configuration:
+        valid_target(configuration[FRESHNESS])
+    return configuration
 
 
 def remove(headrace: Headrace, tenant: str) -> None:

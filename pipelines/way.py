@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from core import artifacts, frames, outcomes
+from core import artifacts, crashpoints, frames, outcomes
 from core.config import Settings
 from core.errors import HeadraceError, Unavailable
 from core.ledger import Part, Stale, Step
@@ -39,6 +39,11 @@ NAMES = tuple(name for name, _, _ in CHAIN)
 
 EMBED_TEXTS = 1024
 """Are embedded at a time and then kept: what memory holds, what a crash costs, and how often progress shows (40 s on two cores)."""
+
+STORED_BYTES, FETCHED_BYTES = 16 * 1024 * 1024, 64 * 1024 * 1024
+"""What a stage takes into memory at a time: of artifacts, as they are stored; of contents by reference. One document may be more.
+
+Documents that do not fit stay stale: the next batch has them."""
 
 Failure = tuple[str, str]
 """A reason code and a detail."""
@@ -113,15 +118,19 @@ class Way:
         return Stage(_step("chunk", self.models.chunker.fingerprint), compute, _keep("chunk"), _discard("chunk"))
 
     def _embed(self) -> Stage:
-        from index import generations
+        from index import embeddings, generations
 
         embedder = self.models.embedder
 
         def compute(session: Session, rows: Sequence[Stale], tally: Counter[str]) -> pl.DataFrame:
             with session.transaction() as connection:
                 generations.recognise(connection, embedder.model)
-            chunks = _first(_chunks(session, rows), rows, EMBED_TEXTS)
-            failed = self._embed_unknown(session, [chunk for of_one in chunks.values() for chunk in of_one], tally)
+                chunks = _first(_cut(_read(connection, session, "chunk", rows)), rows, EMBED_TEXTS)
+                texts = {chunk.text_hash: chunk.embedded_text for of_one in chunks.values() for chunk in of_one}
+                unknown = embeddings.unknown(connection, embedder.identity, list(texts))
+            in_all = sum(map(len, chunks.values()))
+            tally.update(texts=in_all, cache_hits=in_all - len(unknown))
+            failed = self._embed_texts(session, {text_hash: texts[text_hash] for text_hash in unknown}, tally)
             refused = {document: told for document, of_one in chunks.items() if (told := _worst(failed, of_one))}
             embedded = _frame(frames.KEYS, rows, {}, {document: of_one for document, of_one in chunks.items() if document not in refused})
             return pl.concat([frames.apply(embedded, lambda row: encode(row["input_key"])), _failures(rows, refused)])
@@ -132,20 +141,15 @@ class Way:
         # the vectors are in the cache already: nothing of this stage is the document's own, and its output is as new as its input
         return Stage(_step("embed", embedder.identity), compute, lambda *_: (), lambda *_: (), about=about)
 
-    def _embed_unknown(self, session: Session, chunks: Sequence[Chunk], tally: Counter[str]) -> dict[str, Failure]:
-        """Keep a vector of every text that has none yet, so many at a time. Gives the texts that failed, by hash."""
-        from index import embeddings
-
-        texts = {chunk.text_hash: chunk.embedded_text for chunk in chunks}
-        with session.transaction() as connection:
-            unknown = embeddings.unknown(connection, self.models.embedder.identity, list(texts))
-        tally.update(texts=len(chunks), cache_hits=len(chunks) - len(unknown))
+    def _embed_texts(self, session: Session, texts: Mapping[str, str], tally: Counter[str]) -> dict[str, Failure]:
+        """Keep a vector of each text, by its hash, so many at a time. Gives the texts that failed, by hash."""
         failed: dict[str, Failure] = {}
-        for start in range(0, len(unknown), EMBED_TEXTS):
-            failed |= self._embed_texts(session, {text_hash: texts[text_hash] for text_hash in unknown[start : start + EMBED_TEXTS]}, tally)
+        every = list(texts.items())
+        for start in range(0, len(every), EMBED_TEXTS):
+            failed |= self._embed_some(session, dict(every[start : start + EMBED_TEXTS]), tally)
         return failed
 
-    def _embed_texts(self, session: Session, texts: Mapping[str, str], tally: Counter[str]) -> dict[str, Failure]:
+    def _embed_some(self, session: Session, texts: Mapping[str, str], tally: Counter[str]) -> dict[str, Failure]:
         from index import embeddings
         from pipelines.embedding import embed
 
@@ -164,7 +168,8 @@ class Way:
         fingerprint = f"{self.models.chunker.fingerprint}.{embedder.identity}"
 
         def compute(session: Session, rows: Sequence[Stale], tally: Counter[str]) -> pl.DataFrame:
-            redacted, chunks = _load(session, "redact", rows), _chunks(session, rows)
+            redacted, cut = _load_all(session, rows, "redact", "chunk")
+            chunks = _cut(cut)
             acls = {row.document: row.acl for row in rows}
 
             def version(row: dict[str, Any]) -> bytes:
@@ -200,8 +205,9 @@ class Way:
         finder = self.models.entities
 
         def compute(session: Session, rows: Sequence[Stale], tally: Counter[str]) -> pl.DataFrame:
-            chunks = _chunks(session, rows)
-            columns = {"redacted": _load(session, "redact", rows), "chunks": {d: encode(of_one) for d, of_one in chunks.items()}}
+            redacted, cut = _load_all(session, rows, "redact", "chunk")
+            chunks = _cut(cut)
+            columns = {"redacted": redacted, "chunks": {d: encode(of_one) for d, of_one in chunks.items()}}
             result = graph.extract(_frame(frames.CHUNKED, rows, columns), finder)
             for payload in result["payload"].drop_nulls():
                 contribution = decode(payload, Contribution)
@@ -240,6 +246,7 @@ class Way:
 
             result = frames.apply(_frame(frames.KEYS, rows, {}, live), ready)
             self.models.projection.project(session.tenant, projected)
+            crashpoints.reached("project:written")
             tally["projected"] += len(projected)
             return result
 
@@ -254,15 +261,18 @@ class Way:
 
     def _fetched(self, session: Session, rows: Sequence[Stale]) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The contents of documents, inline or by reference, and a RESULT row for each that could not be had."""
-        inline, envelopes = _load(session, "land", rows), {row.document: _envelope(session, row) for row in rows}
-        contents: dict[str, bytes] = dict(inline)
+        envelopes = {row.document: _envelope(session, row) for row in rows}
+        contents = _load(session, "land", rows)
         refused: dict[str, Failure] = {}
-        for row in rows:
-            if row.document not in contents:
-                try:
-                    contents[row.document] = self._fetch(envelopes[row.document])
-                except HeadraceError as error:
-                    refused[row.document] = (error.reason, error.detail)
+        fetched = 0
+        for document in [d for d, envelope in envelopes.items() if envelope.uri and d not in contents]:
+            try:
+                contents[document] = self._fetch(envelopes[document])
+            except HeadraceError as error:
+                refused[document] = (error.reason, error.detail)
+            fetched += len(contents.get(document, b""))
+            if fetched > FETCHED_BYTES:
+                break
         columns: dict[str, Mapping[str, Any]] = {
             "media_type": {d: e.media_type for d, e in envelopes.items()},
             "file_name": {d: e.file_name or e.name for d, e in envelopes.items()},
@@ -319,12 +329,21 @@ def _worst(failed: Mapping[str, Failure], chunks: Sequence[Chunk]) -> Failure | 
 
 
 def _load(session: Session, stage: str, rows: Sequence[Stale]) -> dict[str, bytes]:
+    return _load_all(session, rows, stage)[0]
+
+
+def _load_all(session: Session, rows: Sequence[Stale], *stages: str) -> list[dict[str, bytes]]:
+    """By stage, what it left for these documents, as far as that fits into memory."""
     with session.transaction() as connection:
-        return artifacts.get(connection, session.keys, stage, [row.document for row in rows])
+        return [_read(connection, session, stage, rows) for stage in stages]
 
 
-def _chunks(session: Session, rows: Sequence[Stale]) -> dict[str, tuple[Chunk, ...]]:
-    return {document: decode(payload, Chunked).chunks for document, payload in _load(session, "chunk", rows).items()}
+def _read(connection: Connection, session: Session, stage: str, rows: Sequence[Stale]) -> dict[str, bytes]:
+    return artifacts.get(connection, session.keys, stage, [row.document for row in rows], STORED_BYTES)
+
+
+def _cut(payloads: Mapping[str, bytes]) -> dict[str, tuple[Chunk, ...]]:
+    return {document: decode(payload, Chunked).chunks for document, payload in payloads.items()}
 
 
 def _envelope(session: Session, row: Stale) -> Envelope:

@@ -28,11 +28,13 @@ from core.errors import ConfigurationError, HeadraceError
 from pipelines.streaming import stopped_by_signals
 
 READY_S = 120.0
-END_S = 20.0
+END_S = 45.0
+"""A stream takes 20 s at most to finish what it has in hand, and so long again to tell what Dagster does not know yet."""
 
 # Secrets stay in the environment of the process: the file says only where to find them. A run that waits is looked at every second,
-# and never beside another one of its tenant. A pool's place goes back when its run has ended, however it ended; a run that neither
-# starts nor ends is given up.
+# and never beside another one of its tenant, or of its slot. Runs of tenants are bounded together; those of the stream, which never end,
+# take none of their places. A pool's place goes back when its run has ended, however it ended; a run that neither starts nor ends is
+# given up.
 INSTANCE = """\
 storage:
   postgres:
@@ -43,9 +45,15 @@ concurrency:
     granularity: op
     default_limit: 1
   runs:
-    max_concurrent_runs: {runs}
+    max_concurrent_runs: -1
     tag_concurrency_limits:
       - key: dagster/partition
+        limit: {runs}
+      - key: dagster/partition
+        value:
+          applyLimitPerUniqueValue: true
+        limit: 1
+      - key: headrace/slot
         value:
           applyLimitPerUniqueValue: true
         limit: 1
@@ -177,12 +185,31 @@ def _end_leftover(home: Path) -> None:
 
 
 def _end(process: subprocess.Popen[bytes] | psutil.Process) -> None:
-    """First `dagster dev`, which ends what it started; then whatever is left of its session: nothing of ours outlives us."""
-    with suppress(psutil.Error, subprocess.TimeoutExpired):
-        process.terminate()
-        process.wait(END_S)
+    """First everything in the session of `dagster dev` is told to end; then whatever is left is killed: nothing of ours outlives us.
+
+    Its runs are told too, as `dagster dev` would not: the stream's finishes what it has in hand, any other is cancelled on the record.
+    """
+    session, until = _with_children(process.pid), time.monotonic() + END_S
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    while any(map(_lives, session)) and time.monotonic() < until:
+        time.sleep(0.1)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def _with_children(pid: int) -> list[psutil.Process]:
+    with suppress(psutil.Error):
+        first = psutil.Process(pid)
+        return [first, *first.children(recursive=True)]
+    return []
+
+
+def _lives(process: psutil.Process) -> bool:
+    """One that has ended and was not waited for yet is gone too."""
+    with suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _free_port() -> int:

@@ -5,7 +5,7 @@ Dagster is not known here, nor is Postgres, and importing this package loads nei
 """
 
 from quality.check import Check, CheckError
-from quality.consistency import completeness, freshness, graph_consistency
+from quality.consistency import completeness, freshness, graph_consistency, nothing_lost, stream_slots
 from quality.expectations import chunk_schema, chunks, landed_events, landed_schema
 from quality.health import embedding_health
 from quality.residual import residual_pii
@@ -23,6 +23,8 @@ __all__ = [
     "graph_consistency",
     "landed_events",
     "landed_schema",
+    "nothing_lost",
     "parse_quality",
     "residual_pii",
+    "stream_slots",
 ]

@@ -1,4 +1,4 @@
-"""Is everything where it should be, and soon enough: freshness, the index's completeness, the graph against the ledger.
+"""Is everything where it should be, and soon enough: freshness, what was lost, the index's completeness, the graph against the ledger.
 
 Numbers and keys come in, read by the caller; keys are compared and counted, and never given out.
 """
@@ -16,20 +16,23 @@ Document = TypeVar("Document", bound=Hashable)
 COUNTS = ("live", "indexed", "failed", "waiting")
 
 
-def freshness(oldest_unprocessed_at: datetime | None, now: datetime, target_s: float, lag_events: int) -> Check:
-    """Are events processed within `target_s` seconds? `lag_events` wait, the oldest since `oldest_unprocessed_at`.
+def freshness(oldest_unprocessed_at: datetime | None, now: datetime, target_s: float, lag_events: int, not_indexed: int = 0) -> Check:
+    """Are events processed within `target_s` seconds? `lag_events` have not landed, `not_indexed` documents have landed and are not
+    searchable; the oldest of both waits since `oldest_unprocessed_at`.
 
-    Events that wait while the age of none is known are a warning: a dead consumer must not look fresh.
+    What waits while the age of none is known is a warning: a dead consumer must not look fresh.
     """
     lag_s = max(0.0, (now - oldest_unprocessed_at).total_seconds()) if oldest_unprocessed_at else 0.0
-    breached, unknown = lag_s > target_s, lag_events > 0 and oldest_unprocessed_at is None
+    waiting, breached = lag_events + not_indexed, lag_s > target_s
+    found = f"waits {lag_s:.0f} s; {lag_events:,} events not landed, {not_indexed:,} documents not searchable"
     findings = [
-        expect("oldest unprocessed event", f"waits at most {target_s:g} s (waits {lag_s:.0f} s)", int(breached)),
-        expect("unprocessed events", "wait since a known time", lag_events if unknown else 0, severity="warn"),
+        expect("oldest unprocessed event", f"waits at most {target_s:g} s ({found})", int(breached)),
+        expect("unprocessed events", "wait since a known time", 0 if oldest_unprocessed_at else waiting, severity="warn"),
     ]
-    measured: dict[str, Measure] = {"lag_events": lag_events, "lag_s": round(lag_s, 3), "target_s": target_s}
+    measured: dict[str, Measure] = {"lag_events": lag_events, "not_indexed": not_indexed, "lag_s": round(lag_s, 3), "target_s": target_s}
+    measured["oldest"] = oldest_unprocessed_at.isoformat(timespec="seconds") if oldest_unprocessed_at else "none"
     measured["breached"] = "yes" if breached else "no"
-    return conclude("freshness", findings, measured, f"{lag_events:,} events wait, the oldest for {lag_s:.0f} s of {target_s:g} s allowed.")
+    return conclude("freshness", findings, measured, f"The oldest event {found}; {target_s:g} s are allowed.")
 
 
 def completeness(counts: Mapping[str, int]) -> Check:
@@ -67,3 +70,21 @@ def graph_consistency(expected: Mapping[Document, Hashable], found: Mapping[Docu
     ]
     measured = {"expected": len(expected), "found": len(found), "missing": len(missing), "surplus": len(surplus), "behind": behind}
     return conclude("graph_consistency", findings, measured, f"The graph holds all {len(expected):,} documents at the ledger's version.")
+
+
+def nothing_lost(letters: Mapping[str, int]) -> Check:
+    """Did Kafka still have every event when it was to be read? `letters` counts open dead letters of lost events by reason code."""
+    findings = [expect("events", f"are not lost ({reason})", count) for reason, count in sorted(letters.items())]
+    measured: dict[str, Measure] = {"losses": sum(letters.values()), **letters}
+    return conclude("nothing_lost", findings or [expect("events", "are not lost", 0)], measured, "No event was lost.")
+
+
+def stream_slots(wanted: int, alive: int, dying: Mapping[str, int]) -> Check:
+    """Are `wanted` stream processes alive, and does none keep dying? `dying` counts the recent deaths of each slot that does."""
+    findings = [
+        expect("slots", f"are alive, {wanted} of them", max(0, wanted - alive)),
+        expect("slots", "do not die again and again", len(dying)),
+    ]
+    measured: dict[str, Measure] = {"wanted": wanted, "alive": alive, "dying": len(dying)}
+    measured |= {f"deaths of {slot}": count for slot, count in dying.items()}
+    return conclude("stream_slots", findings, measured, f"{alive} slots are alive, {wanted} are wanted.")

@@ -105,7 +105,7 @@ class Library:
 
     def promote(self) -> bool:
         with self.world.session.transaction() as connection:
-            return generations.promote(connection, self.open(connection), self.fingerprint)
+            return generations.promote(connection, self.fingerprint)
 
     def find(self, *principals: str, encoder: Encoder | None = None, top: int = 100) -> list[Passage]:
         encoder = encoder or self.encoder

@@ -40,6 +40,7 @@ PLANTS = {
         ARRAY[%(text)s::text], 0, 0, now())""",
     "stage_record": """(document, stage, input_key, fingerprint, output_key, status, detail)
         VALUES (repeat('d', 32), 'parse', 'i', 'f', 'o', 'done', %(text)s::text)""",
+    "hand": "(document, stage, worker, company, deaths, trials) VALUES (repeat('d', 32), %(text)s::text, 1, 1, 0, 0)",
     "artifact": "(document, stage, key, payload) VALUES (repeat('d', 32), 'parse', 'k', convert_to(%(text)s::text, 'UTF8'))",
     "generation": "(generation, fingerprint, model, dimension, state) VALUES (1, 'f', %(text)s::text, 3, 'active')",
     "embedding": "(model, text_hash, embedding) VALUES ('m', %(tenant)s::text, '[1,2,3]')",
@@ -274,11 +275,11 @@ def _tables(world: World) -> set[str]:
 
 
 @pytest.mark.parametrize("login", ["pipeline's login", "reader's login"])
-def test_a_bare_login_sees_tenants_and_positions_and_no_documents(world: World, login: str) -> None:
+def test_a_bare_login_sees_tenants_positions_and_slots_and_no_documents(world: World, login: str) -> None:
     with ATTACKERS[login](world) as connection:
         assert {world.acme, world.globex} <= {row["tenant"] for row in connection.execute("SELECT tenant FROM headrace.tenant")}
         rows = connection.execute("SELECT table_name FROM information_schema.tables WHERE table_schema ~ '^(headrace|tenant_|public)'")
-        assert {row["table_name"] for row in rows} == {"tenant"} | ({"stream_position"} if "pipeline" in login else set())
+        assert {row["table_name"] for row in rows} == {"tenant"} | ({"stream_position", "slot"} if "pipeline" in login else set())
 
 
 def test_a_reader_sees_no_wrapped_key(world: World) -> None:

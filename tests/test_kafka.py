@@ -6,9 +6,7 @@ import itertools
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from random import Random
-from threading import Event as Signal
 from time import monotonic
 from typing import Any
 
@@ -314,39 +312,6 @@ def test_lag_tools_see_what_was_committed(client: dict[str, Any], admin: AdminCl
     answer = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions("headrace", [TopicPartition(topic, 0)])])
     (found,) = answer["headrace"].result(10).topic_partitions
     assert found.offset == 2
-
-
-def test_following_crosses_topics_that_join_and_positions_that_others_moved(
-    client: dict[str, Any], reader: Reader, produce: Callable[..., None], topic: str, tenant: str
-) -> None:
-    ensure_topics(client, f"{tenant}b", 1, 1)
-    other = topic_of(f"{tenant}b")
-    produce(topic, b"a0", b"a1")
-    positions = {(topic, 0): 0}
-    stop = Signal()
-    with closing(reader.follow(lambda: dict(positions), stop, refresh_s=0)) as batches:
-        assert values([next(batches)]) == [b"a0", b"a1"]
-        positions |= {(topic, 0): 1, (other, 0): 0}
-        assert values([next(batches)]) == [b"a1"]
-        positions[topic, 0] = 2
-        produce(other, b"b0")
-        assert values([next(batches)]) == [b"b0"]
-        stop.set()
-        assert list(batches) == []
-    delete_topics(client, f"{tenant}b")
-
-
-def test_following_leaves_out_what_cannot_be_read_and_goes_on(
-    client: dict[str, Any], produce: Callable[..., None], topic: str, tenant: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    ensure_topics(client, f"{tenant}b", 1, 1)
-    lost = (topic_of(f"{tenant}b"), 0)
-    produce(topic, b"a0")
-    with Reader(client) as reader, closing(reader.follow(lambda: {(topic, 0): 0, lost: 9}, Signal(), refresh_s=60)) as batches:
-        assert values([next(batches)]) == [b"a0"]
-    (warning,) = [record.getMessage() for record in caplog.records if record.name == "headrace.events"]
-    assert warning.startswith(f"{lost[0]}/0 left out: [offset-out-of-range]")
-    delete_topics(client, f"{tenant}b")
 
 
 def test_a_wrong_password_is_refused_and_not_waited_for(client: dict[str, Any], tenant: str) -> None:

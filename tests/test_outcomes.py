@@ -204,8 +204,8 @@ def _stepped(mill: Mill, step: str) -> None:
 
 def _promote(mill: Mill) -> None:
     with mill.world.session.transaction() as connection:
-        generation = generations.open_generation(connection, mill.fingerprint, MODEL, 3)
-        if generations.promote(connection, generation, mill.fingerprint):
+        generations.open_generation(connection, mill.fingerprint, MODEL, 3)
+        if generations.promote(connection, mill.fingerprint):
             outcomes.indexed(connection)
 
 

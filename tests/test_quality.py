@@ -280,10 +280,18 @@ class TestFreshness:
         assert check.passed == (waits_s <= target_s)
         assert check.measured == {
             "lag_events": lag,
+            "not_indexed": 0,
             "lag_s": waits_s,
             "target_s": target_s,
+            "oldest": (NOW - timedelta(seconds=waits_s)).isoformat(),
             "breached": "no" if check.passed else "yes",
         }
+
+    def test_a_breach_is_an_error_that_says_lag_age_and_target(self) -> None:
+        check = quality.freshness(NOW - timedelta(seconds=90), NOW, 60, 12, 3)
+        assert (check.passed, check.severity) == (False, "error")
+        for told in ("at most 60 s", "waits 90 s", "12 events not landed", "3 documents not searchable"):
+            assert told in check.explanation
 
     def test_nothing_waiting_is_fresh(self) -> None:
         assert quality.freshness(None, NOW, 60, 0).passed
@@ -295,6 +303,25 @@ class TestFreshness:
         check = quality.freshness(None, NOW, 60, 12)
         assert (check.passed, check.severity) == (False, "warn")
         assert failed(check) == {"unprocessed events": 12}
+
+
+class TestNothingLost:
+    def test_no_letter_of_a_loss_passes(self) -> None:
+        assert quality.nothing_lost({}).passed
+
+    def test_each_letter_of_a_loss_is_an_error_until_it_is_gone(self) -> None:
+        check = quality.nothing_lost({"events-lost-to-retention": 2, "offset-out-of-range": 1})
+        assert (check.passed, check.severity, check.measured["losses"]) == (False, "error", 3)
+        assert "events-lost-to-retention" in check.explanation
+
+
+class TestStreamSlots:
+    @given(wanted=st.integers(0, 20), alive=st.integers(0, 20), deaths=st.dictionaries(st.sampled_from("abc"), st.integers(3, 9)))
+    def test_it_passes_exactly_where_enough_are_alive_and_none_keeps_dying(self, wanted: int, alive: int, deaths: dict[str, int]) -> None:
+        check = quality.stream_slots(wanted, alive, deaths)
+        assert check.passed == (alive >= wanted and not deaths)
+        assert check.severity == "error"
+        assert {f"deaths of {slot}": count for slot, count in deaths.items()}.items() <= check.measured.items()
 
 
 class TestCompleteness:

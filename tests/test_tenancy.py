@@ -203,6 +203,7 @@ def test_a_partition_has_one_policy_and_only_control_tables_have_others(superuse
         ("tenant", "pipeline_reads", "SELECT", "{headrace_pipeline}"),
         ("tenant", "reader_reads", "SELECT", "{headrace_reader}"),
         ("stream_position", "pipeline_reads", "SELECT", "{headrace_pipeline}"),
+        ("slot", "pipeline_keeps", "ALL", "{headrace_pipeline}"),
     }
 
 
@@ -250,6 +251,7 @@ def test_every_privilege_on_a_table_is_one_that_was_meant(superuser: Superuser) 
         ("headrace", "tenant", "headrace_pipeline", "SELECT"),
         ("headrace", "tenant", "headrace_reader", "SELECT"),
         ("headrace", "stream_position", "headrace_pipeline", "SELECT"),
+        *(("headrace", "slot", "headrace_pipeline", privilege) for privilege in ("SELECT", "INSERT", "UPDATE", "DELETE")),
     }
 
 
@@ -257,7 +259,7 @@ def test_no_function_runs_as_its_owner_and_only_the_harmless_are_open_to_all(sup
     ours = f"FROM pg_proc p WHERE p.pronamespace::regnamespace::text ~ {OURS}"
     assert ask(superuser, f"SELECT proname {ours} AND prosecdef") == set()
     open_to_all = f"SELECT proname {ours} AND has_function_privilege('headrace_dagster', p.oid, 'EXECUTE')"
-    assert ask(superuser, open_to_all) == {("current_tenant",), ("input_key",), ("narrowed",)}
+    assert ask(superuser, open_to_all) == {("current_tenant",), ("input_key",), ("narrowed",), ("part_key",)}
     # parsed when it was made, so that no search path changes what a body calls; the two others are the owner's alone
     assert ask(superuser, f"SELECT proname {ours} AND prosqlbody IS NULL") == {("create_tenant",), ("drop_tenant",)}
 

@@ -21,6 +21,7 @@ from events.landing import Landed, document_key, land
 from pipelines.app import Headrace
 
 TABLES = (
+    "hand",
     "outcome",
     "chunk_source",
     "chunk",

@@ -4,6 +4,7 @@
 SELECT d.document FROM document d
 WHERE EXISTS (SELECT FROM stage_record r WHERE r.document = d.document AND r.stage = %(stage)s AND r.status = 'behind'
                 AND r.output_key IS NOT NULL AND r.fingerprint = %(fingerprint)s)
+  AND (%(only)s::text[] IS NULL OR d.document = ANY (%(only)s))
 ORDER BY d.document FOR NO KEY UPDATE OF d
 
 -- name: reaffirm
@@ -14,22 +15,23 @@ WHERE r.document = d.document AND r.document = ANY (%(documents)s)
   AND r.stage = %(stage)s AND r.status = 'behind' AND r.output_key IS NOT NULL AND r.fingerprint = %(fingerprint)s
   AND (%(upstream)s::text IS NULL OR u.document IS NOT NULL OR d.deleted)
   AND r.input_key = headrace.input_key(d.deleted, d.sequence,
-    CASE %(part)s WHEN 'content' THEN d.content_key WHEN 'envelope' THEN d.envelope_key WHEN 'acl' THEN d.acl_key END, u.output_key)
+    headrace.part_key(%(part)s, d.content_key, d.envelope_key, d.acl_key), u.output_key)
 
 -- name: stale
+-- What nobody has in hand comes first, then what was taken in the largest company: it is suspected least.
 SELECT d.document, d.revision, d.deleted, d.sequence, d.envelope, d.acl, d.kafka_partition, d.kafka_offset, d.received_at,
-       k.input_key, CASE WHEN r.status = 'waiting' THEN r.attempts ELSE 0 END AS attempts
+       k.input_key, CASE WHEN r.status = 'waiting' THEN r.attempts ELSE 0 END AS attempts, h.worker, h.company, h.deaths, h.trials
 FROM document d
 LEFT JOIN stage_record u ON u.document = d.document AND u.stage = %(upstream)s AND u.status = 'done'
 LEFT JOIN stage_record r ON r.document = d.document AND r.stage = %(stage)s
+LEFT JOIN hand h ON h.document = d.document AND h.stage = %(stage)s
 CROSS JOIN LATERAL (SELECT headrace.input_key(d.deleted, d.sequence,
-  CASE %(part)s WHEN 'content' THEN d.content_key WHEN 'envelope' THEN d.envelope_key WHEN 'acl' THEN d.acl_key END,
-  u.output_key) AS input_key) k
+  headrace.part_key(%(part)s, d.content_key, d.envelope_key, d.acl_key), u.output_key) AS input_key) k
 WHERE (%(only)s::text[] IS NULL OR d.document = ANY (%(only)s))
   AND (%(upstream)s::text IS NULL OR u.document IS NOT NULL OR d.deleted)
   AND (r.document IS NULL OR r.status = 'behind' OR r.fingerprint <> %(fingerprint)s OR r.input_key <> k.input_key
        OR (r.status = 'waiting' AND r.next_attempt <= now()))
-ORDER BY d.landed_at, d.document
+ORDER BY h.document IS NOT NULL, h.company DESC, d.landed_at, d.document
 LIMIT %(limit)s
 
 -- name: lock
@@ -38,14 +40,16 @@ SELECT document FROM document WHERE document = ANY (%(documents)s) ORDER BY docu
 
 -- name: hold
 -- The compare of the compare-and-set: those documents whose current input is what the result was computed from. The revision too: a
--- document that went to another state and back may have shown the other one to whoever computed.
+-- document that went to another state and back may have shown the other one to whoever computed. Held or not, all are out of hand now.
+WITH out_of_hand AS (DELETE FROM hand WHERE stage = %(stage)s AND document IN (
+  SELECT document FROM hand WHERE stage = %(stage)s AND document = ANY (%(documents)s) ORDER BY document FOR UPDATE))
 SELECT d.document
 FROM unnest(%(documents)s::text[], %(revisions)s::bigint[], %(input_keys)s::text[]) AS mine (document, revision, input_key)
 JOIN document d ON d.document = mine.document AND d.revision = mine.revision
 LEFT JOIN stage_record u ON u.document = d.document AND u.stage = %(upstream)s AND u.status = 'done'
 WHERE (%(upstream)s::text IS NULL OR u.document IS NOT NULL OR d.deleted)
   AND mine.input_key = headrace.input_key(d.deleted, d.sequence,
-    CASE %(part)s WHEN 'content' THEN d.content_key WHEN 'envelope' THEN d.envelope_key WHEN 'acl' THEN d.acl_key END, u.output_key)
+    headrace.part_key(%(part)s, d.content_key, d.envelope_key, d.acl_key), u.output_key)
 
 -- name: record
 INSERT INTO stage_record (document, stage, input_key, fingerprint, output_key, status, attempts, next_attempt, reason, detail, seconds)
@@ -60,7 +64,10 @@ ON CONFLICT (tenant, document, stage) DO UPDATE SET
   seconds = excluded.seconds, updated_at = now()
 
 -- name: fall_behind
--- Said at landing, in the landing's transaction: whatever is recorded downstream speaks of an older state.
+-- Said at landing, in the landing's transaction: whatever is recorded downstream speaks of an older state, and so does what a process
+-- may have died of.
+WITH new_trial AS (DELETE FROM hand WHERE (document, stage) IN (
+  SELECT document, stage FROM hand WHERE document = ANY (%(documents)s) ORDER BY document, stage FOR UPDATE))
 UPDATE stage_record SET status = 'behind' WHERE document = ANY (%(documents)s) AND status <> 'behind'
 
 -- name: again
@@ -78,6 +85,13 @@ ON CONFLICT (tenant, kafka_partition, kafka_offset, stage) DO UPDATE SET
 -- A success settles what the same document failed at this stage before.
 UPDATE dead_letter SET resolved_at = now()
 WHERE document = ANY (%(documents)s) AND stage = %(stage)s AND resolved_at IS NULL
+
+-- name: crashed_last
+-- Whether the document that this stage settled last, but for this one, crashed in the same place.
+SELECT r.status = 'failed' AND r.reason = %(reason)s AND r.detail = %(detail)s AS alike FROM stage_record r
+WHERE r.stage = %(stage)s AND r.fingerprint = %(fingerprint)s AND r.document <> %(document)s
+  AND r.status IN ('done', 'failed') AND r.output_key IS DISTINCT FROM 'deleted'
+ORDER BY r.updated_at DESC LIMIT 1
 
 -- name: progress
 SELECT stage, status, count(*) AS documents, min(reason) AS reason FROM stage_record GROUP BY stage, status ORDER BY stage, status

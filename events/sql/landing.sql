@@ -1,14 +1,3 @@
--- name: position
-SELECT kafka_partition, next_offset FROM stream_position WHERE topic = %(topic)s
-
--- name: open_position
-INSERT INTO stream_position (topic, kafka_partition, next_offset) VALUES (%(topic)s, %(partition)s, 0) ON CONFLICT DO NOTHING
-
--- name: move_position
--- The compare-and-set that makes landing exactly once: whoever read from another position writes nothing.
-UPDATE stream_position SET next_offset = %(end)s, updated_at = now()
-WHERE topic = %(topic)s AND kafka_partition = %(partition)s AND next_offset = %(start)s
-
 -- name: states
 SELECT document, revision, sequence, sequence_explicit, source_key, state_key, content_key, envelope_key, acl_key, deleted
 FROM document WHERE document = ANY (%(documents)s)
@@ -16,8 +5,15 @@ FROM document WHERE document = ANY (%(documents)s)
 -- name: land
 INSERT INTO document AS d (document, revision, sequence, sequence_explicit, deleted, source_key, state_key, content_key, envelope_key,
   acl_key, envelope, acl, kafka_partition, kafka_offset, event_time, received_at)
-VALUES (%(document)s, %(revision)s + 1, %(sequence)s, %(sequence_explicit)s, %(deleted)s, %(source_key)s, %(state_key)s, %(content_key)s,
-  %(envelope_key)s, %(acl_key)s, %(envelope)s, %(acl)s, %(kafka_partition)s, %(kafka_offset)s, %(event_time)s, %(received_at)s)
+SELECT x.document, x.revision + 1, x.sequence, x.sequence_explicit, x.deleted, x.source_key, x.state_key, x.content_key, x.envelope_key,
+  x.acl_key, x.envelope, ARRAY(SELECT jsonb_array_elements_text(x.acl)), x.kafka_partition, x.kafka_offset, x.event_time, x.received_at
+FROM unnest(%(document)b::text[], %(revision)b::bigint[], %(sequence)b::bigint[], %(sequence_explicit)b::boolean[], %(deleted)b::boolean[],
+            %(source_key)b::text[], %(state_key)b::text[], %(content_key)b::text[], %(envelope_key)b::text[], %(acl_key)b::text[],
+            %(envelope)b::bytea[], %(acl)b::text[]::jsonb[], %(kafka_partition)b::int[], %(kafka_offset)b::bigint[],
+            %(event_time)b::timestamptz[], %(received_at)b::timestamptz[])
+  AS x (document, revision, sequence, sequence_explicit, deleted, source_key, state_key, content_key, envelope_key, acl_key,
+        envelope, acl, kafka_partition, kafka_offset, event_time, received_at)
+ORDER BY x.document
 ON CONFLICT (tenant, document) DO UPDATE SET
   revision = excluded.revision, sequence = excluded.sequence, sequence_explicit = excluded.sequence_explicit, deleted = excluded.deleted,
   source_key = excluded.source_key, state_key = excluded.state_key, content_key = excluded.content_key,
@@ -31,22 +27,26 @@ WHERE d.revision = excluded.revision - 1
 UPDATE chunk_source s SET acl = headrace.narrowed(s.acl, d.acl)
 FROM document d WHERE d.document = s.document AND d.document = ANY (%(documents)s) AND s.acl IS DISTINCT FROM headrace.narrowed(s.acl, d.acl)
 
--- name: expect
--- What became of an event is told once. A document's newest one is not decided yet, its older ones of the same batch are.
+-- name: note
+-- Every event's row, and what is told of it: once, under the topic's own offset. A document's newest event is not decided yet, its older
+-- ones of the same batch are.
+WITH x AS MATERIALIZED (
+  SELECT * FROM unnest(%(partitions)b::int[], %(offsets)b::bigint[], %(event_keys)b::text[], %(documents)b::text[],
+    %(operations)b::text[], %(sequences)b::bigint[], %(fates)b::text[], %(event_times)b::timestamptz[], %(received)b::timestamptz[],
+    %(reasons)b::text[], %(subjects)b::bytea[], %(own_offsets)b::bigint[])
+  AS x (partition, kafka_offset, event_key, document, operation, sequence, fate, event_time, received, reason, subject, own_offset)
+), noted AS (
+  INSERT INTO event (kafka_partition, kafka_offset, event_key, document, operation, sequence, fate, event_time, received_at)
+  SELECT partition, kafka_offset, event_key, document, operation, sequence, fate, event_time, received FROM x
+  ON CONFLICT (tenant, kafka_partition, kafka_offset) DO UPDATE SET fate = excluded.fate, landed_at = now()
+)
 INSERT INTO outcome (kafka_partition, kafka_offset, document, operation, sequence, subject, event_time, received_at, reason, outcome, decided_at)
-SELECT x.partition, x.kafka_offset, x.document, x.operation, x.sequence, x.subject, x.event_time, x.received, x.reason,
+SELECT x.partition, x.own_offset, x.document, x.operation, x.sequence, x.subject, x.event_time, x.received, x.reason,
        c.outcome, CASE WHEN c.outcome IS NOT NULL THEN clock_timestamp() END
-FROM unnest(%(partitions)s::int[], %(offsets)s::bigint[], %(documents)s::text[], %(operations)s::text[], %(sequences)s::bigint[],
-            %(fates)s::text[], %(event_times)s::timestamptz[], %(received)s::timestamptz[], %(reasons)s::text[], %(subjects)s::bytea[])
-  AS x (partition, kafka_offset, document, operation, sequence, fate, event_time, received, reason, subject)
+FROM x
 LEFT JOIN document d ON d.document = x.document AND d.kafka_partition = x.partition AND d.kafka_offset = x.kafka_offset
 CROSS JOIN LATERAL (
   SELECT CASE WHEN x.fate <> 'landed' THEN x.fate WHEN d.document IS NULL THEN 'superseded' END AS outcome) c
+-- what stood there before this statement
 WHERE %(anew)s OR NOT EXISTS (SELECT FROM event e WHERE e.kafka_partition = x.partition AND e.kafka_offset = x.kafka_offset)
 ORDER BY x.partition, x.kafka_offset
-
--- name: note
-INSERT INTO event (kafka_partition, kafka_offset, event_key, document, operation, sequence, fate, event_time, received_at)
-SELECT * FROM unnest(%(partitions)s::int[], %(offsets)s::bigint[], %(event_keys)s::text[], %(documents)s::text[], %(operations)s::text[],
-  %(sequences)s::bigint[], %(fates)s::text[], %(event_times)s::timestamptz[], %(received)s::timestamptz[])
-ON CONFLICT (tenant, kafka_partition, kafka_offset) DO UPDATE SET fate = excluded.fate, landed_at = now()

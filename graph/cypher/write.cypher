@@ -13,7 +13,7 @@ OPTIONAL MATCH (t:Tombstone {tenant: $tenant, key: row.document})
 WITH row, d, t
 WHERE (d IS NULL OR d.version < row.version OR (d.version = row.version AND coalesce(d.digest <> row.digest, true)))
   AND (t IS NULL OR t.version < row.version)
-RETURN row.document AS document;
+RETURN row.document AS document, d IS NULL AND t IS NULL AS fresh;
 
 // name: touched
 UNWIND $documents AS document

@@ -22,6 +22,9 @@ SELECT EXISTS (
 UPDATE generation SET model_name = %(name)s, model_revision = %(revision)s
 WHERE model = %(model)s AND (model_name, model_revision) IS DISTINCT FROM (%(name)s, %(revision)s::text)
 
+-- name: building
+SELECT generation FROM generation WHERE fingerprint = %(fingerprint)s AND state = 'building'
+
 -- name: unfinished
 -- Is there a document that this generation still has to take, and can? What waits will come; what failed on the way here will not.
 SELECT EXISTS (

@@ -22,6 +22,9 @@ INSERT INTO public.headrace_migration (number, name, digest) VALUES (%(number)s,
 -- name: create_tenant
 CALL headrace.create_tenant(%(tenant)s, %(wrapped_key)s, %(configuration)s)
 
+-- name: configure_tenant
+UPDATE headrace.tenant SET configuration = configuration || %(changes)s WHERE tenant = %(tenant)s
+
 -- name: drop_tenant
 CALL headrace.drop_tenant(%(tenant)s)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipelines.app import Headrace
 from pipelines.cli.output import print_json, print_record, print_rows, without
+from pipelines.lag import FRESHNESS
 
 IN_PART = 7
 """The exit code where something was done and something else was not; the output says what."""
@@ -24,15 +25,25 @@ def opened() -> Iterator[Headrace]:
         yield headrace
 
 
-def add(name: str, *, as_json: bool) -> None:
+def add(name: str, freshness: float | None = None, *, as_json: bool) -> None:
     from core.tenancy import valid_tenant
     from pipelines import tenants
 
+    configuration = tenants.checked({} if freshness is None else {FRESHNESS: freshness})
     with opened() as headrace:
         # first, and it may be repeated: a tenant that is there has its publisher, or one that somebody else looks after
         publisher = _authorize(headrace, valid_tenant(name))
-        tenants.add(headrace, name)
+        tenants.add(headrace, name, configuration)
     print_record({"tenant": name, "topic": f"documents.{name}", **publisher}, as_json=as_json, title="Tenant added")
+
+
+def configure(name: str, freshness: float, *, as_json: bool) -> None:
+    from pipelines import tenants
+
+    with opened() as headrace:
+        tenants.configure(headrace, name, **{FRESHNESS: freshness})
+        configuration = headrace.database.get(name).configuration
+    print_record({"tenant": name, "configuration": configuration}, as_json=as_json, title="Tenant changed")
 
 
 def _authorize(headrace: Headrace, tenant: str) -> dict[str, Any]:
@@ -102,3 +113,14 @@ def dead_letter(tenant: str, position: str, *, as_json: bool) -> None:
         return
     for row in rows:
         print_record(row, as_json=False, title=f"Dead letter {position}")
+
+
+def dismiss(tenant: str, position: str, *, as_json: bool) -> None:
+    from events.positions import dismiss as settle
+    from pipelines.operate import no_letter, place_of
+
+    place = place_of(position)
+    with opened() as headrace, headrace.session(tenant).transaction() as connection:
+        if not settle(connection, place["partition"], place["offset"]):
+            no_letter(position)
+    print_record({"tenant": tenant, "dismissed": position}, as_json=as_json)

@@ -203,15 +203,17 @@ def _said(stage: str, so_far: Any) -> str:
 
 def stream(seconds: float | None, *, as_json: bool) -> None:
     from pipelines import streaming
+    from pipelines.listening import Listener
 
-    def told(said: dict[str, Any]) -> None:
-        if as_json:
-            print_json(said)
-        else:
-            line("  ".join(f"{key} {value}" for key, value in said.items()))
+    class Terminal(Listener):
+        def said(self, what: dict[str, Any]) -> None:
+            if as_json:
+                print_json(what)
+            else:
+                line("  ".join(f"{key} {value}" for key, value in what.items()))
 
     with opened() as headrace:
-        totals = streaming.run(headrace, seconds, told)
+        totals = streaming.run(headrace, seconds, Terminal())
     if as_json:
         print_json({"totals": totals})
     else:

@@ -117,12 +117,23 @@ def ui(
     servers.ui(port, as_json=as_json)
 
 
+Freshness = typer.Option(metavar="SECONDS", help="How old its oldest event that is not searchable may be; else 300.")
+
+
 @tenants.command("add")
-def tenant_add(name: str, as_json: AsJson = False) -> None:
+def tenant_add(name: str, freshness: Annotated[float | None, Freshness] = None, as_json: AsJson = False) -> None:
     """Add a tenant: its roles, partitions, key, topics, and its publisher's credentials."""
     from pipelines.cli import control
 
-    control.add(name, as_json=as_json)
+    control.add(name, freshness, as_json=as_json)
+
+
+@tenants.command("set")
+def tenant_set(name: str, freshness: Annotated[float, Freshness], as_json: AsJson = False) -> None:
+    """Change a tenant's configuration."""
+    from pipelines.cli import control
+
+    control.configure(name, freshness, as_json=as_json)
 
 
 @tenants.command("list")
@@ -256,6 +267,18 @@ def letters_show(
     from pipelines.cli import control
 
     control.dead_letter(tenant, position, as_json=as_json)
+
+
+@letters.command("dismiss")
+def letters_dismiss(
+    tenant: Tenant,
+    position: Annotated[str, typer.Argument(help="PARTITION:OFFSET, as `list` prints it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Settle the dead letter of an event that was lost or refused, by your word: nothing is tried again."""
+    from pipelines.cli import control
+
+    control.dismiss(tenant, position, as_json=as_json)
 
 
 @replays.command("dead-letters")

@@ -8,7 +8,6 @@ from pipelines.cli.output import line, out, print_json, print_record, print_rows
 
 if TYPE_CHECKING:
     from core.config import Settings
-    from pipelines.app import Headrace
 
 
 def up(*, as_json: bool) -> None:
@@ -47,21 +46,24 @@ def status(*, as_json: bool) -> None:
     from core.errors import HeadraceError
 
     settings = load()
-    servers: list[dict[str, Any]] = _server_rows(settings)
-    tenants: list[dict[str, Any]] | None = None
-    unavailable: str | None = None
+    servers = _server_rows(settings)
+    found: dict[str, Any] = {"tenants": None, "slots": None, "unavailable": None}
     try:
-        tenants = _tenant_rows(settings)
+        found |= _progress_rows(settings)
     except HeadraceError as error:
-        unavailable = f"{error.detail}. {error.remedy}".strip()
+        found["unavailable"] = f"{error.detail}. {error.remedy}".strip()
     if as_json:
-        print_json({"servers": servers, "tenants": tenants, "unavailable": unavailable})
+        print_json({"servers": servers, **found})
         return
     _print_servers(servers, settings)
-    if tenants is None:
-        out().print(f"Tenants: not known. {unavailable}", markup=False)
+    if found["unavailable"]:
+        out().print(f"Tenants: not known. {found['unavailable']}", markup=False)
     else:
-        print_rows(tenants, as_json=False, title="Tenants", empty="no tenants yet: `headrace tenant add NAME`")
+        print_rows([_drawn_tenant(row) for row in found["tenants"]], as_json=False, title="Tenants", empty=_NO_TENANTS)
+        print_rows([_drawn_slot(row) for row in found["slots"]], as_json=False, title="Slots", empty="no stream within a day")
+
+
+_NO_TENANTS = "no tenants yet: `headrace tenant add NAME`"
 
 
 def migrate(*, as_json: bool) -> None:
@@ -116,22 +118,53 @@ def _server_rows(settings: Settings) -> list[dict[str, Any]]:
     ]
 
 
-def _tenant_rows(settings: Settings) -> list[dict[str, Any]]:
-    """How far each tenant has come. Raises HeadraceError where Postgres does not answer or has no schema yet."""
+def _progress_rows(settings: Settings) -> dict[str, Any]:
+    """How far each tenant has come, and who streams. Raises HeadraceError where Postgres does not answer or has no schema yet."""
     import services
+    from pipelines import status
     from pipelines.app import Headrace
-    from pipelines.operate import overview
 
     with Headrace(settings, services.endpoints(settings)) as headrace:
-        return [{**overview(headrace, found.tenant), "not_landed": _lag(headrace, found.tenant)} for found in headrace.tenants()]
+        return {"tenants": status.tenant_rows(headrace), "slots": status.slot_rows(headrace)}
 
 
-def _lag(headrace: Headrace, tenant: str) -> int | None:
-    """Events that have not landed; null where Kafka does not say."""
-    from core.errors import HeadraceError
-    from pipelines.operate import lag
+def _drawn_tenant(row: dict[str, Any]) -> dict[str, Any]:
+    """A tenant's row for people, not wider than a terminal: `--json` has the rest."""
+    return {
+        "tenant": row["tenant"],
+        "documents": row["documents"],
+        "not landed": "?" if row["not_landed"] is None else row["not_landed"],
+        "not indexed": row["not_indexed"],
+        "oldest": _age(row["lag_s"]),
+        "in, out a min": f"{row['landed_per_min']:g}, {row['indexed_per_min']:g}",
+        "failures": row["failures"] or None,
+        "outcomes": row["outcomes_waiting"] or None,
+        "fresh": f"{_FRESH[row['fresh']]}, {_age(row['freshness_seconds']) or '?'}",
+    }
 
-    try:
-        return lag(headrace, tenant)
-    except HeadraceError:
-        return None
+
+_FRESH = {True: "yes", False: "NO", None: "?"}
+
+
+def _drawn_slot(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "slot": row["slot"],
+        "state": row["state"],
+        "since": row["started_at"],
+        "seen": f"{_age(row['silent_s']) or '0 s'} ago",
+        "tenants": row["tenants"],
+        "partitions": row["partitions"],
+        "in hand": row["in_hand"],
+        "deaths": row["deaths"] or None,
+        "trouble": row["trouble"],
+    }
+
+
+def _age(seconds: float | None) -> str | None:
+    """Two digits or so are enough to see at a glance; None where nothing waits."""
+    if seconds is None:
+        return "?"
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s" if seconds else None

@@ -7,13 +7,6 @@ SELECT (SELECT count(*) FROM chunk c JOIN generation g USING (generation) WHERE 
        (SELECT count(*) FROM indexed i JOIN generation g USING (generation) WHERE g.state = 'active') AS indexed,
        (SELECT count(*) FROM dead_letter WHERE resolved_at IS NULL) AS dead_letters
 
--- name: oldest_unindexed
--- The oldest event whose effect is not in the index yet and is not known to have failed.
-SELECT min(d.received_at) AS oldest, count(*) AS documents
-FROM document d LEFT JOIN stage_record r ON r.document = d.document AND r.stage = 'index' AND r.status = 'done'
-WHERE r.document IS NULL
-  AND NOT EXISTS (SELECT FROM stage_record f WHERE f.document = d.document AND f.status = 'failed')
-
 -- name: open_letters
 SELECT kafka_partition || ':' || kafka_offset AS position, stage, reason, detail, attempts, document, first_at, last_at
 FROM dead_letter WHERE resolved_at IS NULL ORDER BY last_at DESC, kafka_partition, kafka_offset

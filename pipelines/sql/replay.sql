@@ -1,2 +1,6 @@
 -- name: first_since
-SELECT kafka_partition, min(kafka_offset) AS kafka_offset FROM event WHERE received_at >= %(since)s GROUP BY kafka_partition
+-- The topic's own offsets, of what landed from the topic that the positions are in.
+SELECT kafka_partition, min(e.kafka_offset) - base AS kafka_offset
+FROM event e JOIN stream_position p USING (kafka_partition)
+WHERE p.topic = %(topic)s AND e.received_at >= %(since)s AND e.kafka_offset >= base + base_from
+GROUP BY kafka_partition, base

@@ -1,0 +1,180 @@
+"""Whether the stream grows: the same 200 pages of 2 KB, edited again and again, as fast as `headrace stream` takes them.
+
+Every edit is a whole new text, no page has two edits on the way, and the number of pages and passages stays: whatever grows, grows by
+itself. The load runs for a while before the measuring begins, and until every page was edited twice. Then everything below is read every few seconds: `start` is the median of the
+first fifth of the readings, `end` that of the last, `growth` end / start - 1 (goal: at most 0.05 after warm-up, in ten minutes).
+
+Keys:
+  growth        the largest growth of anything below that is held to the goal
+  grew_most     and what that was
+  events, events_per_s
+                edits that came through while it was measured
+  memory_mb     proportional set size: of the stream's process, of its parse workers together, of the embedded Postgres, Kafka and Neo4j
+                (an embedded server keeps what it once took, and its heap or cache fills until it collects)
+  connections   of the stream's process to postgres, kafka and neo4j
+  handles       threads and open files of the stream's process
+  tables_mb     every table and index of the tenant and the control plane, but `event`, which keeps a row for every event
+  event_bytes   size of `event` per event
+  dead_share    dead rows / all rows (goes up and down with autovacuum: not held to the goal)
+"""
+
+from __future__ import annotations
+
+import statistics
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from time import perf_counter, sleep
+from typing import Any
+
+import psutil
+
+import services
+from benchmarks import _world
+from benchmarks._harness import Unmeasured, note, run
+from benchmarks._pages import Pages, page
+from benchmarks._stream import Event, Stream, number, publishing, streaming
+from core.sql import statements
+from pipelines.app import Headrace
+
+TENANT = "soak"
+PAGES, ON_THE_WAY = 200, 96
+WARM_UP = 40
+CHECK_EVERY_S = 1.0
+SHARE = 0.2
+FEWEST_READINGS = 10
+NOT_HELD = ("dead_share",)
+
+Reading = dict[str, float]
+"""What was measured at one time, by `group.name`."""
+
+
+def measure(data: Path, minutes: float, warm_up_seconds: float) -> dict[str, Any]:
+    pages = Pages(data)
+    with ExitStack() as closing:
+        from pipelines import tenants
+
+        headrace = closing.enter_context(_world.headrace())
+        tenants.add(headrace, TENANT)
+        stream = closing.enter_context(streaming(headrace, [TENANT], pages.take(WARM_UP)))
+        load = _Load(headrace, stream, closing.enter_context(publishing(headrace, [TENANT])), pages.take(PAGES + 1))
+        load.warm_up(warm_up_seconds)
+        note(f"{load.through} edits to warm up")
+        readings, took, through = list[Reading](), -perf_counter(), -load.through
+        every_s = max(1.0, minutes * 60 / 120)
+        while took + perf_counter() < minutes * 60:
+            load.run(every_s)
+            readings.append(_read(headrace, stream))
+            _tell(readings, load.through)
+        took, through = took + perf_counter(), through + load.through
+    return {**_grown(readings), "events": through, "events_per_s": through / took}
+
+
+class _Load:
+    """Edits of the same pages in turn, so many on their way that the stream always has something to do."""
+
+    def __init__(self, headrace: Headrace, stream: Stream, publish: Callable[[Event], None], bodies: Sequence[list[str]]) -> None:
+        self._headrace, self._stream, self._publish = headrace, stream, publish
+        self._edits = self._endless(bodies)
+        self._before = number(headrace, TENANT, "landed")
+        self._published = 0
+
+    @property
+    def through(self) -> int:
+        """Edits whose outcome is decided."""
+        # in this order: what lands in between counts as undecided at most
+        landed = number(self._headrace, TENANT, "landed") - self._before
+        return landed - number(self._headrace, TENANT, "undecided")
+
+    def warm_up(self, seconds: float) -> None:
+        """So long at least, and until every page has been edited twice: tables have their size then, and room for dead rows."""
+        self.run(seconds)
+        while self.through < 3 * PAGES:
+            self.run(CHECK_EVERY_S)
+
+    def run(self, seconds: float) -> None:
+        until = perf_counter() + seconds
+        while perf_counter() < until:
+            self._stream.must_live()
+            for _ in range(ON_THE_WAY - (self._published - self.through)):
+                self._publish(next(self._edits))
+                self._published += 1
+            sleep(0.2)
+
+    def _endless(self, bodies: Sequence[list[str]]) -> Iterator[Event]:
+        """A page's next text is the one that the page before it had, so that all texts are always there."""
+        sequence = 0
+        while True:
+            sequence += 1
+            for n in range(PAGES):
+                yield Event(TENANT, f"page-{n}", sequence, page(n, bodies[(n + sequence) % len(bodies)], "soaked"))
+
+
+def _read(headrace: Headrace, stream: Stream) -> Reading:
+    process = psutil.Process(stream.process.pid)
+    servers = {found.name: found for found in services.status(headrace.settings)}
+    reading = {"memory_mb.stream": _pss_mb([process]), "memory_mb.parse_workers": _pss_mb(process.children(recursive=True))}
+    connections = [c.raddr.port for c in process.net_connections("tcp") if c.status == psutil.CONN_ESTABLISHED]
+    for name, found in servers.items():
+        if found.pid is None or found.address is None:
+            raise Unmeasured(f"{name} does not run any more")
+        server = psutil.Process(found.pid)
+        reading[f"memory_mb.{name}"] = _pss_mb([server, *server.children(recursive=True)])
+        reading[f"connections.{name}"] = connections.count(int(found.address.rpartition(":")[2]))
+    reading |= {"handles.threads": process.num_threads(), "handles.files": process.num_fds()}
+    return reading | _tables(headrace)
+
+
+def _pss_mb(processes: Sequence[psutil.Process]) -> float:
+    """One that ends meanwhile counts nothing."""
+    total = 0
+    for process in processes:
+        try:
+            total += process.memory_full_info().pss
+        except psutil.NoSuchProcess:
+            continue
+    return total / 1e6
+
+
+def _tables(headrace: Headrace) -> Reading:
+    with headrace.database.control() as connection:
+        (row,) = connection.execute(statements("benchmarks", "soak.sql")["sizes"], {"home": f"tenant_{TENANT}"}).fetchall()
+    events = number(headrace, TENANT, "landed")
+    return {
+        "tables_mb.all": float(row["tables"]) / 1e6,
+        "event_bytes.each": float(row["event"]) / events,
+        "dead_share.all": float(row["dead"] or 0),
+    }
+
+
+def _tell(readings: Sequence[Reading], through: int) -> None:
+    if len(readings) % 12 == 1:
+        shown = {name: round(readings[-1][name]) for name in ("memory_mb.stream", "connections.postgres", "tables_mb.all")}
+        note(f"{through} edits; " + ", ".join(f"{name} {value}" for name, value in shown.items()))
+
+
+def _grown(readings: Sequence[Reading]) -> dict[str, Any]:
+    """Every value at start and end; the largest growth first."""
+    if len(readings) < FEWEST_READINGS:
+        raise Unmeasured(f"{len(readings)} readings are too few; give it more minutes")
+    part = max(3, round(len(readings) * SHARE))
+    groups: dict[str, dict[str, Any]] = {}
+    growths: dict[str, float] = {}
+    for key in readings[0]:
+        group, _, name = key.partition(".")
+        start, end = (statistics.median(reading[key] for reading in some) for some in (readings[:part], readings[-part:]))
+        groups.setdefault(group, {})[name] = {"start": start, "end": end, "growth": end / start - 1 if start else 0.0}
+        if group not in NOT_HELD:
+            growths[key] = groups[group][name]["growth"]
+    most = max(growths, key=lambda key: growths[key])
+    return {"growth": growths[most], "grew_most": most, **groups}
+
+
+def _options(parser: ArgumentParser) -> None:
+    parser.add_argument("--minutes", type=float, default=10.0, help="how long it is measured (%(default)s)")
+    parser.add_argument("--warm-up-seconds", type=float, default=180.0, help="how long the load runs before, at least (%(default)s)")
+
+
+if __name__ == "__main__":
+    run(measure, __doc__, _options)

@@ -1,0 +1,73 @@
+"""Where a process may be made to die: before and after each commit, and where another server has it and Postgres not yet.
+
+For the tests of what a crash leaves behind. Nothing here is armed unless a test, or `benchmarks.chaos`, arms it in its own process;
+until then reaching a point costs looking at an empty dictionary.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from threading import Lock
+from typing import TypeVar
+
+Opened = TypeVar("Opened")
+
+COMMITS = ("land", "parse", "redact", "chunk", "embed", "index", "graph", "project", "promote")
+"""The transactions that have a point `<name>:before-commit` and a point `<name>:after-commit`."""
+
+POINTS: tuple[str, ...] = (
+    *(f"{name}:{side}" for name in COMMITS for side in ("before-commit", "after-commit")),
+    "project:written",  # Neo4j has it, Postgres not yet
+    "outcome:published",  # Kafka has it, Postgres not yet
+    "outcome:after-commit",
+)
+
+_armed: dict[str, int] = {}
+_signals: dict[str, signal.Signals] = {}
+_counting = Lock()
+
+
+def arm(point: str, nth: int = 1, by: signal.Signals = signal.SIGKILL) -> None:
+    """Make this process kill itself (SIGKILL: nothing is cleaned up) when `point` is reached for the nth time from now.
+
+    SIGSTOP leaves it there with all that it holds, until somebody sends SIGCONT.
+    Raises ValueError where there is no such point, or nth is below 1.
+    """
+    if point not in POINTS or nth < 1:
+        raise ValueError(f"no such crash point, or not a time to come: {point!r}, {nth}")
+    with _counting:
+        _armed[point], _signals[point] = nth, by
+
+
+def disarm() -> dict[str, int]:
+    """Forget every armed point. Gives how many times each had still to be reached."""
+    with _counting:
+        left = dict(_armed)
+        _armed.clear()
+    return left
+
+
+def reached(point: str) -> None:
+    """Say that this point is reached. Does nothing unless it is armed."""
+    if _armed:
+        _count_down(point)
+
+
+@contextmanager
+def around(name: str, transaction: AbstractContextManager[Opened]) -> Iterator[Opened]:
+    """The transaction, with a point as the last thing inside it and one right after its commit. One that fails reaches neither."""
+    with transaction as opened:
+        yield opened
+        reached(f"{name}:before-commit")
+    reached(f"{name}:after-commit")
+
+
+def _count_down(point: str) -> None:
+    with _counting:
+        if point in _armed:
+            _armed[point] -= 1
+            if _armed[point] == 0:
+                os.kill(os.getpid(), _signals[point])

@@ -1,0 +1,92 @@
+"""Lanes: the stages in three groups that work at the same time, so that one batch is parsed while another is embedded.
+
+A lane is a thread that takes a tenant's turn from its backlog, runs its stages over those documents through the ledger, and hands them
+to the next lane. What is in a backlog is keys alone: a process that dies loses nothing that the ledger does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Condition, Thread
+from time import monotonic
+
+from pipelines.backlog import Backlog, Turn
+
+LANES: tuple[tuple[str, ...], ...] = (("parse", "redact", "chunk"), ("embed", "index"), ("graph", "project"))
+"""The stages of each lane, in the order of the way. Redaction keeps Python busy, embedding the processor, Neo4j neither."""
+
+TARGET_S = 0.25
+"""A turn is made to last so long: what a quiet tenant waits for a busy one, in each lane."""
+
+Work = Callable[[Turn], None]
+
+
+class Lanes:
+    """One thread for each piece of work, in a row. `work` gets a turn and may raise nothing.
+
+    Documents go in by `add`, through every lane in order, and out at the end.
+    """
+
+    def __init__(self, *work: Work) -> None:
+        self._changed = Condition()
+        self._backlogs = [Backlog(TARGET_S) for _ in work]
+        self._working: list[Turn | None] = [None for _ in work]
+        self._closing = False
+        # daemons: where one hangs on a server, the process still ends, and the ledger knows what was not done
+        self._threads = [Thread(target=self._run, args=(lane, do), name=f"lane-{lane}", daemon=True) for lane, do in enumerate(work)]
+        for thread in self._threads:
+            thread.start()
+
+    def add(self, tenant: str, documents: tuple[str, ...]) -> None:
+        """These documents wait for the first lane."""
+        with self._changed:
+            self._backlogs[0].add(tenant, documents)
+            self._changed.notify_all()
+
+    def held(self, tenant: str) -> frozenset[str]:
+        """The tenant's documents that wait for any lane or are in one."""
+        with self._changed:
+            waiting = {document for backlog in self._backlogs for document in backlog.waiting(tenant)}
+            return frozenset(waiting.union(*(turn.documents for turn in self._working if turn and turn.tenant == tenant)))
+
+    def counts(self) -> dict[str, int]:
+        """Documents that wait for any lane or are in one, by tenant."""
+        with self._changed:
+            totals = dict[str, int]()
+            for counts in (backlog.counts() for backlog in self._backlogs):
+                totals |= {tenant: totals.get(tenant, 0) + count for tenant, count in counts.items()}
+            for turn in filter(None, self._working):
+                totals[turn.tenant] = totals.get(turn.tenant, 0) + len(turn.documents)
+            return totals
+
+    def close(self, patience_s: float) -> bool:
+        """Finish what is in hand, at most for so long. Whether everything was finished; what was not is the ledger's."""
+        with self._changed:
+            finished = self._changed.wait_for(self._idle, patience_s)
+            self._closing = True
+            self._changed.notify_all()
+        return finished
+
+    def _idle(self) -> bool:
+        return not any(map(len, self._backlogs)) and not any(self._working)
+
+    def _run(self, lane: int, work: Work) -> None:
+        while (turn := self._next(lane)) is not None:
+            started = monotonic()
+            work(turn)
+            self._pass_on(lane, turn, monotonic() - started)
+
+    def _next(self, lane: int) -> Turn | None:
+        """The lane's next turn, as soon as there is one; None where the lanes are closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing or len(self._backlogs[lane]))
+            self._working[lane] = None if self._closing else self._backlogs[lane].take()
+            return self._working[lane]
+
+    def _pass_on(self, lane: int, turn: Turn, seconds: float) -> None:
+        with self._changed:
+            self._working[lane] = None
+            self._backlogs[lane].took(turn, seconds)
+            if lane + 1 < len(self._backlogs):
+                self._backlogs[lane + 1].add(turn.tenant, turn.documents)
+            self._changed.notify_all()
