@@ -42,12 +42,14 @@ class Arrow:
 
 
 _LEGEND = """
-**Reading a materialization.** `overview` has this run above and the tenant as a whole below.
+**Reading a materialization.** `overview` has this run above and the tenant as a whole below. One by the stream counts as its run
+the micro-batches since the one before: `stream/micro_batches` of them.
 
 - `documents/…` counts this run: *done*, *deleted*, *unchanged* (landed again with the same input: no work), *overtaken* (a newer
   version came while it was computed; the result was thrown away), *waiting* (tried again later), *failed* (a dead letter).
 - `now/…` counts the tenant's documents: *done*, *failed*, *waiting*, *behind* (this stage has still to take them),
   *held_up* (an earlier stage failed or waits).
+- `latency/…` is the time in seconds from an event's arrival in Kafka to this stage's commit, of this run's documents.
 - `reasons` says why, by code. `headrace dead-letters list` and `headrace explain` tell of single documents; Dagster never hears of one.
 """
 

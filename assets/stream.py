@@ -27,7 +27,7 @@ STREAM = dg.AssetSpec(
     "since the one before, at most one in 15 seconds for an asset and tenant, fewer where there are many tenants.\n\n"
     "**Reading an observation.** `lag` shows the tenants that are furthest behind, each on its own scale: *events* are in the "
     "tenant's topic and have not landed, *in hand* are documents that have landed and are on their way through the stages. "
-    "`events behind/<slot>`, `documents in hand/<slot>` and `tenants behind/<slot>` are the numbers under Plots, one line per slot. "
+    "The numbers are one slot's, and under Plots each is a line over time. "
     "`waits for` says which stage or server holds things up. An observation comes every 30 seconds, every 5 minutes while nothing lags.",
     kinds={"kafka", "postgres"},
     group_name=GROUP,
@@ -96,8 +96,7 @@ def lag(history: Sequence[Beat], every_s: float) -> dg.AssetObservation:
         f"documents in hand/{now.slot}": sum(now.waiting.values()),
         f"tenants behind/{now.slot}": len(behind),
         "slot": now.slot,
-        "tenants": now.tenants,
-        "partitions": now.partitions,
+        f"partitions/{now.slot}": now.partitions,
     }
     if now.waits:
         told["waits for"] = dg.MetadataValue.md("\n".join(f"- `{what}`: {why}" for what, why in sorted(now.waits.items())))
@@ -120,7 +119,7 @@ def _picture(history: Sequence[Beat], every_s: float) -> str:
     rows = [(tenant, [_of(beat, tenant) for beat in history], _beside(history[-1], tenant, most[tenant])) for tenant in shown]
     left_out = f", {len(lagging) - TENANTS_SHOWN} more tenants are not shown" if len(lagging) > TENANTS_SHOWN else ""
     minutes = max(1, round((len(history) - 1) * every_s / 60))
-    return lines(rows, f"Events and documents behind, the last {minutes} minutes to the right, each tenant on its own scale{left_out}")
+    return lines(rows, f"Events and documents behind over {minutes} minutes, now at the right, each tenant on its own scale{left_out}")
 
 
 def _of(beat: Beat, tenant: str) -> int:

@@ -108,8 +108,10 @@ def told(headrace: Headrace, tenant: str, found: Held, names: Names) -> dict[str
         d: [[r["ordinal"], r["page"], r["heading_path"], r["text"], sorted(r["acl"])] for r in of] for d, of in found.sources.items()
     }
     fates = {d: [[r["fate"], r["operation"], r["sequence"]] for r in of] for d, of in by_document(found.events).items()}
-    ledger = {d: [[r["stage"], r["status"], r["reason"]] for r in of] for d, of in by_document(found.unfinished).items()}
-    letters = {d: sorted([r["stage"], r["reason"]] for r in of) for d, of in by_document(found.letters).items()}
+    # what a document that fails was before it did, and how many of its versions failed, is a matter of who ran when
+    stuck = by_document(row for row in found.unfinished if row["status"] != "behind")
+    ledger = {d: [[r["stage"], r["status"], r["reason"]] for r in of] for d, of in stuck.items()}
+    letters = {d: sorted({(r["stage"], r["reason"]) for r in of}) for d, of in by_document(found.letters).items()}
     by_digest = {"states": states, "listed": listed, "passages": passages, "fates": fates, "unfinished": ledger, "letters": letters}
     named = {section: {names.documents.get(d, d): names.of(of) for d, of in entries.items()} for section, entries in by_digest.items()}
     return {**named, "graph": graph(headrace, tenant, names)}

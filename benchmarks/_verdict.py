@@ -38,21 +38,24 @@ def from_scratch(headrace: Headrace, workload: Workload, tenant: str) -> None:
     drain(headrace, tenant)
 
 
-def faults(headrace: Headrace, tenant: str, workload: Workload, scratch: str, there: Held | None = None) -> Mapping[str, Sequence[str]]:
+def faults(
+    headrace: Headrace, tenant: str, workload: Workload, scratch: str, there: Held | None = None, *, heard: bool = True
+) -> Mapping[str, Sequence[str]]:
     """What is wrong, by kind; each kind is there. The tenant is drained, or should be; `scratch` is of `from_scratch`.
 
-    `there` is what it holds in Postgres, where that was read already.
+    `there` is what it holds in Postgres, where that was read already. Where `heard` is False, what was told of its events is left out.
     """
     found = {kind: list[str]() for kind in WRONG}
-    for kind, what in _faults(headrace, tenant, workload, scratch, there or held(headrace, tenant)):
+    there = there or held(headrace, tenant)
+    names = Names(headrace, tenant, workload.names, PEOPLE)
+    told_of = _outcomes(there, names, workload, outcomes(headrace, tenant)) if heard else ()
+    for kind, what in (*told_of, *_faults(headrace, tenant, workload, scratch, there, names)):
         found[kind].append(f"{tenant}: {what}")
     return found
 
 
-def _faults(headrace: Headrace, tenant: str, workload: Workload, scratch: str, there: Held) -> Iterator[Fault]:
-    names = Names(headrace, tenant, workload.names, PEOPLE)
+def _faults(headrace: Headrace, tenant: str, workload: Workload, scratch: str, there: Held, names: Names) -> Iterator[Fault]:
     yield from _records(there, names, workload)
-    yield from _outcomes(there, names, workload, outcomes(headrace, tenant))
     for document, name in names.documents.items():
         if name in workload.newest:
             yield from _document(there, names, document, name, workload.newest[name])

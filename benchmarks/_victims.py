@@ -17,19 +17,22 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import sleep
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 from pydantic import SecretStr
 
-from core import crashpoints
+from core import crashpoints, line
 from core.config import Endpoints, Parsing, Settings
 
 if TYPE_CHECKING:
     from pipelines.listening import Listener
 
-STREAM, INGEST = "stream", "ingest"
-_PATIENCE_S = 60.0
+STREAM: Final = "stream"
+INGEST: Final = "ingest"
+_PATIENCE_S = 180.0
+STOPPED_S = 5
+"""How long Postgres keeps the transaction of one that stops, so that nobody has to wait a minute to see it."""
 _IMPORTS = (
     "pipelines.streaming",
     "pipelines.outcomes",
@@ -69,18 +72,18 @@ class Order(msgspec.Struct, frozen=True):
 
 @dataclass
 class Victim:
-    """`signal` is what ended it, `code` its exit code where it was none; both None while it lives. `ready`: it has begun its work."""
+    """`ended_by` is the signal that ended it, `code` its exit code where it was none; both None while it lives. `ready`: it has begun."""
 
     pid: int
     order: Order
     ready: bool = False
-    signal: int | None = None
+    ended_by: int | None = None
     code: int | None = None
     killed_from_outside: bool = False
 
     @property
     def alive(self) -> bool:
-        return self.signal is None and self.code is None
+        return self.ended_by is None and self.code is None
 
     def kill(self) -> None:
         """SIGKILL, now."""
@@ -98,7 +101,10 @@ class Victim:
 
 @dataclass
 class Template:
-    """The process that forks victims. Use it as a context manager: whoever is left is killed at the end. `log` takes what they write."""
+    """The process that forks victims. Use it as a context manager: whoever is left is killed at the end. `log` takes what they write.
+
+    Its imports take seconds; who can do something else meanwhile need not wait for them before the first fork.
+    """
 
     data_dir: Path
     log: Path
@@ -109,7 +115,6 @@ class Template:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
         self._buffer = b""
-        self._until("up")
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -120,6 +125,10 @@ class Template:
         self._process.stdin.close()
         self._process.wait(_PATIENCE_S)
         self._process.stdout.close()
+
+    def wait(self) -> None:
+        """Until it can fork at once."""
+        self._until("up")
 
     def fork(self, order: Order) -> Victim:
         """A new victim; it takes a moment until it is `ready`."""
@@ -157,7 +166,7 @@ class Template:
         if victim := self.victims.get(said.get("ready", 0)):
             victim.ready = True
         if victim := self.victims.pop(said.get("ended", 0), None):
-            victim.signal, victim.code = said["signal"], said["code"]
+            victim.ended_by, victim.code = said["signal"], said["code"]
 
 
 def main(data_dir: str) -> None:
@@ -204,15 +213,16 @@ def _be(settings: Settings, order: Order) -> None:
     from pipelines import streaming
     from pipelines.app import Headrace
 
-    import core.errors as ce  # DEBUG
-    real=ce.HeadraceError.__init__
-    def init(self, detail, *, reason=None, remedy=None):
-        real(self, detail, reason=reason, remedy=remedy)
-        if reason=="kafka-error": sys.stderr.write(f"DEBUG {detail}\n"); sys.stderr.flush()
-    ce.HeadraceError.__init__=init
+    if order.stops:
+        line.IDLE_S = STOPPED_S
     if order.point:
         crashpoints.arm(order.point, order.nth, signal.SIGSTOP if order.stops else signal.SIGKILL)
-    with Headrace(settings, rerouted(services.endpoints(settings), order.ports)) as headrace:
+
+    class Cold(Headrace):
+        def warm(self) -> None:
+            """Each model when it is first needed: a victim's life is short, and none of its documents is one for docling."""
+
+    with Cold(settings, rerouted(services.endpoints(settings), order.ports)) as headrace:
         _say(ready=os.getpid())
         while order.kind == INGEST:
             headrace.ingest(order.tenant)

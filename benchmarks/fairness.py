@@ -44,11 +44,11 @@ LONGEST_S = 1_800.0
 
 
 def measure(data: Path, flood: int, period: float, quiet_seconds: float) -> dict[str, Any]:
+    from pipelines import tenants
+
     pages, tenants_of_all = Pages(data), [*QUIET, ALONE, BESIDE]
     bodies = pages.take(flood, NOTE_BODY_BYTES)
     with ExitStack() as closing:
-        from pipelines import tenants
-
         headrace = closing.enter_context(_world.headrace())
         for tenant in tenants_of_all:
             tenants.add(headrace, tenant)

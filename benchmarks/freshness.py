@@ -55,11 +55,11 @@ EDITED = 3
 
 
 def measure(data: Path, rate: float, seconds: float) -> dict[str, Any]:
+    from pipelines import tenants
+
     pages, number = Pages(data), round(rate * seconds)
     bodies = pages.take(number)
     with _world.headrace() as headrace:
-        from pipelines import tenants
-
         tenants.add(headrace, TENANT)
         with Reader(headrace, LOOK_EVERY_S) as reader, streaming(headrace, [TENANT], pages.take(WARM_UP)):
             cpu, began = process_time(), perf_counter()

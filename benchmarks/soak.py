@@ -1,8 +1,9 @@
 """Whether the stream grows: the same 200 pages of 2 KB, edited again and again, as fast as `headrace stream` takes them.
 
 Every edit is a whole new text, no page has two edits on the way, and the number of pages and passages stays: whatever grows, grows by
-itself. The load runs for a while before the measuring begins, and until every page was edited twice. Then everything below is read every few seconds: `start` is the median of the
-first fifth of the readings, `end` that of the last, `growth` end / start - 1 (goal: at most 0.05 after warm-up, in ten minutes).
+itself. The load runs for a while before the measuring begins, and until every page was edited twice. Then everything below is read every
+few seconds: `start` is the median of the first fifth of the readings, `end` that of the last, `growth` end / start - 1 (goal: at most
+0.05 after warm-up, in ten minutes).
 
 Keys:
   growth        the largest growth of anything below that is held to the goal
@@ -51,10 +52,10 @@ Reading = dict[str, float]
 
 
 def measure(data: Path, minutes: float, warm_up_seconds: float) -> dict[str, Any]:
+    from pipelines import tenants
+
     pages = Pages(data)
     with ExitStack() as closing:
-        from pipelines import tenants
-
         headrace = closing.enter_context(_world.headrace())
         tenants.add(headrace, TENANT)
         stream = closing.enter_context(streaming(headrace, [TENANT], pages.take(WARM_UP)))

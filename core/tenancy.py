@@ -17,6 +17,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from core.errors import DocumentError, HeadraceError, TenantError, Unavailable
+from core.line import LINE, bound
 from core.sql import statements
 from core.turns import Turns
 from core.worker import Worker, heard_from
@@ -66,7 +67,8 @@ class Database:
         self._pool: ConnectionPool[Connection] = ConnectionPool(
             url,
             connection_class=psycopg.Connection[Row],
-            kwargs={"row_factory": dict_row, "connect_timeout": 5, "application_name": "headrace"},
+            kwargs={"row_factory": dict_row, "application_name": "headrace", **LINE},
+            configure=bound,
             min_size=0,
             max_size=connections,
             timeout=10,
@@ -151,7 +153,7 @@ def translated() -> Iterator[None]:
         yield
     except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as error:
         raise DocumentError(f"Postgres: {type(error).__name__}", reason="unstorable") from None
-    except (psycopg.OperationalError, PoolTimeout) as error:
+    except (psycopg.OperationalError, PoolTimeout, psycopg.errors.IdleInTransactionSessionTimeout) as error:
         raise PostgresAway(f"Postgres: {type(error).__name__}", remedy="`headrace status` and `headrace doctor` say more.") from error
     except psycopg.Error as error:
         primary = error.diag.message_primary or type(error).__name__

@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 
+from core.line import LINE, bound
 from core.sql import statements
 
 
@@ -43,7 +44,8 @@ class Worker:
 
 
 def _holding(url: str, key: int) -> psycopg.Connection:
-    connection = psycopg.connect(url, autocommit=True, connect_timeout=5, application_name="headrace")
+    connection = psycopg.connect(url, autocommit=True, application_name="headrace", **LINE)
+    bound(connection)
     connection.execute(statements("core", "sql/hand.sql")["present"], {"worker": key})
     return connection
 

@@ -32,6 +32,7 @@ Result = TypeVar("Result")
 # runs one statement under the transaction's tenant and gives its rows
 Run = Callable[..., list[dict[str, Any]]]
 
+_MADE = {f"Neo.ClientError.Schema.{what}AlreadyExists" for what in ("EquivalentSchemaRule", "Constraint", "Index")}
 _REMEDY = "See `headrace status`; the graph catches up when Neo4j is back."
 _NO_ADDRESS = "neo4j.url is no address of Neo4j; it begins with bolt:// or neo4j://, with +s for TLS"
 _REFUSED = "Check Neo4j's user name and password in the configuration."
@@ -59,8 +60,8 @@ class Connection:
             return session.execute_read(_bounded(tenant, work))
 
     def run(self, statement: LiteralString) -> None:
-        """One statement about no tenant: the schema."""
-        with _translated(), self._open().session() as session:
+        """One statement about no tenant: the schema. What somebody else is making at the same time is made."""
+        with _translated(), self._open().session() as session, _unless_made():
             session.run(_timed(statement)).consume()
 
     def _open(self) -> Driver:
@@ -111,6 +112,18 @@ def _bounded(tenant: str, work: Callable[[Run], Result]) -> Callable[[ManagedTra
         return work(run)
 
     return transaction
+
+
+@contextmanager
+def _unless_made() -> Iterator[None]:
+    """`IF NOT EXISTS` does not see what another transaction has not committed yet."""
+    from neo4j.exceptions import ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        if error.code not in _MADE:
+            raise
 
 
 @contextmanager

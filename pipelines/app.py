@@ -5,7 +5,7 @@ The command line, Dagster's resource, the stream and the tests all use this and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import cached_property
@@ -116,11 +116,13 @@ class Headrace:
 
     def land(self, tenant: str, progress: Callable[[Landed], None] = lambda _: None) -> Landed:
         """Land everything that is in the tenant's topic as of now; a batch that another worker was first to land counts nothing."""
+        from events.contract import topic_of
         from events.landing import Landed
 
         total = Landed()
-        for batch in self._batches(tenant):
-            landed = self.land_batch(tenant, batch)
+        settled = self.opened(tenant, self.reader.partitions(topic_of(tenant)))
+        for batch in self.reader.read_batches({place: s.position.next_offset for place, s in settled.items()}, LAND_RECORDS, LAND_BYTES):
+            landed = self.land_batch(tenant, batch, settled[batch.topic, batch.partition].position.topic_id)
             if landed:
                 total.add(landed)
                 self.reader.commit({(batch.topic, batch.partition): batch.end})
@@ -128,14 +130,14 @@ class Headrace:
             progress(total)
         return total
 
-    def land_batch(self, tenant: str, batch: Batch) -> Landed | None:
-        """Land one batch in one transaction, and tell nobody. None where it lost the race: it landed nothing."""
+    def land_batch(self, tenant: str, batch: Batch, topic_id: str | None) -> Landed | None:
+        """Land one batch of that topic in one transaction, and tell nobody. None where it lost the race: it landed nothing."""
         from events.landing import land
 
         session = self.session(tenant)
         try:
             with session.transaction("land") as connection:
-                return land(connection, session.keys, batch)
+                return land(connection, session.keys, batch, topic_id)
         except LostRace:
             return None
 
@@ -227,13 +229,6 @@ class Headrace:
         if totals["index"].moved:
             self._sweep(tenant)
         return landed, totals
-
-    def _batches(self, tenant: str) -> Iterator[Batch]:
-        from events.contract import topic_of
-
-        settled = self.opened(tenant, self.reader.partitions(topic_of(tenant)))
-        positions = {place: where.position.next_offset for place, where in settled.items()}
-        return self.reader.read_batches(positions, LAND_RECORDS, LAND_BYTES)
 
     def _sweep(self, tenant: str) -> None:
         from index import swap

@@ -45,7 +45,7 @@ Key = Place | tuple[str, str] | str
 """What is left alone for a while: a partition, a tenant's stage, a stage or a server."""
 
 POLL_S, STEER_S, DRAIN_S = 0.2, 2.0, 20.0
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 15.0
 
 
 def run(headrace: Headrace, seconds: float | None = None, listener: Listener | None = None, slot: str | None = None) -> dict[str, int]:
@@ -88,6 +88,7 @@ class Stream:
         self._tenants: list[str] | None = None
         self._partitions: Mapping[str, frozenset[int]] = {}
         self._held: set[str] = set()
+        self._topic_ids: dict[Place, str | None] = {}
         self._pauses: dict[Key, Pause] = {}
         self._troubles: set[tuple[str, str]] = set()
         self._waits: dict[str, str] = {}
@@ -155,6 +156,7 @@ class Stream:
         for tenant, partitions in _by_tenant(place for place in member.arrived if self._may_try(place)).items():
             with self._apart(tenant, *((topic_of(tenant), partition) for partition in partitions)):
                 settled = self._headrace.opened(tenant, partitions)
+                self._topic_ids |= {place: where.position.topic_id for place, where in settled.items()}
                 member.open({place: where.position.next_offset for place, where in settled.items()})
                 for happening in (one for where in settled.values() for one in where.happened):
                     self._listener.said({"tenant": tenant, "error": happening.reason, "detail": happening.detail})
@@ -165,7 +167,7 @@ class Stream:
         if place not in member.places:
             return  # an earlier batch of it was not landed
         with self._apart(tenant, place):
-            landed = self._headrace.land_batch(tenant, batch)
+            landed = self._headrace.land_batch(tenant, batch, self._topic_ids.get(place))
         if landed is None:
             member.forget(place)
             return

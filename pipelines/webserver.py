@@ -5,6 +5,7 @@ One at a time on a data folder. Dagster's own three processes and the runs below
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -14,10 +15,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event
 from typing import BinaryIO
 from urllib.error import URLError
 from urllib.parse import urlsplit, urlunsplit
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import psutil
 from filelock import FileLock, Timeout
@@ -27,7 +29,8 @@ from core.config import Settings
 from core.errors import ConfigurationError, HeadraceError
 from pipelines.streaming import stopped_by_signals
 
-READY_S = 120.0
+CODE = "pipelines.definitions"
+READY_S, LOOK_S = 120.0, 5.0
 END_S = 45.0
 """A stream takes 20 s at most to finish what it has in hand, and so long again to tell what Dagster does not know yet."""
 
@@ -94,9 +97,7 @@ def serve(settings: Settings, port: int, ready: Callable[[str], None]) -> None:
             _wait_until_ready(process, address, stop.is_set, log)
             if not stop.is_set():
                 ready(address)
-            while not stop.wait(0.2):
-                if process.poll() is not None:
-                    raise HeadraceError("Dagster ended by itself", reason="ui-ended", remedy=f"See the end of {log}.")
+            _supervise(process, address, stop, log)
 
 
 def prepare_home(settings: Settings) -> Path:
@@ -150,7 +151,7 @@ def _close_interrupted(settings: Settings, variables: Mapping[str, str], output:
 
 @contextmanager
 def _dagster(port: int, variables: Mapping[str, str], output: BinaryIO) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "dagster", "dev", "-m", "pipelines.definitions", "-h", "127.0.0.1", "-p", str(port)]
+    command = [sys.executable, "-m", "dagster", "dev", "-m", CODE, "-h", "127.0.0.1", "-p", str(port)]
     # a session of its own: in ours, it would ignore SIGTERM
     process = subprocess.Popen(command, env=variables, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
     try:
@@ -166,6 +167,31 @@ def _wait_until_ready(process: subprocess.Popen[bytes], address: str, stopped: C
         if process.poll() is not None or time.monotonic() > deadline:
             raise HeadraceError("Dagster did not start", reason="ui-did-not-start", remedy=f"See the end of {log}.")
         time.sleep(0.2)
+
+
+def _supervise(process: subprocess.Popen[bytes], address: str, stop: Event, log: Path) -> None:
+    looked = time.monotonic()
+    while not stop.wait(0.2):
+        if process.poll() is not None:
+            raise HeadraceError("Dagster ended by itself", reason="ui-ended", remedy=f"See the end of {log}.")
+        if time.monotonic() - looked > LOOK_S:
+            _revive(process, address)
+            looked = time.monotonic()
+
+
+def _revive(process: subprocess.Popen[bytes], address: str) -> None:
+    """`dagster dev` goes on without the process that has our code, and starts no run and no sensor, until it is told to load it anew."""
+    if not any(_has_our_code(child) for child in _session(process.pid)):
+        body = json.dumps({"query": f'mutation {{ reloadRepositoryLocation(repositoryLocationName: "{CODE}") {{ __typename }} }}'})
+        request = Request(f"{address}/graphql", body.encode(), {"content-type": "application/json"})  # noqa: S310 our own address
+        with suppress(URLError, OSError), urlopen(request, timeout=READY_S):  # noqa: S310 our own address
+            pass
+
+
+def _has_our_code(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return process.cmdline()[1:5] == ["-m", "dagster", "api", "grpc"] and _lives(process)
+    return False
 
 
 def _answers(address: str) -> bool:
@@ -189,7 +215,7 @@ def _end(process: subprocess.Popen[bytes] | psutil.Process) -> None:
 
     Its runs are told too, as `dagster dev` would not: the stream's finishes what it has in hand, any other is cancelled on the record.
     """
-    session, until = _with_children(process.pid), time.monotonic() + END_S
+    session, until = _session(process.pid), time.monotonic() + END_S
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     while any(map(_lives, session)) and time.monotonic() < until:
@@ -198,11 +224,14 @@ def _end(process: subprocess.Popen[bytes] | psutil.Process) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _with_children(pid: int) -> list[psutil.Process]:
-    with suppress(psutil.Error):
-        first = psutil.Process(pid)
-        return [first, *first.children(recursive=True)]
-    return []
+def _session(pid: int) -> list[psutil.Process]:
+    """Everything that `dagster dev` started, a run whose parent was killed too."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(OSError):
+            if os.getsid(process.pid) == pid:
+                found.append(process)
+    return found
 
 
 def _lives(process: psutil.Process) -> bool:

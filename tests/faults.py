@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +49,7 @@ class Load:
 
     def count(self, query: str) -> int:
         with self.field.app.session(self.tenant).transaction() as connection:
-            return int(connection.execute(query).fetchall()[0]["n"])  # type: ignore[call-overload]
+            return int(connection.execute(query).fetchall()[0]["n"])
 
     @property
     def settled(self) -> bool:
@@ -68,12 +68,12 @@ class Load:
         before = self.count("SELECT count(*) AS n FROM event")
         eventually(lambda: self.count("SELECT count(*) AS n FROM event") > before, "nothing lands")
 
-    def faults(self) -> Mapping[str, list[str]]:
-        """Once all is settled: what is wrong, by kind; only the kinds there are."""
+    def faults(self, *, heard: bool = True) -> dict[str, list[str]]:
+        """Once all is settled: what is wrong, by kind; only the kinds there are. See `benchmarks._verdict.faults`."""
         eventually(lambda: self.settled, f"{self.tenant} is never done")
         plain = f"{self.tenant}-plain"
         from_scratch(self.field.app, self.workload, plain)
-        found = faults(self.field.app, self.tenant, self.workload, plain)
+        found = faults(self.field.app, self.tenant, self.workload, plain, heard=heard)
         return {kind: list(lines) for kind, lines in found.items() if lines}
 
 
@@ -126,7 +126,7 @@ class Field:
             else:
                 victim.terminate()
         self.hear_until(lambda: not any(victim.alive for victim in victims), "a stream does not end")
-        assert [victim.code for victim in victims if victim.signal is None] == [0 for victim in victims if victim.signal is None]
+        assert [victim.code for victim in victims if victim.ended_by is None] == [0 for victim in victims if victim.ended_by is None]
 
     def hear_until(self, seen: Callable[[], Any], otherwise: str) -> None:
         def heard() -> Any:
@@ -157,10 +157,11 @@ def field_of(settings: Settings, folder: Path) -> Iterator[Field]:
     mine = settings.model_copy(update={"data_dir": folder / "data", "parsing": Parsing(workers=1)})
     with small_disk(mine.data_dir / EmbeddedPostgres.name) as disk:
         try:
-            endpoints = services.up(mine)
-            migrate(endpoints.postgres_owner.get_secret_value())
-            with Headrace(mine, endpoints) as app, Template(mine.data_dir, folder / "streams.log") as template:
-                yield Field(app, template, disk)
+            with Template(mine.data_dir, folder / "streams.log") as template:
+                endpoints = services.up(mine)
+                migrate(endpoints.postgres_owner.get_secret_value())
+                with Headrace(mine, endpoints) as app:
+                    yield Field(app, template, disk)
         finally:
             services.down(mine)
 

@@ -10,3 +10,8 @@ SELECT tenant, status, configuration, wrapped_key FROM headrace.tenant WHERE sta
 
 -- name: one
 SELECT tenant, status, configuration, wrapped_key FROM headrace.tenant WHERE status = 'active' AND tenant = %(tenant)s
+
+-- name: bound
+-- Whoever stands still in a transaction, stopped or behind a dead line, loses it, and with it the locks that others wait for.
+SELECT set_config('idle_in_transaction_session_timeout', %(idle)s, false), set_config('tcp_user_timeout', '25s', false),
+  set_config('tcp_keepalives_idle', '10', false), set_config('tcp_keepalives_interval', '5', false), set_config('tcp_keepalives_count', '3', false)

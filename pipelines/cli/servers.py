@@ -136,8 +136,8 @@ def _drawn_tenant(row: dict[str, Any]) -> dict[str, Any]:
         "not landed": "?" if row["not_landed"] is None else row["not_landed"],
         "not indexed": row["not_indexed"],
         "oldest": _age(row["lag_s"]),
-        "in, out a min": f"{row['landed_per_min']:g}, {row['indexed_per_min']:g}",
-        "failures": row["failures"] or None,
+        "per min": f"{_pace(row['landed_per_min'])}, {_pace(row['indexed_per_min'])}",
+        "failures": [f"{reason} {count}" for reason, count in row["failures"].items()] or None,
         "outcomes": row["outcomes_waiting"] or None,
         "fresh": f"{_FRESH[row['fresh']]}, {_age(row['freshness_seconds']) or '?'}",
     }
@@ -158,6 +158,10 @@ def _drawn_slot(row: dict[str, Any]) -> dict[str, Any]:
         "deaths": row["deaths"] or None,
         "trouble": row["trouble"],
     }
+
+
+def _pace(per_min: float) -> str:
+    return f"{per_min:.0f}" if per_min >= 10 else f"{per_min:g}"
 
 
 def _age(seconds: float | None) -> str | None:
