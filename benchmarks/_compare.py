@@ -7,7 +7,7 @@ surrogates, which differ by key, are turned back into the values that the worklo
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -114,11 +114,15 @@ def told(headrace: Headrace, tenant: str, found: Held, names: Names) -> dict[str
     letters = {d: sorted({(r["stage"], r["reason"]) for r in of}) for d, of in by_document(found.letters).items()}
     by_digest = {"states": states, "listed": listed, "passages": passages, "fates": fates, "unfinished": ledger, "letters": letters}
     named = {section: {names.documents.get(d, d): names.of(of) for d, of in entries.items()} for section, entries in by_digest.items()}
-    return {**named, "graph": graph(headrace, tenant, names)}
+    deleted = {document for document, row in found.states.items() if row["deleted"]}
+    return {**named, "graph": graph(headrace, tenant, names, deleted)}
 
 
-def graph(headrace: Headrace, tenant: str, names: Names) -> Told:
-    """The tenant's whole graph by names: each node and each edge with its properties, and how often it is there."""
+def graph(headrace: Headrace, tenant: str, names: Names, deleted: Collection[str]) -> Told:
+    """The tenant's whole graph by names: each node and each edge with its properties, and how often it is there.
+
+    A tombstone counts where its document is deleted: that of one which came back, and cannot be read, says what once happened.
+    """
     connection = GraphConnection(headrace.endpoints)
     try:
         nodes = connection.read(tenant, lambda run: run(_cypher("nodes")))
@@ -127,6 +131,8 @@ def graph(headrace: Headrace, tenant: str, names: Names) -> Told:
         connection.close()
     counted: dict[str, int] = defaultdict(int)
     for row in nodes:
+        if row["label"] == "Tombstone" and row["properties"]["key"] not in deleted:
+            continue
         counted[f"{row['label']} {names.of(row['properties']['key'])} {_own(row['properties'], names)}"] += 1
     for row in edges:
         counted[f"{names.of(row['source'])} {row['kind']} {names.of(row['target'])} {_own(row['properties'], names)}"] += 1

@@ -112,6 +112,7 @@ class Reader:
     """
 
     def __init__(self, properties: Mapping[str, Any], *, patience_s: float = 15.0) -> None:
+        self._properties = properties
         self._patience_s = patience_s
         self._line = Line()
         with self._line.translated("connecting"):
@@ -207,6 +208,16 @@ class Reader:
         wanted = {TopicPartition(*place): which for place in places}
         if not wanted:
             return {}
+        try:
+            return self._ask(wanted)
+        except HeadraceError as error:
+            if error.reason != "kafka-error":
+                raise
+        # an administrator that knows the partitions' leaders of before a restart is fenced off, for as long as it remembers them
+        self._admin = _Administrator(self._properties)
+        return self._ask(wanted)
+
+    def _ask(self, wanted: dict[TopicPartition, OffsetSpec]) -> dict[Place, int]:
         committed = IsolationLevel.READ_COMMITTED
         answers = self._admin.client.list_offsets(wanted, isolation_level=committed, request_timeout=REQUEST_S)
         return {(at.topic, at.partition): self._admin.answer(answer, "asking for offsets").offset for at, answer in answers.items()}

@@ -15,7 +15,7 @@ from core.config import Endpoints
 from core.errors import ConfigurationError, HeadraceError, Unavailable
 
 if TYPE_CHECKING:
-    from neo4j import Driver, ManagedTransaction, Query
+    from neo4j import Driver, ManagedTransaction
 
 CONNECT_TIMEOUT_S = 5.0
 ACQUIRE_TIMEOUT_S = 5.0
@@ -62,7 +62,8 @@ class Connection:
     def run(self, statement: LiteralString) -> None:
         """One statement about no tenant: the schema. What somebody else is making at the same time is made."""
         with _translated(), self._open().session() as session, _unless_made():
-            session.run(_timed(statement)).consume()
+            # as a managed transaction: those who make the schema at the same time may lock each other out, and are to try again
+            session.execute_write(_bounded("", lambda run: run(statement)))
 
     def _open(self) -> Driver:
         if self._driver is None:
@@ -93,12 +94,6 @@ def _silence() -> None:
     logger = logging.getLogger("neo4j")
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.CRITICAL)
-
-
-def _timed(statement: LiteralString) -> Query:
-    from neo4j import Query
-
-    return Query(statement, timeout=TRANSACTION_TIMEOUT_S)
 
 
 def _bounded(tenant: str, work: Callable[[Run], Result]) -> Callable[[ManagedTransaction], Result]:

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 from queue import LifoQueue
-from threading import Lock
+from threading import Lock, Thread
 from types import TracebackType
 
 from core.config import Parsing
@@ -16,6 +16,8 @@ from parsers.reasons import ParseError
 from parsers.wire import Request
 
 _CLOSED = "the parser pool is closed"
+_FIRST = Request(b"# First", "text/markdown", "")
+"""Loads what most documents need."""
 
 
 class WorkerPool:
@@ -51,7 +53,7 @@ class WorkerPool:
             self._refuse_if_closed()
             raise
         finally:
-            self._slots.put(worker)
+            self._give_back(worker)
 
     def close(self) -> None:
         """Kill every process and delete the scratch folder. A parse in flight raises Unavailable. Safe to repeat."""
@@ -80,6 +82,23 @@ class WorkerPool:
         """The process ids of the running workers."""
         with self._lock:
             return tuple(worker.pid for worker in self._running)
+
+    def _give_back(self, worker: WorkerProcess | None) -> None:
+        if worker and worker.worn:
+            # beside the others: nobody waits seconds for it to start and load
+            Thread(target=self._renew, args=(worker,), name="parse-renew", daemon=True).start()
+        else:
+            self._slots.put(worker)
+
+    def _renew(self, worn: WorkerProcess) -> None:
+        fresh: WorkerProcess | None = None
+        try:
+            fresh = self._ready(worn)
+            fresh.parse(_FIRST)
+        except (Unavailable, ParseError):
+            pass  # the next document starts one, or hears why not
+        finally:
+            self._slots.put(fresh)
 
     def _ready(self, worker: WorkerProcess | None) -> WorkerProcess:
         if worker and worker.usable:

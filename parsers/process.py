@@ -57,7 +57,12 @@ class WorkerProcess:
     @property
     def usable(self) -> bool:
         """Whether it may take another document."""
-        return self._process.poll() is None and self._documents < _DOCUMENTS_PER_PROCESS
+        return self._process.poll() is None and not self.worn
+
+    @property
+    def worn(self) -> bool:
+        """Whether it has read as many documents as one process may."""
+        return self._documents >= _DOCUMENTS_PER_PROCESS
 
     def parse(self, request: wire.Request) -> bytes:
         """The document's Content as JSON. Raises ParseError; whatever the reason, `usable` tells whether the process survived."""

@@ -6,7 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 LARGEST = 64
-"""Documents in a batch at most: as many as a stage takes at a time."""
+"""Documents in a turn at most: as many as a stage takes at a time."""
+
+LEAST_ALONE, LEAST = 8, 4
+"""Documents in a turn at least, where so many wait: alone, and where other tenants wait too. A turn's own cost (transactions, a lone text
+for a model that likes several) is that of some documents: without this, slow documents would go one by one, and slower for it."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class Turn:
 class Backlog:
     """Tenants take turns, however much one of them has; a document waits once. A turn is as long as `target_s` by what turns took before.
 
-    So a batch is one document where there is one, grows with what waits, and stays short where documents are slow.
+    So a turn is one document where there is one, grows with what waits, and stays short where documents are slow.
     """
 
     def __init__(self, target_s: float) -> None:
@@ -62,5 +66,5 @@ class Backlog:
         return {tenant: len(documents) for tenant, documents in self._waiting.items()}
 
     def _size(self, tenant: str) -> int:
-        pace = self._pace.get(tenant)
-        return LARGEST if not pace else min(LARGEST, max(1, round(self._target_s / pace)))
+        pace, least = self._pace.get(tenant), LEAST if self._waiting else LEAST_ALONE
+        return LARGEST if not pace else min(LARGEST, max(least, round(self._target_s / pace)))

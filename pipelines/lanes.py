@@ -15,6 +15,9 @@ from pipelines.backlog import Backlog, Turn
 LANES: tuple[tuple[str, ...], ...] = (("parse", "redact", "chunk"), ("embed", "index"), ("graph", "project"))
 """The stages of each lane, in the order of the way. Redaction keeps Python busy, embedding the processor, Neo4j neither."""
 
+LINGER_S, ENOUGH = 0.5, 8
+"""The last lane waits so long for so many documents: no search waits for the graph, and Neo4j takes eight in little more time than one."""
+
 TARGET_S = 0.25
 """A turn is made to last so long: what a quiet tenant waits for a busy one, in each lane."""
 
@@ -31,7 +34,7 @@ class Lanes:
         self._changed = Condition()
         self._backlogs = [Backlog(TARGET_S) for _ in work]
         self._working: list[Turn | None] = [None for _ in work]
-        self._closing = False
+        self._closing = self._leaving = False
         # daemons: where one hangs on a server, the process still ends, and the ledger knows what was not done
         self._threads = [Thread(target=self._run, args=(lane, do), name=f"lane-{lane}", daemon=True) for lane, do in enumerate(work)]
         for thread in self._threads:
@@ -62,6 +65,8 @@ class Lanes:
     def close(self, patience_s: float) -> bool:
         """Finish what is in hand, at most for so long. Whether everything was finished; what was not is the ledger's."""
         with self._changed:
+            self._leaving = True
+            self._changed.notify_all()
             finished = self._changed.wait_for(self._idle, patience_s)
             self._closing = True
             self._changed.notify_all()
@@ -80,6 +85,8 @@ class Lanes:
         """The lane's next turn, as soon as there is one; None where the lanes are closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._closing or len(self._backlogs[lane]))
+            if lane and lane == len(self._backlogs) - 1:
+                self._changed.wait_for(lambda: self._closing or self._leaving or len(self._backlogs[lane]) >= ENOUGH, LINGER_S)
             self._working[lane] = None if self._closing else self._backlogs[lane].take()
             return self._working[lane]
 

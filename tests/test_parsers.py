@@ -610,6 +610,17 @@ def test_killed_worker_costs_only_its_document() -> None:
         assert pid not in pool.pids
 
 
+def test_a_worn_worker_is_replaced_beside_the_others_and_every_document_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("parsers.process._DOCUMENTS_PER_PROCESS", 3)
+    with WorkerPool(Parsing(workers=2)) as pool:
+        assert pool.parse(TINY, "", "a.md")
+        (first,) = pool.pids
+        assert all(pool.parse(TINY, "", "a.md") for _ in range(2))
+        # it has read three, and nobody has asked for another
+        until(lambda: pool.pids and first not in pool.pids)
+        assert all(pool.parse(TINY, "", "a.md") for _ in range(8))
+
+
 def test_workers_die_with_their_parent_in_the_midst_of_a_document(tmp_path: Path) -> None:
     program = (
         "import sys, threading\nfrom core.config import Parsing\nfrom parsers import WorkerPool\npool = WorkerPool(Parsing(workers=1))\n"
