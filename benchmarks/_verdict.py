@@ -75,20 +75,21 @@ def _records(there: Held, names: Names, workload: Workload) -> Iterator[Fault]:
         moved = sum(row["fate"] == "landed" for row in rows)
         if document in there.states and there.states[document]["revision"] > moved:
             yield "repeated", f"{name}: revision {there.states[document]['revision']} of {moved} landings"
-    for letter in there.letters:
-        if letter["attempts"] > 1:
-            yield "repeated", f"{names.of(letter['document'])}: {letter['attempts']} attempts of a dead letter"
 
 
 def _outcomes(there: Held, names: Names, workload: Workload, heard: Sequence[Outcome]) -> Iterator[Fault]:
-    """Each event has one outcome, however often told, and a document's are told in the order in which they were decided."""
+    """Each event has one outcome, however often told, and those of events that landed are told in the order in which they were decided.
+
+    What landing decides at once (late, known, refused) is decided beside the document's lock, and may overtake.
+    """
     first: dict[tuple[int, int], Outcome] = {}
     for outcome in heard:
         before = first.setdefault((outcome.partition, outcome.offset), outcome)
         if before != outcome:
             yield "repeated", f"{outcome.document}: {before.outcome}, then {outcome.outcome}"
+    landed = {(row["kafka_partition"], row["kafka_offset"]) for row in there.events if row["fate"] == "landed"}
     last: dict[str, Outcome] = {}
-    for outcome in first.values():
+    for outcome in (outcome for place, outcome in first.items() if place in landed):
         name = outcome.document or ""
         if name in last and outcome.decided_at < last[name].decided_at:
             yield "repeated", f"{name}: its outcomes are told out of order"

@@ -15,7 +15,7 @@ Keys:
   events                records published
   lost                  records that did not land or have no outcome; documents that should be searchable, or in the graph, and are not
   repeated              records that landed twice, documents that moved oftener than they landed, outcomes that contradict or overtake
-                        each other, dead letters counted twice
+                        each other
   resurrected           deleted documents with anything in index or graph
   stale                 documents whose passages, title, sequence or access list are not the last ones
   orphans               chunks without a source, documents that are in index or graph and should not, artifacts of deleted documents,

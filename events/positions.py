@@ -108,8 +108,8 @@ def settle(
 
     `seen` is what `known` gave (of all the topic's partitions) *before* `topic_id` and `bounds` (of those to be read) were asked for:
     bounds that are older than a position say nothing of it. The id comes before the bounds: those of a topic that is newer than its id are
-    put right when it is settled again, those of an older one would not be. Writes nothing where all is as it was. Raises LostRace where somebody else
-    moved a position since it was seen: look again.
+    put right when it is settled again, those of an older one would not be. Writes nothing where all is as it was. Raises LostRace where
+    somebody else moved a position since it was seen: look again.
     """
     settled = judge(topic_id, seen, bounds)
     for partition, found in sorted(settled.items()):

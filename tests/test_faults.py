@@ -102,7 +102,7 @@ def test_several_that_believe_they_own_a_partition_do_each_work_once(field: Fiel
     field.running()
     load = field.load()
     others = [field.ingesting(load) for _ in range(2)]
-    for _ in range(6):
+    for _ in range(3):
         load.publish(4)
         load.at_work()
     eventually(lambda: load.settled, "what several do is never done")

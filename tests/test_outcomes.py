@@ -20,7 +20,7 @@ from core.errors import DocumentError, HeadraceError
 from core.ledger import Stale, Step
 from core.stage import Session, Stage, run
 from core.tenancy import Connection, Row
-from events.landing import land, land_records
+from events.landing import land_records
 from events.outcomes import Outcome, OutcomeProducer, Outcomes
 from events.publish import Publisher
 from index import generations, swap
@@ -399,7 +399,5 @@ def _publish(app: Headrace, tenant: str, *sequences: int, **texts: str) -> None:
 
 def _land_silently(app: Headrace, tenant: str) -> None:
     """What `Headrace.land` does, and nothing published."""
-    session = app.session(tenant)
-    for batch in app._batches(tenant):
-        with session.transaction() as connection:
-            land(connection, session.keys, batch)
+    for batch in app.reader.read_batches(app.positions(tenant)):
+        assert app.land_batch(tenant, batch, None)

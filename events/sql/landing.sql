@@ -1,6 +1,7 @@
 -- name: states
+-- Locked: what is decided of an event here is told after what a swap, whose commit is still open, has decided of an earlier one.
 SELECT document, revision, sequence, sequence_explicit, source_key, state_key, content_key, envelope_key, acl_key, deleted
-FROM document WHERE document = ANY (%(documents)s)
+FROM document WHERE document = ANY (%(documents)s) ORDER BY document FOR NO KEY UPDATE
 
 -- name: land
 INSERT INTO document AS d (document, revision, sequence, sequence_explicit, deleted, source_key, state_key, content_key, envelope_key,
