@@ -7,7 +7,7 @@ applied is refused.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -81,13 +81,19 @@ def configure_tenant(owner_url: str, tenant: str, changes: Mapping[str, Any]) ->
             raise TenantError(f"there is no tenant {tenant!r}", remedy="`headrace tenant list` shows them.")
 
 
-def drop_tenant(owner_url: str, tenant: str) -> None:
-    """Everything of a tenant in Postgres, its key first. Raises TenantError where there is none of that name."""
+def drop_tenant(owner_url: str, tenant: str, meanwhile: Callable[[], None] = lambda: None) -> None:
+    """Everything of a tenant in Postgres, its key first. Raises TenantError where there is none of that name.
+
+    `meanwhile` is called when nobody is at work for the tenant any more and nobody can begin: for what is kept of it elsewhere.
+    """
     values = {"tenant": valid_tenant(tenant)}
     with owner(owner_url) as connection:
         connection.execute(_sql("lock"))
         if not connection.execute(_sql("tenant_exists"), values).fetchall()[0]["found"]:
             raise TenantError(f"there is no tenant {tenant!r}", remedy="`headrace tenant list` shows them.")
+        connection.execute(_sql("tenant_schema"), {"schema": f'"tenant_{tenant}"'})
+        connection.execute(_sql("nobody_at_work"))
+        meanwhile()
         connection.execute(_sql("drop_tenant"), values)
 
 

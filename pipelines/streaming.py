@@ -44,7 +44,7 @@ MOST_WAITING = 256
 Key = Place | tuple[str, str] | str
 """What is left alone for a while: a partition, a tenant's stage, a stage or a server."""
 
-POLL_S, STEER_S, DRAIN_S = 0.2, 2.0, 20.0
+POLL_S, STEER_S, LONGEST_S, DRAIN_S = 0.2, 2.0, 60.0, 20.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 15.0
 
 
@@ -229,13 +229,15 @@ class Stream:
     def _tend_until_stopped(self) -> None:
         leftover = Leftover(self._headrace)
         while not self._stop.is_set():
-            started = monotonic()
+            took = 0.0
             for tenant, partitions in self._partitions.items():
-                if not self._stop.is_set() and tenant not in self._held:
+                if not self._stop.is_set() and tenant not in self._held and self._may_try("Postgres"):
                     with self._apart(tenant):
+                        started = monotonic()
                         self._tend(leftover, tenant, partitions)
+                        took += monotonic() - started
             # with a thousand tenants it takes longer, and stays a small part of what there is to do
-            self._stop.wait(max(STEER_S, 10 * (monotonic() - started)))
+            self._stop.wait(min(max(STEER_S, 10 * took), LONGEST_S))
 
     def _tend(self, leftover: Leftover, tenant: str, partitions: frozenset[int]) -> None:
         session = self._headrace.session(tenant)

@@ -50,7 +50,12 @@ def remove(headrace: Headrace, tenant: str) -> None:
     from events.kafka import delete_topics
     from index.migrate import drop_tenant
 
+    projection = headrace.models.projection
+
+    def elsewhere() -> None:
+        delete_topics(headrace.endpoints.kafka_client(), tenant)
+        projection.drop(tenant)
+
     headrace.database.get(tenant)
-    delete_topics(headrace.endpoints.kafka_client(), tenant)
-    headrace.models.projection.drop(tenant)
-    drop_tenant(headrace.endpoints.postgres_owner.get_secret_value(), tenant)
+    projection.drop(tenant)  # most of it, while others go on; a stage may be about to write more
+    drop_tenant(headrace.endpoints.postgres_owner.get_secret_value(), tenant, elsewhere)

@@ -235,7 +235,12 @@ class Way:
         import graph
 
         def compute(session: Session, rows: Sequence[Stale], tally: Counter[str]) -> pl.DataFrame:
-            versions = {d: decode(p, Versioned) for d, p in _load(session, "graph", rows).items()}
+            # held open while Neo4j writes: whoever removes the tenant waits for it, and clears the graph after that
+            with session.transaction() as connection:
+                return written(_read(connection, session, "graph", rows), session.tenant, rows, tally)
+
+        def written(contributions: Mapping[str, bytes], tenant: str, rows: Sequence[Stale], tally: Counter[str]) -> pl.DataFrame:
+            versions = {d: decode(p, Versioned) for d, p in contributions.items()}
             live = {d: (v, v.contribution) for d, v in versions.items() if v.contribution}
             projected: list[graph.Projected] = []
 
@@ -245,7 +250,7 @@ class Way:
                 return encode(versioned.version)
 
             result = frames.apply(_frame(frames.KEYS, rows, {}, live), ready)
-            self.models.projection.project(session.tenant, projected)
+            self.models.projection.project(tenant, projected)
             crashpoints.reached("project:written")
             tally["projected"] += len(projected)
             return result

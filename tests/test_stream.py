@@ -25,7 +25,6 @@ from pipelines import operate, replay, tenants
 from pipelines.app import Headrace
 from pipelines.ask import ask
 from services.neo4j import EmbeddedNeo4j
-from services.postgres import EmbeddedPostgres
 
 HEADRACE = Path(sys.executable).with_name("headrace")
 PATIENCE_S = 60.0
@@ -238,18 +237,6 @@ def test_neo4j_away_the_index_goes_on_and_the_graph_drains_when_it_is_back(own: 
     assert "the graph lags" in operate.explain(own.app, tenant, "meanwhile")[0]["verdict"]
     services.up(own.app.settings)
     eventually(lambda: operate.explain(own.app, tenant, "meanwhile")[0]["verdict"] == "searchable")
-    own.whole(tenant, ["before", "meanwhile"])
-
-
-def test_postgres_away_the_stream_waits_and_goes_on_where_it_was(own: Own) -> None:
-    stream, tenant = own.running(), own.tenant()
-    own.publish(tenant, 1, before="# Before\n\nPublished before.")
-    stream.until(tenant=tenant, indexed=1)
-    stopped(own, EmbeddedPostgres.name)
-    own.publish(tenant, 1, meanwhile="# Meanwhile\n\nPublished meanwhile.")
-    stream.until(waits=...)
-    services.up(own.app.settings)
-    eventually(lambda: own.done(tenant) == 2)
     own.whole(tenant, ["before", "meanwhile"])
 
 

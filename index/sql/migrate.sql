@@ -25,6 +25,14 @@ CALL headrace.create_tenant(%(tenant)s, %(wrapped_key)s, %(configuration)s)
 -- name: configure_tenant
 UPDATE headrace.tenant SET configuration = configuration || %(changes)s WHERE tenant = %(tenant)s
 
+-- name: tenant_schema
+SELECT set_config('search_path', %(schema)s, true), set_config('lock_timeout', '60s', true)
+
+-- name: nobody_at_work
+-- Who is at work for the tenant is waited for here, where only they are held up, and not by the drop, behind which everybody waits:
+-- stages and landing, then whoever writes the graph, then whoever publishes outcomes, in the order in which they take these.
+LOCK TABLE document, artifact, outcome IN ACCESS EXCLUSIVE MODE
+
 -- name: drop_tenant
 CALL headrace.drop_tenant(%(tenant)s)
 
