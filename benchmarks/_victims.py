@@ -232,7 +232,7 @@ def _be(settings: Settings, order: Order) -> None:
 
 def _noted() -> Listener:
     """What a stream says goes to the log."""
-    from pipelines.streaming import Listener
+    from pipelines.listening import Listener
 
     class Noted(Listener):
         def said(self, what: dict[str, Any]) -> None:

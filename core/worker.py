@@ -37,6 +37,10 @@ class Worker:
         with self._opening:
             self._close()
 
+    def __del__(self) -> None:
+        # who forgets to close a Database loses its session with it, as its pool's
+        self._close()
+
     def _close(self) -> None:
         if self._connection:
             self._connection.close()
@@ -45,8 +49,12 @@ class Worker:
 
 def _holding(url: str, key: int) -> psycopg.Connection:
     connection = psycopg.connect(url, autocommit=True, application_name="headrace", **LINE)
-    bound(connection)
-    connection.execute(statements("core", "sql/hand.sql")["present"], {"worker": key})
+    try:
+        bound(connection)
+        connection.execute(statements("core", "sql/hand.sql")["present"], {"worker": key})
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

@@ -76,11 +76,6 @@ class Bounds:
     high: int
 
 
-def positions(connection: Connection, topic: str) -> dict[int, int]:
-    """Partition → next offset, for the partitions that have been read from."""
-    return {partition: position.next_offset for partition, position in known(connection, topic).items()}
-
-
 def known(connection: Connection, topic: str) -> dict[int, Position]:
     """Partition → position, for the partitions that have been opened."""
     rows = connection.execute(_sql("positions"), {"topic": topic})

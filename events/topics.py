@@ -57,8 +57,3 @@ class Topics:
 def unknown_topic(topic: str) -> NoReturn:
     """Raises HeadraceError `unknown-topic`."""
     raise HeadraceError(f"Kafka has no topic {topic}", reason="unknown-topic", remedy="`headrace tenant add` creates it.")
-
-
-def topic_ids(properties: Mapping[str, Any], topics: Collection[str]) -> dict[str, str]:
-    """`Topics.ids`, once, by a client of its own."""
-    return Topics(properties).ids(topics)

@@ -117,7 +117,6 @@ def _positions(headrace: Headrace, tenants: Collection[str]) -> dict[str, dict[i
     """Topic → partition → the next offset to read, of the topics that there are. Postgres is asked first: a position only grows."""
     from events.contract import topic_of
     from events.positions import Position, current
-    from events.topics import topic_ids
 
     seen: dict[str, dict[int, Position]] = {topic_of(tenant): {} for tenant in tenants}
     with headrace.database.control() as connection:
@@ -125,7 +124,7 @@ def _positions(headrace: Headrace, tenants: Collection[str]) -> dict[str, dict[i
     for row in rows:
         topic, partition = topic_of(row.pop("tenant")), row.pop("kafka_partition")
         seen[topic][partition] = Position(**row)
-    ids = topic_ids(headrace.endpoints.kafka_client(), seen)
+    ids = headrace.topics.ids(seen)
     return {topic: current(topic_id, seen[topic]) for topic, topic_id in sorted(ids.items())}
 
 

@@ -33,8 +33,6 @@ from pipelines.leftover import Leftover, untold
 from pipelines.listening import Beat, Listener, Listeners
 from pipelines.metrics import exposed
 
-__all__ = ["Beat", "Listener", "Stream", "run", "stopped_by_signals"]
-
 MAX_RECORDS, MAX_BYTES = 64, 16 * 1024 * 1024
 """Of one landing: so that it is done within tens of milliseconds, and a new tenant waits no longer than that behind a busy one."""
 
@@ -123,21 +121,28 @@ class Stream:
                 due = monotonic() + STEER_S
             self._hold_back(member)
             self._open(member)
-            with self._waiting_for("Kafka"):
+            try:
                 for batch in member.poll(POLL_S):
                     self._take(member, batch)
+            except Unavailable as error:
+                self._wait_or_go_on("Kafka", error.detail)
 
     def _steer(self, member: Member) -> None:
         """New tenants' topics join and removed ones leave; whoever listens hears that we live."""
-        with self._waiting_for("Postgres"):
-            tenants = [tenant.tenant for tenant in self._headrace.tenants()]
-            if tenants != self._tenants:
-                self._listener.said({"following": len(tenants)})
-            self._tenants = tenants
-            member.subscribe(map(topic_of, tenants))
+        try:
+            self._follow(member, [tenant.tenant for tenant in self._headrace.tenants()])
+            self._wait_or_go_on("Postgres", None)
+        except Unavailable as error:
+            self._wait_or_go_on("Postgres", error.detail)
         self._wait_or_go_on("Kafka", member.silent())
         self._partitions = _by_tenant(member.places)
         self._listener.beat(self._beat(member))
+
+    def _follow(self, member: Member, tenants: list[str]) -> None:
+        if tenants != self._tenants:
+            self._listener.said({"following": len(tenants)})
+        self._tenants = tenants
+        member.subscribe(map(topic_of, tenants))
 
     def _beat(self, member: Member) -> Beat:
         lag: Counter[str] = Counter()
@@ -249,15 +254,6 @@ class Stream:
 
     def _may_try(self, what: Key) -> bool:
         return what not in self._pauses or self._pauses[what].over
-
-    @contextmanager
-    def _waiting_for(self, server: str) -> Iterator[None]:
-        try:
-            yield
-        except Unavailable as error:
-            self._wait_or_go_on(server, error.detail)
-        else:
-            self._wait_or_go_on(server, None)
 
     def _wait_or_go_on(self, what: str, why: str | None) -> None:
         """Leave a stage or a server alone for a while where there is a reason to. Told once."""

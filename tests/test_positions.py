@@ -21,7 +21,7 @@ from events.kafka import delete_topics, ensure_topics
 from events.landing import Landed, land
 from events.positions import Bounds, Position, Settled, current, dismiss, judge, known, losses, settle
 from events.publish import Publisher
-from events.topics import Topics, topic_ids
+from events.topics import Topics
 from pipelines import operate, replay
 from pipelines.app import Headrace
 from tests.worlds import Inlet, World
@@ -251,7 +251,7 @@ def take(app: Headrace, tenant: str) -> tuple[Landed, list[str]]:
     name, session = topic_of(tenant), app.session(tenant)
     with session.transaction() as connection:
         seen = known(connection, name)
-    topic_id = topic_ids(app.endpoints.kafka_client(), [name])[name]
+    topic_id = Topics(app.endpoints.kafka_client()).id_of(name)
     low, high = app.reader.low_watermarks([name]), app.reader.high_watermarks([name])
     with session.transaction() as connection:
         settled = settle(connection, name, topic_id, seen, {place[1]: Bounds(low[place], high[place]) for place in low})
@@ -288,12 +288,12 @@ def home(app: Headrace, tenant: str) -> int:
 
 def test_a_topic_has_an_id_and_another_one_when_it_is_made_anew_and_none_when_it_is_gone(app: Headrace, acme: str) -> None:
     client, name = app.endpoints.kafka_client(), topic_of(acme)
-    (before,) = topic_ids(client, [name]).values()
+    (before,) = Topics(client).ids([name]).values()
     make_anew(app, acme)
-    after = topic_ids(client, [name, "documents.nobody"])
+    after = Topics(client).ids([name, "documents.nobody"])
     assert set(after) == {name}
     assert after[name] != before
-    assert topic_ids(client, ["documents.nobody"]) == topic_ids(client, []) == {}
+    assert Topics(client).ids(["documents.nobody"]) == Topics(client).ids([]) == {}
 
 
 @pytest.mark.parametrize("numbered", [False, True])
