@@ -110,7 +110,7 @@ def test_several_that_believe_they_own_a_partition_do_each_work_once(field: Fiel
     assert load.faults() == {}
 
 
-@pytest.mark.parametrize("point", ["land:before-commit", "index:before-commit", "outcome:published"])
+@pytest.mark.parametrize("point", ["index:before-commit", "outcome:published"])
 def test_a_stream_that_stands_still_and_wakes_when_its_partitions_are_anothers_changes_nothing(field: Field, point: str) -> None:
     sleeper = field.only(Order(point=point, stops=True))
     load = field.load()
