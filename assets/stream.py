@@ -40,7 +40,7 @@ _STAGES = {arrow.asset: arrow.stages for arrow in ARROWS}
 
 
 class Beat(Protocol):
-    """What one slot has before it now, as `pipelines.streaming.Beat` says it."""
+    """What one slot has before it now, as `pipelines.listening.Beat` says it."""
 
     @property
     def slot(self) -> str: ...

@@ -32,13 +32,6 @@ def sizes(connection: Connection) -> dict[str, Any]:
     return {**_one(connection, "documents"), **_one(connection, "index_size")}
 
 
-def lag(headrace: Headrace, tenant: str) -> int:
-    """Events that are in the tenant's topic and have not landed. Raises Unavailable where Kafka does not answer."""
-    positions = headrace.positions(tenant)
-    ends = headrace.reader.high_watermarks({topic for topic, _ in positions})
-    return sum(max(0, ends.get(place, at) - at) for place, at in positions.items())
-
-
 def find(headrace: Headrace, tenant: str, name: str) -> list[str]:
     """The keys of the documents that an id, a document's key or a chunk's id stands for. Raises HeadraceError where there is none.
 

@@ -25,6 +25,7 @@ from events.publish import Publisher
 from events.replay import reread
 from pipelines import operate, replay
 from pipelines.app import Headrace
+from pipelines.lag import lag
 from pipelines.replay import Wanted
 from tests.worlds import STRUCTURED, Inlet, World
 
@@ -217,7 +218,7 @@ def test_what_has_not_landed_is_not_replayed(app: Headrace, acme: str) -> None:
     app.land(acme)
     publish(app, acme, 2, page=PAGE.format("turbine"))
     assert summed(replay.topic(app, acme)) == Counter({"events": 1, "removed": 0, "unchanged": 1})
-    assert operate.lag(app, acme) == 1
+    assert lag(app, acme).events == 1
 
 
 @pytest.mark.parametrize("where", [{"from_offset": 0}, {"since": datetime(2020, 1, 1, tzinfo=UTC)}])
@@ -254,7 +255,7 @@ def test_beside_a_landing_of_newer_events_a_replay_loses_and_repeats_nothing(app
         with Headrace(settings, app.endpoints) as other:
             for sequence in range(6, 16):
                 publish(other, acme, sequence, **{name: f"{name} {sequence}" for name in names})
-                while operate.lag(other, acme):
+                while lag(other, acme).events:
                     other.land(acme)
 
     landing = Thread(target=land_newer)
@@ -266,7 +267,7 @@ def test_beside_a_landing_of_newer_events_a_replay_loses_and_repeats_nothing(app
     assert [world.document(name)["sequence"] for name in names] == [15] * 6
     assert [world.document(name)["content"] for name in names] == [f"{name} 15".encode() for name in names]
     assert rows(app, acme, "SELECT fate, count(*) AS events FROM event GROUP BY fate") == [{"fate": "landed", "events": 90}]
-    assert (operate.lag(app, acme), operate.letters(app, acme)) == (0, [])
+    assert (lag(app, acme).events, operate.letters(app, acme)) == (0, [])
 
 
 def test_a_replay_that_loses_the_race_for_a_document_judges_it_anew(app: Headrace, acme: str) -> None:

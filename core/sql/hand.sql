@@ -1,8 +1,7 @@
 -- name: present
--- The lock ends with the session, and the session with the process, however that ends; a minute after its host, when it is that which
--- went. Shared, so that a session which the server has not missed yet keeps nobody from taking it again.
-SELECT set_config('tcp_keepalives_idle', '30', false), set_config('tcp_keepalives_interval', '10', false),
-       set_config('tcp_keepalives_count', '3', false), pg_try_advisory_lock_shared(%(worker)s)
+-- The lock ends with the session, and the session with the process, however that ends; within half a minute of its host, when it is that
+-- which went (`core.line`). Shared, so that a session which the server has not missed yet keeps nobody from taking it again.
+SELECT pg_try_advisory_lock_shared(%(worker)s)
 
 -- name: living
 SELECT (classid::bigint << 32) | objid::bigint AS worker FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1
