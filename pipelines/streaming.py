@@ -22,6 +22,7 @@ from typing import Any
 
 from core.errors import ConfigurationError, HeadraceError, Unavailable
 from core.stage import Report, Session
+from core.tenancy import PostgresAway
 from events.batches import Batch, Place
 from events.contract import tenant_of, topic_of
 from events.group import Member
@@ -276,7 +277,7 @@ class Stream:
         except ConfigurationError:
             raise
         except Unavailable as error:
-            self._wait_or_go_on("Postgres", error.detail)
+            self._wait_or_go_on("Postgres" if isinstance(error, PostgresAway) else "Kafka", error.detail)
             self._lengthen(places)
         except HeadraceError as error:
             self._note_trouble(tenant, error)

@@ -16,15 +16,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pgvector import HalfVector
 
 from core import artifacts, frames, ledger
 from core.config import Privacy
 from core.errors import HeadraceError
 from core.ledger import Entry, Stale, Step
 from core.records import Chunk, decode, encode
+from core.sql import statements
 from core.stage import Report, Session, Stage, run
 from core.tenancy import Connection
 from index import embeddings, generations, swap
@@ -391,6 +394,28 @@ def test_the_nearest_passage_comes_first_and_no_more_than_asked_for(library: Lib
     assert [passage.text for passage in found] == [text for _, text in expected]
     assert [passage.score for passage in found] == pytest.approx([score for score, _ in expected], abs=2e-3)
     assert {citation.page for passage in found for citation in passage.citations} <= set(range(1, 7))
+
+
+def test_a_search_reads_each_chunk_and_source_once_though_postgres_knows_nothing_of_the_tenant_yet(library: Library) -> None:
+    texts = [f"one of many: {n}" for n in range(400)]
+    landed(library.world, "a.md", "b.md")
+    library.keep(texts)
+    library.put({"a.md": version("a.md", texts), "b.md": version("b.md", texts[::2])})
+    with psycopg.connect(library.world.app.endpoints.postgres_owner.get_secret_value(), autocommit=True) as owner:
+        forget = "SELECT pg_clear_attribute_stats(schemaname, tablename, attname, inherited) FROM pg_stats WHERE schemaname = %s"
+        owner.execute(forget, [f"tenant_{library.world.tenant}"])
+    question = HalfVector(library.encoder.encode(["a question"])[0]).to_text()
+    values = {"vector": question, "model": library.encoder.identity, "principals": [EVERYONE], "top": 5}
+    with library.world.app.readers.tenant(library.world.tenant) as connection:
+        query = "EXPLAIN (ANALYZE, FORMAT JSON) " + statements("retrieval", "sql/search.sql")["search"]
+        plan = connection.execute(query, values).fetchall()[0]["QUERY PLAN"][0]["Plan"]
+    assert rows_seen(plan) < 5 * (400 + 600)
+
+
+def rows_seen(node: Mapping[str, Any]) -> float:
+    """By a plan's node and all below it: kept or thrown away, in every loop."""
+    own = sum(node.get(rows, 0) for rows in ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Join Filter"))
+    return float(own * node["Actual Loops"] + sum(map(rows_seen, node.get("Plans", ()))))
 
 
 # generations

@@ -1,12 +1,13 @@
 -- name: search
 -- Exact: every chunk of the active generation that one of the caller's principals may read, nearest first.
 -- Only readable sources are cited. The distance is pgvector's cosine distance. The model is the vector's: a promotion may have come since.
+-- IS TRUE and OFFSET 0 keep two subqueries from being made into joins: of a tenant some seconds old Postgres has no statistics, takes every
+-- table for one row, and would go through all sources for each chunk. So they are hashed once, and looked up by their whole key.
 WITH nearest AS MATERIALIZED (
   SELECT c.generation, c.text_hash, c.text, c.heading_path, c.token_count, c.embedding <=> %(vector)s::halfvec AS distance
   FROM chunk c
   WHERE c.generation = (SELECT generation FROM generation WHERE state = 'active' AND model = %(model)s)
-    AND EXISTS (SELECT FROM chunk_source s
-                WHERE s.generation = c.generation AND s.text_hash = c.text_hash AND s.acl && %(principals)s::text[])
+    AND (c.generation, c.text_hash) IN (SELECT s.generation, s.text_hash FROM chunk_source s WHERE s.acl && %(principals)s::text[]) IS TRUE
   ORDER BY c.embedding <=> %(vector)s::halfvec, c.text_hash
   LIMIT %(top)s
 )
@@ -16,7 +17,8 @@ CROSS JOIN LATERAL (
   SELECT jsonb_agg(jsonb_build_object('document', i.name, 'document_key', s.document, 'title', i.title, 'uri', i.uri,
                                       'page', s.page, 'ordinal', s.ordinal, 'sequence', i.sequence)
                    ORDER BY i.name, s.ordinal) AS cited
-  FROM chunk_source s JOIN indexed i ON i.generation = s.generation AND i.document = s.document
+  FROM chunk_source s
+  CROSS JOIN LATERAL (SELECT * FROM indexed WHERE generation = s.generation AND document = s.document OFFSET 0) i
   WHERE s.generation = n.generation AND s.text_hash = n.text_hash AND s.acl && %(principals)s::text[]
 ) sources
 ORDER BY n.distance, n.text_hash
