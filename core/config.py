@@ -10,6 +10,7 @@ import base64
 import os
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from core.errors import ConfigurationError
+from core.errors import ConfigurationError, PolicyError
 
 
 def _meant(value: Any) -> Any:
@@ -201,6 +202,15 @@ class Privacy(_Section):
         return self
 
 
+class Reading(_Section):
+    """What is made of a document's bytes.
+
+    `pdf`: `text` is fastest, `layout` finds headings, columns and tables by geometry, `model` has docling's own models find them.
+    """
+
+    pdf: Literal["text", "layout", "model"] = "layout"
+
+
 class Parsing(_Section):
     """Bounds of one parse, each in its own worker process."""
 
@@ -232,6 +242,13 @@ class Dagster(_Section):
     port: Port = 3000
 
 
+class Policy(_Section):
+    """What may differ between tenants: sections of `headrace.toml`, each of whose keys a tenant's configuration may have otherwise."""
+
+    reading: Reading = Reading()
+    privacy: Privacy = Privacy()
+
+
 class Settings(BaseSettings):
     """Everything that can be configured, checked as a whole."""
 
@@ -250,6 +267,7 @@ class Settings(BaseSettings):
     embedding: Embedding = Embedding()
     chunking: Chunking = Chunking()
     privacy: Privacy = Privacy()
+    reading: Reading = Reading()
     parsing: Parsing = Parsing()
     fetching: Fetching = Fetching()
     stream: Stream = Stream()
@@ -261,6 +279,14 @@ class Settings(BaseSettings):
         if value is not None:
             master_key_bytes(value)
         return value
+
+    def policy(self, configuration: Mapping[str, Any]) -> Policy:
+        """A tenant's policy: what its configuration says, and these settings where it says nothing. Raises PolicyError."""
+        own = {name: getattr(self, name).model_dump() | _section(name, configuration) for name in Policy.model_fields}
+        try:
+            return Policy.model_validate(own)
+        except ValidationError as error:
+            raise PolicyError(_explain(error)) from None
 
     @property
     def jars(self) -> Path:
@@ -278,6 +304,13 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, _Variables(settings_cls), _file(settings_cls)
+
+
+def _section(name: str, configuration: Mapping[str, Any]) -> dict[str, Any]:
+    section = configuration.get(name, {})
+    if not isinstance(section, dict):
+        raise PolicyError(f"{name}: is a section with keys of its own, was: {section!r:.200}")
+    return section
 
 
 class Endpoints(_Section):

@@ -36,6 +36,13 @@ class TenantError(HeadraceError):
     reason = "unknown-tenant"
 
 
+class PolicyError(HeadraceError):
+    """What a tenant has decided for itself cannot work. Its own trouble alone: its neighbours go on."""
+
+    reason = "bad-policy"
+    remedy = "`headrace tenant set` changes a tenant's configuration."
+
+
 class ContractError(HeadraceError):
     """An event does not match the contract. Becomes a dead letter."""
 

@@ -26,6 +26,7 @@ class Block(msgspec.Struct, frozen=True, omit_defaults=True):
     """One piece of a document in reading order.
 
     `level` is 1–6 for headings, the nesting depth (from 1) for list items, else 0. `page` is 1-based where the format has pages.
+    `box` is its place on that page where that is known: left, top, right, bottom in points from the upper left corner.
     A table carries `rows` (first row = header where the format says so) and no `text`; every other kind carries `text` and no rows.
     Alt text of a picture is a `caption`.
     """
@@ -36,14 +37,48 @@ class Block(msgspec.Struct, frozen=True, omit_defaults=True):
     page: int | None = None
     rows: tuple[tuple[str, ...], ...] = ()
     links: tuple[Link, ...] = ()
+    box: tuple[float, float, float, float] | None = None
+
+
+class Signals(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How well a document could be read: counts and shares, no text.
+
+    `replaced`: U+FFFD and its like; `wordlike`: the share of words that look like words, 0–1, None where there are too few to tell;
+    `empty_pages`: without any text; `grades`: pages by the way they were read; `dropped`: running heads and the like that were left out,
+    by kind; `ocr_confidence`: 0–1, the mean over what was recognised; `empty_tables`: tables without a filled cell.
+    """
+
+    characters: int = 0
+    replaced: int = 0
+    wordlike: float | None = None
+    pages: int = 0
+    empty_pages: int = 0
+    grades: dict[str, int] = {}
+    dropped: dict[str, int] = {}
+    ocr_confidence: float | None = None
+    empty_tables: int = 0
+
+
+class Child(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A document inside another one: an attachment, a member of an archive. `path` is its place there, unique, with `/` between levels."""
+
+    path: str
+    content: bytes
+    media_type: str = ""
 
 
 class Content(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a parser gives: not redacted, so never at rest in clear. `properties` are the file's own (author, subject, …)."""
+    """What a parser gives: not redacted, so never at rest in clear. `properties` are the file's own (author, subject, …).
+
+    `language` is ISO 639-1, empty where it cannot be told. `children` become documents of their own.
+    """
 
     blocks: tuple[Block, ...]
     title: str = ""
     properties: dict[str, str] = {}
+    language: str = ""
+    signals: Signals = Signals()
+    children: tuple[Child, ...] = ()
 
 
 class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -18,6 +18,7 @@ import polars as pl
 
 from core import artifacts, crashpoints, hand, ledger, outcomes
 from core.bisection import Culprit, StageCrashed, crashed_alike, halved
+from core.config import Policy
 from core.errors import DocumentError, HeadraceError, Unavailable
 from core.hand import Taken
 from core.keys import TenantKeys
@@ -30,11 +31,12 @@ MAX_ATTEMPTS = 8
 
 @dataclass(frozen=True)
 class Session:
-    """A tenant at work: its name, its way into the database, its keys."""
+    """A tenant at work: its name, its way into the database, its keys, and what it has decided for itself."""
 
     tenant: str
     database: Database
     keys: TenantKeys
+    policy: Policy = field(default_factory=Policy)
 
     def transaction(self, point: str | None = None) -> AbstractContextManager[Connection]:
         """A transaction as this tenant. `point` names its commit for `core.crashpoints`."""

@@ -60,7 +60,7 @@ class Database:
     Thread-safe. Opens its first connection when it is first asked.
     """
 
-    def __init__(self, url: str, role: Literal["tenant", "reader"] = "tenant", connections: int = 8) -> None:
+    def __init__(self, url: str, role: Literal["tenant", "reader"] = "tenant", connections: int = 12) -> None:
         self._role = role
         self._worker = Worker(url)
         self.turns = Turns()

@@ -12,6 +12,7 @@ from functools import cached_property
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from core.errors import ConfigurationError
@@ -40,6 +41,7 @@ class EntityFinder:
 
     def __init__(self, model: str) -> None:
         self._path = _model_path(model)
+        self._reading = Lock()
 
     @cached_property
     def identity(self) -> str:
@@ -52,7 +54,9 @@ class EntityFinder:
 
     def find(self, texts: Sequence[str]) -> Iterator[list[tuple[str, str]]]:
         """For each text the (kind, name) of every occurrence, in reading order."""
-        for text, doc in zip(texts, self._model.pipe(map(_without_surrogates, texts), batch_size=64), strict=True):
+        with self._reading:  # spaCy promises nothing to threads
+            docs = list(self._model.pipe(map(_without_surrogates, texts), batch_size=64))
+        for text, doc in zip(texts, docs, strict=True):
             hidden = [match.span() for match in SURROGATE.finditer(text)]
             yield list(_names(doc, hidden))
 

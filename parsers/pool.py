@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from queue import LifoQueue
 from threading import Lock, Thread
 from types import TracebackType
 
-from core.config import Parsing
+from core.config import Parsing, Reading
 from core.errors import Unavailable
 from parsers.process import WorkerProcess
 from parsers.reasons import ParseError
 from parsers.wire import Request
 
+DEFAULTS = Reading()
 _CLOSED = "the parser pool is closed"
 _FIRST = Request(b"# First", "text/markdown", "")
 """Loads what most documents need."""
@@ -33,12 +35,14 @@ class WorkerPool:
         self._closed = False
         self._running: set[WorkerProcess] = set()
         self._scratch: Path | None = None
+        self._fresh: WorkerProcess | None = None
+        self._renewing = False
         # last in, first out: the warmest process next, and none is started while one is idle
         self._slots: LifoQueue[WorkerProcess | None] = LifoQueue()
         for _ in range(parsing.workers):
             self._slots.put(None)
 
-    def parse(self, content: bytes, media_type: str, file_name: str) -> bytes:
+    def parse(self, content: bytes, media_type: str, file_name: str, reading: Reading = DEFAULTS) -> bytes:
         """The document's `core.records.Content` as JSON; waits for a free process, which `parsing.timeout_s` does not count.
 
         Raises DocumentError with a reason of `parsers.REASONS`, or Unavailable when the pool is closed or no process starts.
@@ -48,7 +52,7 @@ class WorkerPool:
         worker = self._slots.get()
         try:
             worker = self._ready(worker)
-            return worker.parse(Request(content, media_type, file_name))
+            return worker.parse(Request(content, media_type, file_name, reading.pdf))
         except ParseError:
             self._refuse_if_closed()
             raise
@@ -84,37 +88,46 @@ class WorkerPool:
             return tuple(worker.pid for worker in self._running)
 
     def _give_back(self, worker: WorkerProcess | None) -> None:
-        if worker and worker.worn:
-            # beside the others: nobody waits seconds for it to start and load
-            Thread(target=self._renew, args=(worker,), name="parse-renew", daemon=True).start()
-        else:
-            self._slots.put(worker)
+        self._slots.put(self._succeeded(worker) if worker and worker.worn else worker)
 
-    def _renew(self, worn: WorkerProcess) -> None:
+    def _succeeded(self, worn: WorkerProcess) -> WorkerProcess:
+        """Its successor once there is one. One at a time starts and loads beside the others, and until then the worn one goes on."""
+        with self._lock:
+            fresh, self._fresh = self._fresh, None
+            renews = not (fresh or self._renewing or self._closed)
+            self._renewing |= renews
+            if fresh:
+                self._running.discard(worn)
+        if renews:
+            Thread(target=self._renew, name="parse-renew", daemon=True).start()
+        if fresh is None:
+            return worn
+        worn.close()
+        return fresh
+
+    def _renew(self) -> None:
         fresh: WorkerProcess | None = None
-        try:
-            fresh = self._ready(worn)
+        with suppress(Unavailable, ParseError):  # where none comes up, a worn one that goes on is better than none
+            fresh = self._started()
             fresh.parse(_FIRST)
-        except (Unavailable, ParseError):
-            pass  # the next document starts one, or hears why not
-        finally:
-            self._slots.put(fresh)
+        with self._lock:
+            self._fresh, self._renewing = fresh, False
 
     def _ready(self, worker: WorkerProcess | None) -> WorkerProcess:
         if worker and worker.usable:
             return worker
+        if worker:
+            with self._lock:
+                self._running.discard(worker)
+            worker.close()
+        return self._started()
+
+    def _started(self) -> WorkerProcess:
         with self._lock:
             self._raise_if_closed()
-            if worker:
-                self._running.discard(worker)
             folder = self._folder()
-        if worker:
-            worker.close()
-        return self._registered(WorkerProcess(self.parsing, folder))
-
-    def _registered(self, fresh: WorkerProcess) -> WorkerProcess:
-        """`close` may have come while it was starting."""
-        with self._lock:
+        fresh = WorkerProcess(self.parsing, folder)
+        with self._lock:  # `close` may have come while it was starting
             if not self._closed:
                 self._running.add(fresh)
                 return fresh

@@ -57,11 +57,11 @@ class WorkerProcess:
     @property
     def usable(self) -> bool:
         """Whether it may take another document."""
-        return self._process.poll() is None and not self.worn
+        return self._process.poll() is None
 
     @property
     def worn(self) -> bool:
-        """Whether it has read as many documents as one process may."""
+        """Whether it has read as many documents as one process should."""
         return self._documents >= _DOCUMENTS_PER_PROCESS
 
     def parse(self, request: wire.Request) -> bytes:

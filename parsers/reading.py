@@ -10,7 +10,8 @@ from importlib import import_module
 from core.records import Content
 from parsers.formats import Format
 
-Reader = Callable[[bytes], Content]
+Reader = Callable[..., Content]
+"""bytes → Content; of a PDF, with the `grade`."""
 
 _READERS: Mapping[Format, str] = {
     Format.TEXT: "plain.text",
@@ -25,9 +26,9 @@ _READERS: Mapping[Format, str] = {
 
 
 @cache
-def reader(kind: Format) -> Reader:
-    """The function that reads a format: bytes → Content. It raises what its library raises; see `parsers.reasons.classify`."""
-    read = _loaded(kind)
+def reader(kind: Format, grade: str) -> Reader:
+    """The function that reads a format: bytes → Content; a PDF at this grade. It raises what its library raises (`parsers.reasons`)."""
+    read = partial(_loaded(kind), grade=grade) if kind is Format.PDF else _loaded(kind)
     # what is loaded stays: the collector need not walk docling's modules after every document
     gc.collect()
     gc.freeze()

@@ -10,15 +10,16 @@ from typing import Any
 
 import polars as pl
 
+from core.config import Reading
 from core.frames import RESULT, apply
-from parsers.pool import WorkerPool
+from parsers.pool import DEFAULTS, WorkerPool
 
 # raised whenever the same bytes give other blocks
 CODE_VERSION = 1
 _LIBRARIES = ("docling-slim", "docling-core", "docling-parse", "docutils", "marko", "lxml", "pypdfium2")
 
 
-def parse(frame: pl.DataFrame, pool: WorkerPool) -> pl.DataFrame:
+def parse(frame: pl.DataFrame, pool: WorkerPool, reading: Reading = DEFAULTS) -> pl.DataFrame:
     """Read every row's content: a RESULT frame in the same order, the payload a `core.records.Content`.
 
     As many rows at a time as the pool has processes. A row that fails carries a reason of `parsers.REASONS`. Raises Unavailable
@@ -26,7 +27,7 @@ def parse(frame: pl.DataFrame, pool: WorkerPool) -> pl.DataFrame:
     """
 
     def work(row: dict[str, Any]) -> bytes:
-        return pool.parse(row["content"], row["media_type"] or "", row["file_name"] or "")
+        return pool.parse(row["content"], row["media_type"] or "", row["file_name"] or "", reading)
 
     with ThreadPoolExecutor(pool.parsing.workers, thread_name_prefix="parse") as threads:
         results = list(threads.map(lambda row: apply(row, work), frame.iter_slices(1)))
@@ -34,10 +35,10 @@ def parse(frame: pl.DataFrame, pool: WorkerPool) -> pl.DataFrame:
 
 
 @cache
-def fingerprint() -> str:
-    """32 hex characters that change when the same bytes may give other blocks: the code's version and the libraries' versions.
+def fingerprint(reading: Reading = DEFAULTS) -> str:
+    """32 hex characters that change when the same bytes may give other blocks: the code's version, the libraries', and what is wished for.
 
     Limits on time and memory are left out: they decide whether a document is parsed, not what it says.
     """
-    parts = ("parsers", str(CODE_VERSION), *(f"{name}={version(name)}" for name in _LIBRARIES))
+    parts = ("parsers", str(CODE_VERSION), *(f"{name}={version(name)}" for name in _LIBRARIES), reading.model_dump_json())
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

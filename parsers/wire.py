@@ -22,6 +22,8 @@ class Request(msgspec.Struct, frozen=True, tag=True):
     content: bytes
     media_type: str
     file_name: str
+    pdf: str = "layout"
+    """The grade at which a PDF is read (`core.config.Reading`)."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):

@@ -58,7 +58,7 @@ def _answer(request: wire.Request, replies: int, limit: int) -> wire.Parsed | wi
 def _read(request: wire.Request, replies: int, limit: int) -> bytes:
     kind = detect(request.content, request.media_type, request.file_name)
     wire.send(replies, wire.Detected())
-    read = reader(kind)
+    read = reader(kind, request.pdf)
     wire.send(replies, wire.Loaded())
     return _encoded(read(request.content), limit)
 

@@ -12,8 +12,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from core import outcomes
-from core.config import Endpoints, Settings, master_key_bytes
-from core.errors import LostRace
+from core.config import Endpoints, Policy, Settings, master_key_bytes
+from core.errors import HeadraceError, LostRace
 from core.stage import Progress, Report, Session, run
 from core.tenancy import Database, Tenant
 
@@ -42,7 +42,7 @@ class Headrace:
         self.settings = settings
         self.endpoints = endpoints
         self._closing = ExitStack()
-        self._sessions: dict[str, tuple[bytes, Session]] = {}
+        self._sessions: dict[str, tuple[Tenant, Session]] = {}
 
     def __enter__(self) -> Headrace:
         return self
@@ -90,12 +90,21 @@ class Headrace:
         return Outbox(self.endpoints)
 
     def warm(self) -> None:
-        """Load every model and start a worker process, so that the first document need not wait for any. Raises ConfigurationError."""
+        """Load every model and start a worker process, so that the first document need not wait for any. Raises ConfigurationError.
+
+        A tenant whose policy cannot be had (a model is not there) hears of it when its documents come.
+        """
+        self._warm(self.settings.policy({}))
+        with suppress(HeadraceError):
+            for policy in {self.session(tenant.tenant).policy: None for tenant in self.tenants()}:
+                self._warm(policy)
+
+    def _warm(self, policy: Policy) -> None:
         from pipelines.way import NAMES
 
-        self.models.warm()
+        self.models.warm(policy)
         for name in NAMES:
-            self.way.stage(name)
+            self.way.stage(name, policy)
 
     def tenants(self) -> list[Tenant]:
         return self.database.tenants()
@@ -103,15 +112,16 @@ class Headrace:
     def session(self, tenant: str) -> Session:
         """The tenant at work. Raises TenantError where there is none of that name.
 
-        Asks each time: a tenant may be removed and made again, with another key, while this process runs.
+        Asks each time: a tenant may be configured anew, or removed and made again, with another key, while this process runs.
         """
-        wrapped = self.database.get(tenant).wrapped_key
+        now = self.database.get(tenant)
         known = self._sessions.get(tenant)
-        if known is None or known[0] != wrapped:
+        if known is None or known[0] != now:
             from privacy import tenant_keys
 
-            keys = tenant_keys(master_key_bytes(self.endpoints.master_key), tenant, wrapped)
-            known = self._sessions[tenant] = wrapped, Session(tenant, self.database, keys)
+            keys = tenant_keys(master_key_bytes(self.endpoints.master_key), tenant, now.wrapped_key)
+            policy = self.settings.policy(now.configuration)
+            known = self._sessions[tenant] = now, Session(tenant, self.database, keys, policy)
         return known[1]
 
     def land(self, tenant: str, progress: Callable[[Landed], None] = lambda _: None) -> Landed:
@@ -188,9 +198,9 @@ class Headrace:
     def step(self, session: Session, stage: str, progress: Progress = lambda _: None, only: Sequence[str] | None = None) -> Report:
         """Take what is stale for one stage, of these documents where they are given; the outcomes wait in the outbox.
 
-        After the index, a generation that is complete becomes the active one.
+        After the index, a generation that is complete becomes the active one, and Postgres learns how large a young tenant has become.
         """
-        built = self.way.stage(stage)
+        built = self.way.stage(stage, session.policy)
         report = run(built, session, progress, only)
         if stage == "index" and report.moved:
             self._promote(session, built.step.fingerprint)
@@ -242,6 +252,8 @@ class Headrace:
         with session.transaction("promote") as connection:
             if generations.promote(connection, fingerprint):
                 outcomes.indexed(connection)
+        with session.transaction() as connection:
+            generations.learn(connection)
 
 
 def merged(before: Report | None, after: Report) -> Report:

@@ -23,5 +23,5 @@ def ask(headrace: Headrace, tenant: str, query: str, principals: Sequence[str] =
     if not query.strip():
         raise HeadraceError("the question is empty", reason="bad-query", remedy="Ask for something.")
     session, models = headrace.session(tenant), headrace.models
-    redacted = redact_text(query, models.redactor, session.keys)
+    redacted = redact_text(query, models.redactor(session.policy.privacy), session.keys)
     return search(headrace.readers, models.embedder, tenant, redacted, principals=principals, top=top)

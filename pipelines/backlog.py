@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 LARGEST = 64
@@ -42,11 +42,11 @@ class Backlog:
         if fresh:
             self._waiting[tenant] = self._waiting.get(tenant, {}) | fresh
 
-    def take(self) -> Turn | None:
-        """The next tenant's turn; that tenant then comes last. None where nothing waits."""
-        if not self._waiting:
+    def take(self, but: Collection[str] = ()) -> Turn | None:
+        """The next tenant's turn, of those that are not `but` these; that tenant then comes last. None where none of them waits."""
+        tenant = next((tenant for tenant in self._waiting if tenant not in but), None)
+        if tenant is None:
             return None
-        tenant = next(iter(self._waiting))
         documents = self._waiting.pop(tenant)
         taken = tuple(documents)[: self._size(tenant)]
         self.add(tenant, tuple(documents)[len(taken) :])

@@ -88,7 +88,7 @@ def _redaction(headrace: Headrace) -> str:
     """Let it hide an address, under a key that nobody keeps."""
     from privacy import new_data_key, redact_text, tenant_keys
 
-    master, redactor = os.urandom(32), headrace.models.redactor
+    master, redactor = os.urandom(32), headrace.models.redactor(headrace.settings.privacy)
     keys = tenant_keys(master, "doctor", new_data_key(master, "doctor"))
     if "<EMAIL:" not in redact_text("Write to somebody@example.com.", redactor, keys):
         raise HeadraceError("an e-mail address was not found", remedy="Set the environment up again from the lock: `make env`.")

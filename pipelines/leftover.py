@@ -37,7 +37,7 @@ class Leftover:
             after = ""
         if after is None:
             return []
-        stages = [self.headrace.way.stage(name).step for name in NAMES]
+        stages = [self.headrace.way.stage(name, session.policy).step for name in NAMES]
         current = {"stages": [step.stage for step in stages], "fingerprints": [step.fingerprint for step in stages]}
         page = _documents(session, "outdated", **current, partitions=list(partitions), after=after, limit=PAGE)
         self._read[session.tenant] = partitions, page[-1] if len(page) == PAGE else None

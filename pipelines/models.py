@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from contextlib import ExitStack, suppress
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING
 
-from core.config import Endpoints, Settings
-from core.errors import Unavailable
+from core.config import Endpoints, Policy, Privacy, Settings
+from core.errors import ConfigurationError, PolicyError, Unavailable
 
 if TYPE_CHECKING:
     from chunkers import Chunker
@@ -24,6 +25,8 @@ class Models:
         self._settings = settings
         self._endpoints = endpoints
         self._closing = ExitStack()
+        self._loading = Lock()
+        self._redactors: dict[Privacy, Redactor] = {}
 
     def __enter__(self) -> Models:
         return self
@@ -34,10 +37,10 @@ class Models:
     def close(self) -> None:
         self._closing.close()
 
-    def warm(self) -> None:
+    def warm(self, policy: Policy) -> None:
         """Load what takes seconds to begin, and start a worker process."""
         self.parsers.parse(b"# Warm", "text/markdown", "")
-        self.redactor.warm()
+        self.redactor(policy.privacy).warm()
         self.chunker.count_tokens(["warm"])
         self.embedder.encode(["warm"], "passage")
         with suppress(Unavailable):  # the graph may come later
@@ -49,11 +52,19 @@ class Models:
 
         return self._closing.enter_context(WorkerPool(self._settings.parsing))
 
-    @cached_property
-    def redactor(self) -> Redactor:
+    def redactor(self, privacy: Privacy) -> Redactor:
+        """One for each way in which tenants want it. Raises ConfigurationError, and PolicyError where only a tenant wants it so."""
         from privacy import Redactor
 
-        return Redactor(self._settings.privacy)
+        with self._loading:
+            if privacy not in self._redactors:
+                try:
+                    self._redactors[privacy] = Redactor(privacy)
+                except ConfigurationError as error:
+                    if privacy == self._settings.privacy:
+                        raise
+                    raise PolicyError(error.detail, remedy=error.remedy) from None
+            return self._redactors[privacy]
 
     @cached_property
     def embedder(self) -> Embedder:

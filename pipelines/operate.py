@@ -196,7 +196,8 @@ def _hide(headrace: Headrace, tenant: str, document: str) -> None:
 
 def _forget(headrace: Headrace, tenant: str, stage: str, document: str) -> None:
     """A stage's own delete, for this document alone."""
-    report = run(headrace.way.stage(stage), headrace.session(tenant), only=[document])
+    session = headrace.session(tenant)
+    report = run(headrace.way.stage(stage, session.policy), session, only=[document])
     if report.unavailable:
         raise Unavailable(report.unavailable, remedy="The document is hidden from search already; erase again when the server answers.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.config import master_key_bytes
+from core.config import Settings, master_key_bytes
 from core.tenancy import valid_tenant
 from pipelines.app import Headrace
 from pipelines.lag import FRESHNESS, valid_target
@@ -21,7 +21,7 @@ def add(headrace: Headrace, tenant: str, configuration: Mapping[str, Any] | None
     from index.migrate import create_tenant
     from privacy import new_data_key
 
-    checked(configuration or {})
+    checked(headrace.settings, configuration or {})
     endpoints, kafka = headrace.endpoints, headrace.settings.kafka
     wrapped = new_data_key(master_key_bytes(endpoints.master_key), valid_tenant(tenant))
     ensure_topics(endpoints.kafka_client(), tenant, kafka.partitions, kafka.replication)
@@ -31,17 +31,18 @@ def add(headrace: Headrace, tenant: str, configuration: Mapping[str, Any] | None
 def configure(headrace: Headrace, tenant: str, **changes: Any) -> None:
     """Change these keys of the tenant's configuration and no others.
 
-    Raises ConfigurationError where it cannot work, and TenantError where there is no such tenant.
+    Raises ConfigurationError or PolicyError where it cannot work, and TenantError where there is no such tenant.
     """
     from index.migrate import configure_tenant
 
-    configure_tenant(headrace.endpoints.postgres_owner.get_secret_value(), tenant, checked(changes))
+    configure_tenant(headrace.endpoints.postgres_owner.get_secret_value(), tenant, checked(headrace.settings, changes))
 
 
-def checked(configuration: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The configuration itself. Raises ConfigurationError (`bad-freshness`) with the value where it cannot work."""
+def checked(settings: Settings, configuration: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The configuration itself. Raises ConfigurationError (`bad-freshness`) or PolicyError with the value where it cannot work."""
     if FRESHNESS in configuration:
         valid_target(configuration[FRESHNESS])
+    settings.policy(configuration)
     return configuration
 
 

@@ -15,7 +15,7 @@ import msgspec
 import polars as pl
 
 from core import artifacts, crashpoints, frames, outcomes
-from core.config import Settings
+from core.config import Policy, Settings
 from core.errors import HeadraceError, Unavailable
 from core.ledger import Part, Stale, Step
 from core.records import Chunk, Contribution, Envelope, Redacted, decode, encode
@@ -72,39 +72,42 @@ class Versioned(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Way:
-    """The stages of one process. `stage(name)` may load a model: its identity is part of the stage's fingerprint."""
+    """The stages of one process. `stage` may load a model: its identity is part of the stage's fingerprint, as is the tenant's policy."""
 
     settings: Settings
     models: Models
 
-    def stage(self, name: str) -> Stage:
-        built: Stage = getattr(self, f"_{name}")()
+    def stage(self, name: str, policy: Policy) -> Stage:
+        """As a tenant with this policy has it. Raises ConfigurationError, and PolicyError where it is only the tenant's."""
+        built: Stage = getattr(self, f"_{name}")(policy)
         return built
 
-    def _parse(self) -> Stage:
+    def _parse(self, policy: Policy) -> Stage:
         import parsers
 
         def compute(session: Session, rows: Sequence[Stale], tally: Counter[str]) -> pl.DataFrame:
             fetched, failures = self._fetched(session, rows)
             tally["bytes"] += int(fetched["content"].bin.size().sum())
-            return pl.concat([parsers.parse(fetched, self.models.parsers), failures])
+            return pl.concat([parsers.parse(fetched, self.models.parsers, policy.reading), failures])
 
-        return Stage(_step("parse", parsers.fingerprint()), compute, _keep("parse"), _discard("land", "parse"), batch=16)
+        return Stage(_step("parse", parsers.fingerprint(policy.reading)), compute, _keep("parse"), _discard("land", "parse"), batch=16)
 
-    def _redact(self) -> Stage:
+    def _redact(self, policy: Policy) -> Stage:
         import privacy
+
+        redactor = self.models.redactor(policy.privacy)
 
         def compute(session: Session, rows: Sequence[Stale], tally: Counter[str]) -> pl.DataFrame:
             contents = _load(session, "parse", rows)
             columns = {"envelope": {r.document: encode(_envelope(session, r)) for r in rows}, "content": contents}
-            result = privacy.redact(_frame(frames.PARSED, rows, columns), self.models.redactor, session.keys)
+            result = privacy.redact(_frame(frames.PARSED, rows, columns), redactor, session.keys)
             for payload in result["payload"].drop_nulls():
                 tally.update(decode(payload, Redacted).found)
             return result
 
-        return Stage(_step("redact", self.models.redactor.fingerprint), compute, _keep("redact"), _discard("redact"))
+        return Stage(_step("redact", redactor.fingerprint), compute, _keep("redact"), _discard("redact"))
 
-    def _chunk(self) -> Stage:
+    def _chunk(self, _: Policy) -> Stage:
         import chunkers
 
         def compute(session: Session, rows: Sequence[Stale], tally: Counter[str]) -> pl.DataFrame:
@@ -117,7 +120,7 @@ class Way:
 
         return Stage(_step("chunk", self.models.chunker.fingerprint), compute, _keep("chunk"), _discard("chunk"))
 
-    def _embed(self) -> Stage:
+    def _embed(self, _: Policy) -> Stage:
         from index import embeddings, generations
 
         embedder = self.models.embedder
@@ -161,7 +164,7 @@ class Way:
         failed = result.filter(pl.col("reason").is_not_null()).select("text_hash", "reason", "detail")
         return {text_hash: (reason, detail) for text_hash, reason, detail in failed.iter_rows()}
 
-    def _index(self) -> Stage:
+    def _index(self, _: Policy) -> Stage:
         from index import generations, swap
 
         embedder = self.models.embedder
@@ -199,7 +202,7 @@ class Way:
         # a landing narrows who may read at once, so that the swap has to run again even where nothing else changed
         return Stage(_step("index", fingerprint), compute, store, remove, reaffirms=False)
 
-    def _graph(self) -> Stage:
+    def _graph(self, _: Policy) -> Stage:
         import graph
 
         finder = self.models.entities
@@ -231,7 +234,7 @@ class Way:
 
         return Stage(_step("graph", graph.fingerprint(finder)), compute, store, remove)
 
-    def _project(self) -> Stage:
+    def _project(self, _: Policy) -> Stage:
         import graph
 
         def compute(session: Session, rows: Sequence[Stale], tally: Counter[str]) -> pl.DataFrame:

@@ -12,6 +12,7 @@ from hashlib import sha256
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from core.errors import ConfigurationError
@@ -46,6 +47,7 @@ class Names:
         """Raises ConfigurationError where `model` is no spaCy model, or knows neither people nor places."""
         self._path = _locate(model)
         self._nlp = _load(self._path, model)
+        self._reading = Lock()  # spaCy promises nothing to threads
         self.identity = f"{model}-{self._nlp.meta.get('version', '0')}-{_files_hash(self._path)[:16]}-spacy-{version('spacy')}"
 
     def find(self, text: Text) -> Iterator[Finding]:
@@ -53,7 +55,9 @@ class Names:
         readable = text.folded.replace("\n", " ")
         urls = [match.span() for match in _URL.finditer(readable)]
         for start, end in _windows(readable):
-            for entity in self._nlp(readable[start:end]).ents:
+            with self._reading:
+                entities = self._nlp(readable[start:end]).ents
+            for entity in entities:
                 if entity.label_ in _LABELS and not _overlaps(start + entity.start_char, start + entity.end_char, urls):
                     yield from _trimmed(readable, start + entity.start_char, start + entity.end_char, _LABELS[entity.label_])
 

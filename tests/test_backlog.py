@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from threading import Event, Lock
+from collections import Counter
+from threading import Barrier, Event, Lock
 from time import monotonic, sleep
 
 from hypothesis import given
@@ -48,6 +49,16 @@ def test_no_tenant_has_a_second_turn_before_every_other_that_waits_had_one(added
         assert sorted(round_of) == sorted(waiting)
 
 
+@given(ADDED, st.frozensets(TENANTS))
+def test_who_has_a_turn_already_keeps_its_place(added: list[tuple[str, list[str]]], busy: frozenset[str]) -> None:
+    backlog = filled(added)
+    before = list(backlog.counts())
+    turn = backlog.take(but=busy)
+    assert (turn.tenant if turn else None) == next((tenant for tenant in before if tenant not in busy), None)
+    others = [tenant for tenant in before if not turn or tenant != turn.tenant]
+    assert [tenant for tenant in backlog.counts() if not turn or tenant != turn.tenant] == others
+
+
 @given(ADDED, st.floats(0.0001, 60))
 def test_a_turn_is_as_long_as_fits_the_time_by_what_turns_took_but_not_of_a_few_documents(
     added: list[tuple[str, list[str]]], pace: float
@@ -86,6 +97,33 @@ def test_lanes_work_at_the_same_time_and_each_gets_what_the_one_before_has_done(
     assert lanes.close(10)
     assert sorted(seen) == [(1, "1"), (1, "2"), (2, "1"), (2, "2")]
     assert lanes.held("a") == frozenset()
+
+
+def test_two_tenants_work_abreast_in_a_lane_and_no_tenant_beside_itself() -> None:
+    meeting, going_on, lock = Barrier(2), Event(), Lock()
+    at_work, most = Counter[str](), Counter[str]()
+
+    def work(turn: Turn) -> None:
+        with lock:
+            at_work[turn.tenant] += 1
+            most[turn.tenant] = max(most[turn.tenant], at_work[turn.tenant])
+        if turn.documents == ("first",):
+            meeting.wait(10)
+            going_on.wait(10)
+        with lock:
+            at_work[turn.tenant] -= 1
+
+    lanes = Lanes(work)
+    lanes.add("a", ("first",))
+    lanes.add("b", ("first",))
+    until = monotonic() + 10
+    while sum(at_work.values()) < 2 and monotonic() < until:
+        sleep(0.001)
+    lanes.add("a", ("second",))
+    lanes.add("c", ("second",))
+    going_on.set()
+    assert lanes.close(10)
+    assert (set(most), max(most.values())) == ({"a", "b", "c"}, 1)
 
 
 def test_closing_waits_no_longer_than_it_may() -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from core.config import Endpoints, Settings, load, master_key_bytes
-from core.errors import ConfigurationError
+from core.errors import ConfigurationError, PolicyError
 
 SECRET = "hunter2-correct-horse"
 URLS = {
@@ -386,3 +386,25 @@ def test_any_variables_load_or_are_refused_as_configuration(variables: dict[str,
             environment.setenv(f"HEADRACE_{name}", value)
         with suppress(ConfigurationError):
             assert load() == load()
+
+
+def test_a_tenant_has_what_it_says_itself_and_otherwise_the_file(configure: Configure) -> None:
+    settings = configure('[reading]\npdf = "text"\n[privacy]\nprofile = "names"\nnames_model = "en_core_web_sm"')
+    assert settings.policy({}).reading.pdf == "text"
+    own = settings.policy({"owner": "team-a", "reading": {"pdf": "layout"}, "privacy": {"profile": "patterns"}})
+    assert (own.reading.pdf, own.privacy.profile, own.privacy.names_model) == ("layout", "patterns", "en_core_web_sm")
+
+
+@pytest.mark.parametrize(
+    ("configuration", "said"),
+    [
+        ({"reading": {"pdf": "best"}}, "pdf"),
+        ({"reading": {"page": 1}}, "reading.page: there is no such setting"),
+        ({"reading": "text"}, "was: 'text'"),
+        ({"privacy": {"profile": "names"}}, "needs names_model"),
+    ],
+)
+def test_what_a_tenant_cannot_have_is_refused_with_its_value(configure: Configure, configuration: dict[str, object], said: str) -> None:
+    with pytest.raises(PolicyError) as refused:
+        configure().policy(configuration)
+    assert (refused.value.reason, said in refused.value.detail) == ("bad-policy", True)

@@ -412,6 +412,17 @@ def test_a_search_reads_each_chunk_and_source_once_though_postgres_knows_nothing
     assert rows_seen(plan) < 5 * (400 + 600)
 
 
+def test_postgres_learns_of_a_young_tenant_before_autovacuum_comes(app: Headrace, acme: str) -> None:
+    texts, library = [f"one of many: {n}" for n in range(200)], Library(World(app, acme))
+    landed(library.world, "a.md")
+    library.keep(texts)
+    library.put({"a.md": version("a.md", texts)})
+    with library.world.session.transaction() as connection:
+        generations.learn(connection)
+    known = "SELECT attname FROM pg_stats WHERE schemaname = %(home)s AND tablename = 'embedding' AND n_distinct = 1"
+    assert {row["attname"] for row in library.world.rows(known, home=f"tenant_{acme}")} >= {"tenant", "model"}
+
+
 def rows_seen(node: Mapping[str, Any]) -> float:
     """By a plan's node and all below it: kept or thrown away, in every loop."""
     own = sum(node.get(rows, 0) for rows in ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Join Filter"))

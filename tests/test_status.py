@@ -286,6 +286,16 @@ def test_a_freshness_target_is_set_by_command_and_a_bad_one_is_refused_with_its_
     assert call("tenant", "remove", tenant, "--yes")[0] == 0
 
 
+def test_a_tenant_is_given_settings_of_its_own_by_command(call: Callable[..., Any], app: Headrace, acme: str, globex: str) -> None:
+    told = call("tenant", "set", acme, "reading.pdf=text", "--json")
+    assert told == (0, {"tenant": acme, "configuration": {"reading": {"pdf": "text"}}})
+    assert (app.session(acme).policy.reading.pdf, app.session(globex).policy.reading.pdf) == ("text", "layout")
+    for wish in ("reading.pdf=best", "reading.page=1", "reading", "pdf=text", "privacy.profile=names"):
+        code, said = call("tenant", "set", acme, wish)
+        assert (code, "(bad-policy)" in said) == (2, True), wish
+    assert app.database.get(acme).configuration == {"reading": {"pdf": "text"}}
+
+
 def test_a_loss_is_dismissed_by_command(call: Callable[..., Any], app: Headrace, acme: str) -> None:
     bury(app, acme, "events-lost-to-retention", 7)
     told = call("dead-letters", "dismiss", "--tenant", acme, "0:7", "--json")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Sequence
 
+import pytest
+
 from core.config import Settings
+from core.errors import PolicyError
 from events.publish import Publisher
-from pipelines import operate
+from pipelines import operate, streaming, tenants
 from pipelines.app import Headrace
 from pipelines.ask import ask
 from pipelines.checking import CHECKS
@@ -125,6 +128,28 @@ def test_a_new_version_that_cannot_be_parsed_leaves_the_old_one_searchable(app: 
     assert reports["parse"].failed == 1
     assert cited(app, acme, "guide bearing") == {"manual.md"}
     assert [letter["stage"] for letter in operate.letters(app, acme)] == ["parse"]
+
+
+def test_a_tenants_own_settings_make_only_its_own_documents_stale(app: Headrace, acme: str, globex: str) -> None:
+    for tenant in (acme, globex):
+        publish(app, tenant, 1, manual_md=MANUAL)
+        app.ingest(tenant)
+    tenants.configure(app, acme, reading={"pdf": "text"})
+    assert {tenant: app.ingest(tenant)[1]["parse"].done for tenant in (acme, globex)} == {acme: 1, globex: 0}
+
+
+def test_a_tenant_whose_settings_cannot_be_had_is_told_so_and_its_neighbours_go_on(app: Headrace, acme: str, globex: str) -> None:
+    tenants.configure(app, acme, privacy={"profile": "names", "names_model": "no-such-model"})
+    for tenant in (acme, globex):
+        publish(app, tenant, 1, manual_md=MANUAL)
+    with pytest.raises(PolicyError, match="no-such-model"):
+        app.ingest(acme)
+    streaming.run(app, seconds=6)
+    assert cited(app, globex, "guide bearing") == {"manual.md"}
+    assert cited(app, acme, "guide bearing") == set()
+    tenants.configure(app, acme, privacy={"profile": "patterns"})
+    app.ingest(acme)
+    assert cited(app, acme, "guide bearing") == {"manual.md"}
 
 
 def test_a_corrupt_document_is_a_dead_letter_and_its_neighbours_go_on(app: Headrace, acme: str) -> None:

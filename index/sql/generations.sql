@@ -49,3 +49,6 @@ DELETE FROM chunk WHERE generation = ANY (%(generations)s)
 
 -- name: clear_indexed
 DELETE FROM indexed WHERE generation = ANY (%(generations)s)
+
+-- name: learn
+SELECT headrace.learn_statistics()

@@ -21,6 +21,7 @@ _QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"
 EXIT_CODES = {
     "bad-tenant-name": 2,
     "bad-freshness": 2,
+    "bad-policy": 2,
     "bad-position": 2,
     "bad-query": 2,
     "duplicate-id": 2,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
+from core.errors import PolicyError
 from pipelines.app import Headrace
 from pipelines.cli.output import print_json, print_record, print_rows, without
 from pipelines.lag import FRESHNESS
@@ -25,25 +28,44 @@ def opened() -> Iterator[Headrace]:
         yield headrace
 
 
-def add(name: str, freshness: float | None = None, *, as_json: bool) -> None:
+def add(name: str, wishes: Sequence[str], freshness: float | None = None, *, as_json: bool) -> None:
     from core.tenancy import valid_tenant
     from pipelines import tenants
 
-    configuration = tenants.checked({} if freshness is None else {FRESHNESS: freshness})
     with opened() as headrace:
+        configuration = tenants.checked(headrace.settings, _configuration(wishes, freshness))
         # first, and it may be repeated: a tenant that is there has its publisher, or one that somebody else looks after
         publisher = _authorize(headrace, valid_tenant(name))
         tenants.add(headrace, name, configuration)
     print_record({"tenant": name, "topic": f"documents.{name}", **publisher}, as_json=as_json, title="Tenant added")
 
 
-def configure(name: str, freshness: float, *, as_json: bool) -> None:
+def configure(name: str, wishes: Sequence[str], freshness: float | None = None, *, as_json: bool) -> None:
     from pipelines import tenants
 
     with opened() as headrace:
-        tenants.configure(headrace, name, **{FRESHNESS: freshness})
+        before = headrace.database.get(name).configuration
+        tenants.configure(headrace, name, **_configuration(wishes, freshness, before))
         configuration = headrace.database.get(name).configuration
     print_record({"tenant": name, "configuration": configuration}, as_json=as_json, title="Tenant changed")
+
+
+def _configuration(wishes: Sequence[str], freshness: float | None, before: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """`SECTION.KEY=VALUE` as a tenant's configuration has it, beside what its sections hold already; a value may be JSON."""
+    changed: dict[str, Any] = {} if freshness is None else {FRESHNESS: freshness}
+    for wish in wishes:
+        (section, _, key), value = (part := wish.partition("="))[0].partition("."), part[2]
+        if not (key and part[1]):
+            raise PolicyError(f"a setting is SECTION.KEY=VALUE, was: {wish!r:.200}")
+        changed[section] = {**before.get(section, {}), **changed.get(section, {}), key: _value(value)}
+    return changed
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _authorize(headrace: Headrace, tenant: str) -> dict[str, Any]:

@@ -117,23 +117,27 @@ def ui(
     servers.ui(port, as_json=as_json)
 
 
+Wishes = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="What this tenant has otherwise than headrace.toml: reading.pdf=text."),
+]
 Freshness = typer.Option(metavar="SECONDS", help="How old its oldest event that is not searchable may be; else 300.")
 
 
 @tenants.command("add")
-def tenant_add(name: str, freshness: Annotated[float | None, Freshness] = None, as_json: AsJson = False) -> None:
+def tenant_add(name: str, wishes: Wishes = None, freshness: Annotated[float | None, Freshness] = None, as_json: AsJson = False) -> None:
     """Add a tenant: its roles, partitions, key, topics, and its publisher's credentials."""
     from pipelines.cli import control
 
-    control.add(name, freshness, as_json=as_json)
+    control.add(name, wishes or (), freshness, as_json=as_json)
 
 
 @tenants.command("set")
-def tenant_set(name: str, freshness: Annotated[float, Freshness], as_json: AsJson = False) -> None:
-    """Change a tenant's configuration."""
+def tenant_set(name: str, wishes: Wishes = None, freshness: Annotated[float | None, Freshness] = None, as_json: AsJson = False) -> None:
+    """Change a tenant's configuration; what is stale by it is done again with the next run."""
     from pipelines.cli import control
 
-    control.configure(name, freshness, as_json=as_json)
+    control.configure(name, wishes or (), freshness, as_json=as_json)
 
 
 @tenants.command("list")
