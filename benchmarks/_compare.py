@@ -17,8 +17,8 @@ from confluent_kafka import Consumer, TopicPartition
 from core.records import decode
 from core.sql import statements
 from core.tenancy import Connection
+from events.digests import document_key
 from events.kafka import outcomes_of
-from events.landing import document_key
 from events.outcomes import Outcome
 from graph.connection import Connection as GraphConnection
 from pipelines.app import Headrace

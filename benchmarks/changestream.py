@@ -50,7 +50,7 @@ from benchmarks._compare import Held, held, in_graph
 from benchmarks._harness import Unmeasured, need, note, run, seconds
 from core import artifacts
 from core.records import decode
-from events.landing import document_key
+from events.digests import document_key
 from headrace import Publisher
 from pipelines.app import Headrace
 

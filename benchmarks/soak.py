@@ -10,8 +10,9 @@ Keys:
   grew_most     and what that was
   events, events_per_s
                 edits that came through while it was measured
-  memory_mb     proportional set size: of the stream's process, of its parse workers together, of the embedded Postgres, Kafka and Neo4j
-                (an embedded server keeps what it once took, and its heap or cache fills until it collects)
+  memory_mb     proportional set size: of the stream's process, of its parse workers together, of the embedded Kafka and Neo4j (a server
+                keeps what it once took, and its heap fills until it collects); of Postgres what its processes have for themselves:
+                its shared buffers are as large as they are configured, and are filled with whatever is read until they are full
   connections   of the stream's process to postgres, kafka and neo4j
   handles       threads and open files of the stream's process
   tables_mb     every table and index of the tenant and the control plane, but `event`, which keeps a row for every event
@@ -115,24 +116,25 @@ class _Load:
 def _read(headrace: Headrace, stream: Stream) -> Reading:
     process = psutil.Process(stream.process.pid)
     servers = {found.name: found for found in services.status(headrace.settings)}
-    reading = {"memory_mb.stream": _pss_mb([process]), "memory_mb.parse_workers": _pss_mb(process.children(recursive=True))}
+    reading = {"memory_mb.stream": _memory_mb([process]), "memory_mb.parse_workers": _memory_mb(process.children(recursive=True))}
     connections = [c.raddr.port for c in process.net_connections("tcp") if c.status == psutil.CONN_ESTABLISHED]
     for name, found in servers.items():
         if found.pid is None or found.address is None:
             raise Unmeasured(f"{name} does not run any more")
         server = psutil.Process(found.pid)
-        reading[f"memory_mb.{name}"] = _pss_mb([server, *server.children(recursive=True)])
+        kind = "uss" if name == "postgres" else "pss"
+        reading[f"memory_mb.{name}"] = _memory_mb([server, *server.children(recursive=True)], kind)
         reading[f"connections.{name}"] = connections.count(int(found.address.rpartition(":")[2]))
     reading |= {"handles.threads": process.num_threads(), "handles.files": process.num_fds()}
     return reading | _tables(headrace)
 
 
-def _pss_mb(processes: Sequence[psutil.Process]) -> float:
+def _memory_mb(processes: Sequence[psutil.Process], kind: str = "pss") -> float:
     """One that ends meanwhile counts nothing."""
     total = 0
     for process in processes:
         try:
-            total += process.memory_full_info().pss
+            total += getattr(process.memory_full_info(), kind)
         except psutil.NoSuchProcess:
             continue
     return total / 1e6

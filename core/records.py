@@ -60,11 +60,15 @@ class Signals(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Child(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A document inside another one: an attachment, a member of an archive. `path` is its place there, unique, with `/` between levels."""
+    """A document inside another one: an attachment, a member of an archive. `path` is its place there, unique, with `/` between levels.
+
+    `reason` says why its content could not be had (`parsers.REASONS`); `content` is empty then.
+    """
 
     path: str
     content: bytes
     media_type: str = ""
+    reason: str = ""
 
 
 class Content(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -85,7 +89,8 @@ class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the event says about a document beside its content: not redacted, so never at rest in clear.
 
     `name` is the document id, unique within the tenant; `uri` is where the content was, or is. `media_type` and `file_name`
-    are hints for the parser; both may carry names of people, so both stay in here.
+    are hints for the parser; both may carry names of people, so both stay in here. `refused` is why the content of a document inside of
+    another one could not be had.
     """
 
     name: str
@@ -96,6 +101,7 @@ class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
     media_type: str = ""
     file_name: str = ""
     content_sha256: str = ""
+    refused: str = ""
 
 
 class Redacted(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -22,8 +22,10 @@ from core.ledger import Letter
 from core.records import Envelope, encode
 from core.sql import statements
 from core.tenancy import Connection
+from events import children
 from events.batches import Batch
 from events.contract import Event, KafkaRecord, Rejected, read
+from events.digests import content_key, document_key
 from events.positions import move
 
 Fate = Literal["landed", "unchanged", "superseded", "dead-lettered"]
@@ -197,18 +199,12 @@ ERASED = "erased"
 """The state key that an erasure leaves."""
 
 
-def document_key(name: str, keys: TenantKeys) -> str:
-    """How a document is called inside: a keyed digest of its id, because an id may carry a person's name."""
-    return keys.digest(name.encode("utf-8", "surrogatepass"), "document")
-
-
 def propose(event: Event, document: str, keys: TenantKeys) -> State:
     """The state that an event asks for, before fencing. `document` is the document's key."""
     content = _content(event)
     envelope = encode(_envelope(event))
     acl = encode(event.acl)
     body = b"deleted" if event.operation == "delete" else b"\0".join((content, envelope, acl))
-    hints = f"\0{event.media_type or ''}\0{event.file_name or ''}".encode("utf-8", "surrogatepass")
     return State(
         document=document,
         revision=0,
@@ -216,7 +212,7 @@ def propose(event: Event, document: str, keys: TenantKeys) -> State:
         sequence_explicit=event.sequence_explicit,
         source_key=keys.digest(event.source.encode("utf-8", "surrogatepass"), "source") if event.source else "",
         state_key=keys.digest(body, "state"),
-        content_key=keys.digest(content + hints, "content"),
+        content_key=content_key(keys, content, event.media_type or "", event.file_name or ""),
         envelope_key=keys.digest(envelope, "envelope"),
         acl_key=keys.digest(acl, "acl"),
         deleted=event.operation == "delete",
@@ -302,6 +298,7 @@ def _leave_behind(connection: Connection, documents: list[str], bodies: Collecti
         ledger.fall_behind(connection, documents)
         connection.execute(_sql("narrow"), {"documents": documents})
         outcomes.decide(connection, documents, "superseded")
+        children.follow(connection, documents)
 
 
 def _upsert(connection: Connection, rows: list[dict[str, Any]]) -> None:

@@ -67,7 +67,7 @@ def _encoded(content: object, limit: int) -> bytes:
     from core.records import Content, encode
 
     assert isinstance(content, Content)
-    if not content.blocks:
+    if not content.blocks and not content.children:
         raise ParseError("no-text")
     payload = encode(content)
     if len(payload) > limit:

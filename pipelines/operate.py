@@ -53,7 +53,7 @@ def find_document(headrace: Headrace, tenant: str, name: str) -> str:
 
 def _keys_of(headrace: Headrace, tenant: str, name: str) -> list[str]:
     """What an id may stand for: first the key of the document that has it, then itself."""
-    from events.landing import document_key
+    from events.digests import document_key
 
     return [document_key(name, headrace.session(tenant).keys), name]
 

@@ -18,7 +18,7 @@ from core import artifacts, crashpoints, frames, outcomes
 from core.config import Policy, Settings
 from core.errors import HeadraceError, Unavailable
 from core.ledger import Part, Stale, Step
-from core.records import Chunk, Contribution, Envelope, Redacted, decode, encode
+from core.records import Child, Chunk, Content, Contribution, Envelope, Redacted, decode, encode
 from core.sql import statements
 from core.stage import Session, Stage
 from core.tenancy import Connection
@@ -84,13 +84,27 @@ class Way:
 
     def _parse(self, policy: Policy) -> Stage:
         import parsers
+        from events import children
 
         def compute(session: Session, rows: Sequence[Stale], tally: Counter[str]) -> pl.DataFrame:
             fetched, failures = self._fetched(session, rows)
             tally["bytes"] += int(fetched["content"].bin.size().sum())
-            return pl.concat([parsers.parse(fetched, self.models.parsers, policy.reading), failures])
+            parsed = parsers.parse(fetched, self.models.parsers, policy.reading)
+            refused = _nested_too_deep(session, rows, parsed)
+            return pl.concat([parsed.filter(~pl.col("document").is_in(list(refused))), failures, _failures(rows, refused)])
 
-        return Stage(_step("parse", parsers.fingerprint(policy.reading)), compute, _keep("parse"), _discard("land", "parse"), batch=16)
+        def store(connection: Connection, session: Session, payloads: Mapping[str, bytes]) -> Sequence[str]:
+            contents = {document: _without_children(payload) for document, payload in payloads.items()}
+            artifacts.put(connection, session.keys, "parse", {document: payload for document, (payload, _) in contents.items()})
+            children.adopt(connection, session.keys, {document: found for document, (_, found) in contents.items()})
+            return ()
+
+        def remove(connection: Connection, _: Session, documents: Sequence[str]) -> Sequence[str]:
+            children.leave(connection, documents)
+            artifacts.discard(connection, ["land", "parse"], documents)
+            return ()
+
+        return Stage(_step("parse", parsers.fingerprint(policy.reading)), compute, store, remove, batch=16)
 
     def _redact(self, policy: Policy) -> Stage:
         import privacy
@@ -271,9 +285,14 @@ class Way:
         """The contents of documents, inline or by reference, and a RESULT row for each that could not be had."""
         envelopes = {row.document: _envelope(session, row) for row in rows}
         contents = _load(session, "land", rows)
-        refused: dict[str, Failure] = {}
+        refused: dict[str, Failure] = {
+            document: (envelope.refused, "so it stood in the document that it is inside of")
+            for document, envelope in envelopes.items()
+            if envelope.refused
+        }
         fetched = 0
-        for document in [d for d, envelope in envelopes.items() if envelope.uri and d not in contents]:
+        contents = {document: content for document, content in contents.items() if document not in refused}
+        for document in [d for d, envelope in envelopes.items() if envelope.uri and d not in contents and d not in refused]:
             try:
                 contents[document] = self._fetch(envelopes[document])
             except HeadraceError as error:
@@ -317,6 +336,26 @@ def _failures(rows: Sequence[Stale], refused: Mapping[str, Failure]) -> pl.DataF
     told = [(row, *refused[row.document]) for row in rows if row.document in refused]
     records = [{"document": r.document, "input_key": r.input_key, "reason": reason, "detail": detail} for r, reason, detail in told]
     return pl.DataFrame(records, schema=dict(frames.RESULT))
+
+
+_WITH_CHILDREN = b'"children":['
+"""Inside a JSON text a quotation mark has a backslash before it: nothing but a key reads so."""
+
+
+def _without_children(payload: bytes) -> tuple[bytes, tuple[Child, ...]]:
+    """A content as it is kept, and the documents inside of it."""
+    if _WITH_CHILDREN not in payload:
+        return payload, ()
+    content = decode(payload, Content)
+    return encode(msgspec.structs.replace(content, children=())), content.children
+
+
+def _nested_too_deep(session: Session, rows: Sequence[Stale], parsed: pl.DataFrame) -> dict[str, Failure]:
+    from events.children import DEEPEST, depth
+
+    holding = {d for d, payload in parsed.select("document", "payload").iter_rows() if payload and _WITH_CHILDREN in payload}
+    deep = [row.document for row in rows if row.document in holding and depth(_envelope(session, row).name) >= DEEPEST]
+    return dict.fromkeys(deep, ("nested-too-deep", f"documents inside documents are read {DEEPEST} levels deep"))
 
 
 def _first(chunks: Mapping[str, tuple[Chunk, ...]], rows: Sequence[Stale], texts: int) -> dict[str, tuple[Chunk, ...]]:

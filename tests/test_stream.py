@@ -187,6 +187,18 @@ def test_a_tenant_that_is_removed_and_made_again_under_the_stream_leaves_and_joi
     own.whole(tenant, ["page"])
 
 
+def test_a_tenant_whose_settings_cannot_be_had_is_told_so_and_its_neighbours_go_on(own: Own) -> None:
+    stream, tenant, neighbour = own.running(), own.tenant(), own.tenant()
+    tenants.configure(own.app, tenant, privacy={"profile": "names", "names_model": "no-such-model"})
+    own.publish(tenant, 1, page="# Seals\n\nThe shaft seal is inspected once a year.")
+    stream.until(tenant=tenant, error="bad-policy")
+    own.publish(neighbour, 1, page="# Neighbour\n\nGoes on.")
+    stream.until(tenant=neighbour, indexed=1)
+    tenants.configure(own.app, tenant, privacy={"profile": "patterns"})
+    stream.until(tenant=tenant, indexed=1)
+    own.whole(tenant, ["page"])
+
+
 def test_a_replayed_document_is_taken_though_no_event_comes(own: Own) -> None:
     stream, tenant = own.running(), own.tenant()
     with Publisher(own.app.endpoints.kafka_client(), tenant, "/wiki") as publisher:

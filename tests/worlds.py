@@ -17,7 +17,8 @@ from core.records import Envelope, decode
 from core.stage import Session
 from events.batches import Batch
 from events.contract import DELETE, UPSERT, KafkaRecord, topic_of
-from events.landing import Landed, document_key, land
+from events.digests import document_key
+from events.landing import Landed, land
 from pipelines.app import Headrace
 
 TABLES = (

@@ -35,8 +35,9 @@ ORDER BY h.document IS NOT NULL, h.company DESC, d.landed_at, d.document
 LIMIT %(limit)s
 
 -- name: lock
--- Until the commit neither a landing nor another stage moves.
-SELECT document FROM document WHERE document = ANY (%(documents)s) ORDER BY document FOR NO KEY UPDATE
+-- Until the commit neither a landing nor another stage moves. What is inside of a document too, as a stage may change that with it: all in
+-- one order everywhere.
+SELECT document FROM document WHERE document = ANY (%(documents)s) OR parent = ANY (%(documents)s) ORDER BY document FOR NO KEY UPDATE
 
 -- name: hold
 -- The compare of the compare-and-set: those documents whose current input is what the result was computed from. The revision too: a
@@ -78,7 +79,7 @@ WHERE document = ANY (%(documents)s) AND (stage = %(stage)s OR %(stage)s IS NULL
 -- name: bury
 INSERT INTO dead_letter (kafka_partition, kafka_offset, stage, document, reason, detail)
 SELECT * FROM unnest(%(partitions)s::int[], %(offsets)s::bigint[], %(stages)s::text[], %(documents)s::text[], %(reasons)s::text[], %(details)s::text[])
-ON CONFLICT (tenant, kafka_partition, kafka_offset, stage) DO UPDATE SET
+ON CONFLICT (tenant, kafka_partition, kafka_offset, stage, document) DO UPDATE SET
   reason = excluded.reason, detail = excluded.detail, attempts = dead_letter.attempts + 1, last_at = now(), resolved_at = NULL
 
 -- name: resolve

@@ -1,7 +1,11 @@
 -- name: states
--- Locked: what is decided of an event here is told after what a swap, whose commit is still open, has decided of an earlier one.
+-- With what is inside of them. Locked: what is decided of an event here is told after what a swap, whose commit is still open, has decided of an earlier one.
 SELECT document, revision, sequence, sequence_explicit, source_key, state_key, content_key, envelope_key, acl_key, deleted
-FROM document WHERE document = ANY (%(documents)s) ORDER BY document FOR NO KEY UPDATE
+FROM document WHERE document IN (
+  WITH RECURSIVE family AS (
+    SELECT unnest(%(documents)s::text[]) AS document UNION SELECT d.document FROM family f JOIN document d ON d.parent = f.document)
+  SELECT document FROM family)
+ORDER BY document FOR NO KEY UPDATE
 
 -- name: land
 INSERT INTO document AS d (document, revision, sequence, sequence_explicit, deleted, source_key, state_key, content_key, envelope_key,
@@ -20,7 +24,7 @@ ON CONFLICT (tenant, document) DO UPDATE SET
   source_key = excluded.source_key, state_key = excluded.state_key, content_key = excluded.content_key,
   envelope_key = excluded.envelope_key, acl_key = excluded.acl_key, envelope = excluded.envelope, acl = excluded.acl,
   kafka_partition = excluded.kafka_partition, kafka_offset = excluded.kafka_offset, event_time = excluded.event_time,
-  received_at = excluded.received_at, landed_at = now()
+  received_at = excluded.received_at, landed_at = now(), parent = NULL
 WHERE d.revision = excluded.revision - 1
 
 -- name: narrow

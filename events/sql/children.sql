@@ -1,0 +1,45 @@
+-- name: parents
+SELECT document, envelope FROM document WHERE document = ANY (%(documents)s) AND NOT deleted
+
+-- name: there
+-- Whoever has these ids now. What another parent has, or an event of its own, keeps it.
+SELECT document, parent, content_key, envelope_key, acl_key, deleted FROM document WHERE document = ANY (%(documents)s)
+
+-- name: adopt
+-- A child has its parent's sequence, access and place in Kafka.
+INSERT INTO document AS d (document, parent, revision, sequence, sequence_explicit, deleted, source_key, state_key, content_key, envelope_key,
+  acl_key, envelope, acl, kafka_partition, kafka_offset, event_time, received_at)
+SELECT x.document, p.document, 1, p.sequence, p.sequence_explicit, false, p.source_key, x.content_key, x.content_key, x.envelope_key,
+  p.acl_key, x.envelope, p.acl, p.kafka_partition, p.kafka_offset, p.event_time, p.received_at
+FROM unnest(%(documents)s::text[], %(parents)s::text[], %(content_keys)s::text[], %(envelope_keys)s::text[], %(envelopes)s::bytea[])
+  AS x (document, parent, content_key, envelope_key, envelope)
+JOIN document p ON p.document = x.parent
+ORDER BY x.document
+ON CONFLICT (tenant, document) DO UPDATE SET
+  parent = excluded.parent, revision = d.revision + 1, sequence = excluded.sequence, sequence_explicit = excluded.sequence_explicit,
+  deleted = false, source_key = excluded.source_key, state_key = excluded.state_key, content_key = excluded.content_key,
+  envelope_key = excluded.envelope_key, acl_key = excluded.acl_key, envelope = excluded.envelope, acl = excluded.acl,
+  kafka_partition = excluded.kafka_partition, kafka_offset = excluded.kafka_offset, event_time = excluded.event_time,
+  received_at = excluded.received_at, landed_at = now()
+
+-- name: leave
+-- What its parent does not hold any more, or a parent that is gone. What is inside of it follows when its own turn comes.
+UPDATE document c SET deleted = true, envelope = NULL, acl = '{}', revision = c.revision + 1, sequence = p.sequence, landed_at = now()
+FROM document p
+WHERE p.document = c.parent AND c.parent = ANY (%(parents)s) AND c.document <> ALL (%(kept)s) AND NOT c.deleted
+RETURNING c.document
+
+-- name: follow
+-- In the landing's own transaction: what is inside of a document, however deep, is gone with it, and has its access.
+WITH RECURSIVE family AS (
+  SELECT c.document, c.parent AS root FROM document c WHERE c.parent = ANY (%(documents)s)
+  UNION SELECT c.document, f.root FROM family f JOIN document c ON c.parent = f.document)
+UPDATE document c SET deleted = p.deleted, envelope = CASE WHEN p.deleted THEN NULL ELSE c.envelope END, acl = p.acl, acl_key = p.acl_key,
+  revision = c.revision + 1, sequence = p.sequence, landed_at = now()
+FROM family f JOIN document p ON p.document = f.root
+WHERE c.document = f.document AND NOT c.deleted AND (p.deleted OR c.acl_key <> p.acl_key)
+RETURNING c.document, c.deleted
+
+-- name: read_again
+-- A parent that comes back as it was has to be read for its children once more.
+UPDATE stage_record SET output_key = NULL WHERE stage = 'parse' AND document = ANY (%(documents)s)
