@@ -13,7 +13,7 @@ demo: env  ## Two tenants' documents from Kafka to cited answers
 	@$(BIN)/python -m samples.demo
 
 test: env  ## The whole suite, on real Postgres, Kafka and Neo4j
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: env  ## Lint, format, types, layers
 	@$(BIN)/ruff check .

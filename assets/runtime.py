@@ -57,6 +57,16 @@ class Checked(Protocol):
     def markdown(self) -> str: ...
 
 
+class Enforced(Protocol):
+    """What retention let go, by class, as `pipelines.retention.Enforced` is."""
+
+    @property
+    def held(self) -> bool: ...
+
+    @property
+    def classes(self) -> Mapping[str, Any]: ...
+
+
 class Runtime(Protocol):
     """Headrace, as the assets see it."""
 
@@ -67,3 +77,5 @@ class Runtime(Protocol):
     def check(self, tenant: str, name: str) -> Checked: ...
 
     def standing(self, tenant: str, stage: str) -> Standing: ...
+
+    def enforce_retention(self, tenant: str) -> Enforced: ...

@@ -14,11 +14,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from core.errors import ConfigurationError, PolicyError
+from core.expressions import EntityName, Expression
 
 
 def _meant(value: Any) -> Any:
@@ -52,14 +63,32 @@ def _device(value: str) -> str:
     return value
 
 
+def _texts(values: Any) -> Any:
+    """A list of texts that may be personal: what is wrong with it is said without any of them."""
+    if not isinstance(values, list | tuple) or not all(isinstance(value, SecretStr | str) and _plain(value).strip() for value in values):
+        raise ValueError("must be a list of texts, none of them empty")
+    if len(values) > 10_000:
+        raise ValueError(f"at most 10000 values, was: {len(values)} of them")
+    return tuple(values)
+
+
+def _plain(value: SecretStr | str) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 _NEO4J_SCHEMES = tuple(f"{scheme}{tls}://" for scheme in ("bolt", "neo4j") for tls in ("", "+s", "+ssc"))
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Days = Annotated[int, Field(ge=1, le=36_500)]
 PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
 Neo4jUrl = Annotated[str, AfterValidator(_neo4j_url)]
 EndpointUrl = Annotated[str, AfterValidator(_endpoint_url)]
 Device = Annotated[str, AfterValidator(_device)]
+ValueList = Annotated[tuple[SecretStr, ...], BeforeValidator(_texts)]
+Action = Literal["surrogate", "mask", "drop", "keep", "quarantine"]
+Language = Literal["en", "de", "fr", "es", "it", "nl", "pl", "ro", "cs", "pt", "sv"]
 
 
 class _Section(BaseModel):
@@ -187,28 +216,61 @@ class Chunking(_Section):
 
 
 class Privacy(_Section):
-    """`patterns`: patterns and checksums. `names`: also people, places and organisations, by the model that `names_model` names.
+    """A profile that is shipped, and what differs from it. `privacy.profiles` says what each profile looks for.
 
-    `names_model` is a spaCy model's name or path, or `en_core_web_sm`, the wheel's.
+    `names_model` is a spaCy model's name or path, or `en_core_web_sm`, the wheel's. `actions` and `thresholds` (0-1) are by entity.
+    `allow`: values that stay; `deny`: values that go wherever they stand; no message, fingerprint or representation
+    shows either. `languages`: whose national numbers are looked for; none named is all.
     """
 
-    profile: Literal["patterns", "names"] = "patterns"
+    profile: Literal["patterns", "names", "strict", "health", "payments"] = "patterns"
     names_model: str | None = None
+    actions: dict[EntityName, Action] = {}
+    thresholds: dict[EntityName, Annotated[float, Field(ge=0, le=1)]] = {}
+    allow: ValueList = ()
+    deny: ValueList = ()
+    expressions: Annotated[tuple[Expression, ...], Field(max_length=100)] = ()
+    languages: tuple[Language, ...] = ()
+
+    def __hash__(self) -> int:
+        return hash((self.profile, self.names_model, *sorted(self.actions.items()), self.allow, self.deny, self.expressions))
 
     @model_validator(mode="after")
     def _names_need_a_model(self) -> Privacy:
-        if self.profile == "names" and not self.names_model:
-            raise ValueError("profile 'names' needs names_model; without a model only 'patterns' can run")
+        if self.profile in ("names", "strict", "health") and not self.names_model:
+            raise ValueError(f"profile {self.profile!r} needs names_model; without a model only 'patterns' and 'payments' can run")
         return self
 
 
 class Reading(_Section):
-    """What is made of a document's bytes.
+    """What is made of a document's bytes, and how well it must be readable.
 
     `pdf`: `text` is fastest, `layout` finds headings, columns and tables by geometry, `model` has docling's own models find them.
+    The others are shares, of words, characters and pages, and a mean confidence: what is beyond is put aside (parsers/signals.py).
     """
 
     pdf: Literal["text", "layout", "model"] = "layout"
+    least_wordlike: Share = 0.75
+    most_replaced: Share = 0.01
+    most_empty_pages: Share = 0.8
+    least_ocr_confidence: Share = 0.5
+
+
+class Retention(_Section):
+    """After how many days what can be let go is let go; without a number it stays. `pipelines.retention` says of what, and when it may go.
+
+    `legal_hold`: nothing is let go, and nothing is erased.
+    """
+
+    landed_days: Days | None = None
+    parsed_days: Days | None = None
+    embeddings_days: Days | None = None
+    events_days: Days | None = None
+    dead_letters_days: Days | None = None
+    legal_hold: bool = False
+
+    # not of every key: true and false make sense of a hold
+    _each = field_validator("landed_days", "parsed_days", "embeddings_days", "events_days", "dead_letters_days", mode="before")(_meant)
 
 
 class Parsing(_Section):
@@ -247,6 +309,7 @@ class Policy(_Section):
 
     reading: Reading = Reading()
     privacy: Privacy = Privacy()
+    retention: Retention = Retention()
 
 
 class Settings(BaseSettings):
@@ -268,6 +331,7 @@ class Settings(BaseSettings):
     chunking: Chunking = Chunking()
     privacy: Privacy = Privacy()
     reading: Reading = Reading()
+    retention: Retention = Retention()
     parsing: Parsing = Parsing()
     fetching: Fetching = Fetching()
     stream: Stream = Stream()

@@ -46,7 +46,10 @@ class Hand:
 
 @dataclass(frozen=True)
 class Stale:
-    """A document that a stage has to take. `input_key` and `revision` are what the result's write will be compared with."""
+    """A document that a stage has to take. `input_key` and `revision` are what the result's write will be compared with.
+
+    `released`: somebody has let this content pass, whatever would put it aside.
+    """
 
     document: str
     revision: int
@@ -59,6 +62,7 @@ class Stale:
     received_at: datetime
     attempts: int
     envelope: bytes | None = field(repr=False)
+    released: bool = False
     hand: Hand | None = None
 
 
@@ -132,6 +136,15 @@ def fall_behind(connection: Connection, documents: Sequence[str]) -> None:
 def again(connection: Connection, documents: Sequence[str], stage: str | None) -> int:
     """Make what failed or waits stale once more. Gives the number of records."""
     return connection.execute(_sql("again"), {"documents": list(documents), "stage": stage}).rowcount
+
+
+def release(connection: Connection, document: str, stages: Sequence[str]) -> int:
+    """Let the document's content, as it is now, pass what puts documents aside; it is stale for these stages where they failed.
+
+    Gives the number of records that are tried again.
+    """
+    connection.execute(_sql("release"), {"document": document})
+    return sum(again(connection, [document], stage) for stage in stages)
 
 
 def bury(connection: Connection, letters: Sequence[Letter]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -18,14 +19,16 @@ from docling_core.types.doc.document import (  # type: ignore[attr-defined]  # r
     ListItem,
     NodeItem,
     PictureItem,
+    RichTableCell,
     SectionHeaderItem,
+    TableCell,
     TableItem,
     TextItem,
     TitleItem,
 )
 
 from core.records import Block, BlockKind, Link
-from parsers.spacing import Paragraphs, restore
+from parsers.spacing import Paragraphs, key, restore
 
 _BODY = frozenset({ContentLayer.BODY, ContentLayer.NOTES})
 _FURNITURE = frozenset({labels.DocItemLabel.PAGE_HEADER, labels.DocItemLabel.PAGE_FOOTER})
@@ -34,6 +37,7 @@ _KINDS: dict[labels.DocItemLabel, BlockKind] = {
     labels.DocItemLabel.CODE: "code",
     labels.DocItemLabel.FORMULA: "formula",
 }
+_BOXES: dict[object, str] = {labels.DocItemLabel.CHECKBOX_SELECTED: "\u2612 ", labels.DocItemLabel.CHECKBOX_UNSELECTED: "\u2610 "}
 _DEEPEST_HEADING = 6
 
 
@@ -52,6 +56,7 @@ class _Walk:
     paragraphs: Paragraphs
     alternatives: tuple[str, ...]
     shown: set[str] = field(default_factory=set)
+    counted: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.below_title = any(isinstance(item, TitleItem) for item in self.document.texts)
@@ -93,7 +98,7 @@ class _Walk:
         if carrier is not None:
             self.shown.add(carrier.self_ref)
             kind, level = self.kind(node, nesting)
-            yield from self.text(kind, carrier, level)
+            yield from self.text(kind, carrier, level, self.number(node))
         yield from self.children(node, nesting)
 
     def kind(self, node: NodeItem, nesting: int) -> tuple[BlockKind, int]:
@@ -105,16 +110,25 @@ class _Walk:
             return "list_item", max(nesting, 1)
         return _KINDS.get(getattr(node, "label", labels.DocItemLabel.TEXT), "paragraph"), 0
 
+    def number(self, node: NodeItem) -> str:
+        """The number of an item in a list that counts: other texts refer to a step by it. Or whether a box is ticked."""
+        if label := _BOXES.get(getattr(node, "label", None)):
+            return label
+        if not isinstance(node, ListItem) or not node.enumerated or node.parent is None:
+            return ""
+        self.counted[node.parent.cref] += 1
+        return f"{node.marker.strip() or f'{self.counted[node.parent.cref]}.'} "
+
     def inline(self, node: NodeItem) -> NodeItem | None:
         first = node.children[0].resolve(self.document) if node.children else None
         return first if isinstance(first, InlineGroup) else None
 
-    def text(self, kind: BlockKind, node: NodeItem, level: int = 0) -> Iterator[Block]:
+    def text(self, kind: BlockKind, node: NodeItem, level: int = 0, number: str = "") -> Iterator[Block]:
         pieces = list(self.pieces(node))
         words = [piece.text for piece in pieces]
         text = "".join(words) if kind in {"code", "formula"} else restore(words, self.paragraphs)
         if text.strip():
-            yield Block(kind, text.rstrip(), level=level, page=_page(pieces[0]), links=self.links(pieces))
+            yield Block(kind, number + text.rstrip(), level=level, page=_page(pieces[0]), links=self.links(pieces))
 
     def pieces(self, node: NodeItem) -> Iterator[TextItem]:
         if isinstance(node, TextItem) and node.text:
@@ -138,10 +152,28 @@ class _Walk:
 
     def table(self, table: TableItem) -> Iterator[Block]:
         yield from self.captions(table)
-        rows = tuple(tuple(self.cell(cell.text) for cell in row) for row in table.data.grid)
+        rows = self.rows(table)
         below = [piece for piece in self.pieces(table) if not isinstance(piece, CodeItem)]
         if any(any(row) for row in rows):
             yield Block("table", page=_page(table), rows=rows, links=self.links(below))
+
+    def rows(self, table: TableItem) -> tuple[tuple[str, ...], ...]:
+        return tuple(tuple(" ".join((self.cell(cell.text), *self.nested(cell))).strip() for cell in row) for row in table.data.grid)
+
+    def nested(self, cell: TableCell) -> Iterator[str]:
+        """The tables within a cell, row for row, where the cell's own text does not have them: that differs by format."""
+        told = key(cell.text)
+        if isinstance(cell, RichTableCell):
+            for item in self.below(cell.ref.resolve(self.document)):
+                yield from (" | ".join(row) for row in self.rows(item) if any(key(text) not in told for text in row))
+
+    def below(self, node: NodeItem) -> Iterator[TableItem]:
+        for reference in node.children:
+            item = reference.resolve(self.document)
+            if isinstance(item, TableItem) and item.self_ref not in self.shown:
+                self.shown.add(item.self_ref)
+                yield item
+            yield from self.below(item)
 
     def cell(self, text: str) -> str:
         return " ".join(restore([text], self.paragraphs).split())

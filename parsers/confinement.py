@@ -1,8 +1,9 @@
-"""What a worker process may not do: use more memory, processor time or file space than it was given, reach the network, start programs.
+"""What a worker process may not do: use more memory, processor time or file space than it was given, read what is not Python's, reach the
+network, start programs.
 
-Resource limits bound it; a seccomp filter (Linux on x86-64 and arm64) lets the kernel refuse sockets and programs to native
-code too; an audit hook refuses them to Python code everywhere. The process cannot lift any of these again but the processor-time
-limit, which it sets anew for each document.
+Resource limits bound it; Landlock (`parsers.landlock`) leaves it no file but those it runs on, root or not; a seccomp filter (Linux on
+x86-64 and arm64) lets the kernel refuse sockets and programs to native code too; an audit hook refuses them to Python code everywhere. The
+process cannot lift any of these again but the processor-time limit, which it sets anew for each document.
 """
 
 from __future__ import annotations
@@ -14,16 +15,27 @@ import os
 import platform
 import resource
 import select
+import stat
 import struct
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
+
+from parsers import landlock
 
 _MIB = 1024 * 1024
 # code and mapped files count as address space, not as data; the limit on data is the real one
 _CODE_MIB = 2048
 _CPU_SLACK_S = 2
+
+_OPEN_FILES = 128
+_NOBODY = 65534
+_HOME = Path(__file__).resolve().parents[1]
+_PROGRAMS = ("/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/etc/mime.types", "/etc/ssl/openssl.cnf")
+_MACHINE = ("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/sys/devices/system", "/sys/fs/cgroup", "/dev/null", "/dev/urandom")
+_SYSTEM = (*_PROGRAMS, *_MACHINE)
 
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 38, 22, 2
 _RET_ALLOW, _RET_ERRNO = 0x7FFF0000, 0x00050000
@@ -46,10 +58,32 @@ def confine(memory_mb: int) -> None:
     _limit("RLIMIT_CORE", 0)
     # even a temporary file would be clear text at rest
     _limit("RLIMIT_FSIZE", 0)
+    _limit("RLIMIT_NOFILE", _OPEN_FILES)
     _limit("RLIMIT_DATA", memory_mb * _MIB)
     _limit("RLIMIT_AS", (memory_mb + _CODE_MIB) * _MIB)
     sys.addaudithook(_refuse)
+    landlock.restrict(readable())
+    _leave_root()
     _filter_system_calls()
+
+
+def readable() -> list[Path]:
+    """What reading needs of the disk: Python, libraries, our code, and what tells of the machine. No data, no password, no home."""
+    installed = {Path(entry) for entry in (sys.prefix, sys.base_prefix, *sys.path) if entry}
+    own = {_HOME / package for package in ("parsers", "core")}
+    return sorted((installed - {_HOME}) | own | {Path(entry) for entry in (*_SYSTEM, f"/proc/{os.getpid()}")})
+
+
+def _leave_root() -> None:
+    """Whoever started us as root: go on as nobody, where nobody can read what is installed."""
+    if os.geteuid() == 0 and all(_open_to_all(path) for path in (Path(sys.prefix), Path(sys.base_prefix), _HOME / "parsers")):
+        os.setgroups([])
+        os.setgid(_NOBODY)
+        os.setuid(_NOBODY)
+
+
+def _open_to_all(path: Path) -> bool:
+    return all(place.stat().st_mode & stat.S_IXOTH for place in (path, *path.parents))
 
 
 def allow_processor_time(seconds: float) -> None:

@@ -34,7 +34,6 @@ _BOOK_BYTES = 1 << 30
 
 _BACKENDS: Mapping[Format, _Backend] = {
     Format.HTML: _Backend("html_backend", "HTMLDocumentBackend", _WEB, "html"),
-    Format.MHTML: _Backend("html_backend", "HTMLDocumentBackend", _WEB, "mhtml"),
     Format.ASCIIDOC: _Backend("asciidoc_backend", "AsciiDocBackend", backend_options.AsciiDocBackendOptions(**_OFFLINE), "adoc"),
     Format.LATEX: _Backend("latex_backend", "LatexDocumentBackend", None, "tex"),
     Format.VTT: _Backend("webvtt_backend", "WebVTTDocumentBackend", None, "vtt"),

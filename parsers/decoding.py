@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 
+from parsers.language import identified
 from parsers.reasons import ParseError
 
 # UTF-32 first: its little-endian mark begins with UTF-16's
@@ -15,6 +16,14 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+# what text without a mark is still found in: browsers' legacy encodings (WHATWG Encoding Standard), and DOS's. With every encoding that
+# there is, short texts are taken for Urdu of the eighties
+_LIKELY = (
+    *("cp1252", "iso8859_2", "cp1250", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp874"),
+    *("cp932", "euc_jp", "iso2022_jp", "gb18030", "big5", "cp949", "cp866", "cp850", "mac_roman"),
+)
+_MAINFRAME = ("cp037", "cp273", "cp500", "cp1140")
+_SHORT_SAMPLE_BYTES = 4096
 _SAMPLE_BYTES = 64 * 1024
 # what no text holds; kept are tab, line feed, form feed, carriage return
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
@@ -60,7 +69,9 @@ def _marked(content: bytes) -> str | None:
 def _unmarked(content: bytes, declared: str | None) -> str:
     if wide := _wide(content[:_SAMPLE_BYTES]):
         return content.decode(wide, errors="replace")
-    for encoding in ("utf-8", declared):
+    # Japanese mail: escapes and ASCII, which UTF-8 would take
+    escaped = "iso2022_jp" if b"\x1b$" in content[:_SAMPLE_BYTES] else None
+    for encoding in (escaped, "utf-8", declared):
         if (text := _strictly(content, encoding)) is not None:
             return text
     return _guessed(content)
@@ -78,8 +89,19 @@ def _guessed(content: bytes) -> str:
 
     if is_binary(content):
         raise ParseError("unsupported-media-type")
-    best = from_bytes(content[:_SAMPLE_BYTES]).best()
-    return content.decode(best.encoding if best else "cp1252", errors="replace")
+    sample = content[:_SAMPLE_BYTES]
+    # mainframes write a space as 0x40
+    likely = _MAINFRAME if b"@" in sample and b" " not in sample else _LIKELY
+    possible = [match.encoding for match in from_bytes(sample, cp_isolation=list(likely))]
+    best = max(possible, key=lambda encoding: _sureness(sample, encoding), default="cp1252")
+    return content.decode(best, errors="replace")
+
+
+def _sureness(sample: bytes, encoding: str) -> float:
+    """How surely this reading is of some language, less the share of signs that are no letters: wrong ones are full of them."""
+    text = sample[:_SHORT_SAMPLE_BYTES].decode(encoding, errors="replace")
+    signs = sum(not char.isascii() and not char.isalpha() for char in text)
+    return identified(text)[1] - signs / len(text)
 
 
 def _wide(head: bytes) -> str | None:

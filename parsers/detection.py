@@ -6,6 +6,7 @@ import io
 import re
 import zipfile
 
+from parsers.archive import is_tar
 from parsers.decoding import is_binary, opening
 from parsers.formats import Format, by_media_type, by_name, is_text
 from parsers.reasons import ParseError
@@ -13,21 +14,14 @@ from parsers.reasons import ParseError
 _HEAD = 4096
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
-_BINARY = (
-    b"{\\rtf",
-    b"\x1f\x8b",
-    b"BZh",
-    b"\xfd7zXZ",
-    b"7z\xbc\xaf",
-    b"Rar!",
-    b"\x89PNG",
-    b"GIF8",
-    b"\xff\xd8\xff",
-    b"RIFF",
-    b"\x7fELF",
-    b"%!PS",
-)
+_BINARY = (b"{\\rtf", b"7z\xbc\xaf", b"Rar!", b"RIFF", b"\x7fELF", b"%!PS")
+# gzip, bzip2 (with the mark of its first block), xz
+_COMPRESSED = re.compile(rb"\x1f\x8b\x08|BZh[1-9]1AY&SY|\xfd7zXZ\0")
+# PNG, GIF, JPEG, TIFF, WebP, BMP (its reserved fields are zero)
+_IMAGE = re.compile(rb"\x89PNG\r\n|GIF8[79]a|\xff\xd8\xff|II\*\0|MM\0\*|RIFF....WEBP|BM....\0\0\0\0", re.DOTALL)
 
+# streams of a compound file that say what it is ([MS-DOC] 2.1.1, [MS-PPT] 2.1.2, [MS-XLS] 2.1.2)
+_OLE_STREAMS = {"WordDocument": Format.DOC, "PowerPoint Document": Format.PPT, "Workbook": Format.XLS, "Book": Format.XLS}
 _OPC = {"word/": Format.DOCX, "ppt/": Format.PPTX, "xl/": Format.XLSX}
 _MIMETYPES = {
     "application/epub+zip": Format.EPUB,
@@ -41,6 +35,7 @@ _MAIL_HEADER = re.compile(r"(?:[A-Za-z][A-Za-z0-9-]*:[^\n]*\n(?:[ \t][^\n]*\n)*)
 _MAIL_NAMES = re.compile(r"^(?:from|to|subject|date|received|message-id|mime-version):", re.IGNORECASE | re.MULTILINE)
 _MHTML = re.compile(r"^content-type:\s*multipart/related", re.IGNORECASE | re.MULTILINE)
 _MARKUP = re.compile(r"<(?:p|div|h[1-6]|table|body|ul|ol)\b[^>]*>.*</", re.IGNORECASE | re.DOTALL)
+_SUBRIP = re.compile(r"\s*\d+[ \t]*\n\d{1,2}:\d\d:\d\d[,.]\d{3} --> \d{1,2}:\d\d:\d\d")
 _PEP = re.compile(r"PEP: \d+\nTitle: ")
 
 
@@ -62,6 +57,10 @@ def _container(content: bytes, media_type: str, file_name: str) -> Format | None
         return _ole(content)
     if _is_pdf(content, media_type, file_name):
         return Format.PDF
+    if _IMAGE.match(content) or _COMPRESSED.match(content):
+        return Format.IMAGE if _IMAGE.match(content) else Format.COMPRESSED
+    if is_tar(content):
+        return Format.TAR
     if content.startswith(_BINARY) or is_binary(content):
         raise ParseError("unsupported-media-type")
     return None
@@ -85,8 +84,10 @@ def _zip_members(archive: zipfile.ZipFile) -> Format:
     members = archive.infolist()
     names = {member.filename for member in members}
     kind = _opc(names) or _mimetype(archive, names)
-    if kind is None:
+    if kind is None and ("mimetype" in names or "[Content_Types].xml" in names):
         raise ParseError("unsupported-media-type")
+    if kind is None:
+        return Format.ZIP
     if any(member.flag_bits & 1 for member in members) or _odf_encrypted(archive, names):
         raise ParseError("encrypted-document")
     return kind
@@ -125,7 +126,10 @@ def _ole(content: bytes) -> Format:
         raise ParseError("encrypted-document")
     if "__properties_version1.0" in names:
         return Format.OUTLOOK
-    raise ParseError("unsupported-media-type")
+    kind = next((kind for stream, kind in _OLE_STREAMS.items() if stream in names), None)
+    if kind is None:
+        raise ParseError("unsupported-media-type")
+    return kind
 
 
 def _text(content: bytes, media_type: str, file_name: str) -> Format:
@@ -140,7 +144,7 @@ def _leading(head: str) -> Format | None:
         return Format.HTML
     if _JATS.match(head):
         return Format.JATS
-    return None
+    return Format.SUBRIP if _SUBRIP.match(head) else None
 
 
 def _sniffed(head: str, media_type: str) -> Format:
@@ -149,6 +153,8 @@ def _sniffed(head: str, media_type: str) -> Format:
         return Format.MHTML if _MHTML.search(mail.group()) else Format.EMAIL
     if _PEP.match(head):
         return Format.RESTRUCTURED
+    if head.lstrip().startswith("<?xml"):
+        return Format.XML
     if _MARKUP.search(head) and not is_text(media_type):
         return Format.HTML
     return Format.TEXT

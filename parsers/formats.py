@@ -8,7 +8,10 @@ from pathlib import PurePosixPath
 
 
 class Format(StrEnum):
-    """How a document's bytes are to be read. `CODE` is text whose line breaks and indents carry meaning."""
+    """How a document's bytes are to be read; docs/formats.md says what is kept of each.
+
+    `CODE` is text whose line breaks and indents carry meaning. `COMPRESSED` is one file in gzip, bzip2 or xz, a TAR most often.
+    """
 
     HTML = "html"
     MARKDOWN = "markdown"
@@ -18,7 +21,11 @@ class Format(StrEnum):
     TEXT = "text"
     CODE = "code"
     CSV = "csv"
+    JSON = "json"
+    JSON_LINES = "jsonl"
+    XML = "xml"
     VTT = "vtt"
+    SUBRIP = "srt"
     EMAIL = "email"
     OUTLOOK = "outlook"
     MHTML = "mhtml"
@@ -30,7 +37,14 @@ class Format(StrEnum):
     ODS = "ods"
     ODP = "odp"
     EPUB = "epub"
+    DOC = "doc"
+    PPT = "ppt"
+    XLS = "xls"
     PDF = "pdf"
+    IMAGE = "image"
+    ZIP = "zip"
+    TAR = "tar"
+    COMPRESSED = "compressed"
 
 
 # text formats only: containers are told by what is in them
@@ -56,8 +70,15 @@ _MEDIA_TYPES: Mapping[str, Format] = {
     "multipart/related": Format.MHTML,
     "application/x-mimearchive": Format.MHTML,
     "application/jats+xml": Format.JATS,
-    "application/json": Format.CODE,
-    "application/xml": Format.CODE,
+    "application/json": Format.JSON,
+    "application/jsonl": Format.JSON_LINES,
+    "application/jsonlines": Format.JSON_LINES,
+    "application/x-jsonlines": Format.JSON_LINES,
+    "application/x-ndjson": Format.JSON_LINES,
+    "application/xml": Format.XML,
+    "text/xml": Format.XML,
+    "application/x-subrip": Format.SUBRIP,
+    "text/srt": Format.SUBRIP,
     "application/yaml": Format.CODE,
     "application/x-yaml": Format.CODE,
     "application/toml": Format.CODE,
@@ -73,14 +94,20 @@ _ENDINGS: Mapping[Format, str] = {
     Format.LATEX: "tex latex",
     Format.TEXT: "txt text log",
     Format.CSV: "csv tsv",
+    Format.JSON: "json geojson",
+    Format.JSON_LINES: "jsonl ndjson",
+    Format.XML: "xml rss atom xsd wsdl svg",
     Format.VTT: "vtt",
+    Format.SUBRIP: "srt",
     Format.EMAIL: "eml",
     Format.MHTML: "mhtml mht",
     Format.JATS: "nxml",
-    Format.CODE: "py js ts tsx jsx java c h cc cpp hpp cs go rs rb php pl sh bash ps1 sql json jsonl yaml yml toml ini cfg conf xml css"
+    Format.CODE: "py js ts tsx jsx java c h cc cpp hpp cs go rs rb php pl sh bash ps1 sql yaml yml toml ini cfg conf css"
     " scss kt swift scala r jl lua hs ex exs erl clj proto tf ipynb",
 }
 
+# structured syntax suffixes (RFC 6839)
+_BY_SUFFIX: Mapping[str, Format] = {"json": Format.JSON, "xml": Format.XML, "yaml": Format.CODE}
 _BY_ENDING: Mapping[str, Format] = {ending: kind for kind, endings in _ENDINGS.items() for ending in endings.split()}
 
 
@@ -89,9 +116,9 @@ def by_media_type(media_type: str) -> Format | None:
     essence = media_type.split(";", maxsplit=1)[0].strip().lower()
     if essence in _MEDIA_TYPES:
         return _MEDIA_TYPES[essence]
-    if essence.endswith(("+json", "+xml", "+yaml")) or (essence.startswith("text/x-") and essence != "text/x-log"):
-        return Format.CODE
-    return None
+    if suffix := _BY_SUFFIX.get(essence.rpartition("+")[2] if "+" in essence else ""):
+        return suffix
+    return Format.CODE if essence.startswith("text/x-") and essence != "text/x-log" else None
 
 
 def by_name(file_name: str) -> Format | None:

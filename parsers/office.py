@@ -20,6 +20,8 @@ _DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 _WORD_DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing}"
 _SLIDE_DRAWING = "{http://schemas.openxmlformats.org/presentationml/2006/main}"
 _SLIDE = re.compile(r"ppt/slides/slide(\d+)\.xml")
+_GUESSED = re.compile(r"\s*(?:Description automatically generated(?: with \w+ confidence)?|AI-generated content may be incorrect)\.?$")
+_FILE_NAME = re.compile(r"[^/\\]{1,200}\.(?:png|jpe?g|gif|bmp|tiff?|emf|wmf|svg|webp)", re.IGNORECASE)
 _NUMBERED = re.compile(r"(\d+)")
 
 _SHEETS = (Format.XLSX, Format.ODS)
@@ -103,4 +105,6 @@ def _pieces(paragraph: etree._Element, text: str, line_break: str, tab: str) -> 
 
 
 def _description(element: etree._Element | None) -> str:
-    return "" if element is None else element.get("descr") or ""
+    """What somebody wrote about the picture: neither its file's name, nor what the program says about its own guess."""
+    words = _GUESSED.sub("", ("" if element is None else element.get("descr") or "").strip())
+    return "" if _FILE_NAME.fullmatch(words) else words

@@ -1,4 +1,4 @@
-"""Text without markup, and text that is data: plain text, source code, comma-separated values."""
+"""Text without markup, and text that is data: plain text, source code, comma-separated values, subtitles."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from core.records import Block, Content
 from parsers.decoding import decode
 
 _BLANK_LINES = re.compile(r"\n[ \t\f\v]*(?:\n[ \t\f\v]*)+")
+_CUE = re.compile(r"(?:^[ \t]*\d+[ \t]*\n)?^[ \t]*\d{1,3}:\d\d:\d\d[,.]\d{1,3}[ \t]*-->[^\n]*(?:\n|\Z)", re.MULTILINE)
+# what players take for style: HTML's tags, and SSA's overrides in braces
+_STYLE = re.compile(r"</?(?:[biu]|font)\b[^>\n]{0,200}>|\{\\[^}\n]{0,200}\}", re.IGNORECASE)
 _SNIFF_CHARACTERS = 16 * 1024
 _DELIMITERS = ",;\t|"
 _FIELD_LIMIT = 1 << 30
@@ -38,6 +41,12 @@ def table(content: bytes) -> Content:
     csv.field_size_limit(_FIELD_LIMIT)
     rows = tuple(tuple(cell.strip() for cell in row) for row in csv.reader(io.StringIO(words), _dialect(words)) if any(row))
     return Content(blocks=(Block("table", rows=rows),) if rows else ())
+
+
+def subtitles(content: bytes) -> Content:
+    """SubRip: a paragraph per cue, without its number, times and style."""
+    cues = _CUE.split(decode(content))
+    return Content(blocks=tuple(block for cue in cues for block in paragraphs(_STYLE.sub("", cue))))
 
 
 def _dialect(words: str) -> type[csv.Dialect]:

@@ -221,10 +221,20 @@ def _item(node: nodes.Element, depth: int, nesting: int) -> Iterator[Block]:
     """The item's first paragraph, or a definition's term, is the item; what else it holds follows as it is."""
     head, rest = _head(node)
     if head is not None and head.astext().strip():
-        yield Block("list_item", _flat(head.astext()), level=max(nesting, 1), links=_links(head))
+        yield Block("list_item", _number(node) + _flat(head.astext()), level=max(nesting, 1), links=_links(head))
     for child in rest:
         if not isinstance(child, _DROPPED):
             yield from _block(child, depth, nesting)
+
+
+def _number(item: nodes.Element) -> str:
+    """The number of an item in a list that counts: other texts refer to a step by it. Roman ones are told in Arabic."""
+    if not isinstance(item.parent, nodes.enumerated_list):
+        return ""
+    number = item.parent.get("start", 1) + item.parent.index(item)
+    letters = {"loweralpha": "a", "upperalpha": "A"}.get(item.parent["enumtype"])
+    told = chr(ord(letters) + number - 1) if letters and number <= 26 else str(number)
+    return f"{item.parent['prefix']}{told}{item.parent['suffix']} "
 
 
 def _head(node: nodes.Element) -> tuple[nodes.Node | None, list[nodes.Node]]:

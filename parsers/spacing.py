@@ -25,18 +25,19 @@ def index(paragraphs: Iterable[str]) -> Paragraphs:
     """The source's paragraphs by key; of two that differ in white space alone the first."""
     known: dict[str, str] = {}
     for paragraph in paragraphs:
-        known.setdefault(_key(paragraph), paragraph)
+        known.setdefault(key(paragraph), paragraph)
     return known
 
 
 def restore(pieces: Iterable[str], paragraphs: Paragraphs) -> str:
     """The pieces of a paragraph as one text: the source's, or joined with spaces but before and after punctuation."""
     words = [piece for piece in pieces if piece.strip()]
-    found = paragraphs.get(_key("".join(words)))
+    found = paragraphs.get(key("".join(words)))
     return found if found is not None else _joined(words)
 
 
-def _key(words: str) -> str:
+def key(words: str) -> str:
+    """What is left of a text without white space and the forms of quotation marks and dashes: two of one key say the same."""
     return "".join(words.translate(_FLATTENED).split())
 
 

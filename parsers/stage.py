@@ -15,8 +15,11 @@ from core.frames import RESULT, apply
 from parsers.pool import DEFAULTS, WorkerPool
 
 # raised whenever the same bytes give other blocks
-CODE_VERSION = 1
-_LIBRARIES = ("docling-slim", "docling-core", "docling-parse", "docutils", "marko", "lxml", "pypdfium2")
+CODE_VERSION = 2
+_LIBRARIES = (
+    *("docling-slim", "docling-core", "docling-parse", "docutils", "marko", "lxml", "pypdfium2"),
+    *("charset-normalizer", "olefile", "python-calamine", "py3langid"),
+)
 
 
 def parse(frame: pl.DataFrame, pool: WorkerPool, reading: Reading = DEFAULTS) -> pl.DataFrame:

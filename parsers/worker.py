@@ -65,8 +65,10 @@ def _read(request: wire.Request, replies: int, limit: int) -> bytes:
 
 def _encoded(content: object, limit: int) -> bytes:
     from core.records import Content, encode
+    from parsers.signals import measured
 
     assert isinstance(content, Content)
+    content = measured(content)
     if not content.blocks and not content.children:
         raise ParseError("no-text")
     payload = encode(content)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from events.topics import Topics
     from pipelines.models import Models
     from pipelines.outcomes import Outbox
+    from pipelines.retention import Enforced
     from pipelines.standing import Standing
     from pipelines.way import Way
     from quality import Check
@@ -212,6 +213,12 @@ class Headrace:
 
         return check(self, tenant, name)
 
+    def enforce_retention(self, tenant: str) -> Enforced:
+        """Let go what is old enough by the tenant's own word."""
+        from pipelines.retention import enforce
+
+        return enforce(self, tenant)
+
     def standing(self, tenant: str, stage: str) -> Standing:
         """How many of the tenant's documents are done, failed, waiting or behind at this stage, and why."""
         from pipelines.standing import standing
@@ -234,7 +241,7 @@ class Headrace:
         while moved:
             reports = [self.run(tenant, name, lambda report: progress(report.stage, report)) for name in NAMES]
             # a stage may make an earlier one stale again (`index.swap`): once more, until a round moves nothing
-            moved = any(report.moved for report in reports)
+            moved = any(report.moved or report.tally["parse_again"] for report in reports)
             totals = {report.stage: merged(totals.get(report.stage), report) for report in reports}
         if totals["index"].moved:
             self._sweep(tenant)

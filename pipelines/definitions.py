@@ -1,4 +1,4 @@
-"""Dagster's definitions: the assets, their checks, the resource, the jobs and the sensors. `build` takes overrides for tests.
+"""Dagster's definitions: the assets, their checks, the resource, the jobs, the sensors and the schedule. `build` takes overrides for tests.
 
 Imported by every Dagster process at its start, so nothing heavy is imported at the top, here or below.
 """
@@ -11,10 +11,12 @@ from typing import Any
 import dagster as dg
 
 from assets import checks, stages
+from assets.retention import retention
 from assets.runtime import RESOURCE
 from assets.stream import STREAM
 from pipelines.freshness_sensor import freshness_sensor
 from pipelines.jobs import ingest_job
+from pipelines.retention_schedule import retention_job, retention_schedule
 from pipelines.sensors import lag_sensor, tenant_sensor
 from pipelines.stream_run import stream_job
 from pipelines.stream_sensor import stream_sensor, stream_slots
@@ -34,9 +36,10 @@ def headrace_resource(_: dg.InitResourceContext) -> Iterator[Any]:
 def build(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     """Everything the UI shows. One process per run: the models are loaded once for all its steps."""
     return dg.Definitions(
-        assets=[stages.TOPIC, STREAM, *stages.WAY],
+        assets=[stages.TOPIC, STREAM, *stages.WAY, retention],
         asset_checks=[*checks.ALL, stream_slots],
-        jobs=[ingest_job, stream_job],
+        jobs=[ingest_job, stream_job, retention_job],
+        schedules=[retention_schedule],
         sensors=[tenant_sensor, lag_sensor, stream_sensor, freshness_sensor],
         resources={RESOURCE: headrace_resource, **(resources or {})},
         executor=dg.in_process_executor,

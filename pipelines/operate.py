@@ -1,23 +1,20 @@
-"""What an operator asks of one tenant: where it stands, why a document is where it is, its dead letters, and to erase.
+"""What an operator asks of one tenant: where it stands, why a document is where it is, and its dead letters.
 
-Trying again is in `pipelines.replay`.
+Trying again is in `pipelines.replay`, erasing in `pipelines.erasure`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any, NoReturn
 
-from core import artifacts, ledger
+from core import ledger
 from core.errors import HeadraceError, Unavailable
-from core.records import decode
 from core.sql import statements
-from core.stage import run
 from core.tenancy import Connection
 from pipelines.app import Headrace
 from pipelines.lag import landed
-from pipelines.way import NAMES, Chunked
+from pipelines.way import NAMES
 
 
 def overview(headrace: Headrace, tenant: str) -> dict[str, Any]:
@@ -151,86 +148,6 @@ def no_letter(position: str) -> NoReturn:
     raise HeadraceError(
         f"there is no open dead letter at {position}", reason="unknown-dead-letter", remedy="`headrace dead-letters list` shows them."
     )
-
-
-def erase(headrace: Headrace, tenant: str, name: str) -> dict[str, Any]:
-    """Take one document out of every store and give the receipt: counts by store before and after, nothing that was erased.
-
-    First it is hidden, then it leaves Postgres, then Neo4j; its tombstone keeps the sequence, so that an older event cannot bring it back.
-    Raises Unavailable where Neo4j is away: by then Postgres holds nothing of it, and erasing again goes on where it stopped.
-    """
-    document = find_document(headrace, tenant, name)
-    texts = _texts(headrace, tenant, document)
-    before = _held(headrace, tenant, document, texts)
-    _hide(headrace, tenant, document)
-    for stage in NAMES:
-        if stage == "project":
-            before["graph"] = _in_neo4j(headrace, tenant, document)
-        _forget(headrace, tenant, stage, document)
-    _strike(headrace, tenant, document)
-    after = {**_held(headrace, tenant, document, texts), "graph": _in_neo4j(headrace, tenant, document)}
-    return _receipt(headrace, tenant, document, {store: {"before": before[store], "after": after[store]} for store in after})
-
-
-def _receipt(headrace: Headrace, tenant: str, document: str, stores: dict[str, dict[str, int]]) -> dict[str, Any]:
-    with headrace.session(tenant).transaction() as connection:
-        sequence = _one(connection, "state", {"document": document})["sequence"]
-    return {
-        "tenant": tenant,
-        "document_key": document,
-        "erased_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "tombstone_sequence": sequence,
-        "stores": stores,
-        "complete": not any(counts["after"] for counts in stores.values()),
-        "not_covered": "Kafka keeps the document's events and outcomes until the topics' retention, backups what they hold, and the "
-        "source system its copy: where it publishes the document again, under a higher sequence, it is back.",
-    }
-
-
-def _hide(headrace: Headrace, tenant: str, document: str) -> None:
-    with headrace.session(tenant).transaction() as connection:
-        for statement in ("bury_state", "hide", "erase_outcomes"):
-            connection.execute(_sql(statement), {"document": document})
-        ledger.fall_behind(connection, [document])
-
-
-def _forget(headrace: Headrace, tenant: str, stage: str, document: str) -> None:
-    """A stage's own delete, for this document alone."""
-    session = headrace.session(tenant)
-    report = run(headrace.way.stage(stage, session.policy), session, only=[document])
-    if report.unavailable:
-        raise Unavailable(report.unavailable, remedy="The document is hidden from search already; erase again when the server answers.")
-
-
-def _strike(headrace: Headrace, tenant: str, document: str) -> None:
-    """What no stage takes away: what is told of the document, and vectors that no chunk holds."""
-    with headrace.session(tenant).transaction() as connection:
-        for statement in ("erase_outcomes", "erase_events", "erase_letters", "erase_artifacts", "erase_vectors"):
-            connection.execute(_sql(statement), {"document": document})
-
-
-def _texts(headrace: Headrace, tenant: str, document: str) -> list[str]:
-    """The hashes of the document's texts in the index and of those that are cut and not indexed yet.
-
-    Found before they are erased: afterwards nothing says any more which texts were the document's.
-    """
-    session = headrace.session(tenant)
-    with session.transaction() as connection:
-        indexed = {row["text_hash"] for row in connection.execute(_sql("texts"), {"document": document})}
-        cut = artifacts.get(connection, session.keys, "chunk", [document])
-    return sorted(indexed | {chunk.text_hash for payload in cut.values() for chunk in decode(payload, Chunked).chunks})
-
-
-def _held(headrace: Headrace, tenant: str, document: str, texts: Sequence[str]) -> dict[str, int]:
-    """What each table holds of a document; of its texts, those that no other document has too."""
-    with headrace.session(tenant).transaction() as connection:
-        return _one(connection, "holdings", {"document": document, "texts": list(texts)})
-
-
-def _in_neo4j(headrace: Headrace, tenant: str, document: str) -> int:
-    """Nodes and relationships. A tombstone is none: it is a key and a version, kept so that a late write cannot bring the document back."""
-    graph = headrace.models.projection.holds(tenant, document)
-    return sum(count for what, count in graph.items() if what != "tombstones")
 
 
 def place_of(text: str) -> dict[str, int]:

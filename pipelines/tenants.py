@@ -8,6 +8,7 @@ from typing import Any
 from core.config import Settings, master_key_bytes
 from core.tenancy import valid_tenant
 from pipelines.app import Headrace
+from pipelines.hold import refuse_held
 from pipelines.lag import FRESHNESS, valid_target
 
 
@@ -47,7 +48,10 @@ def checked(settings: Settings, configuration: Mapping[str, Any]) -> Mapping[str
 
 
 def remove(headrace: Headrace, tenant: str) -> None:
-    """Everything of a tenant: its topics, its graph, its key and rows. Raises TenantError where there is none of that name."""
+    """Everything of a tenant: its topics, its graph, its key and rows.
+
+    Raises TenantError where there is none of that name, and HeadraceError `legal-hold`.
+    """
     from events.kafka import delete_topics
     from index.migrate import drop_tenant
 
@@ -57,6 +61,6 @@ def remove(headrace: Headrace, tenant: str) -> None:
         delete_topics(headrace.endpoints.kafka_client(), tenant)
         projection.drop(tenant)
 
-    headrace.database.get(tenant)
+    refuse_held(headrace, tenant)
     projection.drop(tenant)  # most of it, while others go on; a stage may be about to write more
     drop_tenant(headrace.endpoints.postgres_owner.get_secret_value(), tenant, elsewhere)

@@ -18,11 +18,13 @@ from core import artifacts, crashpoints, frames, outcomes
 from core.config import Policy, Settings
 from core.errors import HeadraceError, Unavailable
 from core.ledger import Part, Stale, Step
-from core.records import Child, Chunk, Content, Contribution, Envelope, Redacted, decode, encode
+from core.records import Chunk, Contribution, Envelope, Redacted, decode, encode
 from core.sql import statements
 from core.stage import Session, Stage
 from core.tenancy import Connection
+from pipelines import expired
 from pipelines.models import Models
+from pipelines.parsed import Failure
 
 CHAIN: tuple[tuple[str, str | None, Part | None], ...] = (
     ("parse", None, "content"),
@@ -44,9 +46,6 @@ STORED_BYTES, FETCHED_BYTES = 16 * 1024 * 1024, 64 * 1024 * 1024
 """What a stage takes into memory at a time: of artifacts, as they are stored; of contents by reference. One document may be more.
 
 Documents that do not fit stay stale: the next batch has them."""
-
-Failure = tuple[str, str]
-"""A reason code and a detail."""
 
 
 class Chunked(msgspec.Struct, frozen=True):
@@ -85,18 +84,23 @@ class Way:
     def _parse(self, policy: Policy) -> Stage:
         import parsers
         from events import children
+        from pipelines import parsed as contents
 
         def compute(session: Session, rows: Sequence[Stale], tally: Counter[str]) -> pl.DataFrame:
             fetched, failures = self._fetched(session, rows)
             tally["bytes"] += int(fetched["content"].bin.size().sum())
             parsed = parsers.parse(fetched, self.models.parsers, policy.reading)
-            refused = _nested_too_deep(session, rows, parsed)
+            measured = contents.signals(parsed)
+            for signals in measured.values():
+                tally.update({f"pages_by_{grade}": pages for grade, pages in signals.grades.items()})
+            refused = contents.put_aside(measured, policy.reading, {row.document for row in rows if row.released})
+            refused |= contents.nested_too_deep({row.document: _envelope(session, row).name for row in rows}, parsed)
             return pl.concat([parsed.filter(~pl.col("document").is_in(list(refused))), failures, _failures(rows, refused)])
 
         def store(connection: Connection, session: Session, payloads: Mapping[str, bytes]) -> Sequence[str]:
-            contents = {document: _without_children(payload) for document, payload in payloads.items()}
-            artifacts.put(connection, session.keys, "parse", {document: payload for document, (payload, _) in contents.items()})
-            children.adopt(connection, session.keys, {document: found for document, (_, found) in contents.items()})
+            parted = {document: contents.without_children(payload) for document, payload in payloads.items()}
+            artifacts.put(connection, session.keys, "parse", {document: payload for document, (payload, _) in parted.items()})
+            children.adopt(connection, session.keys, {document: found for document, (_, found) in parted.items()})
             return ()
 
         def remove(connection: Connection, _: Session, documents: Sequence[str]) -> Sequence[str]:
@@ -113,8 +117,10 @@ class Way:
 
         def compute(session: Session, rows: Sequence[Stale], tally: Counter[str]) -> pl.DataFrame:
             contents = _load(session, "parse", rows)
+            tally.update(expired.parse_again(session, [row.document for row in rows if row.document not in contents]))
             columns = {"envelope": {r.document: encode(_envelope(session, r)) for r in rows}, "content": contents}
-            result = privacy.redact(_frame(frames.PARSED, rows, columns), redactor, session.keys)
+            released = {row.document for row in rows if row.released}
+            result = privacy.redact(_frame(frames.PARSED, rows, columns), redactor, session.keys, released)
             for payload in result["payload"].drop_nulls():
                 tally.update(decode(payload, Redacted).found)
             return result
@@ -290,6 +296,7 @@ class Way:
             for document, envelope in envelopes.items()
             if envelope.refused
         }
+        refused |= expired.contents(session, [d for d, e in envelopes.items() if not (e.uri or d in contents or d in refused)])
         fetched = 0
         contents = {document: content for document, content in contents.items() if document not in refused}
         for document in [d for d, envelope in envelopes.items() if envelope.uri and d not in contents and d not in refused]:
@@ -336,26 +343,6 @@ def _failures(rows: Sequence[Stale], refused: Mapping[str, Failure]) -> pl.DataF
     told = [(row, *refused[row.document]) for row in rows if row.document in refused]
     records = [{"document": r.document, "input_key": r.input_key, "reason": reason, "detail": detail} for r, reason, detail in told]
     return pl.DataFrame(records, schema=dict(frames.RESULT))
-
-
-_WITH_CHILDREN = b'"children":['
-"""Inside a JSON text a quotation mark has a backslash before it: nothing but a key reads so."""
-
-
-def _without_children(payload: bytes) -> tuple[bytes, tuple[Child, ...]]:
-    """A content as it is kept, and the documents inside of it."""
-    if _WITH_CHILDREN not in payload:
-        return payload, ()
-    content = decode(payload, Content)
-    return encode(msgspec.structs.replace(content, children=())), content.children
-
-
-def _nested_too_deep(session: Session, rows: Sequence[Stale], parsed: pl.DataFrame) -> dict[str, Failure]:
-    from events.children import DEEPEST, depth
-
-    holding = {d for d, payload in parsed.select("document", "payload").iter_rows() if payload and _WITH_CHILDREN in payload}
-    deep = [row.document for row in rows if row.document in holding and depth(_envelope(session, row).name) >= DEEPEST]
-    return dict.fromkeys(deep, ("nested-too-deep", f"documents inside documents are read {DEEPEST} levels deep"))
 
 
 def _first(chunks: Mapping[str, tuple[Chunk, ...]], rows: Sequence[Stale], texts: int) -> dict[str, tuple[Chunk, ...]]:

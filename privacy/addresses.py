@@ -30,7 +30,7 @@ _USERINFO = re.compile(r"(?<=://)[^\s/?#,<>\"\uFFFC]{1,256}(?=@)")
 class Emails:
     """`Finder` of e-mail addresses."""
 
-    label = "EMAIL"
+    labels = frozenset({"EMAIL"})
     needs = re.compile("@")
 
     def find(self, text: Text) -> Iterator[Finding]:
@@ -39,26 +39,26 @@ class Emails:
             backwards = text.folded[max(0, at.start() - _LONGEST_LOCAL) : at.start()][::-1]
             local = _LOCAL_BACKWARDS.match(backwards) if domain else None
             if domain and local:
-                yield Finding(at.start() - local.end(), domain.end(), self.label, 0.95)
+                yield Finding(at.start() - local.end(), domain.end(), "EMAIL", 0.95)
 
 
 class SpeltEmails:
     """`Finder` of `bob [at] example [dot] com`, and of `<bob at example.com>` as mailing-list archives write it."""
 
-    label = "EMAIL"
+    labels = frozenset({"EMAIL"})
     needs = re.compile(r"[\[({] ?at ?[\])}]|<[^<>@]{1,80} at ", re.IGNORECASE)
 
     def find(self, text: Text) -> Iterator[Finding]:
         for match in _OBFUSCATED.finditer(text.folded):
-            yield Finding(match.start(), match.end(), self.label, 0.9)
+            yield Finding(match.start(), match.end(), "EMAIL", 0.9)
 
 
 class Credentials:
     """`Finder` of the user and password of a URL (RFC 3986 userinfo); outranks e-mail, so that the host stays."""
 
-    label = "CREDENTIAL"
+    labels = frozenset({"CREDENTIAL"})
     needs = re.compile(r"://[^\s/]{1,256}@")
 
     def find(self, text: Text) -> Iterator[Finding]:
         for match in _USERINFO.finditer(text.folded):
-            yield Finding(match.start(), match.end(), self.label, 1.0)
+            yield Finding(match.start(), match.end(), "CREDENTIAL", 1.0)

@@ -91,6 +91,11 @@ def rewrap(master_old: bytes, master_new: bytes, tenant: str, wrapped: bytes) ->
     return _wrap(master_new, tenant, _unwrap(master_old, tenant, wrapped))
 
 
+def installation_key(master: bytes, use: str) -> bytes:
+    """A 32-byte key of the installation's own, for what has to outlive tenants: signatures of receipts, seals of the audit log."""
+    return _derive(master, f"installation/{use}")
+
+
 def _wrap(master: bytes, tenant: str, data_key: bytes) -> bytes:
     return _encrypt(_cipher(master), data_key, _bound("data-key", tenant, ""))
 

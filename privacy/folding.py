@@ -22,15 +22,26 @@ _SPACE = " \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
 _BREAK = r"\r\n|[\n\r\v\f\u0085\u2028\u2029]"
 _INVISIBLE = r"\x00-\x08\x0e-\x1f\x7f\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
 
+# Letters of other scripts that look like Latin ones (Unicode TR 39, confusables); folded only beside Latin letters or digits
+_ALIKE = "АВЕЅІЈКМНОРСТХаеорсухіјѕԁԛԝΑΒΕΖΗΙΚΜΝΟΡΤΥΧο"
+_LOOKS = dict(zip(_ALIKE, "ABESIJKMHOPCTXaeopcyxijsdqwABEZHIKMNOPTYXo", strict=True))
+
+# what a text has that needs any folding: most have nothing of it
+_ANYTHING = re.compile(r"[^\n\x21-\x7e ]|  | \n|\n |@\n|\n@|<[A-Z]|%[2-7]")
+
 _FOLDABLE = re.compile(
     rf"(?P<token>{TOKEN.pattern}|{BARRIER})"
     # a line break with the indentation around it: one "\n"; a blank line stays two, which no separator spans
+    # an address that a line break cut at its @
+    r"|(?P<cut>(?<=\w@)[ \t]*\r?\n[ \t]*(?=\w)|(?<=\w)\r?\n[ \t]*(?=@\w))"
     rf"|(?P<line>[ \t]+(?:{_BREAK})[ \t]*|(?:{_BREAK})[ \t]+|\r\n|[\r\v\f\u0085\u2028\u2029])"
     rf"|(?P<space>[{_SPACE}]{{2,}}|[{_SPACE[1:]}])"
     rf"|(?P<invisible>[{_INVISIBLE}]+)"
     r"|(?P<dash>[\u2010-\u2015\u2212\ufe58\ufe63\uff0d])"
     r"|(?P<escape>%[2-7][0-9A-Fa-f])"
     r"|(?P<wide>[\uff01-\uff5e])"
+    rf"|(?P<alike>[{_ALIKE}](?=[{_ALIKE}]{{0,8}}[A-Za-z0-9@])|(?<=[A-Za-z0-9@.])[{_ALIKE}])"
+    r"|(?P<styled>[\U0001d400-\U0001d7cd])"
     r"|(?P<digit>(?![0-9])\d)"
     r"|(?P<lone>[\ud800-\udfff])"
 )
@@ -41,6 +52,9 @@ _FOLDED: dict[str, Callable[[str], str]] = {
     "space": lambda _: " ",
     "invisible": lambda _: "",
     "dash": lambda _: "-",
+    "cut": lambda _: "",
+    "alike": lambda piece: _LOOKS[piece],
+    "styled": lambda piece: unicodedata.normalize("NFKC", piece),
     "escape": lambda piece: chr(int(piece[1:], 16)),
     "wide": lambda piece: chr(ord(piece) - 0xFEE0),
     "digit": lambda piece: str(unicodedata.decimal(piece)),
@@ -73,6 +87,8 @@ class Folded:
 
 def fold(text: str) -> Folded:
     """Fold `text` in one pass. Any str is allowed: NUL, lone surrogates and bidirectional controls too."""
+    if not _ANYTHING.search(text):
+        return Folded(text, [0], [0], [0])
     parts: list[str] = []
     folded = Folded("", [0], [0], [0])
     length = done = 0

@@ -35,7 +35,7 @@ _GROUP = re.compile(r"\d+")
 class Cards:
     """`Finder` of card numbers, unbroken or in three to five groups, also across a line break."""
 
-    label = "CARD"
+    labels = frozenset({"CARD"})
     needs = re.compile(r"\d(?:[ \n-]?\d){11}")
 
     def __init__(self, checks: PatternRecognizer) -> None:
@@ -52,7 +52,7 @@ class Cards:
         digits = re.sub(r"\D", "", text.folded[start:end])
         plausible = _ISSUED.fullmatch(digits) or (_SELDOM_ISSUED.fullmatch(digits) and text.near(start) & _CUES)
         if plausible and self._checks.validate_result(digits):
-            yield Finding(start, end, self.label, 1.0)
+            yield Finding(start, end, "CARD", 1.0)
 
 
 def _group_ends(match: re.Match[str]) -> list[int]:
@@ -63,8 +63,8 @@ def _group_ends(match: re.Match[str]) -> list[int]:
 class Ibans:
     """`Finder` of IBANs of the countries that Presidio knows, in groups or not, in either case."""
 
-    label = "IBAN"
-    needs = re.compile(r"[A-Za-z]{2}\d\d[ \n-]?[A-Za-z0-9]{2}")
+    labels = frozenset({"IBAN"})
+    needs = re.compile(r"\d\d(?<=[A-Za-z]{2}\d\d)[ \n-]?[A-Za-z0-9]{2}")
     _begin = re.compile(r"(?<![^\W_])[A-Za-z]{2}\d\d(?=[ \n-]?[A-Za-z0-9]{2})")
 
     def __init__(self, checks: PatternRecognizer, formats: dict[str, str]) -> None:
@@ -84,7 +84,24 @@ class Ibans:
         value = match.group().rstrip(" ")
         end = match.start() + len(value)
         if not match.string[end : end + 1].isalnum() and self._checks.validate_result(value.replace(" ", "")):
-            yield Finding(match.start(), end, self.label, 1.0)
+            yield Finding(match.start(), end, "IBAN", 1.0)
 
 
 _IBAN_LETTERS = {ord("-"): " ", ord("\n"): " "} | {ord(lower): lower.upper() for lower in "abcdefghijklmnopqrstuvwxyz"}
+
+
+_CODE = re.compile(r"(?<![\w.,-])\d{3,4}(?![\w%]|[.,-]\d)")
+_CODE_CUES = cues("cvv", "cvc", "csc", "cid", "cav", "prüfziffer")
+
+
+class CardCodes:
+    """`Finder` of a card's verification code, by the words before it."""
+
+    labels = frozenset({"CARD_CODE"})
+    needs = re.compile(r"\d{3}")
+
+    def find(self, text: Text) -> Iterator[Finding]:
+        for match in _CODE.finditer(text.folded):
+            near = text.near(match.start(), 3)
+            if near & _CODE_CUES or {"security", "code"} <= near:
+                yield Finding(match.start(), match.end(), "CARD_CODE", 0.9)

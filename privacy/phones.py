@@ -23,12 +23,16 @@ _STRONG, _USUAL, _CUED = 0.9, 0.5, 0.45
 _NOUNS = cues(
     "phone", "telephone", "tel", "mobile", "cell", "cellphone", "fax", "whatsapp", "telefon", "telefono", "handy", "mobil", "hotline"
 )
-_VERBS = cues("call", "dial", "ring", "reach", "text", "sms", "contact", "office", "home", "work")
+_VERBS = cues(
+    "call", "calling", "dial", "ring", "reach", "text", "sms", "contact", "answer", "answering", "voicemail", "office", "home", "work"
+)
+# after a number, in a signature: `555 0123 office`
+_PLACES = cues("office", "home", "work", "desk", "direct", "main")
 
 _EXTENSION = r"(?:[ ,;]{0,2}(?:ext\.?|extension|x)[ .:]{0,2}\d{1,6}(?!\d))?"
 _DATE = r"(?:\d{4}(?P<iso>[-./])[01]?\d(?P=iso)[0-3]?\d|[0-3]?\d(?P<sep>[-./])[0-3]?\d(?P=sep)(?:\d{4}|\d\d))(?![-./]?\d)"
 _INTERNATIONAL = r"(?<![\w+])(?:\+|00(?=[1-9]\d{0,2}[ .-]))[ (]{0,2}[1-9](?:[ \n().\-/]{0,3}\d){6,14}(?!\d)" + _EXTENSION
-_NATIONAL = r"(?<![\w.,%$€£+-])(?<!- )(?!\(?" + _DATE + r")\(?\d(?:[ ().\-/]{0,2}\d){6,12}" + _EXTENSION + r"(?![\w%€]|[.,/-]\d)"
+_NATIONAL = r"(?<![\w.%$€£+-])(?<!\d,)(?<!- )(?!\(?" + _DATE + r")\(?\d(?:[ ().\-/]{0,2}\d){5,12}" + _EXTENSION + r"(?![\w%€]|[.,/-]\d)"
 
 _INTERNATIONAL_CANDIDATE = re.compile(_INTERNATIONAL, re.IGNORECASE)
 # consumes the first digits and looks at the rest: what is no number from one group on may be one from the next
@@ -40,11 +44,15 @@ _US_WITH_SIGNS = re.compile(r"(?:1[ .-])?(?:\(\d{3}\)[ -]?\d{3}[ .-]|\d{3}(?P<se
 _TRUNK_GROUPS = re.compile(r"(?:\(0\d{1,5}\)|0\d{1,5})[ /-]{1,3}\d{2,8}(?:[ .-]\d{2,8}){0,4}|0\d(?:[ .-]\d\d){4}")
 
 
+# two to five groups at one kind of distance, the shape of a local number anywhere
+_GROUPS = re.compile(r"\(?\d{1,4}\)?(?:[ -]\d{2,7}){1,4}|\d{2,4}(?:\.\d{2,4}){2,4}")
+
+
 class Phones:
     """`Finder` of telephone numbers."""
 
-    label = "PHONE"
-    needs = re.compile(r"\d(?:[ \n().\-/]{0,3}\d){6}")
+    labels = frozenset({"PHONE"})
+    needs = re.compile(r"\d(?:[ \n().\-/]{0,3}\d){5}")
 
     def find(self, text: Text) -> Iterator[Finding]:
         for match in _INTERNATIONAL_CANDIDATE.finditer(text.folded):
@@ -105,14 +113,15 @@ def _national(start: int, whole: str, text: Text) -> Iterator[Finding]:
     inside = _OTHER_DIGITS.search(text.folded, max(0, start - 2), start)
     usual = _us_with_signs if inside else _usual
     end = next((end for end in _ends(whole) if usual(_bare(whole[:end]))), 0)
-    if end:
+    if end < len(whole) and not inside and _cued(start, whole, text):
+        # not the part of it that is a number somewhere else: the word says that all of it is one
+        yield Finding(start, start + len(whole), "PHONE", _USUAL if end else _CUED)
+    elif end:
         yield Finding(start, start + end, "PHONE", _USUAL)
-    elif not inside and _cued(start, whole, text):
-        yield Finding(start, start + len(whole), "PHONE", _CUED)
 
 
 # after `12 `, `/` or `#`, only what is a telephone number by its signs is one
-_OTHER_DIGITS = re.compile(r"\d[ \n]$|[/#]$")
+_OTHER_DIGITS = re.compile(r"\d $|[/#]$")
 
 
 def _us_with_signs(value: str) -> bool:
@@ -127,10 +136,12 @@ def _usual(value: str) -> bool:
 
 def _cued(start: int, whole: str, text: Text) -> bool:
     after = text.after(start + len(whole))
-    if (text.near(start) | after) & _NOUNS:
+    if (text.near(start) | after) & _NOUNS or after & _PLACES:
         return True
     value = _bare(whole)
-    return bool((text.near(start, 3) | after) & _VERBS and _e164(value, _regions(value)))
+    if not text.near(start, 3) & _VERBS:
+        return False
+    return bool((_GROUPS.fullmatch(value) and sum(map(str.isdigit, value)) > 6) or _e164(value, _regions(value)))
 
 
 def _regions(value: str) -> tuple[str | None, ...]:

@@ -1,4 +1,4 @@
-"""Which finders run on a text, which finding wins where two overlap, and the text with surrogates in their places.
+"""Which finders run on a text, which finding wins where two overlap, and the text with what stands in their places.
 
 A `Redactor` knows no tenant and no document: it gets a text and a tenant's keys.
 """
@@ -6,24 +6,38 @@ A `Redactor` knows no tenant and no document: it gets a text and a tenant's keys
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from importlib.metadata import version
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from core.config import Privacy
+from core.errors import DocumentError
 from core.keys import TenantKeys
 from privacy.context import Finder, Finding, Text, words
 from privacy.folding import Folded, fold
+from privacy.lists import Allowed, own_finders
 from privacy.names import Names
+from privacy.people import KnownPeople
+from privacy.places import KnownPlaces
+from privacy.profiles import profile
 from privacy.stock import pattern_finders, precise_finders
 from privacy.surrogates import surrogate
+from privacy.tokens import mask
 
-# Counts up with every change to a finder, to folding, to normal forms or to which finding wins.
-_RULES = 1
+# Counts up with every change to a finder, to folding, to normal forms, to a profile or to which finding wins.
+_RULES = 2
 
 # `prose`: everything the profile has. `address`: link targets, in which a model sees names that are none. `id`: see `precise_finders`.
 Kind = Literal["prose", "address", "id"]
+
+
+class Detection(NamedTuple):
+    """A value at `[start, end)` of the text as it was given."""
+
+    start: int
+    end: int
+    entity: str
 
 
 class Redactor:
@@ -33,13 +47,23 @@ class Redactor:
     """
 
     def __init__(self, privacy: Privacy) -> None:
-        self._names = [Names(privacy.names_model)] if privacy.profile == "names" and privacy.names_model else []
-        self._fingerprint = "/".join([privacy.profile, _rules_identity(), *(model.identity for model in self._names)])
+        self._privacy = privacy
+        self._profile = profile(privacy)
+        self._allowed = Allowed(privacy.allow)
+        wanted = self._profile.actions.keys() & {"PERSON", "LOCATION", "ORGANIZATION"}
+        self._names = [Names(privacy.names_model, wanted)] if wanted and privacy.names_model else []
+        self._fingerprint = "/".join([self._profile.fingerprint, _rules_identity(), *(model.identity for model in self._names)])
 
     @cached_property
     def _finders(self) -> dict[Kind, Sequence[Finder]]:
-        patterns = pattern_finders()
-        return {"prose": [*patterns, *self._names], "address": patterns, "id": precise_finders()}
+        own = own_finders(self._privacy)
+        patterns = [*own, *pattern_finders(self._privacy.languages)]
+        kinds: dict[Kind, Sequence[Finder]] = {
+            "prose": [*patterns, KnownPeople(), KnownPlaces(), *self._names],
+            "address": patterns,
+            "id": [*own, *precise_finders()],
+        }
+        return {kind: [finder for finder in finders if finder.labels & self._profile.actions.keys()] for kind, finders in kinds.items()}
 
     @property
     def fingerprint(self) -> str:
@@ -51,21 +75,34 @@ class Redactor:
         for kind in self._finders:
             self._find(Text(fold("Call 020 7946 0000 or write to a@example.org.").text, frozenset()), kind)
 
-    def replace(self, text: str, keys: TenantKeys, *, kind: Kind = "prose", label: str = "") -> tuple[str, Counter[str]]:
-        """The text with a surrogate for each value, and how many by entity.
+    def detect(self, text: str, *, kind: Kind = "prose", label: str = "") -> list[Detection]:
+        """What is found in a text as it stands, what is kept included, in order of place."""
+        folded = fold(text)
+        findings = self._find(Text(folded.text, frozenset(words(label))), kind)
+        return [Detection(*folded.original(finding.start, finding.end), finding.entity) for finding in findings]
+
+    def replace(
+        self, text: str, keys: TenantKeys, *, kind: Kind = "prose", label: str = "", refusing: bool = True
+    ) -> tuple[str, Counter[str]]:
+        """The text with a surrogate or what else the profile says for each value, and how many by entity.
 
         Depends on its arguments alone. `label` is what the text itself is filed under (a column's header, a property's key): its words
-        count as context. Passes repeat until one finds nothing, so redacting a redacted text changes nothing; each pass
+        count as context. Passes repeat until one finds nothing to replace, so redacting a redacted text changes nothing; each pass
         leaves less text outside surrogates, so they end.
+
+        Raises DocumentError where the profile quarantines what is found, unless not `refusing`: then that gets a surrogate.
         """
         hints, counts = frozenset(words(label)), Counter[str]()
         while True:
             folded = fold(text)
-            findings = self._find(Text(folded.text, hints), kind)
+            found = self._find(Text(folded.text, hints), kind)
+            findings = [finding for finding in found if not self._stays(finding, folded)]
             if not findings:
                 return text, counts
+            if refusing:
+                self._refuse(findings)
             counts.update(finding.entity for finding in findings)
-            text = _with_surrogates(text, folded, findings, keys)
+            text = "".join(self._written(text, folded, findings, keys))
 
     def _find(self, text: Text, kind: Kind) -> list[Finding]:
         candidates = [
@@ -73,8 +110,37 @@ class Redactor:
             for rank, finder in enumerate(self._finders[kind])
             if finder.needs.search(text.folded)
             for finding in finder.find(text)
+            if finding.entity in self._profile.actions and finding.score >= self._profile.threshold(finding.entity)
         ]
         return _winners(candidates)
+
+    def _stays(self, finding: Finding, folded: Folded) -> bool:
+        """Kept findings take part up to here, so that no other finder sees a piece of them as something else."""
+        if self._profile.actions[finding.entity] == "keep":
+            return True
+        return bool(self._allowed) and self._allowed.has(finding.entity, folded.text[finding.start : finding.end])
+
+    def _refuse(self, findings: Iterable[Finding]) -> None:
+        refused = {finding.entity for finding in findings if self._profile.actions[finding.entity] == "quarantine"}
+        if refused:
+            raise DocumentError(
+                f"the tenant's profile quarantines a document with: {', '.join(sorted(refused))}", reason="quarantined-by-policy"
+            )
+
+    def _written(self, text: str, folded: Folded, findings: list[Finding], keys: TenantKeys) -> Iterator[str]:
+        done = 0
+        for finding in findings:
+            start, end = folded.original(finding.start, finding.end)
+            yield text[done:start]
+            yield self._substitute(finding.entity, folded.text[finding.start : finding.end], keys)
+            done = end
+        yield text[done:]
+
+    def _substitute(self, entity: str, value: str, keys: TenantKeys) -> str:
+        action = self._profile.actions[entity]
+        if action == "drop":
+            return ""
+        return mask(entity) if action == "mask" else surrogate(entity, value, keys)
 
 
 def _winners(candidates: Iterable[tuple[int, Finding]]) -> list[Finding]:
@@ -87,15 +153,6 @@ def _winners(candidates: Iterable[tuple[int, Finding]]) -> list[Finding]:
             covered[finding.start : finding.end] = b"\1" * (finding.end - finding.start)
             taken.append(finding)
     return sorted(taken)
-
-
-def _with_surrogates(text: str, folded: Folded, findings: list[Finding], keys: TenantKeys) -> str:
-    parts, done = [], 0
-    for finding in findings:
-        start, end = folded.original(finding.start, finding.end)
-        parts += [text[done:start], surrogate(finding.entity, folded.text[finding.start : finding.end], keys)]
-        done = end
-    return "".join([*parts, text[done:]])
 
 
 def _rules_identity() -> str:

@@ -6,6 +6,7 @@ Which texts a document has, and as what each is read, is decided here; how a tex
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -21,23 +22,25 @@ from privacy.redactor import Kind, Redactor
 PROPERTY_PREFIX = "file."
 
 
-def redact(frame: pl.DataFrame, redactor: Redactor, keys: TenantKeys) -> pl.DataFrame:
-    """A PARSED frame in, a RESULT frame out whose payload is `Redacted`. Texts that recur in the frame are read once."""
-    pen = _Pen(redactor, keys)
-    return apply(frame, lambda row: _redact_row(row, pen))
+def redact(frame: pl.DataFrame, redactor: Redactor, keys: TenantKeys, released: Collection[str] = ()) -> pl.DataFrame:
+    """A PARSED frame in, a RESULT frame out whose payload is `Redacted`. Texts that recur in the frame are read once.
+
+    What the profile would quarantine a document for gets a surrogate in the `released` ones.
+    """
+    pen, lenient = _Pen(redactor, keys), _Pen(redactor, keys, refusing=False)
+    return apply(frame, lambda row: _redact_row(row, lenient if row["document"] in released else pen))
 
 
 def redact_text(text: str, redactor: Redactor, keys: TenantKeys) -> str:
     """One text, with the surrogates that the tenant's documents have: a question with an address finds the chunk with its surrogate."""
-    return redactor.replace(text, keys)[0]
+    return redactor.replace(text, keys, refusing=False)[0]
 
 
 class _Pen:
     """Redacts texts for one tenant and counts what it replaced since it was last asked. Remembers texts, for the life of one call only."""
 
-    def __init__(self, redactor: Redactor, keys: TenantKeys) -> None:
-        self._redactor = redactor
-        self._keys = keys
+    def __init__(self, redactor: Redactor, keys: TenantKeys, *, refusing: bool = True) -> None:
+        self._redactor, self._keys, self._refusing = redactor, keys, refusing
         self._seen: dict[tuple[str, Kind, str], tuple[str, Counter[str]]] = {}
         self._found: Counter[str] = Counter()
 
@@ -58,7 +61,7 @@ class _Pen:
     def _replace(self, text: str, kind: Kind, label: str) -> str:
         key = (text, kind, label)
         if key not in self._seen:
-            self._seen[key] = self._redactor.replace(text, self._keys, kind=kind, label=label)
+            self._seen[key] = self._redactor.replace(text, self._keys, kind=kind, label=label, refusing=self._refusing)
         redacted, counts = self._seen[key]
         self._found.update(counts)
         return redacted
@@ -67,9 +70,10 @@ class _Pen:
 def _redact_row(row: dict[str, Any], pen: _Pen) -> bytes:
     envelope = records.decode(row["envelope"], Envelope)
     content = records.decode(row["content"], Content)
+    pen.found()  # what a document had that was refused midway is not this one's
     redacted = Redacted(
         name=pen.identifier(envelope.name),
-        blocks=tuple(_block(block, pen) for block in content.blocks),
+        blocks=tuple(_blocks(content.blocks, pen)),
         title=pen.prose(envelope.title or content.title),
         uri=pen.identifier(envelope.uri),
         metadata=_metadata(content.properties, envelope.metadata, pen),
@@ -83,18 +87,32 @@ def _metadata(properties: dict[str, str], metadata: dict[str, str], pen: _Pen) -
     return {pen.identifier(key): pen.prose(value, label=key) for key, value in merged.items()}
 
 
-def _block(block: Block, pen: _Pen) -> Block:
-    links = tuple(Link(pen.prose(link.text), pen.address(link.target)) for link in block.links)
-    return msgspec.structs.replace(block, text=pen.prose(block.text), rows=_rows(block.rows, pen), links=links)
+def _blocks(blocks: Sequence[Block], pen: _Pen) -> Iterator[Block]:
+    """Each block read with the heading above it: under `Account numbers`, eight digits are one."""
+    heading = ""
+    for block in blocks:
+        if block.kind == "heading":
+            heading = ""
+        yield _block(block, heading[:_HEADING], pen)
+        if block.kind == "heading":
+            heading = block.text
 
 
-def _rows(rows: tuple[tuple[str, ...], ...], pen: _Pen) -> tuple[tuple[str, ...], ...]:
+_HEADING = 200
+
+
+def _block(block: Block, heading: str, pen: _Pen) -> Block:
+    links = tuple(Link(pen.prose(link.text, heading), pen.address(link.target)) for link in block.links)
+    return msgspec.structs.replace(block, text=pen.prose(block.text, heading), rows=_rows(block.rows, heading, pen), links=links)
+
+
+def _rows(rows: tuple[tuple[str, ...], ...], heading: str, pen: _Pen) -> tuple[tuple[str, ...], ...]:
     """Each cell read with its column's header and its row's first cell: `Account` over or beside `12345678` says what it is."""
     header = rows[0] if rows else ()
-    return tuple(tuple(pen.prose(cell, _label(header, row, column)) for column, cell in enumerate(row)) for row in rows)
+    return tuple(tuple(pen.prose(cell, _label(header, row, column, heading)) for column, cell in enumerate(row)) for row in rows)
 
 
-def _label(header: tuple[str, ...], row: tuple[str, ...], column: int) -> str:
+def _label(header: tuple[str, ...], row: tuple[str, ...], column: int, heading: str) -> str:
     above = header[column] if column < len(header) and row is not header else ""
     beside = row[0] if column > 0 else ""
-    return f"{above} {beside}"
+    return f"{above} {beside} {heading}"

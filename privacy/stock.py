@@ -1,25 +1,30 @@
 """Presidio's recognisers as finders: their patterns, checks and scores, with what goes wrong in them put right.
 
-Off, and why: US_DRIVER_LICENSE (matches `B7`), URL (a link is needed, and not personal as such), DATE_TIME (a date alone tells of nobody).
+Not from Presidio, and why: US_DRIVER_LICENSE (matches `B7`), URL (`john.sm`), DATE_TIME; these have finders of our own.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING
 
 from privacy.addresses import Credentials, Emails, SpeltEmails
 from privacy.context import Finder, Finding, Text, cues
-from privacy.payments import Cards, Ibans
+from privacy.credentials import IssuedTokens, LabelledSecrets, NamedSecrets, PrivateKeys
+from privacy.dates import Ages, Dates
+from privacy.links import Urls
+from privacy.numbers import Numbers
+from privacy.payments import CardCodes, Cards, Ibans
 from privacy.phones import InternationalPhones, Phones
+from privacy.places import Addresses
+from privacy.profiles import THRESHOLD
 
 if TYPE_CHECKING:
     from presidio_analyzer import Pattern, PatternRecognizer
 
-# Presidio's own numbers: a pattern under 0.4 is a finding only with one of its words nearby, which adds 0.35 and lifts it to 0.4 at least
-_THRESHOLD = 0.4
+# Presidio's own numbers: one of its words nearby adds 0.35 and lifts a pattern to the threshold at least
 _BOOST = 0.35
 
 _ANY_DIGIT = re.compile(r"\d")
@@ -44,7 +49,8 @@ class Stock:
         unless: frozenset[str] = frozenset(),
         accept: Callable[[str], bool] = _always,
     ) -> None:
-        self.label = label
+        self.labels = frozenset({label})
+        self._label = label
         self.needs = re.compile(needs)
         self._recognizer = recognizer
         self._patterns = [(re.compile(p.regex, recognizer.global_regex_flags & _SHARED_FLAGS), p.score) for p in recognizer.patterns]
@@ -57,31 +63,34 @@ class Stock:
         for pattern, score in self._patterns:
             for match in pattern.finditer(text.folded):
                 confirmed = self._score(match, score, text)
-                if confirmed >= _THRESHOLD:
-                    yield Finding(match.start(), match.end(), self.label, confirmed)
+                if confirmed:
+                    yield Finding(match.start(), match.end(), self._label, confirmed)
 
     def _score(self, match: re.Match[str], score: float, text: Text) -> float:
         value = match.group()
         valid = self._recognizer.validate_result(value)
         if valid is False or self._recognizer.invalidate_result(value) or not self._accept(value):
             return 0.0
-        near = text.near(match.start()) if self._words or self._unless else frozenset()
-        known = bool(near & self._words)
-        if near & self._unless or (self._only_with_words and not known):
+        known = bool(self._words) and bool(text.near(match.start()) & self._words)
+        if (self._unless and text.before(match.start()) & self._unless) or (self._only_with_words and not known):
             return 0.0
-        return 1.0 if valid else max(score + _BOOST, _THRESHOLD) if known else score
+        return 1.0 if valid else max(score + _BOOST, THRESHOLD) if known else score
 
 
 # the flags that `regex`, for which Presidio wrote them, shares with `re`
 _SHARED_FLAGS = int(re.DOTALL | re.MULTILINE | re.IGNORECASE)
 
 
-def pattern_finders() -> list[Finder]:
-    """Every finder that needs no model, in the order in which ties are broken."""
+def pattern_finders(languages: Collection[str] = ()) -> list[Finder]:
+    """Every finder that needs no model, in the order in which ties are broken; national numbers of these languages, or of all."""
     import presidio_analyzer.predefined_recognizers as pr
 
     return [
         Credentials(),
+        PrivateKeys(),
+        IssuedTokens(),
+        NamedSecrets(),
+        LabelledSecrets(),
         Emails(),
         SpeltEmails(),
         *_payment_finders(),
@@ -92,14 +101,20 @@ def pattern_finders() -> list[Finder]:
         Stock("PASSPORT", _passport(), needs=r"\d{6}", words=cues("passport", "pass", "reisepass", "passeport", "pasaporte")),
         Stock("BANK", pr.UsBankRecognizer(), needs=r"\d{8}", words=_ACCOUNT_WORDS),
         _ip(),
-        Stock("MAC", pr.MacAddressRecognizer(), needs=r"[0-9A-Fa-f]{2}[:-][0-9A-Fa-f]{2}|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}"),
+        Stock("MAC", pr.MacAddressRecognizer(), needs=r"[:-][0-9A-Fa-f]{2}[:-]|\.[0-9A-Fa-f]{4}\."),
         *_wallets(),
+        Numbers(languages),
+        CardCodes(),
+        Dates(),
+        Ages(),
+        Addresses(),
+        Urls(),
     ]
 
 
 def precise_finders() -> list[Finder]:
     """Those that leave ordinary ids, paths and addresses as they are: for a document's name, its uri and metadata keys."""
-    return [Credentials(), Emails(), *_payment_finders(), InternationalPhones(), _ssn(only_written_out=True)]
+    return [Credentials(), PrivateKeys(), IssuedTokens(), Emails(), *_payment_finders(), InternationalPhones(), _ssn(only_written_out=True)]
 
 
 _ACCOUNT_WORDS = cues("account", "acct", "bank", "debit", "checking", "savings", "routing", "konto", "kontonummer", "cuenta", "compte")
@@ -126,7 +141,7 @@ def _ip() -> Stock:
     # four numbers with dots between them are as often a version, or part of a longer number (an OID, a section)
     versions = cues("version", "release", "ver", "section", "kernel", "upgrade")
     apart = [_pattern(p.name, rf"(?<!\d\.)(?:{_after_a_label(p.regex)})(?!\.\d)", p.score) for p in IpRecognizer.PATTERNS]
-    needs = r"\d\.\d{1,3}\.\d|[0-9A-Fa-f]?:[0-9A-Fa-f:]"
+    needs = r"\.\d{1,3}\.\d|:[0-9A-Fa-f]{0,4}:"
     return Stock("IP", IpRecognizer(patterns=apart), needs=needs, unless=versions, accept=_personal_address)
 
 

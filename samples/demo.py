@@ -203,7 +203,7 @@ def late_event(headrace: Headrace, sequence: int) -> None:
 
 
 def erase_one(headrace: Headrace) -> None:
-    from pipelines.operate import erase
+    from pipelines.erasure import erase
 
     step("Erase a document: gone from every store, with a receipt")
     receipt = erase(headrace, "acme", ERASED)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from email.message import EmailMessage
+from io import BytesIO
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +16,10 @@ from core import artifacts, ledger
 from core.ledger import Letter, Step
 from core.records import Child
 from events import children
+from events.publish import Publisher
+from pipelines import operate
+from pipelines.app import Headrace
+from pipelines.ask import ask
 from tests.worlds import Inlet, World
 
 pytestmark = pytest.mark.usefixtures("empty_world")
@@ -170,3 +177,58 @@ def test_whatever_happens_to_a_parent_its_children_are_what_it_holds(
     expected = {world.key(f"{MAIL}!/{path}") for path in inside} | ({world.key(MAIL)} if there else set())
     assert living(world) == expected
     assert all(world.artifact("land", f"{MAIL}!/{path}") == content.encode() for path, content in inside.items())
+
+
+def mail(*attachments: tuple[str, bytes]) -> bytes:
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = "ann@example.com", "bob@example.com", "The yearly inspection"
+    message.set_content("See the reports that are attached.")
+    for name, content in attachments:
+        message.add_attachment(content, maintype="application", subtype="octet-stream", filename=name)
+    return message.as_bytes()
+
+
+def zipped(**members: bytes) -> bytes:
+    buffer = BytesIO()
+    with ZipFile(buffer, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name.replace("_", "."), content)
+    return buffer.getvalue()
+
+
+def publish(app: Headrace, tenant: str, content: bytes | None, sequence: int, name: str = MAIL) -> None:
+    with Publisher(app.endpoints.kafka_client(), tenant, "/mail") as publisher:
+        if content is None:
+            publisher.delete(name, sequence=sequence)
+        else:
+            publisher.upsert(name, content=content, sequence=sequence)
+    app.ingest(tenant)
+
+
+def cited(app: Headrace, tenant: str) -> set[str]:
+    return {citation.document for passage in ask(app, tenant, "inspection report", top=50) for citation in passage.citations}
+
+
+def test_attachments_and_members_of_archives_are_found_edited_and_gone_with_their_message(app: Headrace, acme: str) -> None:
+    inside = zipped(deep_md=b"# Deep\n\nThe deep report of the inspection.")
+    publish(app, acme, mail(("notes.md", b"# Notes\n\nThe report of the inspection."), ("all.zip", inside)), 1)
+    assert cited(app, acme) == {MAIL, f"{MAIL}!/notes.md", f"{MAIL}!/all.zip", f"{MAIL}!/all.zip!/deep.md"}
+    publish(app, acme, mail(("notes.md", b"# Notes\n\nThe other report of the inspection.")), 2)
+    assert cited(app, acme) == {MAIL, f"{MAIL}!/notes.md"}
+    publish(app, acme, None, 3)
+    assert cited(app, acme) == set()
+    assert not app.models.projection.documents(acme)
+
+
+def test_an_attachment_that_cannot_be_read_is_a_dead_letter_and_its_message_is_found(app: Headrace, acme: str) -> None:
+    publish(app, acme, mail(("broken.docx", b"PK\x03\x04 cut off"), ("broken.pdf", b"%PDF-1.4 cut off")), 1)
+    assert cited(app, acme) == {MAIL}
+    assert [letter["stage"] for letter in operate.letters(app, acme)] == ["parse", "parse"]
+
+
+def test_documents_inside_documents_end_somewhere(app: Headrace, acme: str) -> None:
+    content = b"# Deepest\n\nA report of the inspection."
+    for _ in range(children.DEEPEST + 2):
+        content = zipped(next_zip=content)
+    publish(app, acme, content, 1, "all.zip")
+    assert [letter["reason"] for letter in operate.letters(app, acme)] == ["nested-too-deep"]

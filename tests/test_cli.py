@@ -375,7 +375,8 @@ def test_a_receipt_is_for_its_owner_alone_and_never_over_another(call: Run, app:
     assert ask(app, acme, "shaft seal") == []
 
 
-def test_markup_in_what_people_wrote_is_text(call: Run, app: Headrace, acme: str, tmp_path: Path) -> None:
+def test_markup_in_what_people_wrote_is_text(call: Run, app: Headrace, acme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "400")  # a folder's long name must not break the title
     (tmp_path / "note.md").write_text("# [bold]Seals[/nonsense]\n\nThe [red]seal[/blue] is inspected.\n", encoding="utf-8")
     call("publish", "--tenant", acme, str(tmp_path / "note.md"))
     app.ingest(acme)

@@ -425,7 +425,7 @@ def test_retry_after_as_a_date_is_waited_for_by_the_servers_own_clock(server: Se
     assert 1 <= monotonic() - began < 10
 
 
-@pytest.mark.parametrize("wait", ["31", later(3600), "9" * 400])
+@pytest.mark.parametrize("wait", ["31", later(3600), "9" * 400], ids=["seconds", "date", "endless"])
 def test_a_retry_after_beyond_patience_is_given_up_at_once_and_told(server: Server, wait: str) -> None:
     server.plays(status(429, Retry_After=wait))
     began = monotonic()

@@ -163,6 +163,11 @@ ATTACKS = [
     "INSERT INTO headrace.tenant (tenant, wrapped_key) VALUES ('new', '')",
     "UPDATE headrace.tenant SET wrapped_key = '' WHERE tenant = {them}",
     "UPDATE headrace.stream_position SET next_offset = 0",
+    "UPDATE headrace.audit SET entry = '{{}}'",
+    "DELETE FROM headrace.audit",
+    "TRUNCATE headrace.audit",
+    "INSERT INTO headrace.audit (number, entry, hash, seal) VALUES (1, '{{}}', '', '')",
+    "DROP TRIGGER stays ON headrace.audit",
     "TRUNCATE headrace.chunk_source",
     "LOCK TABLE headrace.chunk IN ACCESS SHARE MODE",
     "COPY headrace.chunk TO STDOUT",
@@ -275,11 +280,11 @@ def _tables(world: World) -> set[str]:
 
 
 @pytest.mark.parametrize("login", ["pipeline's login", "reader's login"])
-def test_a_bare_login_sees_tenants_positions_and_slots_and_no_documents(world: World, login: str) -> None:
+def test_a_bare_login_sees_tenants_positions_slots_and_the_audit_log_and_no_documents(world: World, login: str) -> None:
     with ATTACKERS[login](world) as connection:
         assert {world.acme, world.globex} <= {row["tenant"] for row in connection.execute("SELECT tenant FROM headrace.tenant")}
         rows = connection.execute("SELECT table_name FROM information_schema.tables WHERE table_schema ~ '^(headrace|tenant_|public)'")
-        assert {row["table_name"] for row in rows} == {"tenant"} | ({"stream_position", "slot"} if "pipeline" in login else set())
+        assert {row["table_name"] for row in rows} == {"tenant"} | ({"stream_position", "slot", "audit"} if "pipeline" in login else set())
 
 
 def test_a_reader_sees_no_wrapped_key(world: World) -> None:

@@ -1,4 +1,4 @@
-"""What an operator asks and does: why a document is where it is, erasure that leaves nothing but its receipt."""
+"""What an operator asks: why a document is where it is, and what is not well."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from core.config import Postgres, Settings
-from core.errors import HeadraceError, TenantError, Unavailable
+from core.errors import HeadraceError, TenantError
 from events.publish import Publisher
 from pipelines import operate, tenants
 from pipelines.app import Headrace
@@ -107,11 +107,10 @@ def test_without_neo4j_a_document_is_explained_all_the_same(app: Headrace, graph
 
 
 def test_an_unknown_id_is_refused_without_being_repeated(app: Headrace, acme: str) -> None:
-    for ask in (operate.explain, operate.erase):
-        with pytest.raises(HeadraceError) as refused:
-            ask(app, acme, "jane.roe@example.com")
-        assert refused.value.reason == "unknown-document"
-        assert "jane" not in str(refused.value)
+    with pytest.raises(HeadraceError) as refused:
+        operate.explain(app, acme, "jane.roe@example.com")
+    assert refused.value.reason == "unknown-document"
+    assert "jane" not in str(refused.value)
 
 
 def test_what_has_not_landed_is_counted(app: Headrace, acme: str) -> None:
@@ -122,47 +121,6 @@ def test_what_has_not_landed_is_counted(app: Headrace, acme: str) -> None:
     assert operate.overview(app, acme)["not_indexed"] == 2
 
 
-def test_a_text_that_another_document_has_too_survives_the_erasure_of_one(app: Headrace, acme: str) -> None:
-    publish(app, acme, 1, page=PAGE.format("pump"), copy=PAGE.format("pump"))
-    app.ingest(acme)
-    receipt = operate.erase(app, acme, "page")
-    assert receipt["complete"]
-    assert receipt["stores"]["chunks"] == {"before": 0, "after": 0}
-    assert len(rows(app, acme, "SELECT FROM chunk")) == len(rows(app, acme, "SELECT FROM embedding")) == 1
-    assert verdict(app, acme, "copy") == "searchable"
-
-
-def test_erasing_takes_the_vectors_of_a_version_that_was_not_indexed_yet(app: Headrace, acme: str) -> None:
-    publish(app, acme, 1, page=PAGE.format("pump"))
-    app.land(acme)
-    for stage in ("parse", "redact", "chunk", "embed"):
-        app.run(acme, stage)
-    receipt = operate.erase(app, acme, "page")
-    assert receipt["stores"]["cached_vectors"] == {"before": 1, "after": 0}
-    assert rows(app, acme, "SELECT FROM embedding") == []
-
-
-def test_erasing_without_neo4j_hides_the_document_and_is_completed_later(app: Headrace, graphless: Headrace, acme: str) -> None:
-    publish(app, acme, 1, page=PAGE.format("pump"))
-    app.ingest(acme)
-    with pytest.raises(Unavailable):
-        operate.erase(graphless, acme, "page")
-    assert rows(app, acme, "SELECT FROM chunk") == rows(app, acme, "SELECT FROM indexed") == []
-    receipt = operate.erase(app, acme, "page")
-    assert receipt["complete"]
-    assert receipt["stores"]["graph"]["before"] > 0
-    assert app.models.projection.documents(acme) == {}
-
-
-def test_a_chunks_id_erases_no_document(app: Headrace, acme: str) -> None:
-    publish(app, acme, 1, page=PAGE.format("pump"))
-    app.ingest(acme)
-    (chunk,) = rows(app, acme, "SELECT text_hash FROM chunk")
-    with pytest.raises(HeadraceError) as refused:
-        operate.erase(app, acme, chunk["text_hash"])
-    assert refused.value.reason == "unknown-document"
-
-
 def test_an_id_that_reads_like_another_documents_key_is_the_document_that_has_it(app: Headrace, acme: str) -> None:
     publish(app, acme, 1, page=PAGE.format("pump"))
     app.land(acme)
@@ -171,18 +129,6 @@ def test_an_id_that_reads_like_another_documents_key_is_the_document_that_has_it
     publish(app, acme, 1, **{key: PAGE.format("turbine")})
     app.land(acme)
     assert operate.find_document(app, acme, key) != key
-
-
-def test_an_erased_document_comes_back_only_under_a_higher_sequence(app: Headrace, acme: str) -> None:
-    publish(app, acme, 5, page=PAGE.format("pump"))
-    app.ingest(acme)
-    assert operate.erase(app, acme, "page")["tombstone_sequence"] == 5
-    publish(app, acme, 5, page=PAGE.format("pump"))
-    app.ingest(acme)
-    assert verdict(app, acme, "page").startswith("deleted")
-    publish(app, acme, 6, page=PAGE.format("pump"))
-    app.ingest(acme)
-    assert verdict(app, acme, "page") == "searchable"
 
 
 def test_a_tenant_made_again_under_its_name_has_its_new_key_in_a_process_that_knew_the_old_one(app: Headrace, acme: str) -> None:

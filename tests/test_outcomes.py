@@ -24,7 +24,7 @@ from events.landing import land_records
 from events.outcomes import Outcome, OutcomeProducer, Outcomes
 from events.publish import Publisher
 from index import generations, swap
-from pipelines import operate
+from pipelines import erasure
 from pipelines.app import Headrace
 from pipelines.outcomes import deliver
 from tests.worlds import Inlet, World
@@ -379,7 +379,7 @@ def test_what_cannot_be_published_stays_and_is_left_to_the_next_run(app: Headrac
 def test_an_erased_document_leaves_nothing_in_the_outbox(app: Headrace, acme: str) -> None:
     _publish(app, acme, 1, a="# Seals", b="# Pumps")
     app.land(acme)
-    receipt = operate.erase(app, acme, "a")
+    receipt = erasure.erase(app, acme, "a")
     assert receipt["stores"]["outcomes"] == {"before": 1, "after": 0}
     with app.session(acme).transaction() as connection:
         assert len(connection.execute("SELECT FROM outcome").fetchall()) == 1

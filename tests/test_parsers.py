@@ -18,25 +18,18 @@ from collections.abc import Callable, Iterator
 from email.message import EmailMessage
 from pathlib import Path
 
-import docx
-import openpyxl
 import polars as pl
-import pptx
 import psutil
 import pytest
-from docx.opc.constants import RELATIONSHIP_TYPE
-from docx.oxml import OxmlElement
-from docx.oxml.ns import qn
-from fpdf import FPDF
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from core.config import Parsing
 from core.errors import DocumentError, Unavailable
 from core.frames import FETCHED, RESULT
 from core.records import Block, Content, Link, decode
 from parsers import REASONS, Format, WorkerPool, detect, fingerprint, parse
+from tests.documents import book, linked, message, open_text, printed, sheets, slides, word, zipped
 
 SECRET = "Zebulon Quimby"
 TINY = b"# Title\n\nText.\n"
@@ -82,127 +75,6 @@ def links(content: Content) -> list[Link]:
     return [link for block in content.blocks for link in block.links]
 
 
-def saved(save: Callable[[io.BytesIO], object]) -> bytes:
-    buffer = io.BytesIO()
-    save(buffer)
-    return buffer.getvalue()
-
-
-def zipped(members: dict[str, str | bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name, body in members.items():
-            archive.writestr(name, body)
-    return buffer.getvalue()
-
-
-def picture() -> io.BytesIO:
-    return io.BytesIO(saved(lambda buffer: Image.new("RGB", (8, 8), "red").save(buffer, "PNG")))
-
-
-def word() -> bytes:
-    document = docx.Document()
-    document.core_properties.author, document.core_properties.subject = "Ada Pool", "Turbines"
-    document.sections[0].header.paragraphs[0].text = "running head"
-    document.sections[0].footer.paragraphs[0].text = "running foot"
-    document.add_heading("Handbook", 0)
-    document.add_heading("First steps", 1)
-    paragraph = document.add_paragraph("The un")
-    paragraph.add_run("break").bold = True
-    paragraph.add_run("able rule, see ")
-    _add_link(paragraph, "the site", "https://example.org/rules")
-    paragraph.add_run(".")
-    document.add_paragraph("a point", style="List Bullet")
-    document.add_paragraph("a point below", style="List Bullet 2")
-    document.add_picture(picture())
-    document.paragraphs[-1]._p.find(f".//{qn('wp:docPr')}").set("descr", "A red square")
-    table = document.add_table(2, 2)
-    for cell, text in zip((cell for row in table.rows for cell in row.cells), ("part", "price", "rake", "12"), strict=True):
-        cell.text = text
-    return saved(document.save)
-
-
-def _add_link(paragraph: docx.text.paragraph.Paragraph, text: str, target: str) -> None:
-    link = OxmlElement("w:hyperlink")
-    link.set(qn("r:id"), paragraph.part.relate_to(target, RELATIONSHIP_TYPE.HYPERLINK, is_external=True))
-    run, words = OxmlElement("w:r"), OxmlElement("w:t")
-    words.text = text
-    run.append(words)
-    link.append(run)
-    paragraph._p.append(link)
-
-
-def slides() -> bytes:
-    presentation = pptx.Presentation()
-    presentation.core_properties.author = "Ada Pool"
-    for title, point in (("Before water", "Coupling aligned"), ("After water", "Guide vanes closed")):
-        slide = presentation.slides.add_slide(presentation.slide_layouts[1])
-        slide.shapes.title.text, slide.placeholders[1].text = title, point
-    return saved(presentation.save)
-
-
-def sheets() -> bytes:
-    workbook = openpyxl.Workbook()
-    workbook.properties.title = "Prices"
-    workbook.active.title = "Spare parts"
-    for row in (("part", "price"), ("rake", 12), ("seal", 7.5)):
-        workbook.active.append(row)
-    return saved(workbook.save)
-
-
-def printed(password: str = "") -> bytes:
-    document = FPDF()
-    document.set_title("Handbook")
-    document.set_author("Ada Pool")
-    document.add_page()
-    document.set_font("helvetica", size=24)
-    document.cell(text="First steps", new_x="LMARGIN", new_y="NEXT")
-    document.set_font("helvetica", size=11)
-    document.multi_cell(0, text="The rake is cleaned before the first water. " * 6, new_x="LMARGIN", new_y="NEXT")
-    document.ln(8)
-    document.cell(text="See the rules online.", link="https://example.org/rules", new_x="LMARGIN", new_y="NEXT")
-    document.add_page()
-    document.cell(text="On the second page.")
-    if password:
-        document.set_encryption(owner_password=password, user_password=password)
-    return bytes(document.output())
-
-
-def message() -> bytes:
-    mail = EmailMessage()
-    mail["From"], mail["To"] = "Ada Pool <ada@example.org>", "ops@example.org"
-    mail["Subject"], mail["Date"] = "Grüße from the weir", "Tue, 03 Mar 2026 09:12:00 +0000"
-    mail.set_content("Dear all,\n\nthe rake is clean.\n")
-    mail.add_alternative("<p>the rake is <b>clean</b></p>", subtype="html")
-    mail.add_attachment(b"%PDF-", maintype="application", subtype="pdf", filename="rake.pdf")
-    return mail.as_bytes()
-
-
-def book() -> bytes:
-    container = '<container xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles>'
-    container += '<rootfile full-path="book.opf"/></rootfiles></container>'
-    package = (
-        '<package xmlns="http://www.idpf.org/2007/opf" version="3.0"><metadata xmlns:dc="http://purl.org/dc/elements/1.1/">'
-        "<dc:title>Field guide</dc:title><dc:creator>Ada Pool</dc:creator></metadata>"
-        '<manifest><item id="a" href="a.xhtml" media-type="application/xhtml+xml"/></manifest><spine><itemref idref="a"/></spine></package>'
-    )
-    chapter = "<html xmlns='http://www.w3.org/1999/xhtml'><body><h1>The head</h1><p>Measure it <i>twice</i>.</p></body></html>"
-    return zipped({"mimetype": "application/epub+zip", "META-INF/container.xml": container, "book.opf": package, "a.xhtml": chapter})
-
-
-def open_text(encrypted: bool = False) -> bytes:
-    spaces = 'xmlns:office="urn:oasis:names:tc:opendocument:xmlns:office:1.0" xmlns:text="urn:oasis:names:tc:opendocument:xmlns:text:1.0"'
-    body = f'<office:document-content {spaces} office:version="1.2"><office:body><office:text>'
-    body += (
-        '<text:h text:outline-level="1">Rules</text:h><text:p>No swimming.</text:p></office:text></office:body></office:document-content>'
-    )
-    entry = '<manifest:file-entry manifest:full-path="content.xml" manifest:media-type="text/xml">{}</manifest:file-entry>'
-    manifest = '<manifest:manifest xmlns:manifest="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0">'
-    manifest += entry.format("<manifest:encryption-data/>" if encrypted else "") + "</manifest:manifest>"
-    kind = "application/vnd.oasis.opendocument.text"
-    return zipped({"mimetype": kind, "content.xml": body, "META-INF/manifest.xml": manifest})
-
-
 # each format
 
 
@@ -216,9 +88,9 @@ def test_markdown(read: Callable[..., Content]) -> None:
     assert outline(content) == [
         ("heading", "The weir"),
         ("paragraph", "Write to ada@example.org or see the rules, dicts and unbreakable."),
-        ("list_item", "one"),
+        ("list_item", "1. one"),
         ("list_item", "below"),
-        ("list_item", "two"),
+        ("list_item", "2. two"),
         ("table", ""),
         ("code", "if x:\n    y()"),
         ("heading", "Next"),
@@ -429,7 +301,12 @@ def test_article(read: Callable[..., Content]) -> None:
         (b"plain", "text/markdown; charset=utf-8", "a.txt", Format.MARKDOWN),
         (b"plain", "", "", Format.TEXT),
         (b"plain", "application/octet-stream", "A.RST", Format.RESTRUCTURED),
-        (b"{}", "application/json", "", Format.CODE),
+        (b"{}", "application/json", "", Format.JSON),
+        (b"{}", "application/geo+json; charset=utf-8", "", Format.JSON),
+        (b"<a/>", "text/plain", "a.xml", Format.XML),
+        (b"<?xml version='1.0'?><a/>", "", "", Format.XML),
+        (b"a: 1", "application/yaml", "", Format.CODE),
+        (b"1\n00:00:01,000 --> 00:00:02,000\nx\n", "text/plain", "a.txt", Format.SUBRIP),
         (b"a,b\n", "text/csv", "a.txt", Format.CSV),
         (b"\n<!-- x --><!DOCTYPE html><p>x", "text/plain", "a.md", Format.HTML),
         (b"WEBVTT\n\n", "text/plain", "a.txt", Format.VTT),
@@ -470,9 +347,9 @@ def test_document_with_a_wrong_ending_is_parsed_as_what_it_is(read: Callable[...
         (b"", "a.txt", "empty-document"),
         (b" \n\t\n", "a.md", "empty-document"),
         (b"<!-- nothing -->", "a.md", "no-text"),
-        (b"\x89PNG\r\n\x1a\n\x00\x00", "a.png", "unsupported-media-type"),
+        (b"7z\xbc\xaf\x27\x1c", "a.7z", "unsupported-media-type"),
         (b"\x00\x01\x02\x03\xff" * 50, "a.txt", "unsupported-media-type"),
-        (zipped({"a.txt": "x"}), "a.docx", "unsupported-media-type"),
+        (zipped({"mimetype": "application/vnd.oasis.opendocument.graphics"}), "a.odg", "unsupported-media-type"),
         (word()[:5000], "a.docx", "corrupt-document"),
         (printed()[:300], "a.pdf", "corrupt-document"),
         (printed("secret"), "a.pdf", "encrypted-document"),
@@ -681,6 +558,13 @@ def test_nothing_that_a_document_refers_to_is_fetched(read: Callable[..., Conten
         read(
             f'<?xml version="1.0"?><!DOCTYPE article SYSTEM "{url}.dtd"><article article-type="x"><body><p>x</p></body></article>', "a.xml"
         )
+        read(
+            f"Content-Type: multipart/related; boundary=x\n\n--x\nContent-Type: text/html\n\n<img src='{url}'>x\n--x--\n",
+            "a.mht",
+        )
+        xml = f'<?xml version="1.0"?><?xml-stylesheet href="{url}.xsl"?><!DOCTYPE a SYSTEM "{url}.dtd"><a xmlns:i="http://www.w3.org/2001/XInclude">'
+        read(f'{xml}<i:include href="{url}"/>x</a>', "a.xml")
+        read(linked(f"{url}.png"), "a.docx")
         with pytest.raises(BlockingIOError):
             server.accept()
 
@@ -714,4 +598,6 @@ if os.uname().sysname == "Linux" and os.uname().machine in ("x86_64", "aarch64")
     assert libc.execv(b"/bin/true", None) == -1 and ctypes.get_errno() == errno.EACCES
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parents[1], check=True)
-    assert done.stdout.split() == ["EACCES", "EACCES", "EFBIG"]
+    socket_, program_, file_ = done.stdout.split()
+    # Landlock refuses the file itself, the limit on its size what would be written to it
+    assert (socket_, program_, file_ in {"EACCES", "EFBIG"}) == ("EACCES", "EACCES", True)

@@ -23,7 +23,7 @@ from events.contract import UPSERT, KafkaRecord, topic_of
 from events.landing import Landed, land
 from events.publish import Publisher
 from events.replay import reread
-from pipelines import operate, replay
+from pipelines import erasure, operate, replay
 from pipelines.app import Headrace
 from pipelines.lag import lag
 from pipelines.replay import Wanted
@@ -291,7 +291,7 @@ def test_a_replay_brings_nothing_back_of_what_was_erased(app: Headrace, acme: st
     publish(app, acme, 2, page=PAGE.format("turbine"))
     publish(app, acme, 3, source="/other", page=PAGE.format("turbine"))
     app.ingest(acme)
-    operate.erase(app, acme, "page")
+    erasure.erase(app, acme, "page")
     before = World(app, acme).everything()
     assert summed(replay.topic(app, acme))["events"] == 4
     assert World(app, acme).everything() == before

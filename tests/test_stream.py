@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
+from http.client import HTTPConnection
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
@@ -21,7 +24,7 @@ import services
 from core.config import Settings
 from events.publish import Publisher
 from index.migrate import migrate
-from pipelines import operate, replay, tenants
+from pipelines import operate, replay, slots, tenants
 from pipelines.app import Headrace
 from pipelines.ask import ask
 from services.neo4j import EmbeddedNeo4j
@@ -136,7 +139,8 @@ def own(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder = tmp_path_factory.mktemp("streaming")
     mine = settings.model_copy(update={"data_dir": folder / "data"})
     config = folder / "headrace.toml"
-    config.write_text(f'data_dir = "{mine.data_dir}"\n[parsing]\nworkers = 1\n', encoding="utf-8")
+    stream = f"[stream]\nmetrics_port = {unused_port()}\n"
+    config.write_text(f'data_dir = "{mine.data_dir}"\n[parsing]\nworkers = 1\n{stream}', encoding="utf-8")
     endpoints = services.up(mine)
     try:
         migrate(endpoints.postgres_owner.get_secret_value())
@@ -146,6 +150,11 @@ def own(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             made.end()
     finally:
         services.down(mine)
+
+
+def unused_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
 
 
 def eventually(seen: Callable[[], Any]) -> None:
@@ -170,6 +179,22 @@ def test_what_is_published_edited_and_deleted_is_searchable_so_within_seconds(ow
     own.delete(tenant, "page", 3)
     stream.until(tenant=tenant, deleted=1)
     assert own.found(tenant, "shaft seal") == []
+
+
+def test_a_running_stream_is_a_slot_and_a_page_of_metrics(own: Own) -> None:
+    stream, tenant = own.running(), own.tenant()
+    own.publish(tenant, 1, page="# Seals\n\nThe shaft seal is inspected once a year.")
+    stream.until(tenant=tenant, indexed=1)
+    (slot,) = [slot for slot in slots.slots(own.app) if slot.pid == stream.process.pid]
+    assert (slot.state, slot.trouble) == ("running", None)
+    port = tomllib.loads(own.config.read_text(encoding="utf-8"))["stream"]["metrics_port"]
+    line = HTTPConnection("127.0.0.1", port, timeout=10)
+    line.request("GET", "/metrics")
+    page = line.getresponse().read().decode()
+    line.close()
+    assert f'headrace_events_total{{fate="landed",tenant="{tenant}"}} 1.0' in page
+    assert f'headrace_documents_total{{stage="index",status="done",tenant="{tenant}"}} 1.0' in page
+    assert f'headrace_slot_up{{slot="{slot.slot}"}} 1.0' in page
 
 
 def test_a_tenant_that_is_removed_and_made_again_under_the_stream_leaves_and_joins(own: Own) -> None:

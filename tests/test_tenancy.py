@@ -204,6 +204,9 @@ def test_a_partition_has_one_policy_and_only_control_tables_have_others(superuse
         ("tenant", "reader_reads", "SELECT", "{headrace_reader}"),
         ("stream_position", "pipeline_reads", "SELECT", "{headrace_pipeline}"),
         ("slot", "pipeline_keeps", "ALL", "{headrace_pipeline}"),
+        ("audit", "pipeline_reads", "SELECT", "{headrace_pipeline}"),
+        ("audit", "owner_reads", "SELECT", "{headrace_owner}"),
+        ("audit", "owner_adds", "INSERT", "{headrace_owner}"),
     }
 
 
@@ -251,6 +254,7 @@ def test_every_privilege_on_a_table_is_one_that_was_meant(superuser: Superuser) 
         ("headrace", "tenant", "headrace_pipeline", "SELECT"),
         ("headrace", "tenant", "headrace_reader", "SELECT"),
         ("headrace", "stream_position", "headrace_pipeline", "SELECT"),
+        ("headrace", "audit", "headrace_pipeline", "SELECT"),
         *(("headrace", "slot", "headrace_pipeline", privilege) for privilege in ("SELECT", "INSERT", "UPDATE", "DELETE")),
     }
 
@@ -258,11 +262,14 @@ def test_every_privilege_on_a_table_is_one_that_was_meant(superuser: Superuser) 
 def test_no_function_but_one_runs_as_its_owner_and_only_the_harmless_are_open_to_all(superuser: Superuser) -> None:
     ours = f"FROM pg_proc p WHERE p.pronamespace::regnamespace::text ~ {OURS}"
     # it can have nothing analyzed but the tables of the tenant whose role the session has taken
-    assert ask(superuser, f"SELECT proname, proconfig::text {ours} AND prosecdef") == {("learn_statistics", "{search_path=pg_catalog}")}
+    fixed = {(name, "{search_path=pg_catalog}") for name in ("learn_statistics", "add_audit", "own_audit")}
+    assert ask(superuser, f"SELECT proname, proconfig::text {ours} AND prosecdef") == fixed
     open_to_all = f"SELECT proname {ours} AND has_function_privilege('headrace_dagster', p.oid, 'EXECUTE')"
-    assert ask(superuser, open_to_all) == {("current_tenant",), ("input_key",), ("learn_statistics",), ("narrowed",), ("part_key",)}
+    harmless = ("current_tenant", "input_key", "learn_statistics", "narrowed", "own_audit", "part_key")
+    assert ask(superuser, open_to_all) == {(name,) for name in harmless}
     # parsed when it was made, or with a search path of its own, so that nobody changes what a body calls; two are the owner's alone
-    assert ask(superuser, f"SELECT proname {ours} AND prosqlbody IS NULL") == {("create_tenant",), ("drop_tenant",), ("learn_statistics",)}
+    own_path = {("learn_statistics",), ("add_audit",), ("audit_stays",)}
+    assert ask(superuser, f"SELECT proname {ours} AND prosqlbody IS NULL") == {("create_tenant",), ("drop_tenant",), *own_path}
 
 
 def test_only_who_needs_a_database_enters_it(superuser: Superuser) -> None:

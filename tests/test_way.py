@@ -5,12 +5,9 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Sequence
 
-import pytest
-
 from core.config import Settings
-from core.errors import PolicyError
 from events.publish import Publisher
-from pipelines import operate, streaming, tenants
+from pipelines import erasure, operate, tenants
 from pipelines.app import Headrace
 from pipelines.ask import ask
 from pipelines.checking import CHECKS
@@ -138,20 +135,6 @@ def test_a_tenants_own_settings_make_only_its_own_documents_stale(app: Headrace,
     assert {tenant: app.ingest(tenant)[1]["parse"].done for tenant in (acme, globex)} == {acme: 1, globex: 0}
 
 
-def test_a_tenant_whose_settings_cannot_be_had_is_told_so_and_its_neighbours_go_on(app: Headrace, acme: str, globex: str) -> None:
-    tenants.configure(app, acme, privacy={"profile": "names", "names_model": "no-such-model"})
-    for tenant in (acme, globex):
-        publish(app, tenant, 1, manual_md=MANUAL)
-    with pytest.raises(PolicyError, match="no-such-model"):
-        app.ingest(acme)
-    streaming.run(app, seconds=6)
-    assert cited(app, globex, "guide bearing") == {"manual.md"}
-    assert cited(app, acme, "guide bearing") == set()
-    tenants.configure(app, acme, privacy={"profile": "patterns"})
-    app.ingest(acme)
-    assert cited(app, acme, "guide bearing") == {"manual.md"}
-
-
 def test_a_corrupt_document_is_a_dead_letter_and_its_neighbours_go_on(app: Headrace, acme: str) -> None:
     with Publisher(app.endpoints.kafka_client(), acme, "test:source") as publisher:
         publisher.upsert("broken.docx", content=b"PK\x03\x04 cut off", file_name="broken.docx", sequence=1)
@@ -226,7 +209,7 @@ def test_the_same_document_of_two_tenants_shares_nothing(app: Headrace, acme: st
 def test_erasing_leaves_a_receipt_and_nothing_else(app: Headrace, acme: str) -> None:
     publish(app, acme, 3, manual_md=MANUAL, other_md="# Other\n\nStays.\n")
     app.ingest(acme)
-    receipt = operate.erase(app, acme, "manual.md")
+    receipt = erasure.erase(app, acme, "manual.md")
     assert receipt["complete"]
     assert all(counts["after"] == 0 for counts in receipt["stores"].values())
     assert all(receipt["stores"][store]["before"] > 0 for store in ("events", "artifacts", "chunks", "cached_vectors", "graph"))

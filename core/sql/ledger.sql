@@ -20,6 +20,7 @@ WHERE r.document = d.document AND r.document = ANY (%(documents)s)
 -- name: stale
 -- What nobody has in hand comes first, then what was taken in the largest company: it is suspected least.
 SELECT d.document, d.revision, d.deleted, d.sequence, d.envelope, d.acl, d.kafka_partition, d.kafka_offset, d.received_at,
+       d.released_key IS NOT DISTINCT FROM d.content_key AS released,
        k.input_key, CASE WHEN r.status = 'waiting' THEN r.attempts ELSE 0 END AS attempts, h.worker, h.company, h.deaths, h.trials
 FROM document d
 LEFT JOIN stage_record u ON u.document = d.document AND u.stage = %(upstream)s AND u.status = 'done'
@@ -75,6 +76,9 @@ UPDATE stage_record SET status = 'behind' WHERE document = ANY (%(documents)s) A
 -- A replay: what failed or waits is stale once more.
 UPDATE stage_record SET status = 'behind', output_key = NULL, attempts = 0
 WHERE document = ANY (%(documents)s) AND (stage = %(stage)s OR %(stage)s IS NULL) AND status IN ('failed', 'waiting')
+
+-- name: release
+UPDATE document SET released_key = content_key, revision = revision + 1 WHERE document = %(document)s AND NOT deleted
 
 -- name: bury
 INSERT INTO dead_letter (kafka_partition, kafka_offset, stage, document, reason, detail)

@@ -19,16 +19,21 @@ if TYPE_CHECKING:
 BUG = 70
 _QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false"}
 EXIT_CODES = {
+    "bad-actor": 2,
+    "bad-mark": 2,
+    "bad-receipt": 2,
     "bad-tenant-name": 2,
     "bad-freshness": 2,
     "bad-policy": 2,
     "bad-position": 2,
     "bad-query": 2,
     "duplicate-id": 2,
+    "empty-value": 2,
     "no-files": 2,
     "receipt-exists": 2,
     "receipt-not-writable": 2,
     "unknown-document": 5,
+    "unknown-source": 5,
     "unknown-dead-letter": 5,
     "server-did-not-start": 4,
     "servers-unavailable": 4,

@@ -30,24 +30,38 @@ def opened() -> Iterator[Headrace]:
 
 def add(name: str, wishes: Sequence[str], freshness: float | None = None, *, as_json: bool) -> None:
     from core.tenancy import valid_tenant
-    from pipelines import tenants
+    from pipelines import audit, tenants
 
     with opened() as headrace:
         configuration = tenants.checked(headrace.settings, _configuration(wishes, freshness))
-        # first, and it may be repeated: a tenant that is there has its publisher, or one that somebody else looks after
-        publisher = _authorize(headrace, valid_tenant(name))
-        tenants.add(headrace, name, configuration)
+        with audit.recorded(headrace, "tenant-add", valid_tenant(name), settings=_settings(configuration)):
+            # first, and it may be repeated: a tenant that is there has its publisher, or one that somebody else looks after
+            publisher = _authorize(headrace, name)
+            tenants.add(headrace, name, configuration)
     print_record({"tenant": name, "topic": f"documents.{name}", **publisher}, as_json=as_json, title="Tenant added")
 
 
 def configure(name: str, wishes: Sequence[str], freshness: float | None = None, *, as_json: bool) -> None:
-    from pipelines import tenants
+    from pipelines import audit, tenants
+    from pipelines.hold import held
 
     with opened() as headrace:
         before = headrace.database.get(name).configuration
-        tenants.configure(headrace, name, **_configuration(wishes, freshness, before))
-        configuration = headrace.database.get(name).configuration
+        changes = _configuration(wishes, freshness, before)
+        settings = [name for name, value in _each(changes) if dict(_each(before)).get(name) != value]
+        action = "legal-hold" if _HOLD in settings else "tenant-set"
+        with audit.recorded(headrace, action, name, settings=settings) as act:
+            tenants.configure(headrace, name, **changes)
+            act.said.update({"held": held(headrace, name)} if _HOLD in settings else {})
+        configuration = _shown(headrace.database.get(name).configuration)
     print_record({"tenant": name, "configuration": configuration}, as_json=as_json, title="Tenant changed")
+
+
+def _shown(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with lists of personal values counted, not shown."""
+    lists = ("allow", "deny")
+    privacy = {key: f"{len(value)} values" if key in lists else value for key, value in configuration.get("privacy", {}).items()}
+    return {**configuration, **({"privacy": privacy} if privacy else {})}
 
 
 def _configuration(wishes: Sequence[str], freshness: float | None, before: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
@@ -59,6 +73,19 @@ def _configuration(wishes: Sequence[str], freshness: float | None, before: Mappi
             raise PolicyError(f"a setting is SECTION.KEY=VALUE, was: {wish!r:.200}")
         changed[section] = {**before.get(section, {}), **changed.get(section, {}), key: _value(value)}
     return changed
+
+
+_HOLD = "retention.legal_hold"
+
+
+def _settings(configuration: Mapping[str, Any]) -> list[str]:
+    """The names of what is set, without what it is set to."""
+    return [name for name, _ in _each(configuration)]
+
+
+def _each(configuration: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for section, keys in sorted(configuration.items()):
+        yield from ((f"{section}.{key}", value) for key, value in sorted(keys.items())) if isinstance(keys, dict) else [(section, keys)]
 
 
 def _value(text: str) -> Any:
@@ -95,17 +122,19 @@ def list_all(*, as_json: bool) -> None:
 
 
 def remove(name: str, *, as_json: bool) -> None:
-    from pipelines import tenants
+    from pipelines import audit, tenants
+    from pipelines.hold import refuse_held
 
-    with opened() as headrace:
-        headrace.database.get(name)
+    with opened() as headrace, audit.recorded(headrace, "tenant-remove", headrace.database.get(name).tenant):
+        refuse_held(headrace, name)
         # first: what cannot be published any more cannot come in between
-        _revoke(headrace, name)
+        revoke(headrace, name)
         tenants.remove(headrace, name)
     print_record({"removed": name}, as_json=as_json)
 
 
-def _revoke(headrace: Headrace, tenant: str) -> None:
+def revoke(headrace: Headrace, tenant: str) -> None:
+    """Take the tenant's publisher away, where its Kafka has one that we made."""
     import services
     from core.errors import HeadraceError
 
@@ -139,10 +168,13 @@ def dead_letter(tenant: str, position: str, *, as_json: bool) -> None:
 
 def dismiss(tenant: str, position: str, *, as_json: bool) -> None:
     from events.positions import dismiss as settle
+    from pipelines import audit
     from pipelines.operate import no_letter, place_of
 
     place = place_of(position)
-    with opened() as headrace, headrace.session(tenant).transaction() as connection:
-        if not settle(connection, place["partition"], place["offset"]):
-            no_letter(position)
+    with opened() as headrace:
+        session = headrace.session(tenant)
+        with audit.recorded(headrace, "dismiss", tenant, position=position), session.transaction() as connection:
+            if not settle(connection, place["partition"], place["offset"]):
+                no_letter(position)
     print_record({"tenant": tenant, "dismissed": position}, as_json=as_json)

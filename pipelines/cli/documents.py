@@ -1,4 +1,4 @@
-"""What happens to documents: publish, ingest, stream, search, explain, erase."""
+"""What happens to documents: publish, ingest, stream, search, explain."""
 
 from __future__ import annotations
 
@@ -274,22 +274,6 @@ def _print_part(part: str, told: Any) -> None:
         print_record(without(told, hidden), as_json=False, title=title)
     elif told:
         out().print(table([without(row, hidden) for row in told], title))
-
-
-def erase(tenant: str, name: str, receipt: Path, *, as_json: bool) -> None:
-    from pipelines.cli.receipt import reserved
-    from pipelines.operate import erase as erase_document
-
-    with opened() as headrace, reserved(receipt) as write:
-        written = erase_document(headrace, tenant, name)
-        write(written)
-    if as_json:
-        print_json(written)
-    else:
-        rows = [{"store": store, **counts} for store, counts in written["stores"].items()]
-        out().print(table(rows, f"Erased {written['document_key']}; receipt in {receipt}"))
-    if not written["complete"]:
-        raise typer.Exit(IN_PART)
 
 
 def _principals(text: str | None) -> list[str] | None:

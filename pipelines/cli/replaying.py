@@ -47,26 +47,33 @@ def dead_letters(
 
 
 def _replayed(headrace: Headrace, tenants: Sequence[str], wanted: Wanted) -> Iterator[dict[str, Any]]:
-    from pipelines import replay
+    from pipelines import audit, replay
 
     for tenant in tenants:
-        yield from ({"tenant": tenant} | row for row in replay.dead_letters(headrace, tenant, wanted))
+        headrace.session(tenant)
+        with audit.recorded(headrace, "replay", tenant, of="dead-letters") as act:
+            rows = replay.dead_letters(headrace, tenant, wanted)
+            act.said.update(Counter(row["outcome"] for row in rows))
+        yield from ({"tenant": tenant} | row for row in rows)
 
 
 def topic(tenant: str, *, from_offset: int | None, since: datetime | None, partition: int | None, as_json: bool) -> None:
-    from pipelines import replay
+    from pipelines import audit, replay
 
     if (from_offset is None) == (since is None):
         raise typer.BadParameter("give one of --from-offset and --since")
     with opened() as headrace, progress(quiet=as_json) as tell:
-        rows = replay.topic(
-            headrace,
-            tenant,
-            from_offset=from_offset or 0,
-            since=since,
-            partition=partition,
-            progress=lambda events: tell(f"replaying, {events} events"),
-        )
+        headrace.session(tenant)
+        with audit.recorded(headrace, "replay", tenant, of="topic") as act:
+            rows = replay.topic(
+                headrace,
+                tenant,
+                from_offset=from_offset or 0,
+                since=since,
+                partition=partition,
+                progress=lambda events: tell(f"replaying, {events} events"),
+            )
+            act.said.update(events=sum(row["events"] for row in rows))
     print_rows(rows, as_json=as_json, title="Replayed")
     fates: Counter[str] = Counter()
     for row in rows:

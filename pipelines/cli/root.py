@@ -25,6 +25,8 @@ app.add_typer(tenants)
 replays = typer.Typer(name="replay", help="Once more: dead letters, or a topic. Safe to repeat.", no_args_is_help=True)
 app.add_typer(letters)
 app.add_typer(replays)
+audits = typer.Typer(name="audit", help="Who erased, replayed, dismissed, configured or held what.", no_args_is_help=True)
+app.add_typer(audits)
 
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
@@ -53,7 +55,11 @@ def _options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,  # noqa: ARG001
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
     config: Annotated[Path | None, typer.Option("--config", help="Configuration file; else headrace.toml here.")] = None,
+    acting: Annotated[str | None, typer.Option("--as", metavar="NAME", help="Who acts, for the audit log, beside the login.")] = None,
 ) -> None:
+    from pipelines.actor import claim
+
+    claim(acting)
     if debug:
         os.environ["HEADRACE_DEBUG"] = "1"
     if config:
@@ -241,16 +247,82 @@ def explain(
 
 
 @app.command()
-def erase(
+def release(
     tenant: Tenant,
-    name: Annotated[str, typer.Argument(metavar="ID", help="A document's id or key.")],
-    receipt: Annotated[Path, typer.Option(help="A new file for the receipt.")],
+    name: Annotated[str, typer.Argument(metavar="ID", help="The document, by its id or key.")],
     as_json: AsJson = False,
 ) -> None:
-    """Take a document out of every store and write a receipt with the counts."""
-    from pipelines.cli import documents
+    """Let a document pass that was put aside: its content as it is now, and no other."""
+    from pipelines.cli import governance
 
-    documents.erase(tenant, name, receipt, as_json=as_json)
+    governance.release(tenant, name, as_json=as_json)
+
+
+@app.command()
+def erase(
+    tenant: Annotated[str | None, typer.Option("--tenant", "-t", help="The tenant's name.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[ID]", help="One document, by its id or key.")] = None,
+    source: Annotated[str | None, typer.Option(metavar="URI", help="Everything that this source owns.")] = None,
+    subject: Annotated[bool, typer.Option("--subject", help="All that holds the value on standard input, by its surrogate.")] = False,
+    everything: Annotated[bool, typer.Option("--everything", help="The tenant itself, its key first.")] = False,
+    again: Annotated[Path | None, typer.Option(exists=True, help="The documents of this receipt, after a restore.")] = None,
+    receipt: Annotated[Path | None, typer.Option(help="A new file for the receipt.")] = None,
+    verify: Annotated[Path | None, typer.Option(exists=True, help="Erase nothing: look whether this receipt still holds.")] = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take a document, a source's, all of a person's or a tenant's out of every store, and write a signed receipt."""
+    from pipelines.cli import governance
+
+    asked = [word for word, given in (("ID", name), ("--source", source), ("--subject", subject), ("--again", again)) if given] + (
+        ["--everything"] if everything else []
+    )
+    if verify:
+        if asked or tenant or receipt:
+            raise typer.BadParameter("--verify stands alone")
+        governance.verify(verify, as_json=as_json)
+        return
+    if len(asked) != 1 or tenant is None or receipt is None:
+        raise typer.BadParameter("give --tenant, --receipt, and one of ID, --source, --subject, --again and --everything")
+    if everything:
+        _sure(f"Delete tenant {tenant}, its key and everything it holds?", yes)
+    governance.erase(
+        tenant, name=name, source=source, subject=subject, everything=everything, again=again, receipt=receipt, as_json=as_json
+    )
+
+
+@app.command()
+def retention(
+    tenant: Annotated[str | None, typer.Option("--tenant", "-t", help="One tenant; else every one.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let go now what is old enough by each tenant's `retention`. Dagster does it once a day."""
+    from pipelines.cli import governance
+
+    governance.retention(tenant, as_json=as_json)
+
+
+@audits.command("list")
+def audit_list(
+    tenant: Annotated[str | None, typer.Option("--tenant", "-t", help="One tenant's, removed ones too; else all.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Show who did what, newest first."""
+    from pipelines.cli import governance
+
+    governance.audit_list(tenant, limit, as_json=as_json)
+
+
+@audits.command("verify")
+def audit_verify(
+    mark: Annotated[str | None, typer.Option(metavar="NUMBER:HASH", help="An entry that was kept elsewhere: is it still there?")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Follow the log's chain from its beginning: was an entry changed, taken out, or put in by somebody else?"""
+    from pipelines.cli import governance
+
+    governance.audit_verify(mark, as_json=as_json)
 
 
 @letters.command("list")

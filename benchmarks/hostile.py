@@ -1,0 +1,138 @@
+"""Hostile files through the confined parser workers: each ends parsed or with a reason, and nothing gets out.
+
+Every file of `hostile` is read in a pool of one worker, with bounds of 30 s and 1,536 MB, and after each one a healthy document. The
+media type is what a file's name stands for. What the worker opens is watched from outside (fanotify, its descriptors): Python's files,
+the libraries and what tells of the machine are expected, anything else has escaped, and so has a socket.
+
+Keys:
+  files, parsed, dead_lettered
+  reasons          dead letters by reason
+  hung             files after which the worker had to be killed for time (goal: 0)
+  crashed_parent   errors that were no reason of ours (goal: 0)
+  escaped          files opened outside of what is expected, and sockets (goal: 0)
+  unhealthy        healthy documents that were not parsed (goal: 0)
+  max_rss_mb       of a worker, at its highest (goal: at most 1,536)
+  max_seconds      of a file (goal: at most 30)
+  slowest          the files that took longest, in seconds
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from collections import Counter
+from pathlib import Path
+from threading import Event, Thread
+from time import perf_counter
+from typing import Any
+
+import psutil
+
+from benchmarks._harness import need, note, run
+from benchmarks._watch import Watch
+from core.config import Parsing
+from core.errors import DocumentError
+from parsers import WorkerPool
+from parsers.confinement import readable
+
+BOUNDS = Parsing(workers=1, timeout_s=25.0, memory_mb=1024)
+HEALTHY = b"# Healthy\n\nThis one is read every time."
+HUNG = "parse-timeout"
+
+
+def measure(data: Path) -> dict[str, Any]:
+    folder = need(data / "hostile")
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "README.txt")
+    with WorkerPool(BOUNDS) as pool:
+        pool.parse(HEALTHY, "text/markdown", "healthy.md")
+        with Watch(lambda: pool.pids, _expected) as watch, _Memory(pool) as memory:
+            tried = [_Tried(pool, path) for path in files]
+    reasons = Counter(one.reason for one in tried if one.reason)
+    for path in sorted(watch.opened):
+        note(f"opened: {path}")
+    slowest = sorted(tried, key=lambda one: -one.seconds)[:5]
+    return {
+        "files": len(tried),
+        "parsed": sum(one.reason is None and not one.crashed for one in tried),
+        "dead_lettered": sum(reasons.values()),
+        "reasons": dict(sorted(reasons.items())),
+        "hung": reasons[HUNG],
+        "crashed_parent": sum(one.crashed for one in tried),
+        "escaped": len(watch.opened) + watch.sockets,
+        "unhealthy": sum(not one.healthy_after for one in tried),
+        "max_rss_mb": memory.highest_mb,
+        "max_seconds": slowest[0].seconds,
+        "slowest": {one.name: one.seconds for one in slowest},
+    }
+
+
+class _Tried:
+    """One file: what became of it, how long that took, and whether the worker was well afterwards."""
+
+    def __init__(self, pool: WorkerPool, path: Path) -> None:
+        self.name = path.name
+        self.reason: str | None = None
+        self.crashed = False
+        began = perf_counter()
+        try:
+            pool.parse(path.read_bytes(), "", path.name)
+        except DocumentError as error:
+            self.reason = error.reason
+        except Exception as error:  # noqa: BLE001 - what is counted here
+            note(f"{path.name}: {type(error).__name__}")
+            self.crashed = True
+        self.seconds = perf_counter() - began
+        self.healthy_after = _is_read(pool)
+
+
+def _is_read(pool: WorkerPool) -> bool:
+    try:
+        return b"This one is read every time." in pool.parse(HEALTHY, "text/markdown", "healthy.md")
+    except DocumentError:
+        return False
+
+
+class _Memory:
+    """The highest resident memory of a worker, looked at all the time."""
+
+    def __init__(self, pool: WorkerPool) -> None:
+        self._pool, self._ended = pool, Event()
+        self._thread = Thread(target=self._look, daemon=True)
+        self.highest_mb = 0.0
+
+    def __enter__(self) -> _Memory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._ended.wait(0.005):
+            for pid in self._pool.pids:
+                self.highest_mb = max(self.highest_mb, _resident_mb(pid))
+
+
+def _resident_mb(pid: int) -> float:
+    try:
+        return float(psutil.Process(pid).memory_info().rss) / 1e6
+    except psutil.NoSuchProcess:
+        return 0.0
+
+
+_STARTING = ("/etc/ld.so.cache", "/etc/locale.alias", "/etc/ssl/openssl.cnf", "/etc/localtime")
+"""What every process of Python opens when it starts, before it is confined."""
+
+
+def _expected(path: Path) -> bool:
+    return str(path) in _STARTING or any(path.is_relative_to(place) for place in _PLACES)
+
+
+_PLACES = [path.resolve() for path in readable() if not path.is_relative_to("/proc")]
+
+
+def _options(_: ArgumentParser) -> None: ...
+
+
+if __name__ == "__main__":
+    run(measure, __doc__, _options)

@@ -1,0 +1,38 @@
+"""Which language a text is in, by py3langid (naive Bayes over byte n-grams: Lui and Baldwin 2012). Its model is loaded when first asked."""
+
+from __future__ import annotations
+
+import io
+import lzma
+from array import array
+from functools import cache
+from typing import Any
+
+_CODES = {2: "H", 4: "I"}
+
+
+def identified(text: str) -> tuple[str, float]:
+    """ISO 639-1, and how sure that is, 0–1. The same text gives the same answer, however short."""
+    language, sureness = _identifier().classify(text)
+    return str(language), float(sureness)
+
+
+@cache
+def _identifier() -> Any:
+    """The model, of the languages that have two letters."""
+    from py3langid.langid import LanguageIdentifier  # type: ignore[import-untyped]
+
+    weights, priors, languages, moves, rows, features = _model()
+    identifier = LanguageIdentifier(weights, priors, languages, moves, features, norm_probs=True, tk_row=rows)
+    identifier.set_languages([label for label in identifier.labels if len(label) == 2])
+    return identifier
+
+
+def _model() -> tuple[Any, ...]:
+    """What `py3langid.modelio.load_model` gives, which unpacks into a temporary file: a worker process may write none."""
+    import numpy as np
+    from py3langid.langid import MODEL_DIR, MODEL_FILE
+
+    with lzma.open(MODEL_DIR / MODEL_FILE) as file, np.load(io.BytesIO(file.read()), allow_pickle=False) as parts:
+        moves, rows = (array(_CODES[parts[name].itemsize], parts[name].tobytes()) for name in ("nextmove", "nextmove_row"))
+        return parts["ptc"], parts["pc"], parts["classes"].tolist(), moves, rows, parts["out_feat"].tolist()

@@ -1,0 +1,63 @@
+"""Pages → Content: what is dropped, what stands in tables, in which order the rest is read, and how well all that went."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
+from typing import NamedTuple
+
+from core.records import Block, Content, Signals
+from parsers import pdf_furniture
+from parsers.pdf_blocks import blocks
+from parsers.pdf_groups import Placed
+from parsers.pdf_lines import BULLET, MOST_PIECES, Piece, pieces
+from parsers.pdf_order import Item, ordered
+from parsers.pdf_pages import Page
+from parsers.pdf_rules import Table, ruled
+
+_TITLE_WITHIN = 5
+
+
+class _Sheet(NamedTuple):
+    """A page, its ruled tables and the pieces of lines outside them."""
+
+    page: Page
+    tables: list[Table]
+    pieces: list[Piece]
+
+
+def content(pages: Sequence[Page], properties: Mapping[str, str], confidences: Sequence[float] = ()) -> Content:
+    """The document. `confidences` are those of what was recognised, 0–1."""
+    sheets = [_sheet(page) for page in pages]
+    left_out, dropped = pdf_furniture.dropped((sheet.page.height, sheet.pieces) for sheet in sheets)
+    found = blocks([Placed(sheet.page, item) for sheet in sheets for item in _reading(sheet, left_out)])
+    signals = Signals(
+        pages=len(pages),
+        empty_pages=sum(not page.words for page in pages),
+        grades=dict(Counter(page.grade for page in pages if page.words)),
+        dropped=dropped,
+        ocr_confidence=round(fmean(confidences), 4) if confidences else None,
+    )
+    return Content(blocks=found, title=properties.get("title") or _first_heading(found), properties=dict(properties), signals=signals)
+
+
+def _sheet(page: Page) -> _Sheet:
+    tables, words = ruled(page)
+    # a bullet that nothing stands behind says nothing, and holds up the eye between columns
+    return _Sheet(page, tables, [piece for piece in pieces(words) if not BULLET.fullmatch(piece.text)])
+
+
+def _reading(sheet: _Sheet, left_out: set[int]) -> Iterator[Item]:
+    """In the order of the page, what stands upright last; in the file's own where the page was read for speed or is beyond all measure."""
+    kept = [piece for piece in sheet.pieces if id(piece) not in left_out]
+    if sheet.page.grade == "text" or len(sheet.pieces) > MOST_PIECES:
+        yield from sheet.tables
+        yield from kept
+        return
+    yield from ordered([*sheet.tables, *(piece for piece in kept if not piece.words[0].upright)], sheet.page.rules)
+    yield from (piece for piece in kept if piece.words[0].upright)
+
+
+def _first_heading(found: tuple[Block, ...]) -> str:
+    return next((block.text for block in found[:_TITLE_WITHIN] if block.kind == "heading"), "")

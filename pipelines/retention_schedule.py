@@ -1,0 +1,39 @@
+"""When retention is enforced: once a day, for every tenant that lets anything go."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from assets.retention import retention
+from core.errors import HeadraceError
+
+retention_job = dg.define_asset_job(
+    "enforce_retention",
+    selection=dg.AssetSelection.assets(retention),
+    description="Lets go what is old enough, for one tenant. Safe to repeat.",
+)
+
+
+@dg.schedule(
+    job=retention_job,
+    cron_schedule="17 3 * * *",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Once a day, for each tenant whose configuration lets anything go. Under legal hold the run says so and removes nothing.",
+)
+def retention_schedule(context: dg.ScheduleEvaluationContext, headrace: dg.ResourceParam[Any]) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    known = set(context.instance.get_dynamic_partitions("tenants"))
+    day = f"{context.scheduled_execution_time:%Y-%m-%d}"
+    wanted = [tenant.tenant for tenant in headrace.tenants() if tenant.tenant in known and _lets_go(headrace, tenant.configuration)]
+    yield from (dg.RunRequest(run_key=f"{tenant}:{day}", partition_key=tenant) for tenant in wanted)
+    if not wanted:
+        yield dg.SkipReason("No tenant lets anything go: `headrace tenant set NAME retention.landed_days=…`.")
+
+
+def _lets_go(headrace: Any, configuration: dict[str, Any]) -> bool:
+    try:
+        retention = headrace.settings.policy(configuration).retention
+    except HeadraceError:
+        # the tenant's own trouble, which its other runs tell
+        return False
+    return any(value for name, value in retention if name != "legal_hold")
