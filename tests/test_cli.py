@@ -32,6 +32,7 @@ from core.errors import ConfigurationError, HeadraceError, TenantError, Unavaila
 from pipelines import cli, operate
 from pipelines.app import Headrace
 from pipelines.ask import ask
+from pipelines.cli import output
 
 HEADRACE = Path(sys.executable).with_name("headrace")
 ROOT = Path(__file__).parent.parent
@@ -375,8 +376,17 @@ def test_a_receipt_is_for_its_owner_alone_and_never_over_another(call: Run, app:
     assert ask(app, acme, "shaft seal") == []
 
 
-def test_markup_in_what_people_wrote_is_text(call: Run, app: Headrace, acme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "400")  # a folder's long name must not break the title
+@pytest.fixture
+def wide(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Room for a folder's long name beside a title."""
+    monkeypatch.setenv("COLUMNS", "400")
+    output.out.cache_clear()
+    yield
+    output.out.cache_clear()
+
+
+@pytest.mark.usefixtures("wide")
+def test_markup_in_what_people_wrote_is_text(call: Run, app: Headrace, acme: str, tmp_path: Path) -> None:
     (tmp_path / "note.md").write_text("# [bold]Seals[/nonsense]\n\nThe [red]seal[/blue] is inspected.\n", encoding="utf-8")
     call("publish", "--tenant", acme, str(tmp_path / "note.md"))
     app.ingest(acme)
@@ -424,7 +434,7 @@ def test_the_page_has_exactly_the_exit_codes_that_there_are() -> None:
     text = (DOCS / "cli.md").read_text(encoding="utf-8")
     table = text.split("## Exit codes")[1].split("\n## ")[0]
     told = {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)}
-    from pipelines.cli import control, diagnosis, output
+    from pipelines.cli import control, diagnosis
 
     kinds = {cli.exit_code(kind("detail")) for kind in (HeadraceError, ConfigurationError, Unavailable, TenantError)}
     assert told == {0, cli.BUG, output.INTERRUPTED, control.IN_PART, diagnosis.NOT_WELL, *kinds, *cli.EXIT_CODES.values()}
