@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from core import outcomes
 from core.config import Endpoints, Policy, Settings, master_key_bytes
-from core.errors import HeadraceError, LostRace
+from core.errors import HeadraceError, LostRace, PolicyError, Unavailable
 from core.stage import Progress, Report, Session, run
 from core.tenancy import Database, Tenant
 
@@ -95,10 +95,20 @@ class Headrace:
 
         A tenant whose policy cannot be had (a model is not there) hears of it when its documents come.
         """
-        self._warm(self.settings.policy({}))
-        with suppress(HeadraceError):
-            for policy in {self.session(tenant.tenant).policy: None for tenant in self.tenants()}:
+        default = self.settings.policy({})
+        self._warm(default)
+        for policy in self._policies() - {default}:
+            with suppress(HeadraceError):
                 self._warm(policy)
+
+    def _policies(self) -> set[Policy]:
+        """What tenants want by now, each once; of none where Postgres is away."""
+        found = set[Policy]()
+        with suppress(Unavailable):
+            for tenant in self.tenants():
+                with suppress(PolicyError):
+                    found.add(self.settings.policy(tenant.configuration))
+        return found
 
     def _warm(self, policy: Policy) -> None:
         from pipelines.way import NAMES
@@ -257,10 +267,10 @@ class Headrace:
         from index import generations
 
         with session.transaction("promote") as connection:
+            # first: afterwards it might wait with the sources locked
+            generations.learn(connection)
             if generations.promote(connection, fingerprint):
                 outcomes.indexed(connection)
-        with session.transaction() as connection:
-            generations.learn(connection)
 
 
 def merged(before: Report | None, after: Report) -> Report:

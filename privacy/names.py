@@ -53,12 +53,12 @@ class Names:
         Raises ConfigurationError where `model` is no spaCy model, or knows neither people nor places.
         """
         self.labels = frozenset(wanted)
-        self._path = _locate(model)
-        self._nlp = _load(self._path, model)
-        self._reading = Lock()  # spaCy promises nothing to threads
+        path = _locate(model)
+        digest = _files_hash(path)[:16]
+        loaded = _loaded(path, model, digest)
         # a second pass over a text finds the sentences in which nothing was replaced read already
-        self._read = lru_cache(maxsize=_REMEMBERED)(self._entities)
-        self.identity = f"{model}-{self._nlp.meta.get('version', '0')}-{_files_hash(self._path)[:16]}-spacy-{version('spacy')}"
+        self._read = lru_cache(maxsize=_REMEMBERED)(loaded.entities)
+        self.identity = f"{model}-{loaded.version}-{digest}-spacy-{version('spacy')}"
 
     def find(self, text: Text) -> Iterator[Finding]:
         # one character for one: a name that a line break divides is still a name, and a lone surrogate is no text
@@ -78,10 +78,24 @@ class Names:
                 for begin, finish in _lines(folded, first, last):
                     yield from _trimmed(readable, begin, finish, label)
 
-    def _entities(self, text: str) -> list[tuple[int, int, str]]:
+
+class _Model:
+    """A loaded model; threads share it, and so do tenants whose profiles differ in anything else."""
+
+    def __init__(self, nlp: Language) -> None:
+        self._nlp = nlp
+        self._reading = Lock()  # spaCy promises nothing to threads
+        self.version = nlp.meta.get("version", "0")
+
+    def entities(self, text: str) -> list[tuple[int, int, str]]:
         with self._reading:
             found = self._nlp(text).ents
         return [(entity.start_char, entity.end_char, _LABELS[entity.label_]) for entity in found if entity.label_ in _LABELS]
+
+
+@lru_cache(maxsize=4)
+def _loaded(path: Path, model: str, digest: str) -> _Model:  # noqa: ARG001 - of other files it is another model
+    return _Model(_load(path, model))
 
 
 _REMEMBERED = 256

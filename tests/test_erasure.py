@@ -19,10 +19,10 @@ from core.records import Child
 from events import children
 from events.landing import land
 from events.publish import Publisher
-from pipelines import audit, erasure, operate, receipts, tenants
+from pipelines import audit, erasure, receipts, tenants
 from pipelines.app import Headrace
 from pipelines.ask import ask
-from tests.worlds import Inlet, World
+from tests.worlds import Inlet, World, publish, rows, verdict
 
 PAGE = "# Seals\n\nThe shaft seal of the {} is inspected once a year.\n"
 EMAIL = "jane.roe@example.com"
@@ -40,21 +40,6 @@ def graphless(settings: Settings, app: Headrace) -> Iterator[Headrace]:
     """Headrace where Neo4j does not answer: nothing listens at port 1."""
     with Headrace(settings, app.endpoints.model_copy(update={"neo4j_url": "bolt://127.0.0.1:1"})) as headrace:
         yield headrace
-
-
-def publish(app: Headrace, tenant: str, sequence: int = 1, source: str = "/wiki", **texts: str | bytes) -> None:
-    with Publisher(app.endpoints.kafka_client(), tenant, source) as publisher:
-        for name, text in texts.items():
-            publisher.upsert(name, content=text, sequence=sequence)
-
-
-def rows(app: Headrace, tenant: str, query: str) -> list[dict[str, Any]]:
-    with app.session(tenant).transaction() as connection:
-        return connection.execute(query).fetchall()  # type: ignore[call-overload,no-any-return]
-
-
-def verdict(app: Headrace, tenant: str, name: str) -> str:
-    return str(operate.explain(app, tenant, name)[0]["verdict"])
 
 
 def found(app: Headrace, tenant: str) -> set[str]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -16,6 +15,7 @@ from pipelines import operate, tenants
 from pipelines.app import Headrace
 from pipelines.diagnosis import Finding, diagnose
 from pipelines.lag import lag
+from tests.worlds import publish, rows, verdict
 
 PAGE = "# Seals\n\nThe shaft seal of the {} is inspected once a year.\n"
 CORRUPT = b"PK\x03\x04 cut off"
@@ -26,23 +26,6 @@ def graphless(settings: Settings, app: Headrace) -> Iterator[Headrace]:
     """Headrace where Neo4j does not answer: nothing listens at port 1."""
     with Headrace(settings, app.endpoints.model_copy(update={"neo4j_url": "bolt://127.0.0.1:1"})) as headrace:
         yield headrace
-
-
-def publish(
-    app: Headrace, tenant: str, sequence: int, source: str = "/wiki", acl: Sequence[str] | None = None, **texts: str | bytes
-) -> None:
-    with Publisher(app.endpoints.kafka_client(), tenant, source) as publisher:
-        for name, text in texts.items():
-            publisher.upsert(name, content=text, sequence=sequence, acl=acl)
-
-
-def rows(app: Headrace, tenant: str, query: str) -> list[dict[str, Any]]:
-    with app.session(tenant).transaction() as connection:
-        return connection.execute(query).fetchall()  # type: ignore[call-overload,no-any-return]
-
-
-def verdict(app: Headrace, tenant: str, name: str) -> str:
-    return str(operate.explain(app, tenant, name)[0]["verdict"])
 
 
 def test_a_verdict_names_the_stage_that_a_document_waits_for(app: Headrace, acme: str) -> None:

@@ -27,25 +27,10 @@ from pipelines import erasure, operate, replay
 from pipelines.app import Headrace
 from pipelines.lag import lag
 from pipelines.replay import Wanted
-from tests.worlds import STRUCTURED, Inlet, World
+from tests.worlds import STRUCTURED, Inlet, World, publish, rows, verdict
 
 PAGE = "# Seals\n\nThe shaft seal of the {} is inspected once a year.\n"
 CORRUPT = b"PK\x03\x04 cut off"
-
-
-def publish(app: Headrace, tenant: str, sequence: int, source: str = "/wiki", **texts: str | bytes) -> None:
-    with Publisher(app.endpoints.kafka_client(), tenant, source) as publisher:
-        for name, text in texts.items():
-            publisher.upsert(name, content=text, sequence=sequence)
-
-
-def rows(app: Headrace, tenant: str, query: str) -> list[dict[str, Any]]:
-    with app.session(tenant).transaction() as connection:
-        return connection.execute(query).fetchall()  # type: ignore[call-overload,no-any-return]
-
-
-def verdict(app: Headrace, tenant: str, name: str) -> str:
-    return str(operate.explain(app, tenant, name)[0]["verdict"])
 
 
 def forget_owners(app: Headrace, tenant: str) -> None:

@@ -19,6 +19,8 @@ from events.batches import Batch
 from events.contract import DELETE, UPSERT, KafkaRecord, topic_of
 from events.digests import document_key
 from events.landing import Landed, land
+from events.publish import Publisher
+from pipelines import operate
 from pipelines.app import Headrace
 
 TABLES = (
@@ -156,3 +158,22 @@ class Inlet:
     def committed(self) -> int | None:
         rows = self.world.rows("SELECT next_offset FROM stream_position WHERE kafka_partition = %(partition)s", partition=self.partition)
         return rows[0]["next_offset"] if rows else None
+
+
+def publish(
+    app: Headrace, tenant: str, sequence: int = 1, source: str = WIKI, acl: Sequence[str] | None = None, **texts: str | bytes
+) -> None:
+    """Upserts through Kafka, by document name."""
+    with Publisher(app.endpoints.kafka_client(), tenant, source) as publisher:
+        for name, text in texts.items():
+            publisher.upsert(name, content=text, sequence=sequence, acl=acl)
+
+
+def rows(app: Headrace, tenant: str, query: str) -> list[dict[str, Any]]:
+    with app.session(tenant).transaction() as connection:
+        return connection.execute(query).fetchall()  # type: ignore[call-overload,no-any-return]
+
+
+def verdict(app: Headrace, tenant: str, name: str) -> str:
+    """The sentence that `explain` has for the one document of this id."""
+    return str(operate.explain(app, tenant, name)[0]["verdict"])
