@@ -30,7 +30,7 @@ from typing import Any
 
 from benchmarks._harness import Unmeasured, need, note, run, seconds
 from benchmarks._spans import Counts, Score, Span
-from core.config import Privacy
+from core.policy import Privacy
 from privacy import Redactor
 
 PROFILES = ("patterns", "names", "strict", "health", "payments")

@@ -31,9 +31,9 @@ from benchmarks._spans import Span
 from benchmarks._texts import peps
 from benchmarks.pii import LABELLED, MODEL, PROFILES, labelled, predict, score, wanted
 from core import records
-from core.config import Privacy
 from core.frames import PARSED
 from core.keys import TenantKeys
+from core.policy import Privacy
 from core.records import Block, Content, Envelope
 from privacy import Redactor, new_data_key, redact, tenant_keys
 

@@ -16,9 +16,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -28,15 +25,9 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from core.errors import ConfigurationError, PolicyError
-from core.expressions import EntityName, Expression
-
-
-def _meant(value: Any) -> Any:
-    """An empty string is a variable that was not filled in, and `true` would pass for the number 1."""
-    if isinstance(value, bool) or value == "":
-        raise ValueError(f"neither empty nor true or false makes sense here, was: {value!r}")
-    return value
+from core.errors import ConfigurationError
+from core.policy import Policy, Privacy, Reading, Retention, overlaid
+from core.section import Section, explain, meant
 
 
 def _postgres_url(value: SecretStr) -> SecretStr:
@@ -63,41 +54,17 @@ def _device(value: str) -> str:
     return value
 
 
-def _texts(values: Any) -> Any:
-    """A list of texts that may be personal: what is wrong with it is said without any of them."""
-    if not isinstance(values, list | tuple) or not all(isinstance(value, SecretStr | str) and _plain(value).strip() for value in values):
-        raise ValueError("must be a list of texts, none of them empty")
-    if len(values) > 10_000:
-        raise ValueError(f"at most 10000 values, was: {len(values)} of them")
-    return tuple(values)
-
-
-def _plain(value: SecretStr | str) -> str:
-    return value.get_secret_value() if isinstance(value, SecretStr) else value
-
-
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 _NEO4J_SCHEMES = tuple(f"{scheme}{tls}://" for scheme in ("bolt", "neo4j") for tls in ("", "+s", "+ssc"))
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Days = Annotated[int, Field(ge=1, le=36_500)]
 PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
 Neo4jUrl = Annotated[str, AfterValidator(_neo4j_url)]
 EndpointUrl = Annotated[str, AfterValidator(_endpoint_url)]
 Device = Annotated[str, AfterValidator(_device)]
-ValueList = Annotated[tuple[SecretStr, ...], BeforeValidator(_texts)]
-Action = Literal["surrogate", "mask", "drop", "keep", "quarantine"]
-Language = Literal["en", "de", "fr", "es", "it", "nl", "pl", "ro", "cs", "pt", "sv"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    _each = field_validator("*", mode="before")(_meant)
-
-
-class Postgres(_Section):
+class Postgres(Section):
     """URLs of a Postgres that is already there, one per role; all or none. Without them the embedded server is used."""
 
     owner_url: PostgresUrl | None = None
@@ -115,7 +82,7 @@ class Postgres(_Section):
         return self
 
 
-class Kafka(_Section):
+class Kafka(Section):
     """A Kafka that is already there (`bootstrap`), or the embedded one."""
 
     bootstrap: str | None = None
@@ -144,7 +111,7 @@ class Kafka(_Section):
         return self
 
 
-class Neo4j(_Section):
+class Neo4j(Section):
     """A Neo4j that is already there (`url`), or the embedded one."""
 
     url: Neo4jUrl | None = None
@@ -161,7 +128,7 @@ class Neo4j(_Section):
         return self
 
 
-class Endpoint(_Section):
+class Endpoint(Section):
     """A server that embeds, for `embedding.backend` "http". `model` is its own name for the model."""
 
     url: EndpointUrl | None = None
@@ -180,7 +147,7 @@ class Endpoint(_Section):
         return self
 
 
-class Embedding(_Section):
+class Embedding(Section):
     """The embedding model: a sentence-transformers name or path, or `minilm`, the wheel's all-MiniLM-L6-v2; and what computes it."""
 
     model: str = "minilm"
@@ -209,71 +176,13 @@ class Embedding(_Section):
         return self
 
 
-class Chunking(_Section):
+class Chunking(Section):
     """Bounds in the embedding model's tokens; `max_tokens` above the model's own limit is refused when the model is loaded."""
 
     max_tokens: Annotated[int, Field(ge=32, le=8192)] = 256
 
 
-class Privacy(_Section):
-    """A profile that is shipped, and what differs from it. `privacy.profiles` says what each profile looks for.
-
-    `names_model` is a spaCy model's name or path, or `en_core_web_sm`, the wheel's. `actions` and `thresholds` (0-1) are by entity.
-    `allow`: values that stay; `deny`: values that go wherever they stand; no message, fingerprint or representation
-    shows either. `languages`: whose national numbers are looked for; none named is all.
-    """
-
-    profile: Literal["patterns", "names", "strict", "health", "payments"] = "patterns"
-    names_model: str | None = None
-    actions: dict[EntityName, Action] = {}
-    thresholds: dict[EntityName, Annotated[float, Field(ge=0, le=1)]] = {}
-    allow: ValueList = ()
-    deny: ValueList = ()
-    expressions: Annotated[tuple[Expression, ...], Field(max_length=100)] = ()
-    languages: tuple[Language, ...] = ()
-
-    def __hash__(self) -> int:
-        return hash((self.profile, self.names_model, *sorted(self.actions.items()), self.allow, self.deny, self.expressions))
-
-    @model_validator(mode="after")
-    def _names_need_a_model(self) -> Privacy:
-        if self.profile in ("names", "strict", "health") and not self.names_model:
-            raise ValueError(f"profile {self.profile!r} needs names_model; without a model only 'patterns' and 'payments' can run")
-        return self
-
-
-class Reading(_Section):
-    """What is made of a document's bytes, and how well it must be readable.
-
-    `pdf`: `text` is fastest, `layout` finds headings, columns and tables by geometry, `model` has docling's own models find them.
-    The others are shares, of words, characters and pages, and a mean confidence: what is beyond is put aside (parsers/signals.py).
-    """
-
-    pdf: Literal["text", "layout", "model"] = "layout"
-    least_wordlike: Share = 0.75
-    most_replaced: Share = 0.01
-    most_empty_pages: Share = 0.8
-    least_ocr_confidence: Share = 0.5
-
-
-class Retention(_Section):
-    """After how many days what can be let go is let go; without a number it stays. `pipelines.retention` says of what, and when it may go.
-
-    `legal_hold`: nothing is let go, and nothing is erased.
-    """
-
-    landed_days: Days | None = None
-    parsed_days: Days | None = None
-    embeddings_days: Days | None = None
-    events_days: Days | None = None
-    dead_letters_days: Days | None = None
-    legal_hold: bool = False
-
-    # not of every key: true and false make sense of a hold
-    _each = field_validator("landed_days", "parsed_days", "embeddings_days", "events_days", "dead_letters_days", mode="before")(_meant)
-
-
-class Parsing(_Section):
+class Parsing(Section):
     """Bounds of one parse, each in its own worker process."""
 
     workers: Annotated[int, Field(ge=1, le=256)] = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -282,7 +191,7 @@ class Parsing(_Section):
     max_bytes: Annotated[int, Field(ge=1)] = 256 * 1024 * 1024
 
 
-class Fetching(_Section):
+class Fetching(Section):
     """Where content by reference may come from. Empty lists allow nothing."""
 
     roots: tuple[Path, ...] = ()
@@ -293,23 +202,15 @@ class Fetching(_Section):
     timeout_s: Seconds = 30.0
 
 
-class Stream(_Section):
+class Stream(Section):
     """`slots`: how many stream runs Dagster keeps alive; 0 leaves the tenants to `ingest_tenant` and to `headrace stream`."""
 
     slots: Annotated[int, Field(ge=0, le=64)] = 0
     metrics_port: Port | None = None
 
 
-class Dagster(_Section):
+class Dagster(Section):
     port: Port = 3000
-
-
-class Policy(_Section):
-    """What may differ between tenants: sections of `headrace.toml`, each of whose keys a tenant's configuration may have otherwise."""
-
-    reading: Reading = Reading()
-    privacy: Privacy = Privacy()
-    retention: Retention = Retention()
 
 
 class Settings(BaseSettings):
@@ -319,7 +220,7 @@ class Settings(BaseSettings):
         env_prefix="HEADRACE_", env_nested_delimiter="__", extra="forbid", frozen=True, hide_input_in_errors=True
     )
 
-    _each = field_validator("*", mode="before")(_meant)
+    _each = field_validator("*", mode="before")(meant)
 
     data_dir: Path = Path(".headrace")
     cache_dir: Path | None = None
@@ -346,11 +247,7 @@ class Settings(BaseSettings):
 
     def policy(self, configuration: Mapping[str, Any]) -> Policy:
         """A tenant's policy: what its configuration says, and these settings where it says nothing. Raises PolicyError."""
-        own = {name: getattr(self, name).model_dump() | _section(name, configuration) for name in Policy.model_fields}
-        try:
-            return Policy.model_validate(own)
-        except ValidationError as error:
-            raise PolicyError(_explain(error)) from None
+        return overlaid(Policy(reading=self.reading, privacy=self.privacy, retention=self.retention), configuration)
 
     @property
     def jars(self) -> Path:
@@ -370,14 +267,7 @@ class Settings(BaseSettings):
         return init_settings, _Variables(settings_cls), _file(settings_cls)
 
 
-def _section(name: str, configuration: Mapping[str, Any]) -> dict[str, Any]:
-    section = configuration.get(name, {})
-    if not isinstance(section, dict):
-        raise PolicyError(f"{name}: is a section with keys of its own, was: {section!r:.200}")
-    return section
-
-
-class Endpoints(_Section):
+class Endpoints(Section):
     """Where the three servers are, whoever started them. URLs carry passwords: never print one."""
 
     postgres_owner: SecretStr
@@ -423,7 +313,7 @@ def load(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        raise ConfigurationError(_explain(error), remedy=_REMEDY) from None
+        raise ConfigurationError(explain(error), remedy=_REMEDY) from None
 
 
 _REMEDY = "See docs/configuration.md."
@@ -469,20 +359,4 @@ def _is_setting(variable: str) -> bool:
 
 
 def _is_section(field: FieldInfo) -> bool:
-    return isinstance(field.annotation, type) and issubclass(field.annotation, _Section)
-
-
-def _explain(error: ValidationError) -> str:
-    return "; ".join(_one_problem(dict(problem)) for problem in error.errors())
-
-
-def _one_problem(problem: dict[str, Any]) -> str:
-    """What is wrong with one key, and its value unless that may be a secret: one that stands in the wrong place, or a whole section."""
-    key = ".".join(str(part) for part in problem["loc"]) or "configuration"
-    if problem["type"] == "extra_forbidden":
-        return f"{key}: there is no such setting"
-    message, value = str(problem["msg"]).removeprefix("Value error, "), problem["input"]
-    if problem["type"] == "value_error" or any(word in key for word in ("password", "key", "url")):
-        return f"{key}: {message}"
-    plain = isinstance(value, str | int | float) and problem["type"] != "model_type"
-    return f"{key}: {message}, was: {repr(value)[:200] if plain else f'of type {type(value).__name__}'}"
+    return isinstance(field.annotation, type) and issubclass(field.annotation, Section)

@@ -18,11 +18,11 @@ import polars as pl
 
 from core import artifacts, crashpoints, hand, ledger, outcomes
 from core.bisection import Culprit, StageCrashed, crashed_alike, halved
-from core.config import Policy
 from core.errors import DocumentError, HeadraceError, Unavailable
 from core.hand import Taken
 from core.keys import TenantKeys
 from core.ledger import Entry, Letter, Stale, Step
+from core.policy import Policy
 from core.tenancy import Connection, Database, PostgresAway
 
 MAX_ATTEMPTS = 8

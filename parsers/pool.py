@@ -10,8 +10,9 @@ from queue import LifoQueue
 from threading import Lock, Thread
 from types import TracebackType
 
-from core.config import Parsing, Reading
+from core.config import Parsing
 from core.errors import Unavailable
+from core.policy import Reading
 from parsers.process import WorkerProcess
 from parsers.reasons import ParseError
 from parsers.wire import Request

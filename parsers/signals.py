@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from msgspec import structs
 
-from core.config import Reading
+from core.policy import Reading
 from core.records import Block, Content, Signals
 from parsers.language import identified
 

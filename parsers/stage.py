@@ -10,8 +10,8 @@ from typing import Any
 
 import polars as pl
 
-from core.config import Reading
 from core.frames import RESULT, apply
+from core.policy import Reading
 from parsers.pool import DEFAULTS, WorkerPool
 
 # raised whenever the same bytes give other blocks

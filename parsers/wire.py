@@ -23,7 +23,7 @@ class Request(msgspec.Struct, frozen=True, tag=True):
     media_type: str
     file_name: str
     pdf: str = "layout"
-    """The grade at which a PDF is read (`core.config.Reading`)."""
+    """The grade at which a PDF is read (`core.policy.Reading`)."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):

@@ -12,8 +12,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from core import outcomes
-from core.config import Endpoints, Policy, Settings, master_key_bytes
+from core.config import Endpoints, Settings, master_key_bytes
 from core.errors import HeadraceError, LostRace, PolicyError, Unavailable
+from core.policy import Policy
 from core.stage import Progress, Report, Session, run
 from core.tenancy import Database, Tenant
 

@@ -7,8 +7,9 @@ from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from core.config import Endpoints, Policy, Privacy, Settings
+from core.config import Endpoints, Settings
 from core.errors import ConfigurationError, PolicyError, Unavailable
+from core.policy import Policy, Privacy
 
 if TYPE_CHECKING:
     from chunkers import Chunker

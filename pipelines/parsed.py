@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 import msgspec
 import polars as pl
 
-from core.config import Reading
+from core.policy import Reading
 from core.records import Child, Content, Signals, decode, encode
 
 Failure = tuple[str, str]

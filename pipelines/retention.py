@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.config import Retention
+from core.policy import Retention
 from core.sql import statements
 from core.stage import Session
 from core.tenancy import Connection

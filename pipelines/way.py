@@ -15,9 +15,10 @@ import msgspec
 import polars as pl
 
 from core import artifacts, crashpoints, frames, outcomes
-from core.config import Policy, Settings
+from core.config import Settings
 from core.errors import HeadraceError, Unavailable
 from core.ledger import Part, Stale, Step
+from core.policy import Policy
 from core.records import Chunk, Contribution, Envelope, Redacted, decode, encode
 from core.sql import statements
 from core.stage import Session, Stage

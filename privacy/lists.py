@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from core.config import Privacy
 from core.expressions import Expression, linear
+from core.policy import Privacy
 from privacy.checksums import NAMED
 from privacy.context import Finder, Finding, Text, cues
 from privacy.folding import fold

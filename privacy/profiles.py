@@ -12,7 +12,7 @@ from hashlib import scrypt
 
 from pydantic import SecretStr
 
-from core.config import Action, Privacy
+from core.policy import Action, Privacy
 
 THRESHOLD = 0.4
 """Presidio's own: a pattern whose score is under it needs one of its words nearby."""

@@ -11,9 +11,9 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import Literal, NamedTuple
 
-from core.config import Privacy
 from core.errors import DocumentError
 from core.keys import TenantKeys
+from core.policy import Privacy
 from privacy.context import Finder, Finding, Text, words
 from privacy.folding import Folded, fold
 from privacy.lists import Allowed, own_finders

@@ -155,7 +155,8 @@ def taken(port: int) -> bool:
 def _candidates(preferred: int) -> Iterator[int]:
     if preferred:
         yield preferred
-    yield from random.sample(_PORTS, 100)
+    # the system's own: two processes whose `random` has the same seed, as two of the tests' have, must not take the same port
+    yield from random.SystemRandom().sample(_PORTS, 100)
 
 
 def _carries(process: psutil.Process, marker: str) -> bool:

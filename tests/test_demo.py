@@ -15,7 +15,8 @@ from psycopg.rows import tuple_row
 
 import samples.demo
 import services
-from core.config import Privacy, Settings
+from core.config import Settings
+from core.policy import Privacy
 from samples import FOLDER
 from services import passwords
 from services.files import layout

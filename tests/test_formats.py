@@ -24,8 +24,9 @@ from docx.oxml.ns import qn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.config import Parsing, Reading
+from core.config import Parsing
 from core.errors import DocumentError
+from core.policy import Reading
 from core.records import Block, Content, Link, Signals, decode
 from parsers import REASONS, Format, WorkerPool, archive, detect
 from parsers.signals import is_wordlike, measured, quarantine

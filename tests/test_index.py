@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 from pgvector import HalfVector
 
 from core import artifacts, frames, ledger
-from core.config import Privacy
 from core.errors import HeadraceError
 from core.ledger import Entry, Stale, Step
+from core.policy import Privacy
 from core.records import Chunk, decode, encode
 from core.sql import statements
 from core.stage import Report, Session, Stage, run

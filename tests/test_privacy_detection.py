@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config import Privacy
+from core.policy import Privacy
 from privacy import LABELS, Redactor, new_data_key, redact_text, surrogate, tenant_keys
 from privacy.folding import fold
 from tests.test_privacy_values import MASTER, patterns, values

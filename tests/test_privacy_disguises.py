@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config import Privacy
+from core.policy import Privacy
 from privacy import Redactor, new_data_key, surrogate, tenant_keys
 from privacy.context import Text
 from privacy.folding import fold

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core import records
-from core.config import Privacy
 from core.errors import ConfigurationError
+from core.policy import Privacy
 from privacy import Redactor, new_data_key, redact_text, surrogate, tenant_keys
 from tests.test_privacy_values import MASTER, SHOWN
 

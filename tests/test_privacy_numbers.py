@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config import Privacy
+from core.policy import Privacy
 from privacy import Redactor, checksums
 from tests.test_privacy_values import patterns
 

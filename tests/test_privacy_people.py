@@ -3,7 +3,7 @@
 import pytest
 import spacy
 
-from core.config import Privacy
+from core.policy import Privacy
 from privacy import Redactor, gazetteer, new_data_key, tenant_keys
 from tests.test_privacy_values import MASTER
 

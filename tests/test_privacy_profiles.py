@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from core import records
-from core.config import Privacy, Settings
+from core.config import Settings
 from core.entities import ENTITIES
 from core.errors import DocumentError, PolicyError
+from core.policy import Privacy
 from core.records import Block, Content, Envelope, Redacted
 from privacy import Redactor, new_data_key, redact, redact_text, surrogate, tenant_keys
 from privacy.profiles import SHIPPED, profile

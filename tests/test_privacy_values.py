@@ -6,7 +6,7 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config import Privacy
+from core.policy import Privacy
 from privacy import Redactor, new_data_key, tenant_keys
 
 MASTER = bytes(range(32))

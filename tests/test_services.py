@@ -6,6 +6,7 @@ import gc
 import http.server
 import json
 import os
+import random
 import socket
 import stat
 import subprocess
@@ -644,3 +645,11 @@ def _read_everywhere(found: Endpoints) -> tuple[str, bytes, str]:
     with GraphDatabase.driver(found.neo4j_url, auth=(found.neo4j_username, found.neo4j_password.get_secret_value())) as driver:
         records, _, _ = driver.execute_query("MATCH (k:Kept) RETURN k.word AS word")
     return row[0], _read(found, "documents.kept").value(), records[0]["word"]
+
+
+def test_two_processes_with_the_same_random_seed_take_different_ports() -> None:
+    def taken_first() -> int:
+        random.seed(7)
+        return processes.free_port()
+
+    assert len({taken_first() for _ in range(20)}) > 1

@@ -1,0 +1,117 @@
+"""What may differ between tenants: how a document is read, what of it is personal, how long what is kept stays.
+
+Each section stands in `headrace.toml` for all, and key by key in a tenant's own configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+
+from core.errors import PolicyError
+from core.expressions import EntityName, Expression
+from core.section import Section, explain, meant
+
+
+def _texts(values: Any) -> Any:
+    """A list of texts that may be personal: what is wrong with it is said without any of them."""
+    if not isinstance(values, list | tuple) or not all(isinstance(value, SecretStr | str) and _plain(value).strip() for value in values):
+        raise ValueError("must be a list of texts, none of them empty")
+    if len(values) > 10_000:
+        raise ValueError(f"at most 10000 values, was: {len(values)} of them")
+    return tuple(values)
+
+
+def _plain(value: SecretStr | str) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Days = Annotated[int, Field(ge=1, le=36_500)]
+ValueList = Annotated[tuple[SecretStr, ...], BeforeValidator(_texts)]
+Action = Literal["surrogate", "mask", "drop", "keep", "quarantine"]
+Language = Literal["en", "de", "fr", "es", "it", "nl", "pl", "ro", "cs", "pt", "sv"]
+
+
+class Privacy(Section):
+    """A profile that is shipped, and what differs from it. `privacy.profiles` says what each profile looks for.
+
+    `names_model` is a spaCy model's name or path, or `en_core_web_sm`, the wheel's. `actions` and `thresholds` (0-1) are by entity.
+    `allow`: values that stay; `deny`: values that go wherever they stand; no message, fingerprint or representation
+    shows either. `languages`: whose national numbers are looked for; none named is all.
+    """
+
+    profile: Literal["patterns", "names", "strict", "health", "payments"] = "patterns"
+    names_model: str | None = None
+    actions: dict[EntityName, Action] = Field(default_factory=dict)
+    thresholds: dict[EntityName, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+    allow: ValueList = ()
+    deny: ValueList = ()
+    expressions: Annotated[tuple[Expression, ...], Field(max_length=100)] = ()
+    languages: tuple[Language, ...] = ()
+
+    def __hash__(self) -> int:
+        return hash((self.profile, self.names_model, *sorted(self.actions.items()), self.allow, self.deny, self.expressions))
+
+    @model_validator(mode="after")
+    def _names_need_a_model(self) -> Privacy:
+        if self.profile in ("names", "strict", "health") and not self.names_model:
+            raise ValueError(f"profile {self.profile!r} needs names_model; without a model only 'patterns' and 'payments' can run")
+        return self
+
+
+class Reading(Section):
+    """What is made of a document's bytes, and how well it must be readable.
+
+    `pdf`: `text` is fastest, `layout` finds headings, columns and tables by geometry, `model` has docling's own models find them.
+    The others are shares, of words, characters and pages, and a mean confidence: what is beyond is put aside (parsers/signals.py).
+    """
+
+    pdf: Literal["text", "layout", "model"] = "layout"
+    least_wordlike: Share = 0.75
+    most_replaced: Share = 0.01
+    most_empty_pages: Share = 0.8
+    least_ocr_confidence: Share = 0.5
+
+
+class Retention(Section):
+    """After how many days what can be let go is let go; without a number it stays. `pipelines.retention` says of what, and when it may go.
+
+    `legal_hold`: nothing is let go, and nothing is erased.
+    """
+
+    landed_days: Days | None = None
+    parsed_days: Days | None = None
+    embeddings_days: Days | None = None
+    events_days: Days | None = None
+    dead_letters_days: Days | None = None
+    legal_hold: bool = False
+
+    # not of every key: true and false make sense of a hold
+    _each = field_validator("landed_days", "parsed_days", "embeddings_days", "events_days", "dead_letters_days", mode="before")(meant)
+
+
+class Policy(Section):
+    """What may differ between tenants: sections of `headrace.toml`, each of whose keys a tenant's configuration may have otherwise."""
+
+    reading: Reading = Reading()
+    privacy: Privacy = Privacy()
+    retention: Retention = Retention()
+
+
+def overlaid(settings: Policy, configuration: Mapping[str, Any]) -> Policy:
+    """A tenant's policy: what its configuration says, and `settings` where it says nothing. Raises PolicyError."""
+    own = {name: getattr(settings, name).model_dump() | _section(name, configuration) for name in Policy.model_fields}
+    try:
+        return Policy.model_validate(own)
+    except ValidationError as error:
+        raise PolicyError(explain(error)) from None
+
+
+def _section(name: str, configuration: Mapping[str, Any]) -> dict[str, Any]:
+    section = configuration.get(name, {})
+    if not isinstance(section, dict):
+        raise PolicyError(f"{name}: is a section with keys of its own, was: {section!r:.200}")
+    return section
