@@ -38,7 +38,7 @@ $(READY): requirements.lock requirements-uv.lock pyproject.toml
 
 lock: env  ## Resolve again, for every platform, with hashes and without addresses
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header \
-	  --python-version 3.11 --extra embedded --extra openvino --extra object-stores --extra ocr --group dev pyproject.toml -o requirements.lock
+	  --python-version 3.11 --extra embedded --extra openvino --extra object-stores --extra ocr --extra models --group dev pyproject.toml -o requirements.lock
 	@echo "uv==$$($(BIN)/uv --version | cut -d' ' -f2)" | $(BIN)/uv pip compile --quiet --universal --generate-hashes \
 	  --no-emit-index-url --no-header --python-version 3.11 - -o requirements-uv.lock
 

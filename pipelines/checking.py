@@ -12,10 +12,11 @@ import polars as pl
 
 from core import artifacts
 from core.errors import ConfigurationError, HeadraceError, TenantError
-from core.records import Content, Redacted, decode
+from core.records import Redacted, decode
 from core.sql import statements
 from core.tenancy import Connection, Tenant
 from pipelines.app import Headrace
+from pipelines.parsed import Measured
 from pipelines.way import Versioned
 
 if TYPE_CHECKING:
@@ -83,9 +84,8 @@ def _nothing_lost(connection: Connection) -> Check:
 def parse_quality(headrace: Headrace, tenant: str) -> Check:
     import quality
 
-    contents = [decode(payload, Content) for payload in _newest(headrace, tenant, "parse").values()]
-    texts = pl.DataFrame({"text": [_text_of(content) for content in contents]}, schema={"text": pl.String})
-    return quality.parse_quality(quality.describe_texts(texts))
+    read = [decode(payload, Measured) for payload in _newest(headrace, tenant, "parse").values()]
+    return quality.parse_quality([one.signals for one in read], [one.language for one in read], headrace.session(tenant).policy.reading)
 
 
 def residual_pii(headrace: Headrace, tenant: str) -> Check:
@@ -148,7 +148,7 @@ CHECKS = {
 }
 
 
-def _text_of(document: Content | Redacted) -> str:
+def _text_of(document: Redacted) -> str:
     cells = (cell for block in document.blocks for row in block.rows for cell in row)
     return "\n".join((document.title, *(block.text for block in document.blocks), *cells))
 

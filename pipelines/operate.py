@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from core import ledger
+from msgspec import to_builtins
+
+from core import artifacts, ledger
 from core.errors import HeadraceError, Unavailable
+from core.records import decode
 from core.sql import statements
 from core.tenancy import Connection
 from pipelines.app import Headrace
 from pipelines.lag import landed
+from pipelines.parsed import Measured
 from pipelines.way import NAMES
 
 
@@ -64,7 +68,7 @@ def _unknown(tenant: str) -> NoReturn:
 
 
 def explain(headrace: Headrace, tenant: str, name: str) -> list[dict[str, Any]]:
-    """Per document that `name` stands for: its state, events, each stage's record, its place in index and graph, and why not.
+    """Per document that `name` stands for: its state, events, each stage's record, its signals, its place in index and graph, and why not.
 
     `state` is null where no event of it ever landed; `graph` has the one key `unavailable` where Neo4j does not answer.
     """
@@ -76,6 +80,7 @@ def _explained(headrace: Headrace, tenant: str, document: str) -> dict[str, Any]
     with headrace.session(tenant).transaction() as connection:
         told = {name: connection.execute(_sql(name), values).fetchall() for name in ("state", "events", "placed", "letters_of")}
         stages = ledger.records(connection, document)
+        signals = _signals(headrace, tenant, connection, document)
     state = told["state"][0] if told["state"] else None
     return {
         "document": document,
@@ -83,10 +88,24 @@ def _explained(headrace: Headrace, tenant: str, document: str) -> dict[str, Any]
         "state": state,
         "events": told["events"],
         "stages": stages,
+        "signals": signals,
         "index": told["placed"],
         "graph": _in_graph(headrace, tenant, document),
         "dead_letters": told["letters_of"],
     }
+
+
+def _signals(headrace: Headrace, tenant: str, connection: Connection, document: str) -> dict[str, Any]:
+    """How well the parsed document could be read; nothing where none is kept."""
+    payload = artifacts.get(connection, headrace.session(tenant).keys, "parse", [document]).get(document)
+    return {} if payload is None else flat(decode(payload, Measured))
+
+
+def flat(measured: Measured) -> dict[str, Any]:
+    """The signals that say something, each by a name of its own."""
+    told = {"language": measured.language, **to_builtins(measured.signals)}
+    nested = {f"{name}/{kind}": count for name, counts in told.items() if isinstance(counts, dict) for kind, count in counts.items()}
+    return {name: value for name, value in told.items() if not isinstance(value, dict) and value not in (None, "")} | nested
 
 
 def _in_graph(headrace: Headrace, tenant: str, document: str) -> dict[str, Any]:

@@ -25,15 +25,16 @@ def without_children(payload: bytes) -> tuple[bytes, tuple[Child, ...]]:
     return encode(msgspec.structs.replace(content, children=())), content.children
 
 
-class _Measured(msgspec.Struct):
-    """Of a content its signals alone."""
+class Measured(msgspec.Struct):
+    """Of a content what holds no text."""
 
+    language: str = ""
     signals: Signals = Signals()
 
 
 def signals(parsed: pl.DataFrame) -> dict[str, Signals]:
     """By document, how well it could be read."""
-    return {d: decode(payload, _Measured).signals for d, payload in parsed.select("document", "payload").iter_rows() if payload}
+    return {d: decode(payload, Measured).signals for d, payload in parsed.select("document", "payload").iter_rows() if payload}
 
 
 def put_aside(measured: Mapping[str, Signals], reading: Reading, released: Collection[str]) -> dict[str, Failure]:

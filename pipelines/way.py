@@ -86,14 +86,14 @@ class Way:
         import parsers
         from events import children
         from pipelines import parsed as contents
+        from quality.legibility import counted
 
         def compute(session: Session, rows: Sequence[Stale], tally: Counter[str]) -> pl.DataFrame:
             fetched, failures = self._fetched(session, rows)
             tally["bytes"] += int(fetched["content"].bin.size().sum())
             parsed = parsers.parse(fetched, self.models.parsers, policy.reading)
             measured = contents.signals(parsed)
-            for signals in measured.values():
-                tally.update({f"pages_by_{grade}": pages for grade, pages in signals.grades.items()})
+            tally.update(counted(list(measured.values())))
             refused = contents.put_aside(measured, policy.reading, {row.document for row in rows if row.released})
             refused |= contents.nested_too_deep({row.document: _envelope(session, row).name for row in rows}, parsed)
             return pl.concat([parsed.filter(~pl.col("document").is_in(list(refused))), failures, _failures(rows, refused)])

@@ -8,8 +8,9 @@ from quality.check import Check, CheckError
 from quality.consistency import completeness, freshness, graph_consistency, nothing_lost, stream_slots
 from quality.expectations import chunk_schema, chunks, landed_events, landed_schema
 from quality.health import embedding_health
+from quality.legibility import parse_quality
 from quality.residual import residual_pii
-from quality.texts import describe_texts, parse_quality
+from quality.texts import describe_texts
 
 __all__ = [
     "Check",

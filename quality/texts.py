@@ -1,14 +1,12 @@
 """What texts look like, measured without keeping any: how long they are, how readable, how much of them was lost in decoding.
 
-Measures for the chunk suite (`quality.expectations.chunks`) and the check on parsing. No rule about personal data: that is
-`quality.residual`.
+Measures for the chunk suite (`quality.expectations.chunks`). How well a document was read is in `quality.legibility`, personal data
+in `quality.residual`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-
-from quality.check import Check, CheckError, conclude, expect
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,24 +31,3 @@ def describe_texts(frame: pl.DataFrame, text: str = "text") -> pl.DataFrame:
         readable=pl.when(visible > 0).then(readable / visible).otherwise(0.0),
         replaced=pl.when(length > 0).then(replaced / length).otherwise(0.0),
     ).drop(text)
-
-
-def parse_quality(frame: pl.DataFrame) -> Check:
-    """Did parsing find text? One row per parsed document: `characters` and `replaced`, as `describe_texts` measures them.
-
-    Warns and never more: a scan or an empty file is no reason to stop its neighbours. Raises CheckError where a column is missing.
-    """
-    missing = {"characters", "replaced"} - set(frame.columns)
-    if missing:
-        raise CheckError(f"columns missing: {', '.join(sorted(missing))}")
-    characters, replaced = frame["characters"], frame["replaced"]
-    findings = [
-        expect("characters", "is at least 1 (a document without text)", int((characters.fill_null(0) < 1).sum()), severity="warn"),
-        expect("replaced", f"is at most {REPLACED} (characters lost in decoding)", int((replaced > REPLACED).sum()), severity="warn"),
-    ]
-    measured = {"documents": frame.height, "characters": int(characters.sum()), "replaced_max": _largest(replaced)}
-    return conclude("parse_quality", findings, measured, f"All {frame.height:,} parsed documents have legible text.")
-
-
-def _largest(shares: pl.Series) -> float:
-    return max(shares.drop_nulls().to_list(), default=0.0)

@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import quality
+from core.policy import Reading
+from core.records import Signals
 from quality import Check, CheckError
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -212,21 +214,37 @@ class TestTexts:
         assert check.passed
         assert CANARY not in shown(check)
 
-    @pytest.mark.parametrize(("text", "column"), [("", "characters"), ("\ufffdabc", "replaced")])
-    def test_a_document_without_legible_text_warns(self, text: str, column: str) -> None:
-        check = quality.parse_quality(quality.describe_texts(pl.DataFrame({"text": ["A legible text", text]})))
+
+class TestLegibility:
+    WELL = Signals(characters=900, wordlike=0.97, pages=3, grades={"layout": 2, "ocr": 1}, dropped={"footers": 3}, ocr_confidence=0.9)
+
+    @pytest.mark.parametrize(
+        ("signals", "column"),
+        [
+            (Signals(), "characters"),
+            (Signals(characters=100, replaced=2), "replaced"),
+            (Signals(characters=100, wordlike=0.5), "wordlike"),
+            (Signals(characters=100, pages=10, empty_pages=9), "empty_pages"),
+            (Signals(characters=100, ocr_confidence=0.1), "ocr_confidence"),
+        ],
+    )
+    def test_a_document_that_could_be_read_only_badly_warns(self, signals: Signals, column: str) -> None:
+        check = quality.parse_quality([self.WELL, signals], ["en", ""], Reading())
         assert (check.passed, check.severity) == (False, "warn")
         assert failed(check) == {column: 1}
 
-    @pytest.mark.parametrize("texts", [[], ["A legible text"]])
-    def test_legible_documents_pass(self, texts: list[str]) -> None:
-        check = quality.parse_quality(quality.describe_texts(pl.DataFrame({"text": texts}, schema={"text": pl.String})))
-        assert check.passed
-        assert check.measured["documents"] == len(texts)
+    def test_the_tenant_s_own_thresholds_judge(self) -> None:
+        poor = Signals(characters=100, replaced=2, wordlike=0.5)
+        assert quality.parse_quality([poor], ["en"], Reading(most_replaced=0.05, least_wordlike=0.4)).passed
 
-    def test_a_frame_without_measures_is_refused(self) -> None:
-        with pytest.raises(CheckError, match="characters, replaced"):
-            quality.parse_quality(pl.DataFrame({"text": [CANARY]}))
+    def test_what_was_read_is_added_up(self) -> None:
+        check = quality.parse_quality([self.WELL, self.WELL], ["en", "de"], Reading())
+        assert check.passed
+        assert check.measured.items() >= {"documents": 2, "pages": 6, "pages/layout": 4, "pages/ocr": 2, "dropped/footers": 6}.items()
+        assert check.measured.items() >= {"language/de": 1, "language/en": 1, "wordlike_least": 0.97}.items()
+
+    def test_no_document_passes(self) -> None:
+        assert quality.parse_quality([], [], Reading()).passed
 
 
 def _spoil(vectors: NDArray[np.float32], row: int, how: str) -> NDArray[np.float32]:

@@ -242,6 +242,7 @@ def test_explain_tells_each_stage_and_where_a_chunk_comes_from(app: Headrace, ac
     told = operate.explain(app, acme, "manual.md")[0]
     assert told["verdict"] == "searchable"
     assert [stage["stage"] for stage in told["stages"]] == list(NAMES)
+    assert told["signals"]["characters"] > 10
     chunk = ask(app, acme, "guide bearing")[0].chunk
     assert operate.find(app, acme, chunk) == [told["document"]]
 

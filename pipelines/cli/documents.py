@@ -258,7 +258,7 @@ def explain(tenant: str, name: str, *, as_json: bool) -> None:
         return
     for document in found:
         out().print(f"[bold]{document['document']}[/bold]: {document['verdict']}")
-        for part in ("state", "events", "stages", "index", "graph", "dead_letters"):
+        for part in ("state", "events", "stages", "signals", "index", "graph", "dead_letters"):
             _print_part(part, document[part])
 
 
@@ -270,7 +270,7 @@ _FOR_MACHINES = {
 
 def _print_part(part: str, told: Any) -> None:
     title, hidden = part.replace("_", " ").capitalize(), _FOR_MACHINES.get(part, ())
-    if isinstance(told, dict):
+    if isinstance(told, dict) and told:
         print_record(without(told, hidden), as_json=False, title=title)
     elif told:
         out().print(table([without(row, hidden) for row in told], title))
