@@ -25,7 +25,7 @@ from urllib.parse import SplitResult, urlsplit
 from embedders.refusal import Refusal
 
 if TYPE_CHECKING:
-    from httpx2 import Client, Response
+    from httpx import Client, Response
 
 # ── where it is ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -210,7 +210,7 @@ class Connection:
         self._refuse_closed()
 
     def _attempt(self, method: str, path: str, body: bytes | None, most_bytes: int) -> Answer | Failed | Refusal:
-        from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
+        from huggingface_hub.utils import httpx
 
         endpoint = self._endpoint
         try:
@@ -223,7 +223,7 @@ class Connection:
 
 def _client(endpoint: Endpoint) -> Client:
     # httpx or httpx2, whichever came with huggingface_hub: this name stays
-    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
+    from huggingface_hub.utils import httpx
 
     # a compressed answer could unfold beyond any bound in one piece
     headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}

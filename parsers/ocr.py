@@ -23,17 +23,19 @@ _LEAST_CONFIDENCE = 0.5
 
 
 def read_image(content: bytes) -> Content:
-    """A picture's text, its places in pixels at 72 to the inch.
+    """A picture's text, page by page where it is a TIFF, its places in pixels at 72 to the inch.
 
     Raises ParseError: `missing-parser` without the extra `ocr`, `corrupt-document`, `document-too-large`.
     """
     if not available():
         raise ParseError("missing-parser")
-    pixels = recognition.opened(content)
-    lines = recognition.recognise(pixels)
-    height, width = pixels.shape[:2]
-    page = Page(1, width, height, _words(lines, 1.0), [], [], painted=True, grade="ocr")
-    return assembled([page], {}, _confidences(lines))
+    pages, confidences = [], []
+    for number, pixels in enumerate(recognition.pages(content), 1):
+        lines = recognition.recognise(pixels)
+        height, width = pixels.shape[:2]
+        pages.append(Page(number, width, height, _words(lines, 1.0), [], [], painted=True, grade="ocr"))
+        confidences += _confidences(lines)
+    return assembled(pages, {}, confidences)
 
 
 def needed(page: Page) -> bool:

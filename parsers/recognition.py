@@ -6,13 +6,14 @@ What belongs here: the engine, and pictures as it wants them. What does not: pag
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
 from io import BytesIO
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, ImageSequence
 
 from parsers.pdf_pages import Box
 from parsers.reasons import ParseError
@@ -57,19 +58,26 @@ def recognise(pixels: Pixels) -> list[Recognised]:
     return [Recognised(Box(*place), text.strip(), float(score)) for place, text, score in lines if text.strip()]
 
 
-def opened(content: bytes) -> Pixels:
-    """A picture's first frame on white, turned as its camera says. Raises ParseError: `corrupt-document`, `document-too-large`."""
+def pages(content: bytes) -> Iterator[Pixels]:
+    """A picture on white, turned as its camera says; of a TIFF each of its pages, of an animation the first frame.
+
+    Raises ParseError: `corrupt-document`, `document-too-large`.
+    """
     try:
         with Image.open(BytesIO(content), formats=_FORMATS) as picture:
-            if picture.width * picture.height > _MOST_PIXELS:
-                raise ParseError("document-too-large")
-            upright = ImageOps.exif_transpose(picture).convert("RGBA")
+            for frame in ImageSequence.Iterator(picture) if picture.format == "TIFF" else (picture,):
+                yield _on_white(frame)
     except Image.DecompressionBombError:
         raise ParseError("document-too-large") from None
     except (OSError, ValueError, SyntaxError) as error:
         raise ParseError("corrupt-document", type(error).__name__) from None
-    paper = Image.new("RGBA", upright.size, "white")
-    return pixels_of(Image.alpha_composite(paper, upright))
+
+
+def _on_white(frame: Image.Image) -> Pixels:
+    if frame.width * frame.height > _MOST_PIXELS:
+        raise ParseError("document-too-large")
+    upright = ImageOps.exif_transpose(frame).convert("RGBA")
+    return pixels_of(Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright))
 
 
 def pixels_of(picture: Image.Image) -> Pixels:

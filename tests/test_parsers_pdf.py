@@ -498,6 +498,20 @@ def test_a_picture_is_read_in_the_confined_worker_with_places_and_confidence(wor
 
 
 @needs_ocr
+def test_a_fax_of_several_pages_is_read_page_by_page() -> None:
+    def long(page: Book) -> None:
+        page.put(MARGIN, 160, "The second page of the fax.", 16)
+
+    first, second = (Image.open(io.BytesIO(photograph(text))).convert("L") for text in (short, long))
+    buffer = io.BytesIO()
+    first.save(buffer, "TIFF", save_all=True, append_images=[second])
+    content = ocr.read_image(buffer.getvalue())
+    assert (content.blocks[-1].page, content.blocks[-1].text) == (2, "The second page of the fax.")
+    assert {block.page for block in content.blocks} == {1, 2}
+    assert content.signals.grades == {"ocr": 2}
+
+
+@needs_ocr
 @pytest.mark.parametrize("damage", [lambda png: png[: len(png) // 2], lambda _: b"\x89PNG\r\n\x1a\n nothing"])
 def test_a_damaged_picture_has_its_reason(damage: Callable[[bytes], bytes]) -> None:
     with pytest.raises(ParseError) as failure:
