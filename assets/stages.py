@@ -58,16 +58,17 @@ ARROWS = (
         "parsed_documents", ("parse",), "document_events", frozenset({"docling", "postgres"}), "sealed",
         "Content, inline or by reference, parsed to blocks: headings, paragraphs, lists, tables, code.\n\n"
         "Encrypted under the tenant's key, as it precedes redaction. A file that is damaged, too large, of no known format or not allowed "
-        "to be fetched fails alone; its older version stays searchable. What can be read only badly, by the tenant's thresholds, is put aside "
-        "(`low-quality-text`, `low-ocr-confidence`, `mostly-empty-pages`) until it is published anew or let pass by `headrace release`.\n\n"
+        "to be fetched fails alone; its older version stays searchable. What can be read only badly, by the tenant's thresholds, "
+        "is put aside (`low-quality-text`, `low-ocr-confidence`, `mostly-empty-pages`) until it is published anew or let pass by `headrace release`.\n\n"
         "`parse/bytes` is what was read, `parse/pages/…` pages by the way they were read, `parse/dropped/…` what was left out, by kind.",
     ),
     Arrow(
         "redacted_documents", ("redact",), "parsed_documents", frozenset({"presidio", "postgres"}), "redacted",
         "Every text with its personal data replaced by keyed surrogates, such as `<EMAIL:7f3a>`.\n\n"
         "The same value has the same surrogate within a tenant and another one in the next tenant. Titles, headings, link targets, "
-        "file names and metadata are texts too. `redact/…` counts the values that were replaced, by kind. A document with a value that the "
-        "tenant's profile quarantines is put aside (`quarantined-by-policy`) until it is published without it or let pass by `headrace release`.",
+        "file names and metadata are texts too. `redact/…` counts the values that were replaced, by kind. A document with a value "
+        "that the tenant's profile quarantines is put aside (`quarantined-by-policy`) until it is published without it or let "
+        "pass by `headrace release`.",
     ),
     Arrow(
         "chunks", ("chunk",), "redacted_documents", frozenset({"python", "postgres"}), "redacted",
