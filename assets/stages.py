@@ -59,7 +59,8 @@ ARROWS = (
         "Content, inline or by reference, parsed to blocks: headings, paragraphs, lists, tables, code.\n\n"
         "Encrypted under the tenant's key, as it precedes redaction. A file that is damaged, too large, of no known format or not allowed "
         "to be fetched fails alone; its older version stays searchable. What can be read only badly, by the tenant's thresholds, "
-        "is put aside (`low-quality-text`, `low-ocr-confidence`, `mostly-empty-pages`) until it is published anew or let pass by `headrace release`.\n\n"
+        "is put aside (`low-quality-text`, `low-ocr-confidence`, `mostly-empty-pages`) until it is published anew or let "
+        "pass by `headrace release`.\n\n"
         "`parse/bytes` is what was read, `parse/pages/…` pages by the way they were read, `parse/dropped/…` what was left out, by kind.",
     ),
     Arrow(
