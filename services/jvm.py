@@ -10,7 +10,7 @@ from pathlib import Path
 from services import download
 from services.files import private_dir, write_whole
 from services.pins import PinList, pin_list
-from services.server import ENVIRONMENT, Ended, NotInstalled, Progress, Server
+from services.server import ENVIRONMENT, DidNotStart, NotInstalled, Progress, Server
 
 # A small heap needs no parallel collector. Without the optimising compiler there is 40% less work until a server is up, half the
 # memory in Neo4j's case, and on two cores 30,000 MERGEs are no slower for it.
@@ -70,7 +70,7 @@ class JavaServer(Server):
         finally:
             path.unlink()
         if done.returncode:
-            raise Ended(f"{self.title} could not be set up", remedy=self.see_log)
+            raise DidNotStart(f"{self.title} could not be set up", remedy=self.see_log)
 
     def _write_arguments(self, name: str, arguments: list[str]) -> Path:
         path = self.home / name

@@ -72,7 +72,7 @@ class EmbeddedNeo4j(JavaServer):
         progress("Neo4j: setting its password")
         where = {"NEO4J_HOME": str(self.home), "NEO4J_CONF": str(self.home / "conf")}
         password = self.secrets["neo4j"].get_secret_value()
-        self.tool(jars, "org.neo4j.cli.AdminTool", ["dbms", "set-initial-password", password], where)
+        self.tool(jars, "org.neo4j.cli.AdminTool", ["dbms", "set-initial-password", "--", password], where)
 
     def probe(self, port: int) -> None:
         from neo4j import GraphDatabase

@@ -69,12 +69,12 @@ def forget(layout: Layout, name: str) -> None:
 
 
 def generate() -> str:
-    """A password that needs no quoting anywhere: 43 letters, digits, `-` and `_`; 256 bits."""
+    """A password that needs no quoting anywhere, nor looks like a program's option: 64 hexadecimal digits; 256 bits."""
     return _password()
 
 
 def _password() -> str:
-    return secrets.token_urlsafe(32)
+    return secrets.token_hex(32)
 
 
 def _parsed(text: str, layout: Layout) -> dict[str, str]:

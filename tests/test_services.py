@@ -37,6 +37,7 @@ from services import passwords, processes
 from services.download import provide
 from services.files import Layout
 from services.kafka import quiet
+from services.neo4j import EmbeddedNeo4j
 from services.pin import ROOTS
 from services.pins import PinList, pin_list
 from services.postgres import EmbeddedPostgres
@@ -645,6 +646,14 @@ def _read_everywhere(found: Endpoints) -> tuple[str, bytes, str]:
     with GraphDatabase.driver(found.neo4j_url, auth=(found.neo4j_username, found.neo4j_password.get_secret_value())) as driver:
         records, _, _ = driver.execute_query("MATCH (k:Kept) RETURN k.word AS word")
     return row[0], _read(found, "documents.kept").value(), records[0]["word"]
+
+
+def test_a_password_that_looks_like_an_option_is_neo4js_password_all_the_same(tmp_path: Path, world: Settings) -> None:
+    place = Layout(tmp_path)
+    place.prepare()
+    server = EmbeddedNeo4j(place, passwords.Secrets({"neo4j": "-h-and-eight-more"}), world.jars, 0)
+    server.prepare(processes.free_port(), _silent())
+    assert list((tmp_path / "neo4j" / "data").rglob("auth.ini"))
 
 
 def test_two_processes_with_the_same_random_seed_take_different_ports() -> None:
