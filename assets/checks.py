@@ -13,7 +13,7 @@ CHECKS: tuple[tuple[str, str, bool, str], ...] = (
     ("freshness", "document_events", False, "How old is the oldest event that is not searchable yet, and how far behind is the topic?"),
     ("nothing_lost", "document_events", False, "Did Kafka still have every event when it was to be read?"),
     ("parse_quality", "parsed_documents", False, "Did parsing give text, and could what was let pass be read well?"),
-    ("residual_pii", "redacted_documents", True, "Does a second detector, of another make, still find personal data?"),
+    ("residual_pii", "redacted_documents", True, "Does a second detector, of another method, still find personal data, and how much?"),
     ("chunk_quality", "chunks", False, "Are chunks within the model's bounds, readable, and each with a source?"),
     ("embedding_health", "embeddings", True, "Are vectors of the right dimension, finite, of unit length, and not all alike?"),
     ("index_completeness", "vector_index", False, "Is every live document searchable, or known to have failed?"),

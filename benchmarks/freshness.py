@@ -131,7 +131,7 @@ def _alone(headrace: Headrace, bodies: Sequence[list[str]]) -> dict[str, Any]:
         computing: Counter[str] = Counter()
         for name in NAMES:
             session = headrace.session(TENANT)
-            report = stages.run(_clocked(headrace.way.stage(name, session.policy), computing), session, only=documents)
+            report = stages.run(_clocked(headrace.way.stage(name, session.policy, session.keys.epoch), computing), session, only=documents)
             if report.done != 1:
                 raise Unmeasured(f"the stage {name} did not take the one page that it was given")
             whole[name].append(report.seconds)

@@ -183,12 +183,18 @@ class Chunking(Section):
 
 
 class Parsing(Section):
-    """Bounds of one parse, each in its own worker process."""
+    """Bounds of one parse, each in its own worker process. `models_dir`: docling's models, for `reading.pdf` "model"."""
 
     workers: Annotated[int, Field(ge=1, le=256)] = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     timeout_s: Seconds = 60.0
     memory_mb: Annotated[int, Field(ge=512)] = 4096
     max_bytes: Annotated[int, Field(ge=1)] = 256 * 1024 * 1024
+    models_dir: Path = Path("~/.cache/docling/models")
+
+    @property
+    def models(self) -> Path:
+        """Where docling's models are. A link is followed: the worker may read what is there, and no link."""
+        return self.models_dir.expanduser().resolve()
 
 
 class Fetching(Section):

@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Surrogates:
+    """Which key a tenant's surrogates are made with. Epoch 0's is derived from its data key; a later one is random, and `wrapped`.
+
+    `rotated_at`: since when the key of the epoch before is kept too, because something made with it is left; `former` is that, wrapped,
+    and None where it is the derived one.
+    """
+
+    epoch: int = 0
+    wrapped: bytes | None = field(default=None, repr=False)
+    former: bytes | None = field(default=None, repr=False)
+    rotated_at: datetime | None = None
 
 
 class TenantKeys(Protocol):
@@ -10,7 +26,8 @@ class TenantKeys(Protocol):
 
     `seal` and `open` are authenticated encryption bound to `context` (a payload moved elsewhere does not open).
     `digest` is a keyed hash: 32 hex characters, the same for the same value and purpose within a tenant, unlinkable across tenants.
-    `surrogate_key` is the raw 32-byte key under which surrogates are computed.
+    `surrogate_key` is the raw 32-byte key under which surrogates are computed, `epoch` its public number, counted up by each rotation.
+    `former`: the same keys with the surrogate key before that, while something made with it is left.
     """
 
     def seal(self, plaintext: bytes, context: str) -> bytes: ...
@@ -21,3 +38,9 @@ class TenantKeys(Protocol):
 
     @property
     def surrogate_key(self) -> bytes: ...
+
+    @property
+    def epoch(self) -> int: ...
+
+    @property
+    def former(self) -> TenantKeys | None: ...

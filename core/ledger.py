@@ -7,7 +7,7 @@ of a compare-and-set whose first half is `hold`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -20,15 +20,19 @@ Status = Literal["done", "failed", "waiting"]
 
 @dataclass(frozen=True)
 class Step:
-    """A stage as the ledger knows it: what it is computed from (the upstream's output and a part of the event) and how."""
+    """A stage as the ledger knows it: what it is computed from (the upstream's output and a part of the event) and how.
+
+    `epoch` is that of the tenant's surrogate key (`core.keys.Surrogates`): nothing is held for who has another one than the tenant.
+    """
 
     stage: str
     upstream: str | None
     part: Part | None
     fingerprint: str
+    epoch: int = 0
 
     def values(self, **more: Any) -> dict[str, Any]:
-        return {"stage": self.stage, "upstream": self.upstream, "part": self.part, "fingerprint": self.fingerprint} | more
+        return asdict(self) | more
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ def stale(connection: Connection, step: Step, limit: int, only: Sequence[str] | 
 def hold(connection: Connection, step: Step, rows: Sequence[Stale]) -> set[str]:
     """Lock these documents and give those whose input is still what it was when they were found stale; the others have moved on.
 
-    None is in hand any more.
+    So have all of them where the tenant's surrogate key was rotated meanwhile. None is in hand any more.
     """
     columns = {"documents": "document", "revisions": "revision", "input_keys": "input_key"}
     values = step.values(**{name: [getattr(row, attribute) for row in rows] for name, attribute in columns.items()})

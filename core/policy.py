@@ -38,9 +38,11 @@ Language = Literal["en", "de", "fr", "es", "it", "nl", "pl", "ro", "cs", "pt", "
 class Privacy(Section):
     """A profile that is shipped, and what differs from it. `privacy.profiles` says what each profile looks for.
 
-    `names_model` is a spaCy model's name or path, or `en_core_web_sm`, the wheel's. `actions` and `thresholds` (0-1) are by entity.
+    `names_model` is a folder, an installed package or a name on the hub (privacy/models); `en_core_web_sm` is the wheel's.
+    `actions` and `thresholds` (0-1) are by entity.
     `allow`: values that stay; `deny`: values that go wherever they stand; no message, fingerprint or representation
-    shows either. `languages`: whose national numbers are looked for; none named is all.
+    shows either. `languages`: whose national numbers are looked for; none named is all. `most_residual`: the share of passages that may
+    still hold some, before the check `residual_pii` stops the stages below (quality/residual.py); it changes no redaction.
     """
 
     profile: Literal["patterns", "names", "strict", "health", "payments"] = "patterns"
@@ -51,9 +53,11 @@ class Privacy(Section):
     deny: ValueList = ()
     expressions: Annotated[tuple[Expression, ...], Field(max_length=100)] = ()
     languages: tuple[Language, ...] = ()
+    most_residual: dict[Literal["identifiers", "names"], Share] = Field(default_factory=dict)
 
     def __hash__(self) -> int:
-        return hash((self.profile, self.names_model, *sorted(self.actions.items()), self.allow, self.deny, self.expressions))
+        # pydantic's own fails on a mapping; every field counts, a later one too
+        return hash(tuple(frozenset(value.items()) if isinstance(value, dict) else value for _, value in self))
 
     @model_validator(mode="after")
     def _names_need_a_model(self) -> Privacy:

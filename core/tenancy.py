@@ -17,6 +17,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from core.errors import DocumentError, HeadraceError, TenantError, Unavailable
+from core.keys import Surrogates
 from core.line import LINE, bound
 from core.sql import statements
 from core.turns import Turns
@@ -46,12 +47,13 @@ def valid_tenant(name: str) -> str:
 
 @dataclass(frozen=True)
 class Tenant:
-    """A row of the control plane. `wrapped_key` opens only under the master key."""
+    """A row of the control plane. `wrapped_key`, and what of `surrogates` is wrapped, open only under the master key."""
 
     tenant: str
     status: str
     configuration: dict[str, Any]
     wrapped_key: bytes = field(repr=False)
+    surrogates: Surrogates = field(default_factory=Surrogates)
 
 
 class Database:
@@ -104,20 +106,28 @@ class Database:
     @contextmanager
     def tenant(self, name: str) -> Iterator[Connection]:
         """A transaction under this tenant's role, with its own partitions first in the search path."""
-        query = statements("core", "sql/tenancy.sql")["become"]
-        names = {"role": f"headrace_{self._role}_{valid_tenant(name)}", "path": f'"tenant_{name}", headrace, public'}
+        names = self._names(name)
         with self._transaction() as connection:
-            try:
-                connection.execute(query, names)
-            except psycopg.errors.InvalidParameterValue:
-                raise TenantError(f"there is no tenant {name!r}", remedy="`headrace tenant list` shows them.") from None
+            _become(connection, names)
             yield connection
+
+    @contextmanager
+    def snapshot(self, name: str) -> Iterator[Connection]:
+        """As `tenant`, for reading alone, and all of it sees what was there at its beginning."""
+        names = self._names(name)
+        with self._transaction() as connection:
+            connection.execute(statements("core", "sql/tenancy.sql")["unchanging"])
+            _become(connection, names)
+            yield connection
+
+    def _names(self, tenant: str) -> dict[str, str]:
+        return {"tenant": valid_tenant(tenant), "role": f"headrace_{self._role}_{tenant}", "path": f'"tenant_{tenant}", headrace, public'}
 
     def tenants(self) -> list[Tenant]:
         """Every active tenant, by name."""
         with self.control() as connection:
             rows = connection.execute(statements("core", "sql/tenancy.sql")["tenants"]).fetchall()
-        return [Tenant(**row) for row in rows]
+        return [_tenant(row) for row in rows]
 
     def get(self, name: str) -> Tenant:
         """One active tenant. Raises TenantError where there is none of that name."""
@@ -126,7 +136,7 @@ class Database:
             rows = connection.execute(query, values).fetchall()
         if not rows:
             raise TenantError(f"there is no tenant {name!r}", remedy="`headrace tenant list` shows them.")
-        return Tenant(**rows[0])
+        return _tenant(rows[0])
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
@@ -135,6 +145,18 @@ class Database:
             self._pool.open()
             with self._pool.connection() as connection:
                 yield connection
+
+
+def _become(connection: Connection, names: dict[str, str]) -> None:
+    try:
+        connection.execute(statements("core", "sql/tenancy.sql")["become"], names)
+    except psycopg.errors.InvalidParameterValue:
+        raise TenantError(f"there is no tenant {names['tenant']!r}", remedy="`headrace tenant list` shows them.") from None
+
+
+def _tenant(row: Row) -> Tenant:
+    surrogates = Surrogates(row["surrogate_epoch"], row["wrapped_surrogate_key"], row["former_surrogate_key"], row["rotated_at"])
+    return Tenant(row["tenant"], row["status"], row["configuration"], row["wrapped_key"], surrogates)
 
 
 def _check(connection: Connection) -> None:

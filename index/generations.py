@@ -17,11 +17,14 @@ class Model(NamedTuple):
     revision: str | None = None
 
 
-def open_generation(connection: Connection, fingerprint: str, model: Model, dimension: int) -> int:
-    """The number of this tenant's generation of that fingerprint, made where there is none. Raises what `recognise` raises."""
+def open_generation(connection: Connection, fingerprint: str, model: Model, dimension: int, epoch: int = 0) -> int:
+    """The number of this tenant's generation of that fingerprint, made where there is none. Raises what `recognise` raises.
+
+    `epoch`: of the surrogate key that its texts were redacted with; part of the fingerprint.
+    """
     connection.execute(_sql("lock"))
     recognise(connection, model)
-    values = _values(model) | {"fingerprint": fingerprint, "dimension": dimension}
+    values = _values(model) | {"fingerprint": fingerprint, "dimension": dimension, "epoch": epoch}
     return int(connection.execute(_sql("open"), values).fetchall()[0]["generation"])
 
 
@@ -59,9 +62,30 @@ def promote(connection: Connection, fingerprint: str) -> bool:
     if not retired:
         return False
     connection.execute(_sql("activate"), {"generation": generation})
-    for clear in ("clear_sources", "clear_chunks", "clear_indexed"):
-        connection.execute(_sql(clear), {"generations": retired})
+    _clear(connection, retired)
     return True
+
+
+def abandon(connection: Connection, epoch: int) -> None:
+    """Give up what is being built with an earlier surrogate key than that of this epoch, and clear it."""
+    connection.execute(_sql("lock"))
+    _clear(connection, [row["generation"] for row in connection.execute(_sql("abandon"), {"epoch": epoch})])
+
+
+def active_epoch(connection: Connection) -> int | None:
+    """The epoch of the surrogate key that what is searched was redacted with; None where nothing is searched yet."""
+    rows = connection.execute(_sql("epoch")).fetchall()
+    return rows[0]["surrogate_epoch"] if rows else None
+
+
+def holds_older(connection: Connection, epoch: int) -> bool:
+    """Whether any generation holds texts that were redacted with an earlier surrogate key than that of this epoch."""
+    return bool(connection.execute(_sql("older"), {"epoch": epoch}).fetchall()[0]["older"])
+
+
+def _clear(connection: Connection, generations: list[int]) -> None:
+    for clear in ("clear_sources", "clear_chunks", "clear_indexed"):
+        connection.execute(_sql(clear), {"generations": generations})
 
 
 def learn(connection: Connection) -> None:

@@ -104,6 +104,14 @@ def owner(url: str) -> Iterator[Connection]:
         yield connection
 
 
+@contextmanager
+def locked_owner(url: str) -> Iterator[Connection]:
+    """As `owner`, while no tenant comes or goes and no migration runs."""
+    with owner(url) as connection:
+        connection.execute(_sql("lock"))
+        yield connection
+
+
 def _applied(connection: Connection) -> dict[int, dict[str, Any]]:
     return {row["number"]: row for row in connection.execute(_sql("applied"))}
 

@@ -1,4 +1,4 @@
-"""DoclingDocument → blocks in reading order. What docling knows and we do not keep: boxes, styles, images, furniture."""
+"""DoclingDocument → blocks in reading order. What docling knows and we do not keep: styles, images, furniture; boxes but for PDFs."""
 
 from __future__ import annotations
 
@@ -40,6 +40,9 @@ _KINDS: dict[labels.DocItemLabel, BlockKind] = {
 _BOXES: dict[object, str] = {labels.DocItemLabel.CHECKBOX_SELECTED: "\u2612 ", labels.DocItemLabel.CHECKBOX_UNSELECTED: "\u2610 "}
 _DEEPEST_HEADING = 6
 
+Place = tuple[float, float, float, float]
+"""As `core.records.Block.box` has it."""
+
 
 def blocks(document: DoclingDocument, paragraphs: Paragraphs, alternatives: Iterable[str] = ()) -> tuple[Block, ...]:
     """Every block of the body and of the notes.
@@ -47,11 +50,13 @@ def blocks(document: DoclingDocument, paragraphs: Paragraphs, alternatives: Iter
     `paragraphs` are the source's own texts (`parsers.spacing`); `alternatives` the alt texts of the pictures in order, where docling
     does not read them: they are matched one to one, or follow at the end where the numbers differ.
     """
-    return tuple(_Walk(document, paragraphs, tuple(alternatives)).all())
+    return tuple(Walk(document, paragraphs, tuple(alternatives)).all())
 
 
 @dataclass
-class _Walk:
+class Walk:
+    """One document's blocks. What a format has beside, places for one, it adds by a walk of its own."""
+
     document: DoclingDocument
     paragraphs: Paragraphs
     alternatives: tuple[str, ...]
@@ -128,7 +133,9 @@ class _Walk:
         words = [piece.text for piece in pieces]
         text = "".join(words) if kind in {"code", "formula"} else restore(words, self.paragraphs)
         if text.strip():
-            yield Block(kind, number + text.rstrip(), level=level, page=_page(pieces[0]), links=self.links(pieces))
+            yield Block(
+                kind, number + text.rstrip(), level=level, page=page_of(pieces[0]), links=self.links(pieces), box=self.box(pieces[0])
+            )
 
     def pieces(self, node: NodeItem) -> Iterator[TextItem]:
         if isinstance(node, TextItem) and node.text:
@@ -150,12 +157,21 @@ class _Walk:
                 runs.append((target, [piece.text]))
         return tuple(Link(restore(texts, {}), target) for target, texts in runs if target)
 
+    def box(self, item: DocItem) -> Place | None:
+        """Where on its page it stands; most formats have no places, or none that mean anything."""
+        del item
+        return None
+
     def table(self, table: TableItem) -> Iterator[Block]:
         yield from self.captions(table)
         rows = self.rows(table)
-        below = [piece for piece in self.pieces(table) if not isinstance(piece, CodeItem)]
+        links = self.table_links(table)
         if any(any(row) for row in rows):
-            yield Block("table", page=_page(table), rows=rows, links=self.links(below))
+            yield Block("table", page=page_of(table), rows=rows, links=links, box=self.box(table))
+
+    def table_links(self, table: TableItem) -> tuple[Link, ...]:
+        """The links in its cells, whose texts are told once they are asked for."""
+        return self.links([piece for piece in self.pieces(table) if not isinstance(piece, CodeItem)])
 
     def rows(self, table: TableItem) -> tuple[tuple[str, ...], ...]:
         return tuple(tuple(" ".join((self.cell(cell.text), *self.nested(cell))).strip() for cell in row) for row in table.data.grid)
@@ -181,7 +197,7 @@ class _Walk:
     def picture(self, picture: PictureItem, nesting: int) -> Iterator[Block]:
         alternative = self.alternatives[self.pictures[picture.self_ref]] if self.matched else ""
         if alternative.strip():
-            yield Block("caption", " ".join(alternative.split()), page=_page(picture))
+            yield Block("caption", " ".join(alternative.split()), page=page_of(picture))
         yield from self.captions(picture)
         yield from self.chart(picture)
         yield from self.children(picture, nesting)
@@ -190,12 +206,13 @@ class _Walk:
         chart = picture.meta.tabular_chart if picture.meta else None
         if chart is not None:
             rows = tuple(tuple(self.cell(cell.text) for cell in row) for row in chart.chart_data.grid)
-            yield Block("table", page=_page(picture), rows=rows)
+            yield Block("table", page=page_of(picture), rows=rows)
 
     def captions(self, item: FloatingItem) -> Iterator[Block]:
         for reference in item.captions:
             yield from self.item(reference.resolve(self.document), 0)
 
 
-def _page(item: DocItem) -> int | None:
+def page_of(item: DocItem) -> int | None:
+    """The page on which it begins, from 1."""
     return item.prov[0].page_no if item.prov else None

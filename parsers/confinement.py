@@ -28,6 +28,8 @@ from parsers import landlock
 _MIB = 1024 * 1024
 # code and mapped files count as address space, not as data; the limit on data is the real one
 _CODE_MIB = 2048
+# torch with CUDA's libraries, though no worker has a GPU, and the models' weights
+_MODELS_MIB = 24_576
 _CPU_SLACK_S = 2
 
 _OPEN_FILES = 128
@@ -53,16 +55,21 @@ _REFUSED_EVENTS = frozenset({"socket.__new__", "socket.connect", "socket.bind", 
 _REFUSED_PREFIXES = ("os.exec", "os.posix_spawn", "os.fork", "urllib.Request")
 
 
-def confine(memory_mb: int) -> None:
-    """Give up, for the rest of this process's life, what reading a document does not need."""
+def confine(memory_mb: int, models: Path | None = None) -> None:
+    """Give up, for the rest of this process's life, what reading a document does not need. `models` is all the data that it may read.
+
+    Raises RuntimeError where other threads run: they would keep what this one gives up.
+    """
+    if sum(1 for _ in Path("/proc/self/task").glob("*")) > 1:
+        raise RuntimeError("a process confines itself before it starts threads")
     _limit("RLIMIT_CORE", 0)
     # even a temporary file would be clear text at rest
     _limit("RLIMIT_FSIZE", 0)
     _limit("RLIMIT_NOFILE", _OPEN_FILES)
     _limit("RLIMIT_DATA", memory_mb * _MIB)
-    _limit("RLIMIT_AS", (memory_mb + _CODE_MIB) * _MIB)
+    _limit("RLIMIT_AS", (memory_mb + (_MODELS_MIB if models else _CODE_MIB)) * _MIB)
     sys.addaudithook(_refuse)
-    landlock.restrict(readable())
+    landlock.restrict([*readable(), *([models] if models else [])])
     _leave_root()
     _filter_system_calls()
 

@@ -55,7 +55,7 @@ def _container(content: bytes, media_type: str, file_name: str) -> Format | None
         return _zip(content)
     if content.startswith(_OLE):
         return _ole(content)
-    if _is_pdf(content, media_type, file_name):
+    if is_pdf(content, media_type, file_name):
         return Format.PDF
     if _IMAGE.match(content) or _COMPRESSED.match(content):
         return Format.IMAGE if _IMAGE.match(content) else Format.COMPRESSED
@@ -66,7 +66,7 @@ def _container(content: bytes, media_type: str, file_name: str) -> Format | None
     return None
 
 
-def _is_pdf(content: bytes, media_type: str, file_name: str) -> bool:
+def is_pdf(content: bytes, media_type: str, file_name: str) -> bool:
     """Readers accept leading rubbish before `%PDF-`; a text that only mentions it is no PDF."""
     declared = "pdf" in media_type.lower() or file_name.lower().endswith(".pdf")
     return content[:1024].lstrip(b"\0\t\r\n \xef\xbb\xbf").startswith(b"%PDF-") or (declared and b"%PDF-" in content[:1024])

@@ -1,4 +1,4 @@
-"""PDF → Content: the grade `text` is fastest, `layout` finds columns, headings and tables by geometry, `model` asks for docling's models.
+"""PDF → Content: the grade `text` is fastest, `layout` finds columns, headings and tables by geometry, `model` by docling's models.
 
 A page without a text layer that can be used goes through text recognition, where that is installed (`parsers.ocr`).
 """
@@ -6,15 +6,16 @@ A page without a text layer that can be used goes through text recognition, wher
 from __future__ import annotations
 
 from core.records import Content
-from parsers import ocr, pdf_plain, pdf_words
+from parsers import ocr, pdf_model, pdf_plain, pdf_words
 from parsers.pdf_content import content as assembled
 from parsers.reasons import ParseError
 
 
 def read(content: bytes, grade: str = "layout") -> Content:
     """Raises ParseError: `encrypted-document` where a password is needed, `corrupt-document` where it does not open,
-    `no-text-layer` where there are pictures alone and no text recognition, `missing-models` for the grade `model`."""
-    if grade == "model":
+    `no-text-layer` where there are pictures alone and no text recognition, `missing-models` for the grade `model` in a process that has not
+    loaded them."""
+    if grade == "model" and not pdf_model.loaded():
         raise ParseError("missing-models")
     document = pdf_plain.opened(content)
     try:
@@ -30,4 +31,6 @@ def read(content: bytes, grade: str = "layout") -> Content:
         raise ParseError("corrupt-document")
     if not any(page.words for page in pages) and any(map(ocr.needed, pages)) and not ocr.available():
         raise ParseError("no-text-layer")
+    if grade == "model":
+        return pdf_model.content(content, pages, properties, confidences)
     return assembled(pages, properties, confidences)

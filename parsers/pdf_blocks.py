@@ -44,16 +44,16 @@ def _block(group: Group | Placed, body: Style, headings: dict[int, int], nesting
     if isinstance(group, Placed):
         assert isinstance(group.item, Table)
         box = group.item.box
-        return Block("table", page=group.page.number, rows=group.item.rows, links=tuple(_links(group.page, box)), box=_rounded(box))
+        return Block("table", page=group.page.number, rows=group.item.rows, links=tuple(links_in(group.page, box)), box=rounded(box))
     kind, words, level = _named(group, body, headings, nesting)
-    links = tuple(link for placed in group.placed for link in _links(placed.page, placed.item.box))
-    return Block(kind, words, level=level, page=group.placed[0].page.number, links=links, box=_rounded(_box(group.placed)))
+    links = tuple(link for placed in group.placed for link in links_in(placed.page, placed.item.box))
+    return Block(kind, words, level=level, page=group.placed[0].page.number, links=links, box=rounded(_box(group.placed)))
 
 
 def _named(group: Group, body: Style, headings: dict[int, int], nesting: dict[int, int]) -> tuple[BlockKind, str, int]:
     words = group.text
     if group.mono and (len(group.lines) > 1 or _CODE.search(words)):
-        return "code", _code(group.lines), 0
+        return "code", code(group.lines), 0
     if id(group.lines) in headings:
         return "heading", words, headings[id(group.lines)]
     if is_caption(group, body):
@@ -64,14 +64,14 @@ def _named(group: Group, body: Style, headings: dict[int, int], nesting: dict[in
     return "paragraph", words, 0
 
 
-def _code(lines: list[Piece]) -> str:
+def code(lines: list[Piece]) -> str:
     """The lines as they are, with the indent that their places show."""
     left = min(line.left for line in lines)
     width = max(0.1, statistics.median((line.right - line.left) / max(1, len(line.text)) for line in lines))
     return "\n".join(" " * round((line.left - left) / width) + line.text for line in lines)
 
 
-def _links(page: Page, box: Box) -> Iterator[Link]:
+def links_in(page: Page, box: Box) -> Iterator[Link]:
     """The page's links that lie in the box, each with the words that it is on."""
     for place, target in page.links:
         if box.holds(place):
@@ -89,5 +89,6 @@ def _box(placed: list[Placed]) -> Box:
     return box
 
 
-def _rounded(box: Box) -> tuple[float, float, float, float]:
+def rounded(box: Box) -> tuple[float, float, float, float]:
+    """As `core.records.Block.box` has it."""
     return round(box.left, 1), round(box.top, 1), round(box.right, 1), round(box.bottom, 1)

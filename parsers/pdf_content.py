@@ -32,14 +32,19 @@ def content(pages: Sequence[Page], properties: Mapping[str, str], confidences: S
     sheets = [_sheet(page) for page in pages]
     left_out, dropped = pdf_furniture.dropped((sheet.page.height, sheet.pieces) for sheet in sheets)
     found = blocks([Placed(sheet.page, item) for sheet in sheets for item in _reading(sheet, left_out)])
-    signals = Signals(
+    title = properties.get("title") or first_heading(found)
+    return Content(blocks=found, title=title, properties=dict(properties), signals=signals(pages, dropped, confidences))
+
+
+def signals(pages: Sequence[Page], dropped: Mapping[str, int], confidences: Sequence[float]) -> Signals:
+    """How the pages were read, and how well."""
+    return Signals(
         pages=len(pages),
         empty_pages=sum(not page.words for page in pages),
         grades=dict(Counter(page.grade for page in pages if page.words)),
-        dropped=dropped,
+        dropped=dict(dropped),
         ocr_confidence=round(fmean(confidences), 4) if confidences else None,
     )
-    return Content(blocks=found, title=properties.get("title") or _first_heading(found), properties=dict(properties), signals=signals)
 
 
 def _sheet(page: Page) -> _Sheet:
@@ -59,5 +64,6 @@ def _reading(sheet: _Sheet, left_out: set[int]) -> Iterator[Item]:
     yield from (piece for piece in kept if piece.words[0].upright)
 
 
-def _first_heading(found: tuple[Block, ...]) -> str:
+def first_heading(found: Sequence[Block]) -> str:
+    """A heading near the beginning, for a title; else nothing."""
     return next((block.text for block in found[:_TITLE_WITHIN] if block.kind == "heading"), "")

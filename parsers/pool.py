@@ -11,10 +11,12 @@ from threading import Lock, Thread
 from types import TracebackType
 
 from core.config import Parsing
-from core.errors import Unavailable
+from core.errors import ConfigurationError, Unavailable
 from core.policy import Reading
+from parsers.detection import is_pdf
 from parsers.process import WorkerProcess
 from parsers.reasons import ParseError
+from parsers.weights import REMEDY, identity
 from parsers.wire import Request
 
 DEFAULTS = Reading()
@@ -30,8 +32,11 @@ class WorkerPool:
     of memory: that costs the document it was reading, never another. Use as a context manager, or call `close`.
     """
 
-    def __init__(self, parsing: Parsing) -> None:
+    def __init__(self, parsing: Parsing, *, models: bool = False) -> None:
         self.parsing = parsing
+        self._models = models
+        self._modelled: tuple[str, WorkerPool] | None = None
+        self._choosing = Lock()
         self._lock = Lock()
         self._closed = False
         self._running: set[WorkerProcess] = set()
@@ -46,10 +51,13 @@ class WorkerPool:
     def parse(self, content: bytes, media_type: str, file_name: str, reading: Reading = DEFAULTS) -> bytes:
         """The document's `core.records.Content` as JSON; waits for a free process, which `parsing.timeout_s` does not count.
 
-        Raises DocumentError with a reason of `parsers.REASONS`, or Unavailable when the pool is closed or no process starts.
+        Raises DocumentError with a reason of `parsers.REASONS`, or Unavailable when the pool is closed, no process starts, or the models
+        that are to read a PDF are gone: they were there when the stage was built.
         """
         if len(content) > self.parsing.max_bytes:
             raise ParseError("document-too-large")
+        if reading.pdf == "model" and not self._models and is_pdf(content, media_type, file_name):
+            return self._read_by_models(content, media_type, file_name, reading)
         worker = self._slots.get()
         try:
             worker = self._ready(worker)
@@ -60,12 +68,31 @@ class WorkerPool:
         finally:
             self._give_back(worker)
 
+    def warm(self, reading: Reading = DEFAULTS) -> None:
+        """Start a process of the kind that reads so, and load what most documents need.
+
+        Raises ConfigurationError where docling's models are wished for and cannot be had, and Unavailable when no process starts.
+        """
+        pool = self._with_models() if reading.pdf == "model" else self
+        try:
+            pool.parse(_FIRST.content, _FIRST.media_type, _FIRST.file_name)
+        except ParseError as error:
+            if error.reason != "missing-models":
+                raise
+            problem = f"docling's models cannot be loaded ({error.cause})"
+            given = f"parsing.models_dir was: {str(self.parsing.models)!r}, parsing.memory_mb: {self.parsing.memory_mb}"
+            raise ConfigurationError(f"{problem}; {given}", remedy=REMEDY) from None
+
     def close(self) -> None:
         """Kill every process and delete the scratch folder. A parse in flight raises Unavailable. Safe to repeat."""
         with self._lock:
             if self._closed:
                 return
             self._closed = True
+        with self._choosing:
+            if self._modelled:
+                self._modelled[1].close()
+        with self._lock:
             running, self._running = self._running, set()
             scratch, self._scratch = self._scratch, None
         for worker in running:
@@ -86,7 +113,27 @@ class WorkerPool:
     def pids(self) -> tuple[int, ...]:
         """The process ids of the running workers."""
         with self._lock:
-            return tuple(worker.pid for worker in self._running)
+            own = tuple(worker.pid for worker in self._running)
+        return own + (self._modelled[1].pids if self._modelled else ())
+
+    def _read_by_models(self, content: bytes, media_type: str, file_name: str, reading: Reading) -> bytes:
+        try:
+            pool = self._with_models()
+        except ConfigurationError as error:
+            raise Unavailable(error.detail, remedy=error.remedy) from None
+        return pool.parse(content, media_type, file_name, reading)
+
+    def _with_models(self) -> WorkerPool:
+        """The pool whose processes hold docling's models as they are on disk now; as many again as are configured."""
+        now = identity(self.parsing.models)
+        with self._choosing:
+            self._refuse_if_closed()
+            if self._modelled and self._modelled[0] != now:
+                self._modelled[1].close()
+                self._modelled = None
+            if self._modelled is None:
+                self._modelled = now, WorkerPool(self.parsing, models=True)
+            return self._modelled[1]
 
     def _give_back(self, worker: WorkerProcess | None) -> None:
         self._slots.put(self._succeeded(worker) if worker and worker.worn else worker)
@@ -127,7 +174,7 @@ class WorkerPool:
         with self._lock:
             self._raise_if_closed()
             folder = self._folder()
-        fresh = WorkerProcess(self.parsing, folder)
+        fresh = WorkerProcess(self.parsing, folder, models=self._models)
         with self._lock:  # `close` may have come while it was starting
             if not self._closed:
                 self._running.add(fresh)

@@ -19,6 +19,8 @@ from parsers.reasons import REASONS, ParseError
 
 _START_S = 60.0
 _LOAD_S = 120.0
+# torch, transformers and 400 MB of weights, from a disk that may be cold
+_MODELS_START_S = 180.0
 # leaks, and whatever one document may leave behind for the next, end with the process
 _DOCUMENTS_PER_PROCESS = 500
 
@@ -39,15 +41,18 @@ _ENVIRONMENT: Mapping[str, str] = {
 class WorkerProcess:
     """A running worker. Not thread-safe, but for `kill`: the pool lends it to one caller at a time."""
 
-    def __init__(self, parsing: Parsing, scratch: Path) -> None:
-        """Start it; `scratch` is its home and working folder. Raises Unavailable when it does not come up."""
+    def __init__(self, parsing: Parsing, scratch: Path, *, models: bool = False) -> None:
+        """Start it; `scratch` is its home and working folder; with docling's models where they are wanted.
+
+        Raises Unavailable when it does not come up, and ParseError `missing-models` when the models cannot be loaded.
+        """
         self._parsing = parsing
         self._documents = 0
         try:
-            self._process = _start(parsing, scratch)
+            self._process = _start(parsing, scratch, models=models)
         except OSError as error:
             raise Unavailable("a parser's worker process cannot be started") from error
-        self._await_ready()
+        self._await_ready(_MODELS_START_S if models else _START_S)
 
     @property
     def pid(self) -> int:
@@ -92,12 +97,15 @@ class WorkerProcess:
             if pipe:
                 pipe.close()
 
-    def _await_ready(self) -> None:
+    def _await_ready(self, patience_s: float) -> None:
         try:
-            self._reply(monotonic() + _START_S)
+            self._progress(monotonic() + patience_s, wire.Ready)
         except (EOFError, TimeoutError) as error:
             self.close()
             raise Unavailable("a parser's worker process does not come up") from error
+        except ParseError:
+            self.close()
+            raise
 
     def _parse(self, request: wire.Request) -> bytes:
         deadline = monotonic() + self._parsing.timeout_s
@@ -131,11 +139,12 @@ class WorkerProcess:
         return "parse-timeout" if self._process.returncode == -signal.SIGXCPU else "parse-crashed"
 
 
-def _start(parsing: Parsing, scratch: Path) -> subprocess.Popen[bytes]:
+def _start(parsing: Parsing, scratch: Path, *, models: bool) -> subprocess.Popen[bytes]:
     """stderr goes nowhere: libraries print document text to it. A session of its own keeps the terminal's Ctrl-C from it."""
     home = {"HOME": str(scratch), "TMPDIR": str(scratch), "PYTHONPATH": str(Path(__file__).parents[1])}
+    folder = [str(parsing.models)] if models else []
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "parsers.worker", str(parsing.memory_mb), str(parsing.timeout_s)],
+        [sys.executable, "-P", "-m", "parsers.worker", str(parsing.memory_mb), str(parsing.timeout_s), *folder],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

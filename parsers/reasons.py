@@ -13,7 +13,7 @@ REASONS: Mapping[str, str] = {
     "empty-document": "there is no content",
     "no-text": "the document was read and holds no text",
     "no-text-layer": "the document is pictures of text, and text recognition (the extra `ocr`) is not installed",
-    "missing-models": "reading.pdf = model asks for docling's own models, which this installation does not have",
+    "missing-models": "reading.pdf = model asks for docling's own models (parsing.models_dir), and they cannot be loaded",
     "document-too-large": "the content is larger than parsing.max_bytes",
     "unsupported-media-type": "neither the content nor its name is of a format that can be read",
     "legacy-format": "of a version of Word before 97, which only a word processor can read",

@@ -10,12 +10,14 @@ from typing import Any
 
 import polars as pl
 
+from core.config import Parsing
 from core.frames import RESULT, apply
 from core.policy import Reading
 from parsers.pool import DEFAULTS, WorkerPool
+from parsers.weights import identity
 
 # raised whenever the same bytes give other blocks
-CODE_VERSION = 2
+CODE_VERSION = 3
 _LIBRARIES = (
     *("docling-slim", "docling-core", "docling-parse", "docutils", "marko", "lxml", "pypdfium2"),
     *("charset-normalizer", "olefile", "python-calamine", "py3langid"),
@@ -37,11 +39,18 @@ def parse(frame: pl.DataFrame, pool: WorkerPool, reading: Reading = DEFAULTS) ->
     return pl.concat([pl.DataFrame(schema=dict(RESULT)), *results])
 
 
-@cache
-def fingerprint(reading: Reading = DEFAULTS) -> str:
-    """32 hex characters that change when the same bytes may give other blocks: the code's version, the libraries', and what is wished for.
+def fingerprint(reading: Reading = DEFAULTS, parsing: Parsing | None = None) -> str:
+    """32 hex characters that change when the same bytes may give other blocks: the code's version, the libraries', what is wished for, and
+    docling's models (`parsing` says where) where they are wished for.
 
-    Limits on time and memory are left out: they decide whether a document is parsed, not what it says.
+    Limits on time and memory are left out: they decide whether a document is parsed, not what it says. Raises ConfigurationError where
+    the models are not there.
     """
-    parts = ("parsers", str(CODE_VERSION), *(f"{name}={version(name)}" for name in _LIBRARIES), reading.model_dump_json())
+    return _fingerprint(reading, identity((parsing or Parsing()).models) if reading.pdf == "model" else "")
+
+
+@cache
+def _fingerprint(reading: Reading, models: str) -> str:
+    wished = (reading.model_dump_json(), *([models] if models else []))
+    parts = ("parsers", str(CODE_VERSION), *(f"{name}={version(name)}" for name in _LIBRARIES), *wished)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""The process that reads documents: `python -m parsers.worker MEMORY_MB TIMEOUT_S`, requests on stdin, replies on stdout.
+"""The process that reads documents: `python -m parsers.worker MEMORY_MB TIMEOUT_S [MODELS_DIR]`, requests on stdin, replies on stdout.
 
 It is started by `parsers.pool` with an empty environment, confines itself before it sees a document, and ends when its stdin closes.
 """
@@ -8,6 +8,9 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
 
 from parsers import confinement, wire
 from parsers.detection import detect
@@ -17,14 +20,17 @@ from parsers.reasons import ParseError, classify
 _RECURSION_LIMIT = 3000
 
 
-def main(memory_mb: int, timeout_s: float) -> None:
-    """Serve until the pool hangs up. A result may take a quarter of the memory limit."""
+def main(memory_mb: int, timeout_s: float, models: Path | None = None) -> None:
+    """Serve until the pool hangs up, with docling's models where their folder is given. A result may take a quarter of the memory limit."""
     requests, replies = _private_pipes()
     sys.setrecursionlimit(_RECURSION_LIMIT)
-    _refuse_heavy_imports()
-    confinement.confine(memory_mb)
+    if models:
+        _import_heavy()
+    else:
+        _refuse_heavy_imports()
+    confinement.confine(memory_mb, models)
     confinement.die_with_parent(requests)
-    wire.send(replies, wire.Ready())
+    wire.send(replies, _ready(models))
     while request := wire.receive_request(requests):
         confinement.allow_processor_time(timeout_s)
         wire.send(replies, _answer(request, replies, memory_mb << 18))
@@ -45,6 +51,24 @@ def _refuse_heavy_imports() -> None:
     """docling imports torch where it finds it, and works without: 2 s and 500 MB that no format read here needs."""
     for name in ("torch", "transformers"):
         sys.modules[name] = None  # type: ignore[assignment]  # documented: an import of it raises ModuleNotFoundError
+
+
+def _import_heavy() -> None:
+    """Before anything is given up: torch looks for compilers and a folder for temporary files when it is imported."""
+    with suppress(ImportError):  # `_ready` tells
+        for name in ("torch", "torchvision", "transformers"):
+            import_module(name)
+
+
+def _ready(models: Path | None) -> wire.Ready | wire.Failed:
+    try:
+        if models:
+            from parsers import pdf_model
+
+            pdf_model.load(models)
+    except Exception as error:  # noqa: BLE001  # whatever libraries raise over weights
+        return wire.Failed("missing-models", type(error).__name__)
+    return wire.Ready()
 
 
 def _answer(request: wire.Request, replies: int, limit: int) -> wire.Parsed | wire.Failed:
@@ -78,4 +102,4 @@ def _encoded(content: object, limit: int) -> bytes:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), float(sys.argv[2]))
+    main(int(sys.argv[1]), float(sys.argv[2]), *map(Path, sys.argv[3:]))

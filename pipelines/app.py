@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from core import outcomes
 from core.config import Endpoints, Settings, master_key_bytes
-from core.errors import HeadraceError, LostRace, PolicyError, Unavailable
+from core.errors import HeadraceError, LostRace, PolicyError, TenantError, Unavailable
+from core.keys import TenantKeys
 from core.policy import Policy
 from core.stage import Progress, Report, Session, run
 from core.tenancy import Database, Tenant
+from pipelines import sealing
 
 if TYPE_CHECKING:
     from events.batches import Place
@@ -104,11 +106,13 @@ class Headrace:
 
     def _policies(self) -> set[Policy]:
         """What tenants want by now, each once; of none where Postgres is away."""
+        from privacy import CannotDecrypt
+
         found = set[Policy]()
         with suppress(Unavailable):
             for tenant in self.tenants():
-                with suppress(PolicyError):
-                    found.add(self.settings.policy(tenant.configuration))
+                with suppress(PolicyError, TenantError, CannotDecrypt):
+                    found.add(self.session(tenant.tenant).policy)
         return found
 
     def _warm(self, policy: Policy) -> None:
@@ -129,12 +133,16 @@ class Headrace:
         now = self.database.get(tenant)
         known = self._sessions.get(tenant)
         if known is None or known[0] != now:
-            from privacy import tenant_keys
-
-            keys = tenant_keys(master_key_bytes(self.endpoints.master_key), tenant, now.wrapped_key)
-            policy = self.settings.policy(now.configuration)
+            keys = self.keys(now)
+            policy = self.settings.policy(sealing.opened(now.configuration, lambda: keys))
             known = self._sessions[tenant] = now, Session(tenant, self.database, keys, policy)
         return known[1]
+
+    def keys(self, tenant: Tenant) -> TenantKeys:
+        """What a row of the control plane has wrapped. Raises CannotDecrypt where the master key is another one."""
+        from privacy import tenant_keys
+
+        return tenant_keys(master_key_bytes(self.endpoints.master_key), tenant.tenant, tenant.wrapped_key, tenant.surrogates)
 
     def land(self, tenant: str, progress: Callable[[Landed], None] = lambda _: None) -> Landed:
         """Land everything that is in the tenant's topic as of now; a batch that another worker was first to land counts nothing."""
@@ -211,11 +219,16 @@ class Headrace:
         """Take what is stale for one stage, of these documents where they are given; the outcomes wait in the outbox.
 
         After the index, a generation that is complete becomes the active one, and Postgres learns how large a young tenant has become.
+        After the graph, what is left of a rotation comes to its end.
         """
-        built = self.way.stage(stage, session.policy)
+        built = self.way.stage(stage, session.policy, session.keys.epoch)
         report = run(built, session, progress, only)
         if stage == "index" and report.moved:
-            self._promote(session, built.step.fingerprint)
+            self.promote(session)
+        if stage == "project" and session.keys.former:
+            from pipelines.rotation import settle
+
+            settle(self, session)
         return report
 
     def check(self, tenant: str, name: str) -> Check:
@@ -264,9 +277,11 @@ class Headrace:
         with self.session(tenant).transaction() as connection:
             swap.sweep(connection)
 
-    def _promote(self, session: Session, fingerprint: str) -> None:
+    def promote(self, session: Session) -> None:
+        """Switch to the generation that the index stage builds, where that is complete."""
         from index import generations
 
+        fingerprint = self.way.stage("index", session.policy, session.keys.epoch).step.fingerprint
         with session.transaction("promote") as connection:
             # first: afterwards it might wait with the sources locked
             generations.learn(connection)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from core.errors import HeadraceError
 from pipelines.app import Headrace
+from pipelines.rotation import searched
 
 if TYPE_CHECKING:
     from retrieval.search import Passage
@@ -23,5 +24,5 @@ def ask(headrace: Headrace, tenant: str, query: str, principals: Sequence[str] =
     if not query.strip():
         raise HeadraceError("the question is empty", reason="bad-query", remedy="Ask for something.")
     session, models = headrace.session(tenant), headrace.models
-    redacted = redact_text(query, models.redactor(session.policy.privacy), session.keys)
+    redacted = redact_text(query, models.redactor(session.policy.privacy), searched(session))
     return search(headrace.readers, models.embedder, tenant, redacted, principals=principals, top=top)

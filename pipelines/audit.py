@@ -17,10 +17,13 @@ from hashlib import sha256
 from typing import Any
 
 from core.config import master_key_bytes
-from core.errors import HeadraceError, LostRace
+from core.errors import ConfigurationError, HeadraceError, LostRace
 from core.sql import statements
+from core.tenancy import Connection
+from pipelines import installation
 from pipelines.actor import acting
 from pipelines.app import Headrace
+from privacy.encryption import installation_key
 
 PAGE = 1_000
 TRIES = 100
@@ -88,11 +91,23 @@ def note(headrace: Headrace, action: str, tenant: str | None, state: str, detail
 
 def _added(headrace: Headrace, told: Mapping[str, Any]) -> Mark | None:
     with headrace.database.control() as connection:
-        last = connection.execute(_sql("last")).fetchall()[0]
-        entry = json.dumps({**told, "at": last["at"].isoformat()}, sort_keys=True, separators=(",", ":"))
-        mark = Mark(last["number"] + 1, _hash(last["number"] + 1, last["hash"], entry))
-        values = {"number": mark.number, "entry": entry, "seal": _seal(headrace, mark.hash)}
-        made = connection.execute(_sql("add"), values).fetchall()[0]["hash"]
+        if connection.execute(_sql("master")).fetchall()[0]["mark"] not in (None, installation.mark(headrace)):
+            raise ConfigurationError(
+                "the master key was changed: the configured one is not in force",
+                reason="master-key-changed",
+                remedy="Put the new one into `master_key`.",
+            )
+        return add(connection, headrace, told)
+
+
+def add(connection: Connection, headrace: Headrace, told: Mapping[str, Any]) -> Mark | None:
+    """One entry in this transaction, sealed under the master key that is configured. None where another one was first."""
+    last = connection.execute(_sql("last")).fetchall()[0]
+    entry = json.dumps({**told, "at": last["at"].isoformat()}, sort_keys=True, separators=(",", ":"))
+    mark = Mark(last["number"] + 1, _hash(last["number"] + 1, last["hash"], entry))
+    key = installation_key(master_key_bytes(headrace.endpoints.master_key), "audit")
+    values = {"number": mark.number, "entry": entry, "seal": _seal(key, mark.hash)}
+    made = connection.execute(_sql("add"), values).fetchall()[0]["hash"]
     return mark if made == mark.hash else None
 
 
@@ -110,10 +125,10 @@ def _told(entry: str) -> dict[str, Any]:
 
 def verify(headrace: Headrace, mark: Mark | None = None) -> Verdict:
     """Follow the chain from its beginning. With a `mark` that was kept elsewhere, whether that entry is still there as it was."""
-    number, before = 0, None
+    number, before, keys = 0, None, installation.keyring(headrace)
     while page := _page(headrace, number):
         for row in page:
-            if why := _fault(headrace, row, number, before):
+            if why := _fault(keys, row, number, before):
                 return Verdict(number, None, number + 1, why)
             number, before = row["number"], row["hash"]
     missing = mark if mark and not holds(headrace, mark) else None
@@ -142,12 +157,12 @@ def _page(headrace: Headrace, number: int) -> list[dict[str, Any]]:
         return connection.execute(_sql("after"), {"number": number, "limit": PAGE}).fetchall()
 
 
-def _fault(headrace: Headrace, row: Mapping[str, Any], number: int, before: bytes | None) -> str | None:
+def _fault(keys: installation.Keyring, row: Mapping[str, Any], number: int, before: bytes | None) -> str | None:
     if row["number"] != number + 1:
         return "an entry is missing"
     if row["hash"] != _hash(row["number"], before, row["entry"]):
         return "the entry, or one before it, was changed"
-    if not hmac.compare_digest(row["seal"], _seal(headrace, row["hash"])):
+    if not hmac.compare_digest(row["seal"], _seal(keys.key("audit", row["number"]), row["hash"])):
         return "the seal is not of this installation's master key"
     return None
 
@@ -157,10 +172,8 @@ def _hash(number: int, before: bytes | None, entry: str) -> bytes:
     return sha256(f"{number}\n{before.hex() if before else ''}\n{entry}".encode()).digest()
 
 
-def _seal(headrace: Headrace, digest: bytes) -> bytes:
-    from privacy.encryption import installation_key
-
-    return hmac.digest(installation_key(master_key_bytes(headrace.endpoints.master_key), "audit"), digest, sha256)
+def _seal(key: bytes, digest: bytes) -> bytes:
+    return hmac.digest(key, digest, sha256)
 
 
 def _sql(name: str) -> Any:

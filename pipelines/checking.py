@@ -12,7 +12,7 @@ import polars as pl
 
 from core import artifacts
 from core.errors import ConfigurationError, HeadraceError, TenantError
-from core.records import Redacted, decode
+from core.records import decode
 from core.sql import statements
 from core.tenancy import Connection, Tenant
 from pipelines.app import Headrace
@@ -89,10 +89,9 @@ def parse_quality(headrace: Headrace, tenant: str) -> Check:
 
 
 def residual_pii(headrace: Headrace, tenant: str) -> Check:
-    import quality
+    from pipelines import remaining
 
-    documents = [decode(payload, Redacted) for payload in _newest(headrace, tenant, "redact").values()]
-    return quality.residual_pii(text for document in documents for text in (_text_of(document), document.name, *document.metadata.values()))
+    return remaining.residual_pii(headrace.session(tenant))
 
 
 def chunk_quality(headrace: Headrace, tenant: str) -> Check:
@@ -146,11 +145,6 @@ CHECKS = {
         graph_consistency,
     )
 }
-
-
-def _text_of(document: Redacted) -> str:
-    cells = (cell for block in document.blocks for row in block.rows for cell in row)
-    return "\n".join((document.title, *(block.text for block in document.blocks), *cells))
 
 
 def _newest(headrace: Headrace, tenant: str, stage: str) -> dict[str, bytes]:

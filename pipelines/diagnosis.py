@@ -9,10 +9,11 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from core.config import Endpoints, Settings, master_key_bytes
+from core.config import Endpoints, Settings
 from core.errors import HeadraceError
 from core.sql import statements
 from core.tenancy import Connection, Database
+from pipelines import rotation
 from pipelines.app import Headrace
 
 
@@ -152,13 +153,14 @@ def _neo4j(headrace: Headrace) -> str:
 
 
 def _keys(headrace: Headrace) -> str:
-    from privacy import tenant_keys
-
-    master = master_key_bytes(headrace.endpoints.master_key)
     tenants = headrace.tenants()
     for tenant in tenants:
-        tenant_keys(master, tenant.tenant, tenant.wrapped_key)
-    return f"opens the data keys of {len(tenants)} tenants"
+        headrace.keys(tenant)
+    left = {tenant.tenant: rotation.left(headrace, tenant.tenant) for tenant in tenants if tenant.surrogates.rotated_at}
+    turning = "".join(
+        f"; {tenant} has two surrogate keys, {documents} documents still to redact anew" for tenant, documents in left.items()
+    )
+    return f"opens the data keys of {len(tenants)} tenants{turning}"
 
 
 def _roles(headrace: Headrace) -> str:

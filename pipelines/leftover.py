@@ -11,6 +11,7 @@ from typing import Any
 from core.sql import statements
 from core.stage import Session
 from pipelines.app import Headrace
+from pipelines.rotation import settle
 from pipelines.way import NAMES
 
 PAGE = 256
@@ -25,7 +26,9 @@ class Leftover:
     _read: dict[str, tuple[frozenset[int], str | None]] = field(default_factory=dict)
 
     def find(self, session: Session, partitions: Collection[int], held: Collection[str]) -> tuple[str, ...]:
-        """The tenant's documents to run, of these partitions."""
+        """The tenant's documents to run, of these partitions. A rotation that nobody's document will end is ended."""
+        if session.keys.former:
+            settle(self.headrace, session)
         values = {"partitions": list(partitions), "limit": PAGE}
         found = _documents(session, "left_over", **values, held=list(held), last=NAMES[-1])
         return (*found, *self._outdated(session, frozenset(partitions)))
@@ -37,7 +40,7 @@ class Leftover:
             after = ""
         if after is None:
             return []
-        stages = [self.headrace.way.stage(name, session.policy).step for name in NAMES]
+        stages = [self.headrace.way.stage(name, session.policy, session.keys.epoch).step for name in NAMES]
         current = {"stages": [step.stage for step in stages], "fingerprints": [step.fingerprint for step in stages]}
         page = _documents(session, "outdated", **current, partitions=list(partitions), after=after, limit=PAGE)
         self._read[session.tenant] = partitions, page[-1] if len(page) == PAGE else None

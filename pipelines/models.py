@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from core.config import Endpoints, Settings
 from core.errors import ConfigurationError, PolicyError, Unavailable
-from core.policy import Policy, Privacy
+from core.policy import Policy, Privacy, Reading
 
 if TYPE_CHECKING:
     from chunkers import Chunker
@@ -40,7 +41,8 @@ class Models:
 
     def warm(self, policy: Policy) -> None:
         """Load what takes seconds to begin, and start a worker process."""
-        self.parsers.parse(b"# Warm", "text/markdown", "")
+        with _refusing(only_tenants=policy.reading.pdf != self._settings.reading.pdf):
+            self.parsers.warm(policy.reading)
         self.redactor(policy.privacy).warm()
         self.chunker.count_tokens(["warm"])
         self.embedder.encode(["warm"], "passage")
@@ -53,18 +55,22 @@ class Models:
 
         return self._closing.enter_context(WorkerPool(self._settings.parsing))
 
+    def reading(self, reading: Reading) -> str:
+        """The fingerprint of reading so. Raises ConfigurationError where docling's models are wished for and are not there, and PolicyError
+        where only a tenant wishes for them."""
+        from parsers import fingerprint
+
+        with _refusing(only_tenants=reading.pdf != self._settings.reading.pdf):
+            return fingerprint(reading, self._settings.parsing)
+
     def redactor(self, privacy: Privacy) -> Redactor:
         """One for each way in which tenants want it. Raises ConfigurationError, and PolicyError where only a tenant wants it so."""
         from privacy import Redactor
 
         with self._loading:
             if privacy not in self._redactors:
-                try:
+                with _refusing(only_tenants=privacy != self._settings.privacy):
                     self._redactors[privacy] = Redactor(privacy)
-                except ConfigurationError as error:
-                    if privacy == self._settings.privacy:
-                        raise
-                    raise PolicyError(error.detail, remedy=error.remedy) from None
             return self._redactors[privacy]
 
     @cached_property
@@ -90,10 +96,12 @@ class Models:
 
     @cached_property
     def entities(self) -> EntityFinder | None:
+        """By the names model where it is spaCy's: others know no products, works, events or laws."""
         from graph import EntityFinder
+        from privacy.models import kind_of
 
         model = self._settings.privacy.names_model
-        return EntityFinder(model) if model else None
+        return EntityFinder(model) if model and kind_of(model) == "spacy" else None
 
     @cached_property
     def projection(self) -> Projection:
@@ -102,3 +110,14 @@ class Models:
         projection = self._closing.enter_context(Projection(self._endpoints))
         projection.prepare()
         return projection
+
+
+@contextmanager
+def _refusing(*, only_tenants: bool) -> Iterator[None]:
+    """What cannot be had is the trouble of the tenants that want it, where `headrace.toml` does not."""
+    try:
+        yield
+    except ConfigurationError as error:
+        if not only_tenants:
+            raise
+        raise PolicyError(error.detail, remedy=error.remedy) from None

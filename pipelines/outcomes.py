@@ -1,16 +1,27 @@
-"""The relay: what was decided goes from the outbox in Postgres to `outcomes.<tenant>`, at least once and in order per document."""
+"""The relay: what was decided goes from the outbox in Postgres to `outcomes.<tenant>`, at least once and in order per document.
+
+Ids that carry personal data are redacted on the way out: a topic is at rest. By partition and offset a source knows its event all the same.
+"""
 
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from core import crashpoints, outcomes
 from core.config import Endpoints
 from core.errors import HeadraceError
+from core.policy import Privacy
 from core.stage import Session
 from core.tenancy import Connection
 from events.outcomes import Outcome, OutcomeProducer
+
+if TYPE_CHECKING:
+    from privacy import Redactor
+
+Hide = Callable[[str], str]
+"""An id as others may see it."""
 
 BATCH = 500
 _LOG = logging.getLogger("headrace.outcomes")
@@ -22,6 +33,7 @@ class Outbox:
     def __init__(self, endpoints: Endpoints) -> None:
         self._producer = OutcomeProducer(endpoints.kafka_client())
         self._troubles: dict[str, str] = {}
+        self._redactors: dict[Privacy, Redactor] = {}
 
     def empty(self, session: Session) -> int:
         """Publish what is decided of a tenant's events; gives the number.
@@ -42,29 +54,43 @@ class Outbox:
         total = 0
         while True:
             with session.transaction() as connection:
-                told = deliver(connection, session, self._producer)
+                told = deliver(connection, session, self._producer, self._hider(session))
             if told:
                 crashpoints.reached("outcome:after-commit")
             total += told
             if told < BATCH:
                 return total
 
+    def _hider(self, session: Session) -> Hide:
+        """Ids are read without a names model, whatever the profile: none of their kind is looked for with one."""
 
-def deliver(connection: Connection, session: Session, producer: OutcomeProducer) -> int:
+        def hide(text: str) -> str:
+            from privacy import Redactor, redact_id
+
+            wanted = session.policy.privacy
+            if wanted not in self._redactors:
+                self._redactors[wanted] = Redactor(wanted.model_copy(update={"names_model": None}))
+            return redact_id(text, self._redactors[wanted], session.keys)
+
+        return hide
+
+
+def deliver(connection: Connection, session: Session, producer: OutcomeProducer, hide: Hide) -> int:
     """Publish the oldest and forget them, in the caller's transaction: where that does not commit, they are published again."""
     rows = outcomes.undelivered(connection, BATCH)
     if rows:
-        producer.publish(session.tenant, [_record(session, row) for row in rows])
+        producer.publish(session.tenant, [_record(session, row, hide) for row in rows])
         crashpoints.reached("outcome:published")
         outcomes.delivered(connection, rows)
     return len(rows)
 
 
-def _record(session: Session, row: dict[str, Any]) -> tuple[bytes | None, Outcome]:
+def _record(session: Session, row: dict[str, Any], hide: Hide) -> tuple[bytes | None, Outcome]:
     subject = outcomes.unseal(session.keys, row)
-    return subject.key, Outcome(
-        event=subject.event,
-        document=_text(subject.key),
+    key = None if subject.key is None else hide(subject.key.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+    return key, Outcome(
+        event=None if subject.event is None else hide(subject.event),
+        document=_text(key),
         operation=row["operation"],
         sequence=row["sequence"],
         outcome=row["outcome"],

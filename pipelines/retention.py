@@ -85,7 +85,8 @@ def _days(retention: Retention) -> dict[str, int | None]:
 def _batches(headrace: Headrace, session: Session, name: str, days: int) -> Iterator[int]:
     """How many went, a transaction at a time, until none is left."""
     if stage := _NEEDED_BY.get(name):
-        values = {"days": days, "limit": BATCH, "fingerprint": headrace.way.stage(stage, session.policy).step.fingerprint}
+        built = headrace.way.stage(stage, session.policy, session.keys.epoch)
+        values = {"days": days, "limit": BATCH, "fingerprint": built.step.fingerprint}
         yield from _repeated(session, lambda connection: _drop(connection, name, values))
     else:
         yield from _repeated(session, lambda connection: connection.execute(_sql(name), {"days": days, "limit": BATCH}).rowcount)

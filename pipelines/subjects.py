@@ -6,13 +6,17 @@ The value is used to compute surrogates and is in nothing that leaves here. What
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core import artifacts
 from core.errors import HeadraceError
+from core.keys import TenantKeys
 from core.sql import statements
 from core.stage import Session
 from pipelines.app import Headrace
+
+if TYPE_CHECKING:
+    from privacy import Redactor
 
 REDACTED = ("redact", "chunk", "graph")
 """The stages whose artifacts are redacted: the document with its title and metadata, its passages, what it contributes to the graph."""
@@ -23,19 +27,24 @@ PAGE = 64
 def surrogates(headrace: Headrace, session: Session, value: str) -> list[str]:
     """Every surrogate that this value has in the tenant: as each kind of entity, and as the tenant's own detectors read it.
 
-    Raises HeadraceError `empty-value`.
+    Under the key before too, while something made with it is left. Raises HeadraceError `empty-value`.
     """
+    if not value.strip():
+        raise HeadraceError("there is no value on standard input", reason="empty-value", remedy="Give one value, on one line.")
+    redactor = headrace.models.redactor(session.policy.privacy)
+    keys = (session.keys, session.keys.former)
+    return sorted({found for of in keys if of for found in _under(of, redactor, value.strip())})
+
+
+def _under(keys: TenantKeys, redactor: Redactor, value: str) -> set[str]:
     from privacy import LABELS, redact_text, surrogate
     from privacy.folding import fold
     from privacy.tokens import TOKEN
 
-    if not value.strip():
-        raise HeadraceError("there is no value on standard input", reason="empty-value", remedy="Give one value, on one line.")
-    written = {value.strip(), fold(value.strip()).text}
-    found = {surrogate(entity, one, session.keys) for entity in LABELS for one in written}
+    found = {surrogate(entity, one, keys) for entity in LABELS for one in (value, fold(value).text)}
     # as part of a longer text it may be read with what is left out or added here; only where all of it is one value
-    read = redact_text(value.strip(), headrace.models.redactor(session.policy.privacy), session.keys).strip()
-    return sorted(found | ({read} if TOKEN.fullmatch(read) and ":" in read else set()))
+    read = redact_text(value, redactor, keys).strip()
+    return found | ({read} if TOKEN.fullmatch(read) and ":" in read else set())
 
 
 def documents(session: Session, tokens: Sequence[str]) -> list[str]:

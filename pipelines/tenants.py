@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.config import Settings, master_key_bytes
+from core.errors import ConfigurationError, PolicyError
+from core.keys import TenantKeys
 from core.tenancy import valid_tenant
+from pipelines import sealing
 from pipelines.app import Headrace
 from pipelines.hold import refuse_held
 from pipelines.lag import FRESHNESS, valid_target
@@ -20,31 +23,49 @@ def add(headrace: Headrace, tenant: str, configuration: Mapping[str, Any] | None
     """
     from events.kafka import ensure_topics
     from index.migrate import create_tenant
-    from privacy import new_data_key
+    from privacy import new_data_key, tenant_keys
 
     checked(headrace.settings, configuration or {})
     endpoints, kafka = headrace.endpoints, headrace.settings.kafka
-    wrapped = new_data_key(master_key_bytes(endpoints.master_key), valid_tenant(tenant))
+    master = master_key_bytes(endpoints.master_key)
+    wrapped = new_data_key(master, valid_tenant(tenant))
+    at_rest = sealing.sealed(configuration or {}, lambda: tenant_keys(master, tenant, wrapped))
     ensure_topics(endpoints.kafka_client(), tenant, kafka.partitions, kafka.replication)
-    create_tenant(endpoints.postgres_owner.get_secret_value(), tenant, wrapped, configuration or {})
+    create_tenant(endpoints.postgres_owner.get_secret_value(), tenant, wrapped, at_rest)
 
 
 def configure(headrace: Headrace, tenant: str, **changes: Any) -> None:
-    """Change these keys of the tenant's configuration and no others.
+    """Change these keys of the tenant's configuration and no others. Lists of personal values are sealed under the tenant's key.
 
     Raises ConfigurationError or PolicyError where it cannot work, and TenantError where there is no such tenant.
     """
     from index.migrate import configure_tenant
 
-    configure_tenant(headrace.endpoints.postgres_owner.get_secret_value(), tenant, checked(headrace.settings, changes))
+    def keys() -> TenantKeys:
+        return headrace.keys(headrace.database.get(tenant))
+
+    checked(headrace.settings, sealing.opened(changes, keys))
+    configure_tenant(headrace.endpoints.postgres_owner.get_secret_value(), tenant, sealing.sealed(changes, keys))
 
 
 def checked(settings: Settings, configuration: Mapping[str, Any]) -> Mapping[str, Any]:
     """The configuration itself. Raises ConfigurationError (`bad-freshness`) or PolicyError with the value where it cannot work."""
     if FRESHNESS in configuration:
         valid_target(configuration[FRESHNESS])
-    settings.policy(configuration)
+    reading = settings.policy(configuration).reading
+    if "reading" in configuration and reading.pdf == "model":
+        _need_models(settings)
     return configuration
+
+
+def _need_models(settings: Settings) -> None:
+    """Here and now, and not when documents come. Raises PolicyError."""
+    from parsers.weights import identity
+
+    try:
+        identity(settings.parsing.models)
+    except ConfigurationError as error:
+        raise PolicyError(error.detail, remedy=error.remedy) from None
 
 
 def remove(headrace: Headrace, tenant: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -77,10 +77,13 @@ class Way:
     settings: Settings
     models: Models
 
-    def stage(self, name: str, policy: Policy) -> Stage:
-        """As a tenant with this policy has it. Raises ConfigurationError, and PolicyError where it is only the tenant's."""
+    def stage(self, name: str, policy: Policy, epoch: int = 0) -> Stage:
+        """As a tenant with this policy has it, and a surrogate key of this epoch.
+
+        Raises ConfigurationError, and PolicyError where it is only the tenant's.
+        """
         built: Stage = getattr(self, f"_{name}")(policy)
-        return built
+        return replace(built, step=replace(built.step, fingerprint=_under(name, built.step.fingerprint, epoch), epoch=epoch))
 
     def _parse(self, policy: Policy) -> Stage:
         import parsers
@@ -109,7 +112,7 @@ class Way:
             artifacts.discard(connection, ["land", "parse"], documents)
             return ()
 
-        return Stage(_step("parse", parsers.fingerprint(policy.reading)), compute, store, remove, batch=16)
+        return Stage(_step("parse", self.models.reading(policy.reading)), compute, store, remove, batch=16)
 
     def _redact(self, policy: Policy) -> Stage:
         import privacy
@@ -205,11 +208,12 @@ class Way:
 
             return frames.apply(_frame(frames.KEYS, rows, {}, redacted, chunks), version)
 
-        def store(connection: Connection, _: Session, payloads: Mapping[str, bytes]) -> Sequence[str]:
+        def store(connection: Connection, session: Session, payloads: Mapping[str, bytes]) -> Sequence[str]:
             if not payloads:
                 # deletes alone: they leave every generation, and wait for none
                 return ()
-            generation = generations.open_generation(connection, fingerprint, embedder.model, embedder.dimension)
+            built, epoch = _under("index", fingerprint, session.keys.epoch), session.keys.epoch
+            generation = generations.open_generation(connection, built, embedder.model, embedder.dimension, epoch)
             versions = {document: decode(payload, tuple[str, swap.Version])[1] for document, payload in payloads.items()}
             lacking = swap.swap(connection, generation, embedder.identity, versions)
             outcomes.indexed(connection, versions)
@@ -319,6 +323,11 @@ class Way:
         from events.fetch import fetch
 
         return fetch(envelope.uri, self.settings.fetching, envelope.content_sha256 or None)
+
+
+def _under(name: str, fingerprint: str, epoch: int) -> str:
+    """A stage's fingerprint with a surrogate key of this epoch. What is redacted depends on it, and no index has surrogates of two keys."""
+    return f"{fingerprint}.surrogates-{epoch}" if epoch and name in ("redact", "index") else fingerprint
 
 
 def _step(name: str, fingerprint: str) -> Step:

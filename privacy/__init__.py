@@ -4,10 +4,22 @@ Here belong detection, surrogates and encryption. Where a document comes from an
 Presidio and spaCy are imported when a `Redactor` is built, not when this package is.
 """
 
-from privacy.encryption import CannotDecrypt, new_data_key, rewrap, tenant_keys
+from privacy.encryption import CannotDecrypt, new_data_key, new_surrogate_key, rewrap, tenant_keys
 from privacy.redactor import Redactor
-from privacy.stage import redact, redact_text
+from privacy.stage import redact, redact_id, redact_text
 from privacy.surrogates import surrogate
 from privacy.tokens import LABELS
 
-__all__ = ["LABELS", "CannotDecrypt", "Redactor", "new_data_key", "redact", "redact_text", "rewrap", "surrogate", "tenant_keys"]
+__all__ = [
+    "LABELS",
+    "CannotDecrypt",
+    "Redactor",
+    "new_data_key",
+    "new_surrogate_key",
+    "redact",
+    "redact_id",
+    "redact_text",
+    "rewrap",
+    "surrogate",
+    "tenant_keys",
+]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from dataclasses import replace
 from hashlib import sha256
 
 from cryptography.exceptions import InvalidTag
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from core.errors import ConfigurationError, HeadraceError
-from core.keys import TenantKeys
+from core.keys import Surrogates, TenantKeys
 
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
@@ -35,16 +36,21 @@ class CannotDecrypt(HeadraceError):
 class DerivedKeys:
     """`core.keys.TenantKeys`, derived from one tenant's data key by HKDF-SHA256 (RFC 5869), one subkey per use.
 
+    A surrogate key that is given stands in the place of the derived one, and changes nothing else: what is sealed and digested stays.
+
     A random 96-bit nonce is safe for about 2^32 payloads under one key (NIST SP 800-38D, 8.3); a tenant's sealing key is its own.
     """
 
-    __slots__ = ("_data_key", "_digest_keys", "_sealing", "_surrogate_key", "_tenant")
+    __slots__ = ("_data_key", "_digest_keys", "_epoch", "_former", "_sealing", "_surrogate_key", "_tenant")
 
-    def __init__(self, tenant: str, data_key: bytes) -> None:
+    def __init__(
+        self, tenant: str, data_key: bytes, surrogate_key: bytes | None = None, epoch: int = 0, former: TenantKeys | None = None
+    ) -> None:
         self._tenant = tenant
         self._data_key = data_key
         self._sealing = AESGCM(_derive(data_key, "seal"))
-        self._surrogate_key = _derive(data_key, "surrogate")
+        self._surrogate_key = surrogate_key or _derive(data_key, "surrogate")
+        self._epoch, self._former = epoch, former
         self._digest_keys: dict[str, bytes] = {}
 
     def __repr__(self) -> str:
@@ -57,6 +63,14 @@ class DerivedKeys:
     @property
     def surrogate_key(self) -> bytes:
         return self._surrogate_key
+
+    @property
+    def epoch(self) -> int:
+        return self._epoch
+
+    @property
+    def former(self) -> TenantKeys | None:
+        return self._former
 
     def seal(self, plaintext: bytes, context: str) -> bytes:
         """Encrypt; 29 bytes longer than `plaintext`."""
@@ -78,17 +92,38 @@ class DerivedKeys:
 
 def new_data_key(master: bytes, tenant: str) -> bytes:
     """A fresh random data key for this tenant, wrapped under `master` (32 bytes): 61 bytes, safe to store."""
-    return _wrap(master, tenant, secrets.token_bytes(_KEY_BYTES))
+    return _wrap(master, tenant, secrets.token_bytes(_KEY_BYTES), _DATA)
 
 
-def tenant_keys(master: bytes, tenant: str, wrapped: bytes) -> TenantKeys:
+def new_surrogate_key(master: bytes, tenant: str) -> bytes:
+    """A fresh random surrogate key for this tenant, wrapped as a data key is."""
+    return _wrap(master, tenant, secrets.token_bytes(_KEY_BYTES), _SURROGATE)
+
+
+def tenant_keys(master: bytes, tenant: str, wrapped: bytes, surrogates: Surrogates = Surrogates()) -> TenantKeys:  # noqa: B008 - frozen
     """The keys behind `wrapped`. Raises CannotDecrypt where master or tenant is not the one it was wrapped for."""
-    return DerivedKeys(tenant, _unwrap(master, tenant, wrapped))
+    data_key = _unwrap(master, tenant, wrapped, _DATA)
+
+    def surrogate_key(of: bytes | None) -> bytes | None:
+        return None if of is None else _unwrap(master, tenant, of, _SURROGATE)
+
+    before = surrogates.epoch - 1
+    former = DerivedKeys(tenant, data_key, surrogate_key(surrogates.former), before) if surrogates.rotated_at else None
+    return DerivedKeys(tenant, data_key, surrogate_key(surrogates.wrapped), surrogates.epoch, former)
 
 
 def rewrap(master_old: bytes, master_new: bytes, tenant: str, wrapped: bytes) -> bytes:
     """The same data key under a new master key: nothing that was sealed, digested or surrogated changes. Raises CannotDecrypt."""
-    return _wrap(master_new, tenant, _unwrap(master_old, tenant, wrapped))
+    return _wrap(master_new, tenant, _unwrap(master_old, tenant, wrapped, _DATA), _DATA)
+
+
+def rewrap_surrogates(master_old: bytes, master_new: bytes, tenant: str, surrogates: Surrogates) -> Surrogates:
+    """The same of the surrogate keys that a tenant has. Raises CannotDecrypt."""
+
+    def again(wrapped: bytes | None) -> bytes | None:
+        return None if wrapped is None else _wrap(master_new, tenant, _unwrap(master_old, tenant, wrapped, _SURROGATE), _SURROGATE)
+
+    return replace(surrogates, wrapped=again(surrogates.wrapped), former=again(surrogates.former))
 
 
 def installation_key(master: bytes, use: str) -> bytes:
@@ -96,12 +131,25 @@ def installation_key(master: bytes, use: str) -> bytes:
     return _derive(master, f"installation/{use}")
 
 
-def _wrap(master: bytes, tenant: str, data_key: bytes) -> bytes:
-    return _encrypt(_cipher(master), data_key, _bound("data-key", tenant, ""))
+def wrap_installation(master: bytes, keys: bytes) -> bytes:
+    """Keys of the installation's own, wrapped as a tenant's are."""
+    return _wrap(master, "", keys, _INSTALLATION)
 
 
-def _unwrap(master: bytes, tenant: str, wrapped: bytes) -> bytes:
-    return _decrypt(_cipher(master), wrapped, _bound("data-key", tenant, ""))
+def unwrap_installation(master: bytes, wrapped: bytes) -> bytes:
+    """What `wrap_installation` was given. Raises CannotDecrypt."""
+    return _unwrap(master, "", wrapped, _INSTALLATION)
+
+
+_DATA, _SURROGATE, _INSTALLATION = "data-key", "surrogate-key", "installation-keys"
+
+
+def _wrap(master: bytes, tenant: str, key: bytes, use: str) -> bytes:
+    return _encrypt(_cipher(master), key, _bound(use, tenant, ""))
+
+
+def _unwrap(master: bytes, tenant: str, wrapped: bytes, use: str) -> bytes:
+    return _decrypt(_cipher(master), wrapped, _bound(use, tenant, ""))
 
 
 def _cipher(master: bytes) -> AESGCM:

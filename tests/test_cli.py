@@ -482,7 +482,7 @@ def _defaults(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str]]:
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from _defaults(field.annotation, f"{prefix}{name}.")
         else:
-            yield prefix + name, _default(field.default)
+            yield prefix + name, _default(field.get_default(call_default_factory=True))
 
 
 def _default(value: Any) -> str:

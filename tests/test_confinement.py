@@ -79,3 +79,11 @@ def test_root_becomes_nobody_where_nobody_can_read_what_is_installed() -> None:
     command = [sys.executable, "-P", "-c", f"import os\n{leave}"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, env={"PYTHONPATH": str(HERE)}, check=True)
     assert ended.stdout.strip() == "65534"
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
+def test_a_process_with_threads_that_would_not_be_confined_is_not_confined_but_refused() -> None:
+    program = "import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n" + CONFINED
+    command = [sys.executable, "-P", "-c", program]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd="/", env={"PYTHONPATH": str(HERE)}, check=False)
+    assert (ended.returncode, "before it starts threads" in ended.stderr) == (1, True)

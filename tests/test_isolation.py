@@ -284,7 +284,8 @@ def test_a_bare_login_sees_tenants_positions_slots_and_the_audit_log_and_no_docu
     with ATTACKERS[login](world) as connection:
         assert {world.acme, world.globex} <= {row["tenant"] for row in connection.execute("SELECT tenant FROM headrace.tenant")}
         rows = connection.execute("SELECT table_name FROM information_schema.tables WHERE table_schema ~ '^(headrace|tenant_|public)'")
-        assert {row["table_name"] for row in rows} == {"tenant"} | ({"stream_position", "slot", "audit"} if "pipeline" in login else set())
+        pipelines_own = {"stream_position", "slot", "audit", "master_change"} if "pipeline" in login else set()
+        assert {row["table_name"] for row in rows} == {"tenant"} | pipelines_own
 
 
 def test_a_reader_sees_no_wrapped_key(world: World) -> None:

@@ -346,7 +346,7 @@ def test_a_crash_before_the_commit_repeats_and_loses_nothing(app: Headrace, acme
         _publish(app, acme, 1, 2, a="one", b="two")
         _land_silently(app, acme)
         with suppress(Crash), session.transaction() as connection:
-            assert deliver(connection, session, OutcomeProducer(app.endpoints.kafka_client())) == 2
+            assert deliver(connection, session, OutcomeProducer(app.endpoints.kafka_client()), str) == 2
             raise Crash
         assert app.outbox.empty(session) == 2
         assert app.outbox.empty(session) == 0

@@ -207,6 +207,8 @@ def test_a_partition_has_one_policy_and_only_control_tables_have_others(superuse
         ("audit", "pipeline_reads", "SELECT", "{headrace_pipeline}"),
         ("audit", "owner_reads", "SELECT", "{headrace_owner}"),
         ("audit", "owner_adds", "INSERT", "{headrace_owner}"),
+        ("master_change", "owner_administers", "ALL", "{headrace_owner}"),
+        ("master_change", "pipeline_reads", "SELECT", "{headrace_pipeline}"),
     }
 
 
@@ -255,6 +257,7 @@ def test_every_privilege_on_a_table_is_one_that_was_meant(superuser: Superuser) 
         ("headrace", "tenant", "headrace_reader", "SELECT"),
         ("headrace", "stream_position", "headrace_pipeline", "SELECT"),
         ("headrace", "audit", "headrace_pipeline", "SELECT"),
+        ("headrace", "master_change", "headrace_pipeline", "SELECT"),
         *(("headrace", "slot", "headrace_pipeline", privilege) for privilege in ("SELECT", "INSERT", "UPDATE", "DELETE")),
     }
 
@@ -262,13 +265,15 @@ def test_every_privilege_on_a_table_is_one_that_was_meant(superuser: Superuser) 
 def test_no_function_but_one_runs_as_its_owner_and_only_the_harmless_are_open_to_all(superuser: Superuser) -> None:
     ours = f"FROM pg_proc p WHERE p.pronamespace::regnamespace::text ~ {OURS}"
     # it can have nothing analyzed but the tables of the tenant whose role the session has taken
-    fixed = {(name, "{search_path=pg_catalog}") for name in ("learn_statistics", "add_audit", "own_audit")}
+    rotation = ("surrogate_epoch", "rotate_surrogates", "forget_former_surrogates")
+    fixed = {(name, "{search_path=pg_catalog}") for name in ("learn_statistics", "add_audit", "own_audit", *rotation)}
     assert ask(superuser, f"SELECT proname, proconfig::text {ours} AND prosecdef") == fixed
     open_to_all = f"SELECT proname {ours} AND has_function_privilege('headrace_dagster', p.oid, 'EXECUTE')"
-    harmless = ("current_tenant", "input_key", "learn_statistics", "narrowed", "own_audit", "part_key")
+    # so for rotation: without a tenant's role it finds no tenant
+    harmless = ("current_tenant", "input_key", "learn_statistics", "narrowed", "own_audit", "part_key", *rotation)
     assert ask(superuser, open_to_all) == {(name,) for name in harmless}
     # parsed when it was made, or with a search path of its own, so that nobody changes what a body calls; two are the owner's alone
-    own_path = {("learn_statistics",), ("add_audit",), ("audit_stays",)}
+    own_path = {("learn_statistics",), ("add_audit",), ("audit_stays",), ("rotate_surrogates",), ("forget_former_surrogates",)}
     assert ask(superuser, f"SELECT proname {ours} AND prosqlbody IS NULL") == {("create_tenant",), ("drop_tenant",), *own_path}
 
 

@@ -42,14 +42,16 @@ SELECT document FROM document WHERE document = ANY (%(documents)s) OR parent = A
 
 -- name: hold
 -- The compare of the compare-and-set: those documents whose current input is what the result was computed from. The revision too: a
--- document that went to another state and back may have shown the other one to whoever computed. Held or not, all are out of hand now.
+-- document that went to another state and back may have shown the other one to whoever computed. A rotation holds every document while it
+-- changes the epoch, so that who computed with the former surrogate key finds it changed here. Held or not, all are out of hand now.
 WITH out_of_hand AS (DELETE FROM hand WHERE stage = %(stage)s AND document IN (
   SELECT document FROM hand WHERE stage = %(stage)s AND document = ANY (%(documents)s) ORDER BY document FOR UPDATE))
 SELECT d.document
 FROM unnest(%(documents)s::text[], %(revisions)s::bigint[], %(input_keys)s::text[]) AS mine (document, revision, input_key)
 JOIN document d ON d.document = mine.document AND d.revision = mine.revision
 LEFT JOIN stage_record u ON u.document = d.document AND u.stage = %(upstream)s AND u.status = 'done'
-WHERE (%(upstream)s::text IS NULL OR u.document IS NOT NULL OR d.deleted)
+WHERE (SELECT headrace.surrogate_epoch()) = %(epoch)s
+  AND (%(upstream)s::text IS NULL OR u.document IS NOT NULL OR d.deleted)
   AND mine.input_key = headrace.input_key(d.deleted, d.sequence,
     headrace.part_key(%(part)s, d.content_key, d.envelope_key, d.acl_key), u.output_key)
 

@@ -4,8 +4,8 @@ LOCK TABLE chunk_source IN SHARE ROW EXCLUSIVE MODE
 
 -- name: open
 -- The first generation is active from its first chunk; a later one is built beside the active one.
-INSERT INTO generation (fingerprint, model, model_name, model_revision, dimension, state)
-VALUES (%(fingerprint)s, %(model)s, %(name)s, %(revision)s, %(dimension)s,
+INSERT INTO generation (fingerprint, model, model_name, model_revision, dimension, surrogate_epoch, state)
+VALUES (%(fingerprint)s, %(model)s, %(name)s, %(revision)s, %(dimension)s, %(epoch)s,
         CASE WHEN EXISTS (SELECT FROM generation WHERE state = 'active') THEN 'building' ELSE 'active' END)
 ON CONFLICT (tenant, fingerprint) DO UPDATE SET
   state = CASE generation.state WHEN 'retired' THEN 'building' ELSE generation.state END
@@ -40,6 +40,21 @@ UPDATE generation SET state = 'retired' WHERE state = 'active' AND generation <>
 
 -- name: activate
 UPDATE generation SET state = 'active', activated_at = now() WHERE generation = %(generation)s
+
+-- name: abandon
+-- What was being built when the surrogate key was rotated will not be finished.
+UPDATE generation SET state = 'retired' WHERE state = 'building' AND surrogate_epoch < %(epoch)s RETURNING generation
+
+-- name: epoch
+SELECT surrogate_epoch FROM generation WHERE state = 'active'
+
+-- name: older
+-- Whether anything is held of a generation whose texts were redacted with an earlier surrogate key.
+SELECT EXISTS (
+  SELECT FROM generation g WHERE g.surrogate_epoch < %(epoch)s
+    AND (EXISTS (SELECT FROM chunk c WHERE c.generation = g.generation)
+         OR EXISTS (SELECT FROM indexed i WHERE i.generation = g.generation))
+) AS older
 
 -- name: clear_sources
 DELETE FROM chunk_source WHERE generation = ANY (%(generations)s)

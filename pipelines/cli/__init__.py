@@ -21,6 +21,7 @@ _QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"
 EXIT_CODES = {
     "bad-actor": 2,
     "bad-mark": 2,
+    "bad-master-key": 2,
     "bad-receipt": 2,
     "bad-tenant-name": 2,
     "bad-freshness": 2,
@@ -29,6 +30,8 @@ EXIT_CODES = {
     "bad-query": 2,
     "duplicate-id": 2,
     "empty-value": 2,
+    "export-not-empty": 2,
+    "export-not-writable": 2,
     "no-files": 2,
     "receipt-exists": 2,
     "receipt-not-writable": 2,

@@ -44,6 +44,7 @@ def add(name: str, wishes: Sequence[str], freshness: float | None = None, *, as_
 def configure(name: str, wishes: Sequence[str], freshness: float | None = None, *, as_json: bool) -> None:
     from pipelines import audit, tenants
     from pipelines.hold import held
+    from pipelines.sealing import counted
 
     with opened() as headrace:
         before = headrace.database.get(name).configuration
@@ -53,15 +54,8 @@ def configure(name: str, wishes: Sequence[str], freshness: float | None = None, 
         with audit.recorded(headrace, action, name, settings=settings) as act:
             tenants.configure(headrace, name, **changes)
             act.said.update({"held": held(headrace, name)} if _HOLD in settings else {})
-        configuration = _shown(headrace.database.get(name).configuration)
+        configuration = counted(headrace.database.get(name).configuration)
     print_record({"tenant": name, "configuration": configuration}, as_json=as_json, title="Tenant changed")
-
-
-def _shown(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration with lists of personal values counted, not shown."""
-    lists = ("allow", "deny")
-    privacy = {key: f"{len(value)} values" if key in lists else value for key, value in configuration.get("privacy", {}).items()}
-    return {**configuration, **({"privacy": privacy} if privacy else {})}
 
 
 def _configuration(wishes: Sequence[str], freshness: float | None, before: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def erase(
     from pipelines import erasure
     from pipelines.cli.receipt import reserved
 
-    value = _value() if subject else ""
+    value = secret_line("Value") if subject else ""
     before = None if again is None else _read(again)
     with opened() as headrace, reserved(receipt) as write:
         if name is not None:
@@ -67,10 +67,10 @@ def _everything(headrace: Headrace, tenant: str) -> dict[str, Any]:
     return erase_tenant(headrace, tenant)
 
 
-def _value() -> str:
+def secret_line(asked: str) -> str:
     """One line of standard input; asked for without showing it where a person sits there."""
     if sys.stdin.isatty():
-        return str(typer.prompt("Value", hide_input=True, err=True))
+        return str(typer.prompt(asked, hide_input=True, err=True))
     return sys.stdin.readline().rstrip("\r\n")
 
 

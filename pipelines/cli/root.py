@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from pipelines.cli import custody
 from pipelines.cli.output import AsJson, Tenant
 from pipelines.cli.times import when
 
@@ -19,12 +20,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-tenants = typer.Typer(name="tenant", help="Add, list and remove tenants.", no_args_is_help=True)
+tenants = typer.Typer(name="tenant", help="Add, list, configure and remove tenants.", no_args_is_help=True)
 letters = typer.Typer(name="dead-letters", help="What could not be processed, and why.", no_args_is_help=True)
 app.add_typer(tenants)
 replays = typer.Typer(name="replay", help="Once more: dead letters, or a topic. Safe to repeat.", no_args_is_help=True)
 app.add_typer(letters)
 app.add_typer(replays)
+keys = typer.Typer(name="keys", help="The master key.", no_args_is_help=True)
+app.add_typer(keys)
 audits = typer.Typer(name="audit", help="Who erased, replayed, dismissed, configured or held what.", no_args_is_help=True)
 app.add_typer(audits)
 
@@ -167,6 +170,10 @@ def tenant_remove(
     control.remove(name, as_json=as_json)
 
 
+tenants.command("rotate")(custody.rotate)
+keys.command("rewrap")(custody.rewrap)
+
+
 @app.command()
 def publish(
     tenant: Tenant,
@@ -289,6 +296,9 @@ def erase(
     governance.erase(
         tenant, name=name, source=source, subject=subject, everything=everything, again=again, receipt=receipt, as_json=as_json
     )
+
+
+app.command("export")(custody.export)
 
 
 @app.command()

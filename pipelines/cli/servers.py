@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.cli.output import line, out, print_json, print_record, print_rows, progress, table, without
 
 if TYPE_CHECKING:
-    from core.config import Settings
+    from core.config import Endpoints, Settings
 
 
 def up(*, as_json: bool) -> None:
@@ -19,6 +19,7 @@ def up(*, as_json: bool) -> None:
     with progress(quiet=as_json) as tell:
         endpoints = services.up(settings, tell)
         applied = apply(endpoints.postgres_owner.get_secret_value())
+        _seal(settings, endpoints)
     rows = _server_rows(settings)
     if as_json:
         print_json({"servers": rows, "migrations": applied})
@@ -71,11 +72,23 @@ def migrate(*, as_json: bool) -> None:
     from core.config import load
     from index.migrate import migrate as apply
 
-    applied = apply(services.endpoints(load()).postgres_owner.get_secret_value())
+    settings = load()
+    endpoints = services.endpoints(settings)
+    applied = apply(endpoints.postgres_owner.get_secret_value())
+    _seal(settings, endpoints)
     if as_json:
         print_record({"applied": applied}, as_json=True)
     else:
         out().print(f"Migrations applied: {', '.join(applied) or 'none, up to date'}.")
+
+
+def _seal(settings: Settings, endpoints: Endpoints) -> None:
+    """What an earlier version kept in clear and this one does not."""
+    from pipelines.app import Headrace
+    from pipelines.sealing import seal_all
+
+    with Headrace(settings, endpoints) as headrace:
+        seal_all(headrace)
 
 
 def ui(port: int | None, *, as_json: bool) -> None:

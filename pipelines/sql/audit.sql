@@ -2,6 +2,9 @@
 SELECT coalesce(max(number), 0) AS number, (SELECT hash FROM headrace.audit ORDER BY number DESC LIMIT 1) AS hash, clock_timestamp() AS at
 FROM headrace.audit
 
+-- name: master
+SELECT (SELECT mark FROM headrace.master_change ORDER BY number DESC LIMIT 1) AS mark
+
 -- name: add
 SELECT headrace.add_audit(%(number)s, %(entry)s, %(seal)s) AS hash
 

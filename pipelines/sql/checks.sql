@@ -16,6 +16,11 @@ SELECT e.embedding::text AS embedding FROM embedding e WHERE e.model = %(model)s
 SELECT document FROM stage_record WHERE stage = %(stage)s AND status = 'done' AND output_key <> 'deleted'
 ORDER BY updated_at DESC LIMIT %(limit)s
 
+-- name: sampled
+-- in an order that is random, the same for the same documents, and another one where a document is
+SELECT document, count(*) OVER () AS documents FROM stage_record WHERE stage = 'redact' AND status = 'done' AND output_key <> 'deleted'
+ORDER BY md5(document || output_key) LIMIT %(limit)s
+
 -- name: completeness
 SELECT count(*) FILTER (WHERE NOT d.deleted) AS live,
        count(*) FILTER (WHERE NOT d.deleted AND i.document IS NOT NULL) AS indexed,
@@ -28,7 +33,10 @@ LEFT JOIN stage_record r ON r.document = d.document AND r.stage = 'index'
 LEFT JOIN LATERAL (SELECT true AS failed FROM stage_record f WHERE f.document = d.document AND f.status = 'failed' LIMIT 1) f ON true
 LEFT JOIN LATERAL (SELECT true AS waiting FROM stage_record w
                    WHERE w.document = d.document AND w.status IN ('waiting', 'behind')
-                   UNION ALL SELECT true WHERE r.document IS NULL LIMIT 1) w ON true
+                   UNION ALL SELECT true WHERE r.document IS NULL
+                   -- for the switch, in an index that is built beside the active one
+                   UNION ALL SELECT true FROM indexed b JOIN generation g USING (generation)
+                   WHERE b.document = d.document AND g.state = 'building' LIMIT 1) w ON true
 
 -- name: projected
 SELECT document FROM stage_record WHERE stage = 'project' AND status = 'done' AND output_key <> 'deleted'

@@ -9,5 +9,9 @@ SELECT i.document FROM indexed i, unnest(%(tokens)s::text[]) AS token WHERE strp
 SELECT DISTINCT document FROM artifact WHERE stage = ANY (%(stages)s) AND document > %(after)s ORDER BY document LIMIT %(limit)s
 
 -- name: not_redacted
+-- One that a rotation alone has put behind was looked at: what it was redacted from is what there is now, and that is still there.
 SELECT count(*) AS documents FROM document d LEFT JOIN stage_record r ON r.document = d.document AND r.stage = 'redact'
+LEFT JOIN stage_record p ON p.document = d.document AND p.stage = 'parse' AND p.status = 'done'
 WHERE NOT d.deleted AND r.status IS DISTINCT FROM 'done'
+  AND (r.status = 'behind' AND r.reason IS NULL AND EXISTS (SELECT FROM artifact a WHERE a.document = d.document AND a.stage = 'redact')
+       AND r.input_key = headrace.input_key(false, d.sequence, d.envelope_key, p.output_key)) IS NOT TRUE

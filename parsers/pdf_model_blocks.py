@@ -1,0 +1,86 @@
+"""What docling's models made of a PDF → blocks with places and links, and what of it is furniture."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from docling_core.types.doc import labels
+from docling_core.types.doc.document import (  # type: ignore[attr-defined]  # re-exported without saying so
+    CodeItem,
+    DocItem,
+    DoclingDocument,
+    ProvenanceItem,
+    TableItem,
+    TextItem,
+)
+
+from core.records import Block, Link
+from parsers.blocks import Place, Walk, page_of
+from parsers.pdf_blocks import code, links_in, rounded
+from parsers.pdf_lines import pieces, text
+from parsers.pdf_pages import Box, Page, Word, clean
+from parsers.spacing import key
+
+_FURNITURE = {labels.DocItemLabel.PAGE_HEADER: "header", labels.DocItemLabel.PAGE_FOOTER: "footer"}
+
+
+def blocks(document: DoclingDocument, pages: Mapping[int, Page]) -> tuple[Block, ...]:
+    """Every block that begins on one of these pages, by number; its texts are docling's, its links ours."""
+    walk = _PdfWalk(document, {}, (), pages=pages)
+    walk.complete()
+    return tuple(block for block in walk.all() if block.page in pages)
+
+
+def dropped(document: DoclingDocument, pages: Mapping[int, Page]) -> Counter[str]:
+    """How many running heads and feet the layout model found on these pages."""
+    return Counter(_FURNITURE[item.label] for item in document.texts if item.label in _FURNITURE and page_of(item) in pages)
+
+
+@dataclass
+class _PdfWalk(Walk):
+    pages: Mapping[int, Page] = field(kw_only=True)
+
+    def complete(self) -> None:
+        """docling keeps no line breaks in code, and leaves the text of formulas to a model that is not asked."""
+        for item in self.document.texts:
+            if isinstance(item, CodeItem) and (words := self.words_of(item)):
+                item.text = code(pieces(words))
+            item.text = clean(item.text or item.orig)
+
+    def box(self, item: DocItem) -> Place | None:
+        return rounded(self.place(item.prov[0])) if item.prov else None
+
+    def place(self, found: ProvenanceItem) -> Box:
+        height = self.document.pages[found.page_no].size.height
+        return Box(*found.bbox.to_top_left_origin(page_height=height).as_tuple())
+
+    def places(self, items: Iterable[DocItem]) -> Iterator[tuple[Page, Box]]:
+        """Where these stand: a paragraph that goes on in the next column or on the next page has two places."""
+        for item in items:
+            yield from ((self.pages[found.page_no], self.place(found)) for found in item.prov if found.page_no in self.pages)
+
+    def words_of(self, item: DocItem) -> list[Word]:
+        return [word for page, box in self.places([item]) for word in page.words if box.holds(word)]
+
+    def links(self, items: Iterable[TextItem | TableItem]) -> tuple[Link, ...]:
+        """docling knows links of whole paragraphs alone; the page knows the words that each is on."""
+        return tuple(link for page, box in self.places(items) for link in links_in(page, box))
+
+    def cell(self, text: str) -> str:
+        return super().cell(clean(text))
+
+    def table(self, table: TableItem) -> Iterator[Block]:
+        """Words that the table model gives to no cell follow as a paragraph, and are all of it where it finds none: docling drops them."""
+        yield from super().table(table)
+        told = key("".join(text for row in self.rows(table) for text in row))
+        left_out = [word for word in self.words_of(table) if key(word.text) not in told]
+        if left_out:
+            links = () if told else self.links([table])
+            yield Block("paragraph", text(left_out), page=page_of(table), links=links, box=self.box(table))
+        for note in table.footnotes:
+            yield from self.item(note.resolve(self.document), 0)
+
+    def table_links(self, table: TableItem) -> tuple[Link, ...]:
+        return self.links([table])

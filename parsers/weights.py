@@ -1,0 +1,106 @@
+"""docling's layout and table models on disk: whether they are all there, whole, and which they are. Nothing is loaded here.
+
+They lie as `docling-tools models download layout tableformer` leaves them. Weights in other forms than safetensors may hold programs, and
+are not looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from core.errors import ConfigurationError
+
+LAYOUT = "docling-project--docling-layout-heron"
+TABLES = "docling-project--docling-models/model_artifacts/tableformer/accurate"
+_FILES = {LAYOUT: ("config.json", "preprocessor_config.json", "model.safetensors"), TABLES: ("tm_config.json", "tableformer_*.safetensors")}
+_LIBRARIES = ("docling-ibm-models", "torch", "torchvision", "transformers")
+_NEEDED = ("docling_ibm_models", "torch", "torchvision", "transformers", "cv2")
+REMEDY = (
+    "Install the extra `models`, run `docling-tools models download layout tableformer -o FOLDER` and name the folder as "
+    "parsing.models_dir, or choose reading.pdf = layout (docs/formats.md)."
+)
+
+
+class _Version(NamedTuple):
+    """A file as it is now."""
+
+    path: Path
+    size: int
+    changed_ns: int
+
+
+def identity(folder: Path) -> str:
+    """32 hex characters that change with the models' files, and with the libraries that run them.
+
+    Files that have not changed since are not read again. Raises ConfigurationError, with the folder, where a library, a model or a part of
+    one is missing.
+    """
+    lacking = [name for name in _NEEDED if find_spec(name) is None]
+    if lacking:
+        raise ConfigurationError(f"reading.pdf = model needs libraries that are not installed: {', '.join(lacking)}", remedy=REMEDY)
+    try:
+        return _identity(folder, tuple(_versions(folder)))
+    except OSError as error:
+        raise _refusal(folder, f"cannot be read ({type(error).__name__})") from error
+
+
+def _versions(folder: Path) -> Iterator[_Version]:
+    for model, patterns in _FILES.items():
+        for pattern in patterns:
+            path = min((folder / model).glob(pattern), default=None)
+            if path is None or not path.is_file():
+                raise _refusal(folder, f"has no {model}/{pattern}")
+            known = path.stat()
+            yield _Version(path, known.st_size, known.st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _identity(folder: Path, files: tuple[_Version, ...]) -> str:
+    digest = hashlib.sha256("\n".join(f"{name}={_release(name)}" for name in _LIBRARIES).encode())
+    for path, size, _ in files:
+        if path.suffix == ".safetensors" and _length(path) != size:
+            raise _refusal(folder, f"holds only a part of {path.relative_to(folder)}")
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:32]
+
+
+def _release(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "none"
+
+
+class _Tensor(msgspec.Struct):
+    """Of a tensor, where it begins and ends in the data."""
+
+    data_offsets: tuple[int, int]
+
+
+def _length(path: Path) -> int:
+    """How long a safetensors file must be by its own header; -1 for what is none.
+
+    Eight bytes of length, JSON, data (https://huggingface.co/docs/safetensors).
+    """
+    with path.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+        described = file.read(header) if header < path.stat().st_size else b""
+    try:
+        tensors = msgspec.json.decode(described, type=dict[str, msgspec.Raw])
+        ends = [msgspec.json.decode(tensor, type=_Tensor).data_offsets[1] for name, tensor in tensors.items() if name != "__metadata__"]
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return -1
+    return 8 + header + max(ends, default=0)
+
+
+def _refusal(folder: Path, problem: str) -> ConfigurationError:
+    return ConfigurationError(f"reading.pdf = model: parsing.models_dir {problem}, was: {str(folder)!r}", remedy=REMEDY)

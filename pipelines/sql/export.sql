@@ -1,0 +1,29 @@
+-- name: generation
+SELECT generation, fingerprint, model_name AS model, model_revision AS revision, model AS model_identity, dimension, surrogate_epoch
+FROM generation WHERE state = 'active'
+
+-- name: documents
+-- Live ones. What is told of them in words comes from what was redacted; these columns are keys, numbers, times and who may read.
+SELECT document, parent, sequence, event_time, received_at, landed_at, acl FROM document
+WHERE NOT deleted AND document > %(after)s ORDER BY document LIMIT %(limit)s
+
+-- name: chunks
+SELECT text_hash AS chunk, text, heading_path, token_count FROM chunk WHERE generation = %(generation)s ORDER BY text_hash
+
+-- name: embedded_chunks
+SELECT text_hash AS chunk, text, heading_path, token_count, embedding::real[] AS embedding
+FROM chunk WHERE generation = %(generation)s ORDER BY text_hash
+
+-- name: sources
+-- As search cites them.
+SELECT s.text_hash AS chunk, s.document, s.ordinal, s.page, s.acl, i.name, i.title, i.uri, i.sequence
+FROM chunk_source s JOIN indexed i ON i.generation = s.generation AND i.document = s.document
+WHERE s.generation = %(generation)s ORDER BY s.document, s.ordinal
+
+-- name: outcomes
+SELECT kafka_partition AS partition, kafka_offset AS offset, document, operation, sequence, fate, event_time, received_at, landed_at
+FROM event ORDER BY kafka_partition, kafka_offset
+
+-- name: dead_letters
+SELECT kafka_partition AS partition, kafka_offset AS offset, stage, document, reason, attempts, first_at, last_at, resolved_at
+FROM dead_letter ORDER BY kafka_partition, kafka_offset, stage, document

@@ -1,0 +1,28 @@
+"""What redaction left in a value's place, read as one character; and what the second detector says of a place in such a text."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from core.entities import ENTITIES
+
+GONE, GONE_NAME = "\ue000", "\ue001"
+"""For a surrogate or a mask; the second one for those of persons and places, beside which the rest of a name may stand."""
+
+_OF_NAMES = ("PERSON", "LOCATION", "ADDRESS")
+# of a surrogate's digits one is a letter: what is digits alone may be a number that somebody wrapped
+_MARK = re.compile(rf"<({'|'.join(ENTITIES)})(?::(?=\d{{0,63}}[a-f])[0-9a-f]{{4,64}})?>")
+
+
+class Suspect(NamedTuple):
+    """What may be personal, at `[start, end)` of a text as `blanked` gives it. `kind` is an entity, or NAME: of a person or a place."""
+
+    start: int
+    end: int
+    kind: str
+
+
+def blanked(text: str) -> str:
+    """The text with one character in place of each surrogate and mask."""
+    return _MARK.sub(lambda mark: GONE_NAME if mark[1] in _OF_NAMES else GONE, text)
