@@ -34,7 +34,7 @@ from core.errors import DocumentError
 from parsers import WorkerPool
 from parsers.confinement import readable
 
-BOUNDS = Parsing(workers=1, timeout_s=25.0, memory_mb=1024)
+BOUNDS = Parsing(workers=1, timeout_s=25.0, longest_s=25.0, memory_mb=1024)
 HEALTHY = b"# Healthy\n\nThis one is read every time."
 HUNG = "parse-timeout"
 

@@ -183,10 +183,12 @@ class Chunking(Section):
 
 
 class Parsing(Section):
-    """Bounds of one parse, each in its own worker process. `models_dir`: docling's models, for `reading.pdf` "model"."""
+    """Bounds of one parse, each in its own worker process. `timeout_s` is for a document, or for each of its pages where those are
+    recognised or read by models; `longest_s` for all of them. `models_dir`: docling's models, for `reading.pdf` "model"."""
 
     workers: Annotated[int, Field(ge=1, le=256)] = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     timeout_s: Seconds = 60.0
+    longest_s: Seconds = 900.0
     memory_mb: Annotated[int, Field(ge=512)] = 4096
     max_bytes: Annotated[int, Field(ge=1)] = 256 * 1024 * 1024
     models_dir: Path = Path("~/.cache/docling/models")

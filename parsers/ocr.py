@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from core.records import Content
-from parsers import recognition
+from parsers import progress, recognition
 from parsers.pdf_content import content as assembled
 from parsers.pdf_pages import Page, Word
 from parsers.reasons import ParseError
@@ -35,6 +35,8 @@ def read_image(content: bytes) -> Content:
         height, width = pixels.shape[:2]
         pages.append(Page(number, width, height, _words(lines, 1.0), [], [], painted=True, grade="ocr"))
         confidences += _confidences(lines)
+        if lines:
+            progress.page_read()
     return assembled(pages, {}, confidences)
 
 
@@ -54,6 +56,8 @@ def completed(pages: Sequence[Page], document: Any) -> tuple[list[Page], list[fl
     for page in pages:
         lines, scale = _recognised(document[page.number - 1]) if needed(page) else ([], 1.0)
         confidences += _confidences(lines)
+        if lines:
+            progress.page_read()
         whole.append(page._replace(words=_words(lines, scale), rules=[], grade="ocr") if lines else page)
     return whole, confidences
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.records import Block, Content
+from parsers import progress
 from parsers.pdf_content import content as by_geometry
 from parsers.pdf_content import first_heading, signals
 from parsers.pdf_pages import Page
@@ -63,7 +65,21 @@ def pipeline(folder: Path) -> StandardPdfPipeline:
         # headings are told apart by their fonts
         generate_parsed_pages=True,
     )
-    return StandardPdfPipeline(options)
+    built = StandardPdfPipeline(options)
+    built.assemble_model = _Telling(built.assemble_model)
+    return built
+
+
+@dataclass(frozen=True)
+class _Telling:
+    """docling's last step of a page, which says of each that it is read."""
+
+    step: Callable[[Any, Iterable[Any]], Iterable[Any]]
+
+    def __call__(self, result: Any, pages: Iterable[Any]) -> Iterator[Any]:
+        for page in self.step(result, pages):
+            progress.page_read()
+            yield page
 
 
 def content(source: bytes, pages: Sequence[Page], properties: Mapping[str, str], confidences: Sequence[float]) -> Content:

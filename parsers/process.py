@@ -112,11 +112,19 @@ class WorkerProcess:
         wire.send(_pipe(self._process.stdin), request, deadline)
         self._progress(deadline, wire.Detected)
         self._progress(monotonic() + _LOAD_S, wire.Loaded)
-        reply = self._progress(monotonic() + self._parsing.timeout_s, wire.Parsed)
-        assert isinstance(reply, wire.Parsed)
-        return reply.payload
+        return self._parsed()
 
-    def _progress(self, deadline: float, expected: type[wire.Reply]) -> wire.Reply:
+    def _parsed(self) -> bytes:
+        """Pages that take seconds each have the time of a document each, and all of them `longest_s`."""
+        timeout_s, last = self._parsing.timeout_s, monotonic() + max(self._parsing.timeout_s, self._parsing.longest_s)
+        while True:
+            reply = self._progress(min(last, monotonic() + timeout_s), wire.PageRead, wire.Parsed)
+            if isinstance(reply, wire.Parsed):
+                return reply.payload
+            if monotonic() >= last:
+                raise TimeoutError
+
+    def _progress(self, deadline: float, *expected: type[wire.Reply]) -> wire.Reply:
         reply = self._reply(deadline)
         if isinstance(reply, wire.Failed):
             raise self._failure(reply)

@@ -1,6 +1,6 @@
 """What the pool and a worker say to each other: messages as msgpack, each behind its length, on a pair of pipes.
 
-A request goes one way; `Detected`, `Loaded` and `Parsed` come back in this order, or a `Failed` at any point.
+A request goes one way; `Detected`, `Loaded`, any number of `PageRead` and `Parsed` come back in this order, or a `Failed` at any point.
 """
 
 from __future__ import annotations
@@ -38,6 +38,10 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
     """The libraries are loaded; reading begins."""
 
 
+class PageRead(msgspec.Struct, frozen=True, tag=True):
+    """A page that takes seconds is read (`parsers.progress`)."""
+
+
 class Parsed(msgspec.Struct, frozen=True, tag=True):
     """The document's `core.records.Content` as JSON."""
 
@@ -51,7 +55,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     cause: str = ""
 
 
-Reply = Ready | Detected | Loaded | Parsed | Failed
+Reply = Ready | Detected | Loaded | PageRead | Parsed | Failed
 _requests = msgspec.msgpack.Decoder(Request)
 _replies = msgspec.msgpack.Decoder(Reply)
 

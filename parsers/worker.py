@@ -12,7 +12,7 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
-from parsers import confinement, wire
+from parsers import confinement, progress, wire
 from parsers.detection import detect
 from parsers.reading import reader
 from parsers.reasons import ParseError, classify
@@ -31,11 +31,17 @@ def main(memory_mb: int, timeout_s: float, models: Path | None = None) -> None:
     confinement.confine(memory_mb, models)
     confinement.die_with_parent(requests)
     wire.send(replies, _ready(models))
+    progress.listen(lambda: _page_read(replies, timeout_s))
     while request := wire.receive_request(requests):
         confinement.allow_processor_time(timeout_s)
         wire.send(replies, _answer(request, replies, memory_mb << 18))
         del request
         gc.collect()
+
+
+def _page_read(replies: int, timeout_s: float) -> None:
+    confinement.allow_processor_time(timeout_s)
+    wire.send(replies, wire.PageRead())
 
 
 def _private_pipes() -> tuple[int, int]:

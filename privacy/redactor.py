@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from importlib.metadata import version
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from core.errors import DocumentError
 from core.keys import TenantKeys
@@ -26,7 +26,7 @@ from privacy.surrogates import surrogate
 from privacy.tokens import mask
 
 # Counts up with every change to a finder, to folding, to normal forms, to a profile or to which finding wins.
-_RULES = 2
+_RULES = 3
 
 # `prose`: everything the profile has. `address`: link targets, in which a model sees names that are none. `id`: see `precise_finders`.
 Kind = Literal["prose", "address", "id"]
@@ -50,20 +50,26 @@ class Redactor:
         self._privacy = privacy
         self._profile = profile(privacy)
         self._allowed = Allowed(privacy.allow)
+        self._made: dict[Kind, Sequence[Finder]] = {}
         wanted = self._profile.actions.keys() & {"PERSON", "LOCATION", "ORGANIZATION"}
         self._names = [Names(privacy.names_model, wanted)] if wanted and privacy.names_model else []
         self._fingerprint = "/".join([self._profile.fingerprint, _rules_identity(), *(model.identity for model in self._names)])
 
+    def _finders(self, kind: Kind) -> Sequence[Finder]:
+        """Those of one kind, made when it is first asked for: who reads ids alone loads neither lists of names nor a model."""
+        if kind not in self._made:
+            looked_for = self._profile.actions.keys()
+            self._made[kind] = [finder for finder in self._all_of(kind) if finder.labels & looked_for]
+        return self._made[kind]
+
+    def _all_of(self, kind: Kind) -> list[Finder]:
+        if kind == "id":
+            return [*own_finders(self._privacy), *precise_finders()]
+        return [*self._patterns, KnownPeople(), KnownPlaces(), *self._names] if kind == "prose" else self._patterns
+
     @cached_property
-    def _finders(self) -> dict[Kind, Sequence[Finder]]:
-        own = own_finders(self._privacy)
-        patterns = [*own, *pattern_finders(self._privacy.languages)]
-        kinds: dict[Kind, Sequence[Finder]] = {
-            "prose": [*patterns, KnownPeople(), KnownPlaces(), *self._names],
-            "address": patterns,
-            "id": [*own, *precise_finders()],
-        }
-        return {kind: [finder for finder in finders if finder.labels & self._profile.actions.keys()] for kind, finders in kinds.items()}
+    def _patterns(self) -> list[Finder]:
+        return [*own_finders(self._privacy), *pattern_finders(self._privacy.languages)]
 
     @property
     def fingerprint(self) -> str:
@@ -72,8 +78,13 @@ class Redactor:
 
     def warm(self) -> None:
         """Load Presidio now."""
-        for kind in self._finders:
+        for kind in get_args(Kind):
             self._find(Text(fold("Call 020 7946 0000 or write to a@example.org.").text, frozenset()), kind)
+
+    def ahead(self, texts: Iterable[str]) -> None:
+        """Have a names model that computes in batches read at once what `replace` will be asked to read as prose. Changes no result."""
+        for model in self._names:
+            model.ahead(fold(text).text for text in texts)
 
     def detect(self, text: str, *, kind: Kind = "prose", label: str = "") -> list[Detection]:
         """What is found in a text as it stands, what is kept included, in order of place."""
@@ -107,7 +118,7 @@ class Redactor:
     def _find(self, text: Text, kind: Kind) -> list[Finding]:
         candidates = [
             (rank, finding)
-            for rank, finder in enumerate(self._finders[kind])
+            for rank, finder in enumerate(self._finders(kind))
             if finder.needs.search(text.folded)
             for finding in finder.find(text)
             if finding.entity in self._profile.actions and finding.score >= self._profile.threshold(finding.entity)

@@ -6,6 +6,7 @@ import contextlib
 import io
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 
@@ -509,6 +510,33 @@ def test_a_fax_of_several_pages_is_read_page_by_page() -> None:
     assert (content.blocks[-1].page, content.blocks[-1].text) == (2, "The second page of the fax.")
     assert {block.page for block in content.blocks} == {1, 2}
     assert content.signals.grades == {"ocr": 2}
+
+
+@needs_ocr
+def test_a_long_scan_has_time_by_its_pages_up_to_the_longest_that_a_document_may_take() -> None:
+    page, pages = Image.open(io.BytesIO(photograph(short))).convert("L").crop((0, 150, 700, 400)), 6
+
+    def fax(number: int) -> bytes:
+        buffer = io.BytesIO()
+        page.save(buffer, "TIFF", save_all=True, append_images=[page] * (number - 1))
+        return buffer.getvalue()
+
+    def read_in(timeout_s: float, longest_s: float, number: int) -> Content:
+        with WorkerPool(Parsing(workers=1, timeout_s=timeout_s, longest_s=longest_s)) as pool:
+            pool.warm()
+            return decode(pool.parse(fax(number), "image/tiff", ""), Content)
+
+    with WorkerPool(Parsing(workers=1)) as pool:
+        pool.parse(fax(1), "image/tiff", "")
+        started = time.monotonic()
+        pool.parse(fax(pages), "image/tiff", "")
+        took = time.monotonic() - started
+    # the models are loaded with the first page: two seconds of its time
+    short_s = 2 + took / 3
+    assert read_in(short_s, 100 * took, 3 * pages).signals.grades == {"ocr": 3 * pages}
+    with pytest.raises(ParseError) as failure:
+        read_in(short_s, short_s, 6 * pages)
+    assert failure.value.reason == "parse-timeout"
 
 
 @needs_ocr
