@@ -10,9 +10,10 @@ from io import BytesIO
 from lxml import etree  # type: ignore[import-untyped]
 
 from core.records import Block, Content
-from parsers import conversion, properties
+from parsers import conversion, originals, properties
 from parsers.blocks import blocks
 from parsers.formats import Format
+from parsers.separated import separated
 from parsers.spacing import Paragraphs, index
 
 _WORD = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
@@ -33,8 +34,8 @@ load = conversion.load
 
 def read(kind: Format, content: bytes) -> Content:
     """Blocks as docling reads them, with the file's own properties; the title is the first title or first top heading, or the property."""
-    document = conversion.convert(content, kind)
-    words, alternatives = _SOURCES.get(kind, _no_source)(content)
+    document = conversion.convert(separated(kind, content), kind)
+    words, alternatives = _SOURCES[kind](content) if kind in _SOURCES else (originals.paragraphs(kind, content), ())
     read_blocks = blocks(document, words, alternatives)
     own = _headers(read_blocks) if kind is Format.OUTLOOK else properties.read(kind, content)
     named = own.get("title", "")
@@ -55,10 +56,6 @@ def _title(read_blocks: tuple[Block, ...]) -> str:
 
 
 _Source = tuple[Paragraphs, tuple[str, ...]]
-
-
-def _no_source(_: bytes) -> _Source:
-    return {}, ()
 
 
 def _word(content: bytes) -> _Source:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 from lxml import etree  # type: ignore[import-untyped]
 from lxml import html as markup
+from lxml.html import defs  # type: ignore[import-untyped]
 
 from core.records import Content
 from parsers import conversion
@@ -25,6 +26,8 @@ _PHRASING = (
     "samp small span strike strong sub sup time tt u var wbr"
 )
 _INLINE = frozenset(_PHRASING.split())
+# what HTML has come to know since lxml's list was made, beside it
+_KNOWN = defs.tags | {"main", "picture", "dialog", "template", "bdi", "data", "search", "slot", "image"}
 _BREAK = "\v"
 _KEPT_META = ("author", "description", "keywords", "subject", "dcterms.creator", "dc.creator", "dc.subject", "dc.description")
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
@@ -70,6 +73,12 @@ def paragraphs(tree: etree._Element) -> Paragraphs:
     return index(_runs(tree))
 
 
+def texts(source: str) -> Iterator[str]:
+    """The texts of a page between block-level boundaries, as `paragraphs` has them."""
+    tree = _tree(source)
+    return iter(()) if tree is None else _runs(tree)
+
+
 def _tree(source: str) -> etree._Element | None:
     """Without comments and processing instructions; no entity and no file is resolved. None where nothing else is left."""
     try:
@@ -94,9 +103,17 @@ def _strip(tree: etree._Element) -> None:
 
 
 def _runs(tree: etree._Element) -> Iterator[str]:
+    """Elements that HTML does not know (`<placeholder>` in Markdown) interrupt no paragraph, or do: that depends on the reader."""
+    unknown = {element.tag for element in tree.iter()} - _KNOWN
+    yield from _between(tree, _INLINE | unknown)
+    if unknown:
+        yield from _between(tree, _INLINE)
+
+
+def _between(tree: etree._Element, inline: Set[str]) -> Iterator[str]:
     buffer: list[str] = []
     for event, element in etree.iterwalk(tree, events=("start", "end")):
-        if element.tag not in _INLINE and element.tag != "br":
+        if element.tag not in inline and element.tag != "br":
             yield from _flushed(buffer)
         if event == "start":
             buffer.append(_BREAK if element.tag == "br" else element.text or "")

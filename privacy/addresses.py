@@ -34,12 +34,16 @@ class Emails:
     needs = re.compile("@")
 
     def find(self, text: Text) -> Iterator[Finding]:
+        end = 0
         for at in self.needs.finditer(text.folded):
             domain = _DOMAIN.match(text.folded, at.end())
-            backwards = text.folded[max(0, at.start() - _LONGEST_LOCAL) : at.start()][::-1]
+            # an address does not begin before the one in front of it ends: of `a@x.org#b@y.org` neither may lose its half
+            backwards = text.folded[max(end, at.start() - _LONGEST_LOCAL) : at.start()][::-1]
             local = _LOCAL_BACKWARDS.match(backwards) if domain else None
-            if domain and local:
-                yield Finding(at.start() - local.end(), domain.end(), "EMAIL", 0.95)
+            # two that were run together (`a@x.orgb@y.org`) have one user part between them: the rest is an address too
+            if domain and (local or at.start() == end > 0):
+                end = domain.end()
+                yield Finding(at.start() - (local.end() if local else 0), end, "EMAIL", 0.95)
 
 
 class SpeltEmails:

@@ -27,16 +27,19 @@ _ALIKE = "АВЕЅІЈКМНОРСТХаеорсухіјѕԁԛԝΑΒΕΖΗΙΚΜ
 _LOOKS = dict(zip(_ALIKE, "ABESIJKMHOPCTXaeopcyxijsdqwABEZHIKMNOPTYXo", strict=True))
 
 # what a text has that needs any folding: most have nothing of it
-_ANYTHING = re.compile(r"[^\n\x21-\x7e ]|  | \n|\n |@\n|\n@|<[A-Z]|%[2-7]")
+_ANYTHING = re.compile(r"[^\n\x21-\x7e ]|  | \n|\n |@[\n ]|\n@|</?[A-Za-z]|%[2-7]")
 
 _FOLDABLE = re.compile(
     rf"(?P<token>{TOKEN.pattern}|{BARRIER})"
     # a line break with the indentation around it: one "\n"; a blank line stays two, which no separator spans
-    # an address that a line break cut at its @
-    r"|(?P<cut>(?<=\w@)[ \t]*\r?\n[ \t]*(?=\w)|(?<=\w)\r?\n[ \t]*(?=@\w))"
+    # an address that a line break cut at its @, also where the format has made a space of the break: a domain follows then
+    r"|(?P<cut>(?<=\w@)[ \t]*\r?\n[ \t]*(?=\w)|(?<=\w)\r?\n[ \t]*(?=@\w)"
+    r"|(?<=\w@) (?=(?:[A-Za-z0-9][A-Za-z0-9-]{0,62}\.){1,8}[A-Za-z]{2,24}(?![\w-])))"
     rf"|(?P<line>[ \t]+(?:{_BREAK})[ \t]*|(?:{_BREAK})[ \t]+|\r\n|[\r\v\f\u0085\u2028\u2029])"
     rf"|(?P<space>[{_SPACE}]{{2,}}|[{_SPACE[1:]}])"
     rf"|(?P<invisible>[{_INVISIBLE}]+)"
+    # markup that a text shows (broken XML is kept as it is): what only sets a piece of a word apart, and holds nothing itself
+    r"|(?P<markup>(?<=[\w.@+-])(?:</?(?:b|i|u|s|em|strong|span|font|mark|small|big|code|tt|wbr)/?>|</a>){1,4}(?=[\w.@+-]))"
     r"|(?P<dash>[\u2010-\u2015\u2212\ufe58\ufe63\uff0d])"
     r"|(?P<escape>%[2-7][0-9A-Fa-f])"
     r"|(?P<wide>[\uff01-\uff5e])"
@@ -51,6 +54,7 @@ _FOLDED: dict[str, Callable[[str], str]] = {
     "line": lambda _: "\n",
     "space": lambda _: " ",
     "invisible": lambda _: "",
+    "markup": lambda _: "",
     "dash": lambda _: "-",
     "cut": lambda _: "",
     "alike": lambda piece: _LOOKS[piece],

@@ -172,6 +172,32 @@ def test_numbers_of_steps_are_kept(read: Callable[..., Content]) -> None:
     assert outline(read(source, "a.rst")) == [("list_item", text) for text in numbered]
 
 
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("a.md", "A <placeholder> and an **un**breakable rule."),
+        ("a.adoc", "= Rules\n\nAn **un**breakable rule."),
+        ("a.vtt", "WEBVTT\n\n00:00.000 --> 00:02.000\nAn <b>un</b>breakable rule.\n"),
+        ("a.nxml", ARTICLE.replace("No swimming.", "An <bold>un</bold>breakable rule.<fn><p>Note.</p></fn>")),
+        ("a.tex", "\\documentclass{article}\n\\begin{document}\nAn \\textbf{un}breakable rule.\n\\end{document}\n"),
+    ],
+)
+def test_a_word_that_is_half_bold_is_one_word(read: Callable[..., Content], name: str, source: str) -> None:
+    assert "unbreakable rule" in str(read(source.encode(), name))
+
+
+def test_a_word_of_a_book_that_is_half_bold_is_one_word(read: Callable[..., Content]) -> None:
+    with zipfile.ZipFile(io.BytesIO(book())) as whole:
+        members = {name: whole.read(name) for name in whole.namelist()}
+    members["a.xhtml"] = members["a.xhtml"].replace(b"<i>twice</i>", b"t<i>wi</i>ce")
+    assert ("paragraph", "Measure it twice.") in outline(read(zipped(members), "a.epub"))
+
+
+def test_a_links_address_and_its_text_are_two_words(read: Callable[..., Content]) -> None:
+    source = "\\documentclass{article}\n\\begin{document}\n\\href{https://example.org/a}{The rules} hold.\n\\end{document}\n"
+    assert outline(read(source.encode(), "a.tex")) == [("paragraph", "https://example.org/a The rules hold.")]
+
+
 # the old office formats
 
 
