@@ -298,7 +298,7 @@ def _faults(path: str, document: str, found: Held, wanted: Passages, expected: E
 
 def _from_scratch(headrace: Headrace, tenant: str, expected: Expected) -> dict[str, Passages]:
     """The passages of each path's last content, published once under another id and taken as far as its chunks."""
-    from pipelines.way import Chunked
+    from pipelines.passing import Chunked
 
     prefix, at = "from-scratch/", datetime.now(UTC)
     _publish(headrace, tenant, [Change(1, path, text, EVERYONE, at) for path, text in expected.contents.items()], prefix)

@@ -17,7 +17,7 @@ from core.sql import statements
 from core.tenancy import Connection, Tenant
 from pipelines.app import Headrace
 from pipelines.parsed import Measured
-from pipelines.way import Versioned
+from pipelines.passing import Versioned
 
 if TYPE_CHECKING:
     from pipelines.lag import Lag

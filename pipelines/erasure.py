@@ -26,7 +26,7 @@ from pipelines import audit, receipts, subjects, tenants
 from pipelines.app import Headrace
 from pipelines.hold import refuse_held
 from pipelines.operate import find_document
-from pipelines.way import Chunked, Versioned
+from pipelines.passing import Chunked, Versioned
 
 Receipt = dict[str, Any]
 

@@ -33,7 +33,7 @@ from core.stage import Session
 from core.tenancy import Connection
 from pipelines import audit
 from pipelines.app import Headrace
-from pipelines.way import STORED_BYTES, Versioned
+from pipelines.passing import STORED_BYTES, Versioned
 
 FORMAT = 1
 MANIFEST = "manifest.json"

@@ -25,7 +25,8 @@ from core.stage import Session
 from core.tenancy import Connection
 from pipelines import audit
 from pipelines.app import Headrace
-from pipelines.way import NAMES, Versioned
+from pipelines.passing import Versioned
+from pipelines.way import NAMES
 
 STAGES = list(NAMES[NAMES.index("redact") :])
 """What depends on the surrogate key, itself or by what it is computed from."""

@@ -32,7 +32,7 @@ from core.stage import Report, Session, Stage, run
 from core.tenancy import Connection
 from index import embeddings, generations, swap
 from pipelines.app import Headrace
-from pipelines.way import Versioned
+from pipelines.passing import Versioned
 from retrieval.search import EVERYONE, Passage, search
 from tests.worlds import Inlet, World
 
