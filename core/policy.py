@@ -117,5 +117,5 @@ def overlaid(settings: Policy, configuration: Mapping[str, Any]) -> Policy:
 def _section(name: str, configuration: Mapping[str, Any]) -> dict[str, Any]:
     section = configuration.get(name, {})
     if not isinstance(section, dict):
-        raise PolicyError(f"{name}: is a section with keys of its own, was: {section!r:.200}")
+        raise PolicyError(f"{name}: is a section with keys of its own, was: of type {type(section).__name__}")
     return section

@@ -6,7 +6,8 @@ No behaviour lives here beyond that, and no I/O.
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
+from threading import Lock
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -196,4 +197,23 @@ def encode(record: object) -> bytes:
 
 def decode(payload: bytes, kind: type[Record]) -> Record:
     """The record that `encode` wrote. Raises `msgspec.ValidationError` where the payload is of another kind."""
-    return msgspec.json.decode(payload, type=kind)
+    return _decoder(kind).decode(payload)
+
+
+def convert(value: object, kind: type[Record]) -> Record:
+    """A mapping as a record of this kind. Raises `msgspec.ValidationError` where it is none."""
+    _decoder(kind)
+    return msgspec.convert(value, kind)
+
+
+_learning = Lock()
+_decoders: dict[object, Any] = {}
+
+
+def _decoder(kind: type[Record]) -> msgspec.json.Decoder[Record]:
+    """msgspec 0.22 learns a struct's fields with its first use, and a thread that meets it half learnt dies of it: one at a time."""
+    if kind not in _decoders:
+        with _learning:
+            _decoders[kind] = msgspec.json.Decoder(kind)
+    found: msgspec.json.Decoder[Record] = _decoders[kind]
+    return found

@@ -68,6 +68,7 @@ def _contents(headrace: Headrace) -> dict[str, Callable[[], str]]:
 def _models(headrace: Headrace) -> dict[str, Callable[[], str]]:
     return {
         "embedding model": lambda: _embedder(headrace),
+        "parsers": lambda: _parsers(headrace),
         "redaction": lambda: _redaction(headrace),
         "names model for the graph": lambda: f"{headrace.settings.privacy.names_model if headrace.models.entities else 'none'}",
     }
@@ -83,6 +84,15 @@ def _looked(what: str, look: Callable[[], str]) -> Finding:
         return Finding(what, well=True, found=look())
     except HeadraceError as error:
         return Finding(what, well=False, found=error.detail, remedy=error.remedy or f"See {error.reason} in docs/cli.md.")
+
+
+def _parsers(headrace: Headrace) -> str:
+    """Start a worker process of the kind that reads most documents."""
+    from parsers import ocr
+
+    headrace.models.parsers.warm(headrace.settings.reading)
+    recognised = "" if ocr.available() else ", without text recognition (extra ocr)"
+    return f"a confined worker starts; PDFs in the grade {headrace.settings.reading.pdf!r}{recognised}"
 
 
 def _redaction(headrace: Headrace) -> str:

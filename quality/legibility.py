@@ -33,12 +33,12 @@ def parse_quality(measured: Sequence[Signals], languages: Sequence[str], reading
 def _beyond(kept: Sequence[Signals], reading: Reading) -> list[tuple[str, str, int]]:
     return [
         ("replaced", f"most {reading.most_replaced:g}", sum(one.replaced > reading.most_replaced * one.characters for one in kept)),
-        ("wordlike", f"least {reading.least_wordlike:g}", sum((one.wordlike or 1) < reading.least_wordlike for one in kept)),
+        ("wordlike", f"least {reading.least_wordlike:g}", sum(value < reading.least_wordlike for value in _known(kept, "wordlike"))),
         ("empty_pages", f"most {reading.most_empty_pages:g}", sum(one.empty_pages > reading.most_empty_pages * one.pages for one in kept)),
         (
             "ocr_confidence",
             f"least {reading.least_ocr_confidence:g}",
-            sum((one.ocr_confidence or 1) < reading.least_ocr_confidence for one in kept),
+            sum(value < reading.least_ocr_confidence for value in _known(kept, "ocr_confidence")),
         ),
     ]
 

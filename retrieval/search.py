@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pgvector import HalfVector
 
 from core.errors import HeadraceError
+from core.records import convert
 from core.sql import statements
 from core.tenancy import Connection, Database
 
@@ -82,5 +83,5 @@ def _has_generation(connection: Connection, model: str) -> bool:
 
 
 def _passage(row: dict[str, Any]) -> Passage:
-    citations = tuple(msgspec.convert(source, Citation) for source in row["cited"])
+    citations = tuple(convert(source, Citation) for source in row["cited"])
     return Passage(row["chunk"], row["text"], tuple(row["heading_path"]), float(row["score"]), citations)

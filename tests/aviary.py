@@ -47,7 +47,7 @@ _JSON = [("content-type", b"application/cloudevents+json")]
 
 @dataclass
 class Aviary:
-    """What it is given, and what was found of it: `seen` is where → the places whose canaries are there."""
+    """What it is given, and what was found of it: `seen` is where → the places whose canaries are there, `codes` how commands ended."""
 
     app: Headrace
     inbox: Path
@@ -55,6 +55,7 @@ class Aviary:
     records: list[Record] = field(default_factory=list)
     ids: dict[str, str] = field(default_factory=dict)
     seen: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    codes: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.source = self.canaries.of("event")("source")
@@ -206,11 +207,11 @@ def commanded(aviary: Aviary) -> None:
         ("explain", "-t", TENANT, aviary.canaries.of("command")("unknown id")), ("release", "-t", TENANT, aviary.ids["garbled"]),
         ("erase", "-t", TENANT, aviary.ids["email"], "--receipt", str(receipt)), ("erase", "--verify", str(receipt)),
         ("tenant", "set", TENANT, f'privacy.deny=["{aviary.canaries.of("command")("deny list")}"]', "--json"),
-        ("replay", "dead-letters", "-t", TENANT, "--json"), ("replay", "topic", "-t", TENANT, "--json"), ("retention", "-t", TENANT),
+        ("replay", "dead-letters", "-t", TENANT, "--json"), ("replay", "topic", "-t", TENANT, "--from-offset", "0", "--json"), ("retention", "-t", TENANT),
         ("audit", "list", "--json"), ("audit", "verify"),
+        ("export", TENANT, "--to", str(aviary.inbox.parent / "export")),
     ):  # fmt: skip
-        cli.run(words)
-    cli.run(("export", TENANT, "--to", str(aviary.inbox.parent / "export")))
+        aviary.codes[" ".join(words[:2])] = cli.run(words)
     for path in sorted((aviary.inbox.parent / "export").rglob("*.parquet")):
         for column in pl.read_parquet(path).iter_columns():
             aviary.hear(f"export {column.name}", repr(column.to_list()))

@@ -142,6 +142,11 @@ def test_what_was_planted_went_all_the_way_or_failed_in_many_ways(aviary: Aviary
     }
 
 
+def test_every_command_did_what_it_was_told(aviary: Aviary) -> None:
+    # of an id that nobody knows nothing can be explained, and what is outside of the contract cannot be replayed
+    assert {words: code for words, code in aviary.codes.items() if code} == {"explain -t": 5, "replay dead-letters": 7}
+
+
 def test_nothing_that_was_written_anywhere_holds_a_canary(aviary: Aviary) -> None:
     assert aviary.left() == {}
 

@@ -223,9 +223,9 @@ class TestLegibility:
         [
             (Signals(), "characters"),
             (Signals(characters=100, replaced=2), "replaced"),
-            (Signals(characters=100, wordlike=0.5), "wordlike"),
+            (Signals(characters=100, wordlike=0.0), "wordlike"),
             (Signals(characters=100, pages=10, empty_pages=9), "empty_pages"),
-            (Signals(characters=100, ocr_confidence=0.1), "ocr_confidence"),
+            (Signals(characters=100, ocr_confidence=0.0), "ocr_confidence"),
         ],
     )
     def test_a_document_that_could_be_read_only_badly_warns(self, signals: Signals, column: str) -> None:
