@@ -26,8 +26,9 @@ _CONSUMING = {"enable.auto.commit": False, "fetch.wait.max.ms": 100}
 class Outcome(msgspec.Struct, frozen=True):
     """What became of one event. `partition` and `offset` are where it stands in `documents.<tenant>`.
 
-    `event` and `document` are the ids that the source gave, null where the record had none that could be read or kept. `time` is when the
-    source says that the change happened; `latency_s` are the seconds from `received_at`, the record's own timestamp, to `decided_at`.
+    `event` and `document` are the ids that the source gave, redacted where they carry personal data, null where the record had none that
+    could be read or kept. `time` is when the source says that the change happened; `latency_s` are the seconds from `received_at`, the
+    record's own timestamp, to `decided_at`.
     """
 
     event: str | None
@@ -46,7 +47,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class OutcomeProducer:
-    """Writes outcomes, each under its document's key, so that a document's come in order. Not for two threads."""
+    """Writes outcomes, each under a key of its document's, so that a document's come in order. Not for two threads."""
 
     def __init__(self, properties: Mapping[str, Any]) -> None:
         self._properties = properties
@@ -114,7 +115,10 @@ class Outcomes:
         self._consumer.close()
 
     def wait_for(self, events: Iterable[str], timeout_s: float) -> dict[str, Outcome]:
-        """By event id, what became of these; those that are not decided after `timeout_s` are left out. Raises as the class does."""
+        """By event id, what became of these; those that are not decided after `timeout_s` are left out. Raises as the class does.
+
+        An event whose id carries personal data is told of under its redacted id, and so never found here: wait for ids that carry none.
+        """
         missing, found = set(events), dict[str, Outcome]()
         until = monotonic() + timeout_s
         while missing and (left := until - monotonic()) > 0:

@@ -64,11 +64,17 @@ def pending(owner_url: str) -> list[str]:
     return [migration.name for migration in migrations() if migration.number not in applied]
 
 
-def create_tenant(owner_url: str, tenant: str, wrapped_key: bytes, configuration: Mapping[str, Any]) -> None:
-    """A tenant's roles, schema and partitions. Raises TenantError where the name is not allowed or taken."""
+def create_tenant(
+    owner_url: str, tenant: str, wrapped_key: bytes, configuration: Mapping[str, Any], check: Callable[[Connection], None] = lambda _: None
+) -> None:
+    """A tenant's roles, schema and partitions. Raises TenantError where the name is not allowed or taken.
+
+    `check` is called once no key can be wrapped anew before this is over: to refuse one that was wrapped under a former master key.
+    """
     values = {"tenant": valid_tenant(tenant), "wrapped_key": wrapped_key, "configuration": Jsonb(dict(configuration))}
     with owner(owner_url) as connection:
         connection.execute(_sql("lock"))
+        check(connection)
         if connection.execute(_sql("tenant_exists"), values).fetchall()[0]["found"]:
             raise TenantError(f"tenant {tenant!r} exists already", reason="tenant-exists")
         connection.execute(_sql("create_tenant"), values)
@@ -78,7 +84,16 @@ def configure_tenant(owner_url: str, tenant: str, changes: Mapping[str, Any]) ->
     """Change these keys of a tenant's configuration. Raises TenantError where there is none of that name."""
     with owner(owner_url) as connection:
         if connection.execute(_sql("configure_tenant"), {"tenant": valid_tenant(tenant), "changes": Jsonb(dict(changes))}).rowcount != 1:
-            raise TenantError(f"there is no tenant {tenant!r}", remedy="`headrace tenant list` shows them.")
+            raise _unknown(tenant)
+
+
+def reconfigure_tenant(owner_url: str, tenant: str, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
+    """Write what `change` makes of the configuration as it is, while nobody else changes it. Raises as `configure_tenant` does."""
+    with owner(owner_url) as connection:
+        rows = connection.execute(_sql("configuration"), {"tenant": valid_tenant(tenant)}).fetchall()
+        if not rows:
+            raise _unknown(tenant)
+        connection.execute(_sql("configure_tenant"), {"tenant": tenant, "changes": Jsonb(dict(change(rows[0]["configuration"])))})
 
 
 def drop_tenant(owner_url: str, tenant: str, meanwhile: Callable[[], None] = lambda: None) -> None:
@@ -90,11 +105,15 @@ def drop_tenant(owner_url: str, tenant: str, meanwhile: Callable[[], None] = lam
     with owner(owner_url) as connection:
         connection.execute(_sql("lock"))
         if not connection.execute(_sql("tenant_exists"), values).fetchall()[0]["found"]:
-            raise TenantError(f"there is no tenant {tenant!r}", remedy="`headrace tenant list` shows them.")
+            raise _unknown(tenant)
         connection.execute(_sql("tenant_schema"), {"schema": f'"tenant_{tenant}"'})
         connection.execute(_sql("nobody_at_work"))
         meanwhile()
         connection.execute(_sql("drop_tenant"), values)
+
+
+def _unknown(tenant: str) -> TenantError:
+    return TenantError(f"there is no tenant {tenant!r}", remedy="`headrace tenant list` shows them.")
 
 
 @contextmanager

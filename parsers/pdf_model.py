@@ -6,6 +6,7 @@ Only a process that was started for it loads the models; torch and transformers 
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ _THREADS = 1
 _AHEAD = 4
 # what torch, docling's parser and Python say when there is no memory left
 _NO_MEMORY = re.compile(r"memory|bad_alloc|new thread", re.IGNORECASE)
-# in square points, four of A0: docling draws each page, tables at twice the size
+# in square points, two of A0: docling draws each page, tables at twice the size
 _LARGEST = 16e6
 
 _pipelines: list[StandardPdfPipeline] = []
@@ -72,13 +73,14 @@ def pipeline(folder: Path) -> StandardPdfPipeline:
 
 @dataclass(frozen=True)
 class _Telling:
-    """docling's last step of a page, which says of each that it is read."""
+    """docling's last step of a page, which says of each with text that it is read: pages of nothing give no time."""
 
     step: Callable[[Any, Iterable[Any]], Iterable[Any]]
 
     def __call__(self, result: Any, pages: Iterable[Any]) -> Iterator[Any]:
         for page in self.step(result, pages):
-            progress.page_read()
+            if page.cells:
+                progress.page_read()
             yield page
 
 
@@ -87,7 +89,7 @@ def content(source: bytes, pages: Sequence[Page], properties: Mapping[str, str],
     all of them where one is too large to be drawn. Raises MemoryError."""
     layered = {page.number for page in pages if page.words and page.grade == "layout"}
     drawable = all(page.width * page.height < _LARGEST for page in pages)
-    converted = convert(_pipelines[0], source) if layered and drawable else None
+    converted = convert(_pipelines[0], source, (min(layered), max(layered))) if layered and drawable else None
     modelled = layered & {page.page_no for page in converted.pages} if converted else set()
     rest = by_geometry([page for page in pages if page.number not in modelled], {})
     found, dropped = _by_models(converted, pages, modelled) if converted else ((), Counter())
@@ -97,12 +99,16 @@ def content(source: bytes, pages: Sequence[Page], properties: Mapping[str, str],
     return Content(blocks, properties.get("title") or first_heading(blocks), dict(properties), signals=measured)
 
 
-def convert(models: StandardPdfPipeline, source: bytes) -> ConversionResult | None:
-    """What docling makes of the file; its `pages` are those that it could read. None where it gives up. Raises MemoryError."""
+def convert(models: StandardPdfPipeline, source: bytes, span: tuple[int, int] = (1, sys.maxsize)) -> ConversionResult | None:
+    """What docling makes of the pages from the first of `span` to the last, from 1; its `pages` are those that it could read.
+
+    None where it gives up. Raises MemoryError.
+    """
     from docling.backend.docling_parse_backend import ThreadedDoclingParseDocumentBackend
     from docling.datamodel.backend_options import ThreadedDoclingParseBackendOptions
     from docling.datamodel.base_models import ConversionStatus, InputFormat
     from docling.datamodel.document import InputDocument
+    from docling.datamodel.settings import DocumentLimits
 
     described = InputDocument(
         path_or_stream=BytesIO(source),
@@ -110,6 +116,7 @@ def convert(models: StandardPdfPipeline, source: bytes) -> ConversionResult | No
         backend=ThreadedDoclingParseDocumentBackend,
         backend_options=ThreadedDoclingParseBackendOptions(parser_threads=_THREADS, max_concurrent_results=_AHEAD),
         filename="document.pdf",
+        limits=DocumentLimits(page_range=span),
     )
     if not described.valid:
         return None

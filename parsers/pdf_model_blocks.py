@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from docling_core.types.doc import labels
@@ -74,8 +74,8 @@ class _PdfWalk(Walk):
     def table(self, table: TableItem) -> Iterator[Block]:
         """Words that the table model gives to no cell follow as a paragraph, and are all of it where it finds none: docling drops them."""
         yield from super().table(table)
-        told = key("".join(text for row in self.rows(table) for text in row))
-        left_out = [word for word in self.words_of(table) if key(word.text) not in told]
+        told = [key(text) for row in self.rows(table) for text in row if text]
+        left_out = _left_out(self.words_of(table), told)
         if left_out:
             links = () if told else self.links([table])
             yield Block("paragraph", text(left_out), page=page_of(table), links=links, box=self.box(table))
@@ -84,3 +84,27 @@ class _PdfWalk(Walk):
 
     def table_links(self, table: TableItem) -> tuple[Link, ...]:
         return self.links([table])
+
+
+def _left_out(words: Sequence[Word], cells: Sequence[str]) -> list[Word]:
+    """The words that stand in no cell, in their order; `cells`: their keys.
+
+    The longest are looked for first, as short ones are in many. At last come those that several cells side by side make up.
+    """
+    longest = sorted(enumerate(words), key=lambda each: -len(key(each[1].text)))
+    missing, left = _used_up(longest, "\n".join(cells))
+    missing, _ = _used_up(missing, left.replace("\n", ""))
+    return [word for _, word in sorted(missing)]
+
+
+def _used_up(words: Iterable[tuple[int, Word]], told: str) -> tuple[list[tuple[int, Word]], str]:
+    """Those that are not told, and what is told beside the others: what stands for one word stands for no other."""
+    missing: list[tuple[int, Word]] = []
+    for at, word in words:
+        wanted = key(word.text)
+        if wanted not in told:
+            missing.append((at, word))
+        elif wanted:
+            # nothing is found across the gap
+            told = told.replace(wanted, "\0", 1)
+    return missing, told

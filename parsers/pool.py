@@ -43,6 +43,7 @@ class WorkerPool:
         self._scratch: Path | None = None
         self._fresh: WorkerProcess | None = None
         self._renewing = False
+        self._renewer: Thread | None = None
         # last in, first out: the warmest process next, and none is started while one is idle
         self._slots: LifoQueue[WorkerProcess | None] = LifoQueue()
         for _ in range(parsing.workers):
@@ -52,7 +53,7 @@ class WorkerPool:
         """The document's `core.records.Content` as JSON; waits for a free process, which `parsing.timeout_s` does not count.
 
         Raises DocumentError with a reason of `parsers.REASONS`, or Unavailable when the pool is closed, no process starts, or the models
-        that are to read a PDF are gone: they were there when the stage was built.
+        that are to read a PDF are gone or cannot be loaded: they could be when the stage was built.
         """
         if len(content) > self.parsing.max_bytes:
             raise ParseError("document-too-large")
@@ -79,9 +80,7 @@ class WorkerPool:
         except ParseError as error:
             if error.reason != "missing-models":
                 raise
-            problem = f"docling's models cannot be loaded ({error.cause})"
-            given = f"parsing.models_dir was: {str(self.parsing.models)!r}, parsing.memory_mb: {self.parsing.memory_mb}"
-            raise ConfigurationError(f"{problem}; {given}", remedy=REMEDY) from None
+            raise self._unloadable(error) from None
 
     def close(self) -> None:
         """Kill every process and delete the scratch folder. A parse in flight raises Unavailable. Safe to repeat."""
@@ -98,6 +97,8 @@ class WorkerPool:
         for worker in running:
             worker.kill()
         self._await_callers()
+        if self._renewer:
+            self._renewer.join()
         for worker in running:
             worker.close()
         if scratch:
@@ -111,17 +112,27 @@ class WorkerPool:
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """The process ids of the running workers."""
+        """The process ids of the workers, those that are starting included."""
         with self._lock:
             own = tuple(worker.pid for worker in self._running)
-        return own + (self._modelled[1].pids if self._modelled else ())
+        modelled = self._modelled
+        return own + (modelled[1].pids if modelled else ())
 
     def _read_by_models(self, content: bytes, media_type: str, file_name: str, reading: Reading) -> bytes:
+        """Models that are gone, or that no process can load any more, are no document's fault."""
         try:
-            pool = self._with_models()
+            return self._with_models().parse(content, media_type, file_name, reading)
         except ConfigurationError as error:
             raise Unavailable(error.detail, remedy=error.remedy) from None
-        return pool.parse(content, media_type, file_name, reading)
+        except ParseError as error:
+            if error.reason != "missing-models":
+                raise
+            refusal = self._unloadable(error)
+            raise Unavailable(refusal.detail, remedy=refusal.remedy) from None
+
+    def _unloadable(self, error: ParseError) -> ConfigurationError:
+        given = f"parsing.models_dir was: {str(self.parsing.models)!r}, parsing.memory_mb: {self.parsing.memory_mb}"
+        return ConfigurationError(f"docling's models cannot be loaded ({error.cause}); {given}", remedy=REMEDY)
 
     def _with_models(self) -> WorkerPool:
         """The pool whose processes hold docling's models as they are on disk now; as many again as are configured."""
@@ -146,8 +157,9 @@ class WorkerPool:
             self._renewing |= renews
             if fresh:
                 self._running.discard(worn)
-        if renews:
-            Thread(target=self._renew, name="parse-renew", daemon=True).start()
+            if renews:
+                self._renewer = Thread(target=self._renew, name="parse-renew", daemon=True)
+                self._renewer.start()
         if fresh is None:
             return worn
         worn.close()
@@ -155,11 +167,13 @@ class WorkerPool:
 
     def _renew(self) -> None:
         fresh: WorkerProcess | None = None
-        with suppress(Unavailable, ParseError):  # where none comes up, a worn one that goes on is better than none
-            fresh = self._started()
-            fresh.parse(_FIRST)
-        with self._lock:
-            self._fresh, self._renewing = fresh, False
+        try:
+            with suppress(Unavailable, ParseError):  # where none comes up, a worn one that goes on is better than none
+                fresh = self._started()
+                fresh.parse(_FIRST)
+        finally:
+            with self._lock:
+                self._fresh, self._renewing = fresh, False
 
     def _ready(self, worker: WorkerProcess | None) -> WorkerProcess:
         if worker and worker.usable:
@@ -175,12 +189,23 @@ class WorkerPool:
             self._raise_if_closed()
             folder = self._folder()
         fresh = WorkerProcess(self.parsing, folder, models=self._models)
-        with self._lock:  # `close` may have come while it was starting
-            if not self._closed:
+        with self._lock:  # `close` kills what is known to it, and may have come before this one was
+            late = self._closed
+            if not late:
                 self._running.add(fresh)
-                return fresh
-        fresh.close()
-        raise Unavailable(_CLOSED)
+        if late:
+            fresh.close()
+            raise Unavailable(_CLOSED)
+        self._await(fresh)
+        return fresh
+
+    def _await(self, fresh: WorkerProcess) -> None:
+        try:
+            fresh.await_ready()
+        except BaseException:
+            with self._lock:
+                self._running.discard(fresh)
+            raise
 
     def _folder(self) -> Path:
         if self._scratch is None:

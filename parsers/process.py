@@ -42,17 +42,17 @@ class WorkerProcess:
     """A running worker. Not thread-safe, but for `kill`: the pool lends it to one caller at a time."""
 
     def __init__(self, parsing: Parsing, scratch: Path, *, models: bool = False) -> None:
-        """Start it; `scratch` is its home and working folder; with docling's models where they are wanted.
+        """Start it; `scratch` is its home and working folder; with docling's models where they are wanted. Then `await_ready`.
 
-        Raises Unavailable when it does not come up, and ParseError `missing-models` when the models cannot be loaded.
+        Raises Unavailable when it cannot be started.
         """
         self._parsing = parsing
         self._documents = 0
+        self._patience_s = _MODELS_START_S if models else _START_S
         try:
             self._process = _start(parsing, scratch, models=models)
         except OSError as error:
             raise Unavailable("a parser's worker process cannot be started") from error
-        self._await_ready(_MODELS_START_S if models else _START_S)
 
     @property
     def pid(self) -> int:
@@ -68,6 +68,18 @@ class WorkerProcess:
     def worn(self) -> bool:
         """Whether it has read as many documents as one process should."""
         return self._documents >= _DOCUMENTS_PER_PROCESS
+
+    def await_ready(self) -> None:
+        """Until it takes documents. Raises, the process closed, Unavailable when it does not come up, `kill` included, and ParseError
+        `missing-models` when the models cannot be loaded."""
+        try:
+            self._progress(monotonic() + self._patience_s, wire.Ready)
+        except (EOFError, TimeoutError, msgspec.DecodeError, ValueError) as error:
+            self.close()
+            raise Unavailable("a parser's worker process does not come up") from error
+        except ParseError:
+            self.close()
+            raise
 
     def parse(self, request: wire.Request) -> bytes:
         """The document's Content as JSON. Raises ParseError; whatever the reason, `usable` tells whether the process survived."""
@@ -96,16 +108,6 @@ class WorkerProcess:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe:
                 pipe.close()
-
-    def _await_ready(self, patience_s: float) -> None:
-        try:
-            self._progress(monotonic() + patience_s, wire.Ready)
-        except (EOFError, TimeoutError) as error:
-            self.close()
-            raise Unavailable("a parser's worker process does not come up") from error
-        except ParseError:
-            self.close()
-            raise
 
     def _parse(self, request: wire.Request) -> bytes:
         deadline = monotonic() + self._parsing.timeout_s

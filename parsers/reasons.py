@@ -27,7 +27,7 @@ REASONS: Mapping[str, str] = {
     "low-ocr-confidence": "what was recognised in pictures is too doubtful (reading.least_ocr_confidence)",
     "mostly-empty-pages": "more of the pages hold no text than reading.most_empty_pages allows",
     "parse-output-too-large": "what was read is larger than parsing.memory_mb allows",
-    "parse-timeout": "reading took longer than parsing.timeout_s",
+    "parse-timeout": "reading took longer than parsing.timeout_s, or all its pages longer than parsing.longest_s",
     "parse-out-of-memory": "reading needed more memory than parsing.memory_mb",
     "parse-crashed": "the process that read the document died",
 }

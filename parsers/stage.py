@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from importlib.metadata import version
 from typing import Any
 
 import polars as pl
@@ -14,13 +13,15 @@ from core.config import Parsing
 from core.frames import RESULT, apply
 from core.policy import Reading
 from parsers.pool import DEFAULTS, WorkerPool
-from parsers.weights import identity
+from parsers.weights import identity, release
 
 # raised whenever the same bytes give other blocks
-CODE_VERSION = 3
+CODE_VERSION = 4
 _LIBRARIES = (
     *("docling-slim", "docling-core", "docling-parse", "docutils", "marko", "lxml", "pypdfium2"),
     *("charset-normalizer", "olefile", "python-calamine", "py3langid"),
+    # what recognises text, where it is installed
+    *("rapidocr", "openvino", "pillow", "opencv-python-headless"),
 )
 
 
@@ -52,5 +53,5 @@ def fingerprint(reading: Reading = DEFAULTS, parsing: Parsing | None = None) -> 
 @cache
 def _fingerprint(reading: Reading, models: str) -> str:
     wished = (reading.model_dump_json(), *([models] if models else []))
-    parts = ("parsers", str(CODE_VERSION), *(f"{name}={version(name)}" for name in _LIBRARIES), *wished)
+    parts = ("parsers", str(CODE_VERSION), *(f"{name}={release(name)}" for name in _LIBRARIES), *wished)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

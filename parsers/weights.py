@@ -17,11 +17,12 @@ from typing import NamedTuple
 import msgspec
 
 from core.errors import ConfigurationError
+from core.records import decode
 
 LAYOUT = "docling-project--docling-layout-heron"
 TABLES = "docling-project--docling-models/model_artifacts/tableformer/accurate"
 _FILES = {LAYOUT: ("config.json", "preprocessor_config.json", "model.safetensors"), TABLES: ("tm_config.json", "tableformer_*.safetensors")}
-_LIBRARIES = ("docling-ibm-models", "torch", "torchvision", "transformers")
+_LIBRARIES = ("docling-ibm-models", "torch", "torchvision", "transformers", "opencv-python-headless", "pillow")
 _NEEDED = ("docling_ibm_models", "torch", "torchvision", "transformers", "cv2")
 REMEDY = (
     "Install the extra `models`, run `docling-tools models download layout tableformer -o FOLDER` and name the folder as "
@@ -64,7 +65,7 @@ def _versions(folder: Path) -> Iterator[_Version]:
 
 @lru_cache(maxsize=4)
 def _identity(folder: Path, files: tuple[_Version, ...]) -> str:
-    digest = hashlib.sha256("\n".join(f"{name}={_release(name)}" for name in _LIBRARIES).encode())
+    digest = hashlib.sha256("\n".join(f"{name}={release(name)}" for name in _LIBRARIES).encode())
     for path, size, _ in files:
         if path.suffix == ".safetensors" and _length(path) != size:
             raise _refusal(folder, f"holds only a part of {path.relative_to(folder)}")
@@ -73,7 +74,8 @@ def _identity(folder: Path, files: tuple[_Version, ...]) -> str:
     return digest.hexdigest()[:32]
 
 
-def _release(name: str) -> str:
+def release(name: str) -> str:
+    """Of an installed library, or `none`."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -95,8 +97,8 @@ def _length(path: Path) -> int:
         header = int.from_bytes(file.read(8), "little")
         described = file.read(header) if header < path.stat().st_size else b""
     try:
-        tensors = msgspec.json.decode(described, type=dict[str, msgspec.Raw])
-        ends = [msgspec.json.decode(tensor, type=_Tensor).data_offsets[1] for name, tensor in tensors.items() if name != "__metadata__"]
+        tensors = decode(described, dict[str, msgspec.Raw])
+        ends = [decode(bytes(tensor), _Tensor).data_offsets[1] for name, tensor in tensors.items() if name != "__metadata__"]
     except (msgspec.DecodeError, UnicodeDecodeError):
         return -1
     return 8 + header + max(ends, default=0)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from core.errors import HeadraceError
+from core.keys import TenantKeys
 from pipelines.app import Headrace
 from pipelines.rotation import searched
 
@@ -24,5 +25,13 @@ def ask(headrace: Headrace, tenant: str, query: str, principals: Sequence[str] =
     if not query.strip():
         raise HeadraceError("the question is empty", reason="bad-query", remedy="Ask for something.")
     session, models = headrace.session(tenant), headrace.models
-    redacted = redact_text(query, models.redactor(session.policy.privacy), searched(session))
-    return search(headrace.readers, models.embedder, tenant, redacted, principals=principals, top=top)
+
+    def found(keys: TenantKeys) -> list[Passage]:
+        redacted = redact_text(query, models.redactor(session.policy.privacy), keys)
+        return search(headrace.readers, models.embedder, tenant, redacted, principals=principals, top=top)
+
+    keys = searched(session)
+    passages = found(keys)
+    # a rotation may have switched in between: the question stood under the former key beside texts under the new one
+    after = searched(session)
+    return passages if after.epoch == keys.epoch else found(after)

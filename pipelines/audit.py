@@ -17,7 +17,7 @@ from hashlib import sha256
 from typing import Any
 
 from core.config import master_key_bytes
-from core.errors import ConfigurationError, HeadraceError, LostRace
+from core.errors import HeadraceError, LostRace
 from core.sql import statements
 from core.tenancy import Connection
 from pipelines import installation
@@ -91,13 +91,10 @@ def note(headrace: Headrace, action: str, tenant: str | None, state: str, detail
 
 def _added(headrace: Headrace, told: Mapping[str, Any]) -> Mark | None:
     with headrace.database.control() as connection:
-        if connection.execute(_sql("master")).fetchall()[0]["mark"] not in (None, installation.mark(headrace)):
-            raise ConfigurationError(
-                "the master key was changed: the configured one is not in force",
-                reason="master-key-changed",
-                remedy="Put the new one into `master_key`.",
-            )
-        return add(connection, headrace, told)
+        mark = add(connection, headrace, told)
+        # behind the entry, which takes its number from a change of the master key or waits for one: what is refused here is rolled back
+        installation.refuse_former(headrace, connection)
+        return mark
 
 
 def add(connection: Connection, headrace: Headrace, told: Mapping[str, Any]) -> Mark | None:
@@ -141,6 +138,13 @@ def holds(headrace: Headrace, mark: Mark) -> bool:
     with headrace.database.control() as connection:
         rows = connection.execute(_sql("hash_at"), {"number": mark.number}).fetchall()
     return [row["hash"] for row in rows] == [mark.hash]
+
+
+def receipted(headrace: Headrace, begun: Mark, receipt: str) -> Mapping[str, Any] | None:
+    """What is said where an act that began with this entry, and gave this receipt, is done."""
+    with headrace.database.control() as connection:
+        rows = connection.execute(_sql("receipted"), {"number": begun.number, "receipt": receipt}).fetchall()
+    return json.loads(rows[0]["entry"])["details"] if rows else None
 
 
 def marked(text: str) -> Mark:

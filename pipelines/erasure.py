@@ -94,8 +94,9 @@ def erase_tenant(headrace: Headrace, tenant: str) -> Receipt:
         tenants.remove(headrace, tenant)
         after = Counter(left_of_tenant(headrace, tenant))
         stores = {store: {"before": count, "after": after[store]} for store, count in before.items()}
-        act.said.update(documents=before["documents"], complete=not any(after.values()))
-    return receipts.signed(headrace, number, tenant, "tenant", stores, act.begun, documents=before["documents"], key_mark=mark)
+        receipt = receipts.signed(headrace, number, tenant, "tenant", stores, act.begun, documents=before["documents"], key_mark=mark)
+        act.said.update(documents=before["documents"], complete=not any(after.values()), sha256=receipts.digest(receipt))
+    return receipt
 
 
 @dataclass
@@ -187,9 +188,10 @@ def _erased(headrace: Headrace, tenant: str, kind: receipts.Kind, select: Callab
         after = work.after([row["document"] for row in tombstones])
         stores = {store: {"before": work.before[store], "after": after[store]} for store in after}
         told = _told(work, tombstones, subjects.not_redacted(session) if kind == "subject" else 0)
-        act.said.update(documents=told["documents"], left=sum(after.values()))
-    sealed = receipts.sealed(session.keys, number, work.documents)
-    return receipts.signed(headrace, number, tenant, kind, stores, act.begun, **told, documents_sealed=sealed)
+        sealed = receipts.sealed(session.keys, number, work.documents)
+        receipt = receipts.signed(headrace, number, tenant, kind, stores, act.begun, **told, documents_sealed=sealed)
+        act.said.update(documents=told["documents"], left=sum(after.values()), sha256=receipts.digest(receipt))
+    return receipt
 
 
 def _told(work: _Work, tombstones: Sequence[Mapping[str, Any]], not_looked_at: int) -> dict[str, Any]:

@@ -1,13 +1,15 @@
 """Export: what is held of a tenant, redacted, as Parquet files and a manifest, to be read without Headrace.
 
 Everything is read in one transaction under the tenant's role, as it was at one moment, a part at a time. Nothing that precedes redaction is
-read at all: envelopes stay sealed, and a document that was not redacted yet has its key, numbers, times and access list alone. Principals
+read at all: envelopes stay sealed, and a document that was not redacted yet, as it is now, has its key, numbers, times and access list
+alone: its words of before belong to who might read those. Principals
 stand in clear, as in the columns that they come from: an index without them could not be enforced elsewhere.
 The folder is there whole or not at all: it is written beside its place, under another name, and renamed when its manifest is in it.
 """
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -133,7 +135,7 @@ def _appearing(folder: Path) -> Iterator[Path]:
             shutil.rmtree(place, ignore_errors=True)
             raise
     except OSError as error:
-        if folder.is_dir() and any(folder.iterdir()):
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             raise _not_empty(folder) from None
         why = error.strerror or type(error).__name__
         raise HeadraceError(f"{folder} cannot be written: {why}", reason="export-not-writable", remedy="Name a folder of yours.") from None
@@ -205,7 +207,7 @@ def _written(session: Session, place: Path, *, embeddings: bool) -> dict[str, An
             tables[name].add(_streamed(connection, name, {}))
         for page in _pages(connection):
             tables["documents"].add(_documents(connection, session, page))
-            for contributed in _artifacts(connection, session, "graph", list(page)):
+            for contributed in _artifacts(connection, session, "graph", _done(page, "graph")):
                 for name in GRAPH:
                     tables[name].add(_contributed(*contributed, name))
     manifest = {
@@ -214,7 +216,6 @@ def _written(session: Session, place: Path, *, embeddings: bool) -> dict[str, An
         "exported_at": at.isoformat(timespec="seconds"),
         "headrace": version("headrace"),
         "index": found[0] if found else None,
-        "surrogate_epoch": session.keys.epoch,
         "in_clear": "acl: the principals that access is enforced by",
         "tables": {name: table.finished() for name, table in tables.items()},
     }
@@ -225,7 +226,7 @@ def _written(session: Session, place: Path, *, embeddings: bool) -> dict[str, An
 def _streamed(connection: Connection, name: str, values: Mapping[str, Any]) -> Iterator[Row]:
     """A query's rows, so many at a time, by a cursor of the server's."""
     with connection.cursor(name="export") as cursor:
-        cursor.itersize = ROWS // 10
+        cursor.itersize = max(1, ROWS // 10)  # of none at a time, psycopg gives none at all
         yield from cursor.execute(_sql(name), values)
 
 
@@ -238,13 +239,18 @@ def _pages(connection: Connection) -> Iterator[dict[str, Row]]:
 
 
 def _documents(connection: Connection, session: Session, page: Mapping[str, Row]) -> Iterator[Row]:
-    waiting = dict(page)
-    for document, payload in _artifacts(connection, session, "redact", list(page)):
+    waiting = {document: {name: value for name, value in row.items() if name != "done"} for document, row in page.items()}
+    for document, payload in _artifacts(connection, session, "redact", _done(page, "redact")):
         shown = msgspec.to_builtins(decode(payload, _Shown))
         as_json = {name: json.dumps(shown.pop(name), ensure_ascii=False) for name in ("metadata", "found")}
         yield {**waiting.pop(document), **shown, **as_json, "redacted": True}
     for row in waiting.values():
         yield {**row, **dict.fromkeys((*_SHOWN, "metadata", "found")), "redacted": False}
+
+
+def _done(page: Mapping[str, Row], stage: str) -> list[str]:
+    """Those of which this stage has left what belongs to their newest state, and not to one before."""
+    return [document for document, row in page.items() if stage in row["done"]]
 
 
 def _artifacts(connection: Connection, session: Session, stage: str, documents: Sequence[str]) -> Iterator[tuple[str, bytes]]:

@@ -1,7 +1,8 @@
 """The installation's own keys, derived from the master key: what seals the audit log, and what signs receipts.
 
 They outlive a change of the master key (`pipelines.keys`): an entry of the audit log up to that change, and a receipt that began with such
-an entry, are verified by the former master's. What comes after is not: who has the former master key can add nothing that passes.
+an entry, are verified by the former master's. To the log, who has the former master key can add nothing that passes; such a person can sign
+a receipt that names an entry from before the change, and that receipt's digest is not in the log.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from core.config import master_key_bytes
+from core.errors import ConfigurationError
 from core.sql import statements
+from core.tenancy import Connection
 from pipelines.app import Headrace
 
 Use = Literal["receipt", "audit"]
@@ -40,7 +43,7 @@ class Keyring:
 
 
 def keyring(headrace: Headrace) -> Keyring:
-    """Raises CannotDecrypt where the configured master key is not the one in force."""
+    """Raises CannotDecrypt where the master key was changed, and the configured one is not the one in force since."""
     from privacy.encryption import installation_key, unwrap_installation
 
     master = master_key_bytes(headrace.endpoints.master_key)
@@ -51,6 +54,21 @@ def keyring(headrace: Headrace) -> Keyring:
         both = unwrap_installation(master, row["former"])
         former.append(Former(row["number"], row["last_audit"], {"receipt": both[:32], "audit": both[32:]}))
     return Keyring({use: installation_key(master, use) for use in USES}, tuple(former))
+
+
+def master_key_changed() -> ConfigurationError:
+    """What whoever is configured with a former master key is told."""
+    return ConfigurationError(
+        "the master key was changed: the configured one is not in force",
+        reason="master-key-changed",
+        remedy="Put the new one into `master_key`.",
+    )
+
+
+def refuse_former(headrace: Headrace, connection: Connection) -> None:
+    """Raises ConfigurationError `master-key-changed` where the master key was changed to another one than is configured."""
+    if connection.execute(statements("pipelines", "sql/keys.sql")["mark"]).fetchall()[0]["mark"] not in (None, mark(headrace)):
+        raise master_key_changed()
 
 
 def mark(headrace: Headrace) -> bytes:

@@ -56,8 +56,8 @@ def _rewrapped(headrace: Headrace, after: Headrace, new: bytes) -> Rewrapped:
     """In one transaction, which ends with the entry that says so: the first one that is sealed under the new master key."""
     from index.migrate import locked_owner
 
-    before = keyring(headrace)
     with locked_owner(headrace.endpoints.postgres_owner.get_secret_value()) as connection:
+        before = keyring(headrace)
         tenants = _rewrap_tenants(connection, master_key_bytes(headrace.endpoints.master_key), new)
         for former in before.former:
             connection.execute(_sql("rewrap_change"), {"number": former.number, "former": _packed(new, former.keys)})

@@ -1,12 +1,14 @@
 """The relay: what was decided goes from the outbox in Postgres to `outcomes.<tenant>`, at least once and in order per document.
 
 Ids that carry personal data are redacted on the way out: a topic is at rest. By partition and offset a source knows its event all the same.
+Such a document's outcomes stand under a digest of its id: in order, whatever its surrogate is by then, and with `mask` apart from others'.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from core import crashpoints, outcomes
@@ -24,6 +26,8 @@ Hide = Callable[[str], str]
 """An id as others may see it."""
 
 BATCH = 500
+REDACTORS = 32
+"""How many of the ways in which tenants want ids hidden are kept ready."""
 _LOG = logging.getLogger("headrace.outcomes")
 
 
@@ -33,7 +37,7 @@ class Outbox:
     def __init__(self, endpoints: Endpoints) -> None:
         self._producer = OutcomeProducer(endpoints.kafka_client())
         self._troubles: dict[str, str] = {}
-        self._redactors: dict[Privacy, Redactor] = {}
+        self._redactor = lru_cache(REDACTORS)(_redactor)
 
     def empty(self, session: Session) -> int:
         """Publish what is decided of a tenant's events; gives the number.
@@ -63,16 +67,20 @@ class Outbox:
 
     def _hider(self, session: Session) -> Hide:
         """Ids are read without a names model, whatever the profile: none of their kind is looked for with one."""
+        wanted = session.policy.privacy.model_copy(update={"names_model": None})
 
         def hide(text: str) -> str:
-            from privacy import Redactor, redact_id
+            from privacy import redact_id
 
-            wanted = session.policy.privacy
-            if wanted not in self._redactors:
-                self._redactors[wanted] = Redactor(wanted.model_copy(update={"names_model": None}))
-            return redact_id(text, self._redactors[wanted], session.keys)
+            return redact_id(text, self._redactor(wanted), session.keys)
 
         return hide
+
+
+def _redactor(privacy: Privacy) -> Redactor:
+    from privacy import Redactor
+
+    return Redactor(privacy)
 
 
 def deliver(connection: Connection, session: Session, producer: OutcomeProducer, hide: Hide) -> int:
@@ -87,10 +95,10 @@ def deliver(connection: Connection, session: Session, producer: OutcomeProducer,
 
 def _record(session: Session, row: dict[str, Any], hide: Hide) -> tuple[bytes | None, Outcome]:
     subject = outcomes.unseal(session.keys, row)
-    key = None if subject.key is None else hide(subject.key.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+    key, document = _document(session, subject.key, hide)
     return key, Outcome(
         event=None if subject.event is None else hide(subject.event),
-        document=_text(key),
+        document=document,
         operation=row["operation"],
         sequence=row["sequence"],
         outcome=row["outcome"],
@@ -105,8 +113,18 @@ def _record(session: Session, row: dict[str, Any], hide: Hide) -> tuple[bytes | 
     )
 
 
-def _text(key: bytes | None) -> str | None:
+def _document(session: Session, key: bytes | None, hide: Hide) -> tuple[bytes | None, str | None]:
+    """The record's key, and the document id as it is told; None for what is no text."""
+    if key is None:
+        return None, None
+    given = key.decode("utf-8", "surrogateescape")
+    told = hide(given)
+    return key if told == given else session.keys.digest(key, "outcome").encode(), _text(told)
+
+
+def _text(told: str) -> str | None:
     try:
-        return None if key is None else key.decode()
-    except UnicodeDecodeError:
+        told.encode()
+    except UnicodeEncodeError:
         return None
+    return told

@@ -60,15 +60,23 @@ def authentic(headrace: Headrace, receipt: Mapping[str, Any]) -> bool:
     return isinstance(given, str) and given.isascii() and hmac.compare_digest(given, _signature(headrace, receipt))
 
 
+def digest(receipt: Mapping[str, Any]) -> str:
+    """What the audit log says of it in the entry that the erasure is done. SHA-256, hex."""
+    return sha256(_plain(receipt)).hexdigest()
+
+
+def _plain(receipt: Mapping[str, Any]) -> bytes:
+    unsigned = {name: value for name, value in receipt.items() if name != "signature"}
+    return json.dumps(unsigned, sort_keys=True, separators=(",", ":")).encode()
+
+
 def _signature(headrace: Headrace, receipt: Mapping[str, Any]) -> str:
     from pipelines.installation import keyring
 
-    unsigned = {name: value for name, value in receipt.items() if name != "signature"}
-    plain = json.dumps(unsigned, sort_keys=True, separators=(",", ":")).encode()
     # the audit log's entry that it began with says which master key was in force
     begun = str(receipt.get("audit", "")).partition(":")[0]
     number = int(begun) if begun.isascii() and begun.isdigit() and len(begun) < 19 else 0
-    return hmac.digest(keyring(headrace).key("receipt", number), plain, sha256).hex()
+    return hmac.digest(keyring(headrace).key("receipt", number), _plain(receipt), sha256).hex()
 
 
 def sealed(keys: TenantKeys, number: str, documents: Sequence[str]) -> str:
@@ -88,7 +96,8 @@ def mark_of(keys: TenantKeys, number: str) -> str:
 
 
 def verify(headrace: Headrace, receipt: Mapping[str, Any]) -> dict[str, Any]:
-    """Look again: `signature`, `audit` (its entry is in the chain), `stores` as they are now, and `verified`: all of it holds.
+    """Look again: `signature`, `audit` (its entry is in the chain, and one behind it that has its digest), `stores` as they are
+    now, and `verified`: all of it holds.
 
     `came_back`: documents that were published again since, under a higher sequence; what is there of them now is no part of it.
     Nothing but the signature is looked at where that is wrong. Raises Unavailable where Neo4j is away.
@@ -96,8 +105,16 @@ def verify(headrace: Headrace, receipt: Mapping[str, Any]) -> dict[str, Any]:
     if not authentic(headrace, receipt):
         return {"verified": False, "signature": False, "audit": None, "stores": {}, "came_back": None}
     told = _of_tenant(headrace, receipt) if receipt["kind"] == "tenant" else _of_documents(headrace, receipt)
-    there = audit.holds(headrace, audit.marked(receipt["audit"]))
+    there = _in_the_log(headrace, receipt)
     return {"verified": there and not any(told["stores"].values()), "signature": True, "audit": there, **told}
+
+
+def _in_the_log(headrace: Headrace, receipt: Mapping[str, Any]) -> bool:
+    """The signature alone does not say so: a former master's key signs whatever names an entry from before it was changed."""
+    begun = audit.marked(receipt["audit"])
+    said = audit.receipted(headrace, begun, receipt["receipt"])
+    # one from before digests were noted has none
+    return audit.holds(headrace, begun) and said is not None and said.get("sha256", digest(receipt)) == digest(receipt)
 
 
 def _of_documents(headrace: Headrace, receipt: Mapping[str, Any]) -> dict[str, Any]:

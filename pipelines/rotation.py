@@ -25,6 +25,8 @@ from core.stage import Session
 from core.tenancy import Connection
 from pipelines import audit
 from pipelines.app import Headrace
+from pipelines.hold import refuse_held
+from pipelines.installation import master_key_changed
 from pipelines.passing import Versioned
 from pipelines.way import NAMES
 
@@ -51,34 +53,46 @@ class Rotated:
 def rotate(headrace: Headrace, tenant: str) -> Rotated:
     """Give the tenant a fresh surrogate key. Raises HeadraceError `rotation-unfinished` where the last rotation has not come to its end.
 
+    And `legal-hold`: what cannot be redacted anew leaves with the switch. `master-key-changed` where that happened meanwhile.
+
     Landing and every stage of this tenant wait until it is committed: 12 s with 100,000 documents, on two cores that others use too.
     """
     from privacy import new_surrogate_key
 
+    refuse_held(headrace, tenant)
+    # first: a session that opens after a change of the master key is refused, and one that opened before it finds another wrapped key
+    data_key = headrace.database.get(tenant).wrapped_key
     session = headrace.session(tenant)
     before = session.keys.epoch
     wrapped = new_surrogate_key(master_key_bytes(headrace.endpoints.master_key), tenant)
     with audit.recorded(headrace, "surrogates-rotate", tenant, epoch=before + 1) as act:
-        found = _exchanged(session, wrapped)
+        found = _exchanged(session, wrapped, data_key)
         act.said.update(found)
     return Rotated(tenant, before + 1, **found)
 
 
-def _exchanged(session: Session, wrapped: bytes) -> dict[str, int]:
+def _exchanged(session: Session, wrapped: bytes, data_key: bytes) -> dict[str, int]:
+    """`wrapped`, the new key, takes effect where the tenant's `data_key` is still wrapped under the same master key as it."""
     from index import generations
 
     with session.transaction() as connection:
         connection.execute(_sql("hold"))
-        if not _one(connection, "rotate", epoch=session.keys.epoch, wrapped=wrapped)["rotated"]:
-            raise HeadraceError(
-                f"tenant {session.tenant!r} is still being redacted under its newest key",
-                reason="rotation-unfinished",
-                remedy=f"`headrace ingest --tenant {session.tenant}`, or a stream that runs, ends that; settle or erase what waits.",
-            )
+        if not _one(connection, "rotate", epoch=session.keys.epoch, wrapped=wrapped, data_key=data_key)["rotated"]:
+            raise _refused(session, data_key)
         found = _one(connection, "documents")
         connection.execute(_sql("fall_behind"), {"stages": STAGES})
         generations.abandon(connection, session.keys.epoch + 1)
     return found
+
+
+def _refused(session: Session, data_key: bytes) -> HeadraceError:
+    if session.database.get(session.tenant).wrapped_key != data_key:
+        return master_key_changed()
+    return HeadraceError(
+        f"tenant {session.tenant!r} is still being redacted under its newest key",
+        reason="rotation-unfinished",
+        remedy=f"`headrace ingest --tenant {session.tenant}`, or a stream, ends that; replay, publish again or erase what failed.",
+    )
 
 
 def searched(session: Session) -> TenantKeys:
@@ -98,7 +112,7 @@ def left(headrace: Headrace, tenant: str) -> int | None:
     if rotated_at is None:
         return None
     with headrace.database.tenant(tenant) as connection:
-        return int(_one(connection, "left", stages=STAGES, rotated_at=rotated_at)["documents"])
+        return _left(connection, rotated_at)
 
 
 def settle(headrace: Headrace, session: Session) -> bool:
@@ -113,7 +127,7 @@ def settle(headrace: Headrace, session: Session) -> bool:
     if rotated_at is None or session.keys.former is None:
         return False
     with session.transaction() as connection:
-        if _one(connection, "any_left", stages=STAGES, rotated_at=rotated_at)["any_left"]:
+        if _left(connection, rotated_at, most=1):
             return False
     # whoever indexed the last document may have died before the switch
     headrace.promote(session)
@@ -126,6 +140,10 @@ def settle(headrace: Headrace, session: Session) -> bool:
     return False
 
 
+def _left(connection: Connection, rotated_at: datetime, most: int | None = None) -> int:
+    return int(_one(connection, "left", stages=STAGES, rotated_at=rotated_at, most=most)["documents"])
+
+
 def _forgotten(headrace: Headrace, session: Session, withdrawn: Mapping[str, int]) -> bool:
     """Whether it was this call that forgot the former key. Raises Unavailable where Neo4j is away: the key is kept then."""
     from index import swap
@@ -134,9 +152,10 @@ def _forgotten(headrace: Headrace, session: Session, withdrawn: Mapping[str, int
     with session.transaction() as connection:
         vectors = swap.sweep(connection, AT_ONCE)
         forgotten = bool(_one(connection, "forget", epoch=session.keys.epoch)["forgotten"])
-    if forgotten:
-        said = {"epoch": session.keys.epoch, "withdrawn": len(withdrawn), "vectors": vectors}
-        audit.note(headrace, "surrogates-forget", session.tenant, "done", said)
+        if forgotten:
+            # before the commit: who dies between the two leaves it to be done, and said, again, and not done and unsaid
+            said = {"epoch": session.keys.epoch, "withdrawn": len(withdrawn), "vectors": vectors}
+            audit.note(headrace, "surrogates-forget", session.tenant, "done", said)
     return forgotten
 
 

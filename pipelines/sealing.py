@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from core.keys import TenantKeys
+from core.tenancy import Tenant
 
 if TYPE_CHECKING:
     from pipelines.app import Headrace
@@ -40,15 +41,19 @@ def counted(configuration: Configuration) -> Configuration:
 
 def seal_all(headrace: Headrace) -> list[str]:
     """Seal what was written in clear by an earlier version, as the owner role. Gives the tenants that had any."""
-    from index.migrate import configure_tenant
+    return [tenant.tenant for tenant in headrace.tenants() if _seal_one(headrace, tenant)]
 
-    found = []
-    for tenant in headrace.tenants():
-        after = sealed(tenant.configuration, lambda tenant=tenant: headrace.keys(tenant))  # type: ignore[misc]
-        if after != tenant.configuration:
-            configure_tenant(headrace.endpoints.postgres_owner.get_secret_value(), tenant.tenant, {"privacy": after["privacy"]})
-            found.append(tenant.tenant)
-    return found
+
+def _seal_one(headrace: Headrace, tenant: Tenant) -> bool:
+    from index.migrate import reconfigure_tenant
+
+    def change(configuration: Configuration) -> Configuration:
+        return sealed(configuration, lambda: headrace.keys(tenant))
+
+    if change(tenant.configuration) == tenant.configuration:
+        return False
+    reconfigure_tenant(headrace.endpoints.postgres_owner.get_secret_value(), tenant.tenant, change)
+    return True
 
 
 def _each(configuration: Configuration, change: Callable[[str, Any], Any]) -> Configuration:

@@ -12,12 +12,13 @@ from core.tenancy import valid_tenant
 from pipelines import sealing
 from pipelines.app import Headrace
 from pipelines.hold import refuse_held
+from pipelines.installation import refuse_former
 from pipelines.lag import FRESHNESS, valid_target
 
 
 def add(headrace: Headrace, tenant: str, configuration: Mapping[str, Any] | None = None) -> None:
     """Topics in Kafka; roles, partitions and a data key in Postgres. Raises TenantError where the name is not allowed or taken, and
-    ConfigurationError where the configuration cannot work.
+    ConfigurationError where the configuration cannot work, or the configured master key is not in force (`master-key-changed`).
 
     Postgres comes last, and goes last in `remove`: what was cut off is done by repeating it.
     """
@@ -31,7 +32,9 @@ def add(headrace: Headrace, tenant: str, configuration: Mapping[str, Any] | None
     wrapped = new_data_key(master, valid_tenant(tenant))
     at_rest = sealing.sealed(configuration or {}, lambda: tenant_keys(master, tenant, wrapped))
     ensure_topics(endpoints.kafka_client(), tenant, kafka.partitions, kafka.replication)
-    create_tenant(endpoints.postgres_owner.get_secret_value(), tenant, wrapped, at_rest)
+    create_tenant(
+        endpoints.postgres_owner.get_secret_value(), tenant, wrapped, at_rest, lambda connection: refuse_former(headrace, connection)
+    )
 
 
 def configure(headrace: Headrace, tenant: str, **changes: Any) -> None:

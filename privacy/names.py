@@ -58,7 +58,7 @@ class Names:
         """Read what `find` will be asked for, at once, where that is faster. `texts`: folded, those that can be remembered are read."""
         if self._together:
             shown = map(_shown, texts)
-            self._memory.read(list(islice((text[start:end] for text, windows in shown for start, end in windows), _REMEMBERED)))
+            self._memory.read(list(_memorable(text[start:end] for text, windows in shown for start, end in windows)))
 
     def _findings(self, folded: str, readable: str, start: int, end: int, spans: Sequence[Span]) -> Iterator[Finding]:
         urls = [match.span() for match in _URL.finditer(readable, start, end)]
@@ -98,6 +98,16 @@ class _Memory:
 
 # as many as a table has cells, and no more than a few megabytes
 _REMEMBERED, _CHARACTERS = 16_384, 2_000_000
+
+
+def _memorable(texts: Iterable[str]) -> Iterator[str]:
+    """The first of them, as many as are remembered together."""
+    characters = 0
+    for text in islice(texts, _REMEMBERED):
+        characters += len(text)
+        if characters > _CHARACTERS:
+            return
+        yield text
 
 
 def _shown(folded: str) -> tuple[str, list[tuple[int, int]]]:

@@ -207,8 +207,8 @@ def commanded(aviary: Aviary) -> None:
         ("explain", "-t", TENANT, aviary.canaries.of("command")("unknown id")), ("release", "-t", TENANT, aviary.ids["garbled"]),
         ("erase", "-t", TENANT, aviary.ids["email"], "--receipt", str(receipt)), ("erase", "--verify", str(receipt)),
         ("tenant", "set", TENANT, f'privacy.deny=["{aviary.canaries.of("command")("deny list")}"]', "--json"),
-        ("replay", "dead-letters", "-t", TENANT, "--json"), ("replay", "topic", "-t", TENANT, "--from-offset", "0", "--json"), ("retention", "-t", TENANT),
-        ("audit", "list", "--json"), ("audit", "verify"),
+        ("replay", "dead-letters", "-t", TENANT, "--json"), ("replay", "topic", "-t", TENANT, "--from-offset", "0", "--json"),
+        ("retention", "-t", TENANT), ("audit", "list", "--json"), ("audit", "verify"),
         ("export", TENANT, "--to", str(aviary.inbox.parent / "export")),
     ):  # fmt: skip
         aviary.codes[" ".join(words[:2])] = cli.run(words)

@@ -48,7 +48,7 @@ def write(folder: Path, source: bytes, pages: Sequence[Sequence[Found]], table: 
     """Both models, as docling-tools would leave them in `folder`. `size` is every page's width and height in points."""
     from parsers import pdf_model
 
-    with _undisturbed():
+    with undisturbed():
         _write_layout(folder / LAYOUT)
         _write_tables(folder / TABLES)
         models = pdf_model.pipeline(folder)
@@ -59,7 +59,7 @@ def write(folder: Path, source: bytes, pages: Sequence[Sequence[Found]], table: 
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def undisturbed() -> Iterator[None]:
     """docling warns of its own settings, and has torch compute on one thread for the rest of the process."""
     import torch
 

@@ -113,13 +113,27 @@ def test_the_manifest_names_every_file_with_its_digest_rows_and_columns(held: tu
 def test_many_rows_are_many_files_and_none_is_one(app: Headrace, acme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "ROWS", 2)
     monkeypatch.setattr(export, "PAGE", 2)
-    publish(app, acme, 1, **{f"d{n}": "# A\n" for n in range(5)})
-    app.land(acme)
+    publish(app, acme, 1, **{f"d{n}": f"# A\n\nPump {n} has a seal.\n" for n in range(5)})
+    app.ingest(acme)
     manifest = export.export(app, acme, tmp_path / "out")
-    assert [file["rows"] for file in manifest["tables"]["documents"]["files"]] == [2, 2, 1]
-    assert [file["rows"] for file in manifest["tables"]["chunks"]["files"]] == [0]
+    for name in ("documents", "chunks", "sources", "outcomes"):
+        assert [file["rows"] for file in manifest["tables"][name]["files"]] == [2, 2, 1]
+    assert [file["rows"] for file in manifest["tables"]["dead_letters"]["files"]] == [0]
     assert sorted(read(tmp_path / "out", "documents")["document"]) == sorted(World(app, acme).key(f"d{n}") for n in range(5))
-    assert read(tmp_path / "out", "chunks").columns == list(export.SCHEMAS["chunks"])
+    assert read(tmp_path / "out", "dead_letters").columns == list(export.SCHEMAS["dead_letters"])
+
+
+def test_a_document_that_was_updated_is_not_shown_by_its_words_of_before(app: Headrace, acme: str, tmp_path: Path) -> None:
+    publish(app, acme, 1, acl=("user:ada",), pump=PAGE.format("pump"))
+    app.ingest(acme)
+    publish(app, acme, 2, acl=("*",), pump="# Pumps\n")
+    app.land(acme)
+    export.export(app, acme, tmp_path / "out")
+    (row,) = read(tmp_path / "out", "documents").iter_rows(named=True)
+    assert (row["sequence"], row["acl"], row["redacted"], row["name"], row["found"]) == (2, ["*"], False, None, None)
+    assert read(tmp_path / "out", "mentions").height == 0
+    # search has it as it was, with who might read that
+    assert read(tmp_path / "out", "sources").select("sequence", "acl").rows() == [(1, ["user:ada"])]
 
 
 def test_an_export_is_in_the_audit_log_with_counts(app: Headrace, held: tuple[str, Path, dict[str, Any]]) -> None:
@@ -138,6 +152,9 @@ def test_a_folder_with_something_in_it_is_refused_and_left_as_it_is(app: Headrac
         assert refused.value.reason == "export-not-empty"
     with pytest.raises(HeadraceError) as refused:
         export.export(app, acme, tmp_path / "not" / "there")
+    assert refused.value.reason == "export-not-writable"
+    with pytest.raises(HeadraceError) as refused:
+        export.export(app, acme, tmp_path / ("x" * 300))
     assert refused.value.reason == "export-not-writable"
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
     with pytest.raises(TenantError):

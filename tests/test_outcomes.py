@@ -26,7 +26,7 @@ from events.publish import Publisher
 from index import generations, swap
 from pipelines import erasure
 from pipelines.app import Headrace
-from pipelines.outcomes import deliver
+from pipelines.outcomes import _record, deliver
 from tests.worlds import Inlet, World
 
 pytestmark = pytest.mark.usefixtures("empty_world")
@@ -383,6 +383,23 @@ def test_an_erased_document_leaves_nothing_in_the_outbox(app: Headrace, acme: st
     assert receipt["stores"]["outcomes"] == {"before": 1, "after": 0}
     with app.session(acme).transaction() as connection:
         assert len(connection.execute("SELECT FROM outcome").fetchall()) == 1
+
+
+def test_outcomes_of_a_hidden_id_have_a_key_of_their_own_that_stays(app: Headrace, acme: str) -> None:
+    session = app.session(acme)
+    _publish(app, acme, 1, 2, a="one", b="two")
+    _land_silently(app, acme)
+    with session.transaction() as connection:
+        rows = outcomes.undelivered(connection, 10)
+    told = {
+        hidden: [_record(session, row, lambda given, hidden=hidden: hidden or given) for row in rows] for hidden in ("", "<ID>", "<OTHER>")
+    }  # type: ignore[misc]
+    assert {(key, outcome.document) for key, outcome in told[""]} == {(b"a", "a"), (b"b", "b")}
+    assert {outcome.document for _, outcome in told["<ID>"]} == {"<ID>"}
+    keys = [key for key, _ in told["<ID>"]]
+    assert keys == [key for key, _ in told["<OTHER>"]]
+    assert len(set(keys)) == 2
+    assert {b"a", b"b", b"<ID>"}.isdisjoint(keys)
 
 
 def test_who_waits_for_a_topic_that_is_not_there_is_told_so(app: Headrace) -> None:

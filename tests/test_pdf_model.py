@@ -6,9 +6,11 @@ import io
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
-from typing import cast
+from time import sleep
+from typing import TYPE_CHECKING, cast
 
 import pypdfium2
 import pytest
@@ -21,12 +23,15 @@ from core.config import Endpoints, Parsing, Settings
 from core.errors import ConfigurationError, DocumentError, PolicyError, Unavailable
 from core.policy import Policy, Reading
 from core.records import Block, Content, Link, decode
-from parsers import WorkerPool, landlock, pdf_model_blocks, weights
+from parsers import WorkerPool, landlock, pdf_model, pdf_model_blocks, progress, weights
 from parsers.pdf_pages import Box, Page, Word
 from pipelines.models import Models
 from pipelines.tenants import checked
 from pipelines.way import Way
-from tests.docling_models import Cells, Found, write
+from tests.docling_models import Cells, Found, undisturbed, write
+
+if TYPE_CHECKING:
+    from docling.pipeline.standard_pdf_pipeline import StandardPdfPipeline
 
 WIDTH, HEIGHT = 595.0, 842.0
 MODEL = Reading(pdf="model")
@@ -104,6 +109,13 @@ def worker(models: Path) -> Iterator[WorkerPool]:
         yield pool
 
 
+@pytest.fixture(scope="module")
+def pipeline(models: Path) -> Iterator[StandardPdfPipeline]:
+    """In this process, whose hooks a test can use."""
+    with undisturbed():
+        yield pdf_model.pipeline(models)
+
+
 def parsed(pool: WorkerPool, content: bytes) -> Content:
     return decode(pool.parse(content, "application/pdf", "", MODEL), Content)
 
@@ -135,6 +147,25 @@ def test_each_page_is_told_to_have_been_read_by_the_models_and_what_is_furniture
 
 def test_the_same_bytes_give_the_same_blocks_every_time(worker: WorkerPool) -> None:
     assert len({worker.parse(sheet(), "application/pdf", "", MODEL) for _ in range(3)}) == 1
+
+
+def test_only_pages_with_text_give_time_to_the_others(pipeline: StandardPdfPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    from docling.datamodel.base_models import Page as Seen
+
+    told: list[None] = []
+    monkeypatch.setattr(progress, "_listeners", [lambda: told.append(None)])
+    converted = pdf_model.convert(pipeline, sheet())
+    assert converted is not None
+    assert len(told) == 2
+    blank = Seen(page_no=3)
+    assert list(pdf_model._Telling(lambda _, pages: pages)(None, [*converted.pages, blank, blank])) == [*converted.pages, blank, blank]
+    assert len(told) == 4
+
+
+def test_pages_before_and_behind_those_with_text_are_not_shown_to_the_models(pipeline: StandardPdfPipeline) -> None:
+    converted = pdf_model.convert(pipeline, sheet(), (2, 2))
+    assert converted is not None
+    assert [page.page_no for page in converted.pages] == [2]
 
 
 @pytest.mark.skipif(find_spec("rapidocr") is None, reason="the extra `ocr` is not installed")
@@ -175,11 +206,11 @@ def test_only_pdfs_go_to_the_processes_that_hold_the_models(tmp_path: Path) -> N
 # ---- the words that docling leaves out
 
 
-def made(rows: tuple[tuple[str, ...], ...]) -> tuple[Block, ...]:
-    """What becomes of a table on a page with the words `north 4 m`, where the table model finds these rows."""
+def made(rows: tuple[tuple[str, ...], ...], said: tuple[str, ...] = ("north", "4", "m")) -> tuple[Block, ...]:
+    """What becomes of a table on a page with the words that are `said`, where the table model finds these rows."""
     document = DoclingDocument(name="table")
     document.add_page(1, Size(width=WIDTH, height=HEIGHT))
-    place = BoundingBox(l=50, t=100, r=200, b=120, coord_origin=CoordOrigin.TOPLEFT).to_bottom_left_origin(HEIGHT)
+    place = BoundingBox(l=50, t=100, r=300, b=120, coord_origin=CoordOrigin.TOPLEFT).to_bottom_left_origin(HEIGHT)
     cells = [
         TableCell(text=text, start_row_offset_idx=y, end_row_offset_idx=y + 1, start_col_offset_idx=x, end_col_offset_idx=x + 1)
         for y, row in enumerate(rows)
@@ -187,7 +218,7 @@ def made(rows: tuple[tuple[str, ...], ...]) -> tuple[Block, ...]:
     ]
     data = TableData(table_cells=cells, num_rows=len(rows), num_cols=len(rows[0]) if rows else 0)
     document.add_table(data, prov=ProvenanceItem(page_no=1, bbox=place, charspan=(0, 0)), label=DocItemLabel.TABLE)
-    words = [Word(60 + 40 * at, 105, 80 + 40 * at, 115, text) for at, text in enumerate(("north", "4", "m"))]
+    words = [Word(60 + 40 * at, 105, 80 + 40 * at, 115, text) for at, text in enumerate(said)]
     page = Page(1, WIDTH, HEIGHT, words, [], [(Box(58, 104, 82, 116), "https://mill.example")], painted=False, grade="layout")
     return pdf_model_blocks.blocks(document, {1: page})
 
@@ -195,12 +226,25 @@ def made(rows: tuple[tuple[str, ...], ...]) -> tuple[Block, ...]:
 def test_words_that_the_table_model_gives_to_no_cell_follow_the_table() -> None:
     table, rest = made((("north",),))
     assert (table.rows, table.links) == ((("north",),), (Link("north", "https://mill.example"),))
-    assert (rest.kind, rest.text, rest.page, rest.box, rest.links) == ("paragraph", "4 m", 1, (50, 100, 200, 120), ())
+    assert (rest.kind, rest.text, rest.page, rest.box, rest.links) == ("paragraph", "4 m", 1, (50, 100, 300, 120), ())
 
 
 def test_a_table_without_cells_is_a_paragraph() -> None:
     (rest,) = made(())
     assert (rest.kind, rest.text, rest.links) == ("paragraph", "north 4 m", (Link("north", "https://mill.example"),))
+
+
+def test_a_word_that_is_only_a_part_of_another_words_cell_is_not_lost() -> None:
+    table, rest = made((("north", "14 mm"),), ("north", "14", "mm", "4", "m"))
+    assert (table.rows, rest.text) == ((("north", "14 mm"),), "4 m")
+
+
+def test_a_word_that_stands_twice_and_in_one_cell_follows_the_table_once() -> None:
+    assert [block.text for block in made((("4 m",),), ("4", "m", "4"))] == ["", "4"]
+
+
+def test_a_word_that_two_cells_make_up_together_does_not_follow_the_table() -> None:
+    assert [block.kind for block in made((("no", "rth"),), ("north",))] == ["table"]
 
 
 def test_a_table_whose_cells_hold_every_word_is_only_itself() -> None:
@@ -262,14 +306,15 @@ def replace(path: Path) -> None:
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 171000000\n")
 
 
-@pytest.mark.parametrize("harm", [Path.unlink, cut, replace])
-@pytest.mark.parametrize("name", FILES)
+# what stands in a JSON file is for docling to say
+HARMS = [(name, harm) for name in FILES for harm in (Path.unlink, cut, replace) if harm is Path.unlink or not name.endswith(".json")]
+
+
+@pytest.mark.parametrize(("name", "harm"), HARMS)
 def test_a_model_that_is_not_there_or_not_whole_is_refused_with_the_folder_and_what_to_do(
     tmp_path: Path, name: str, harm: Callable[[Path], None]
 ) -> None:
     harm(lay(tmp_path) / name)
-    if name.endswith(".json") and harm is not Path.unlink:
-        return  # what stands in it is for docling to say
     with pytest.raises(ConfigurationError) as refused:
         fingerprint(tmp_path)
     assert Path(name).suffix in refused.value.detail
@@ -298,9 +343,26 @@ def test_models_that_go_while_documents_are_read_cost_no_document(tmp_path: Path
         pool.parse(sheet(), "application/pdf", "", MODEL)
 
 
-def test_models_that_cannot_be_loaded_are_refused_at_the_start(tmp_path: Path) -> None:
-    with WorkerPool(Parsing(workers=1, models_dir=lay(tmp_path))) as pool, pytest.raises(ConfigurationError, match="cannot be loaded"):
-        pool.warm(MODEL)
+def test_models_that_cannot_be_loaded_are_refused_at_the_start_and_cost_no_document_after_it(tmp_path: Path) -> None:
+    with WorkerPool(Parsing(workers=1, models_dir=lay(tmp_path))) as pool:
+        with pytest.raises(ConfigurationError, match="cannot be loaded"):
+            pool.warm(MODEL)
+        with pytest.raises(Unavailable, match="cannot be loaded") as waiting:
+            pool.parse(sheet(), "application/pdf", "", MODEL)
+    assert "docling-tools models download" in waiting.value.remedy
+
+
+def test_closing_ends_a_process_that_is_still_starting(tmp_path: Path) -> None:
+    pool = WorkerPool(Parsing(workers=1, models_dir=lay(tmp_path)))
+    with ThreadPoolExecutor(1) as threads:
+        starting = threads.submit(pool.parse, sheet(), "application/pdf", "", MODEL)
+        while not (pids := pool.pids) and not starting.done():
+            sleep(0.01)
+        pool.close()
+        with pytest.raises(Unavailable):
+            starting.result()
+    assert pids
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
 def test_a_tenant_is_refused_the_models_that_are_not_there_when_it_asks_for_them(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from pipelines.models import Models
 from privacy import Redactor, new_data_key, redact, redact_text, surrogate, tenant_keys
 from privacy.context import Text
 from privacy.models import device, find, kind_of, loaded
+from privacy.models.gliner_model import GlinerReader
 from privacy.models.labels import ENTITIES, begins, meaning
 from privacy.models.tags import Tags, Word, words
 from privacy.models.transformer import TransformerReader
@@ -136,6 +137,14 @@ def test_what_is_found_in_a_text_does_not_depend_on_its_company(
         assert one.score == pytest.approx(other.score, abs=1e-4)
 
 
+def test_a_row_is_computed_alike_beside_rows_that_are_full_and_beside_shorter_ones(batching: TransformerReader) -> None:
+    """Where every row is full, transformers drops the mask, and kernels that are chosen by it add up in another order."""
+    full, short = [2, *range(4, LIMIT + 2), 3], [2, 5, 6, 3]
+    assert batching._model.config._attn_implementation == "eager"
+    beside = [batching._batch([full, other], 2, LIMIT)[0] for other in (full, short)]
+    assert torch.equal(*beside)
+
+
 def test_a_text_of_any_characters_is_read(reader: TransformerReader) -> None:
     assert reader.read(["", " ", "\ufffd\ufffc\x00", "\u202e" * 100]) == [[], [], [], []]
 
@@ -155,6 +164,18 @@ def test_reading_ahead_finds_what_reading_one_by_one_does(
     assert calls == []
     monkeypatch.undo()
     assert found == [list(apart.find(Text(text))) for text in texts]
+
+
+def test_no_more_is_read_ahead_than_is_remembered(folder: Path, batching: TransformerReader, monkeypatch: pytest.MonkeyPatch) -> None:
+    from privacy import models, names
+
+    monkeypatch.setattr(models, "loaded", lambda found: batching)
+    monkeypatch.setattr(names, "_CHARACTERS", 40)
+    shown: list[int] = []
+    read = batching.read
+    monkeypatch.setattr(batching, "read", lambda texts: shown.append(sum(map(len, texts))) or read(texts))
+    Names(str(folder), ["PERSON"]).ahead(["the old mill turns", "rain falls on it", "grain to flour"])
+    assert shown == [len("the old mill turns") + len("rain falls on it")]
 
 
 @pytest.mark.parametrize("place", range(19_983, 20_001, 3))
@@ -341,6 +362,10 @@ def test_the_fingerprint_follows_the_weights_and_the_tokenizer(folder: Path, tmp
     assert Redactor(named(folder)).fingerprint == prints[0]
 
 
+def test_where_a_model_lies_is_not_in_the_fingerprint(folder: Path, tmp_path: Path, redactor: Redactor) -> None:
+    assert Redactor(named(shutil.copytree(folder, tmp_path / "elsewhere"))).fingerprint == redactor.fingerprint
+
+
 def test_a_model_that_knows_no_names_is_refused(folder: Path, tmp_path: Path) -> None:
     model = copied(folder, tmp_path / "m", id2label={str(at): f"LABEL_{at}" for at in range(5)}, label2id={})
     with pytest.raises(ConfigurationError, match="neither people nor places"):
@@ -445,22 +470,72 @@ def test_a_gliner_model_goes_the_whole_way(gliner_folder: Path) -> None:
     assert "gliner" in redactor.fingerprint
 
 
+@settings(max_examples=10)
+@given(
+    st.lists(st.one_of(st.just(HELD_OUT_PERSON), st.just("Zor" + "vak" * 30), st.just("\u78e8" * 400), FILLERS), max_size=60).map(" ".join)
+)
+def test_gliner_is_shown_every_token_of_every_window(gliner_folder: Path, text: str) -> None:
+    """A hash or a Chinese clause is one word to it and tens of tokens, and it drops what is more than the tokenizer's limit."""
+    reader = loaded(find(str(gliner_folder)))
+    assert isinstance(reader, GlinerReader)
+    limit, kept = reader._tokenizer.model_max_length, 0
+    for start, end, own_start, own_end in reader._windows(text):
+        pieces = [piece for piece, _, _ in reader._words(text[start:end])]
+        inputs, _ = reader._model.data_processor.prepare_inputs([pieces], ["person", "location", "organization"])
+        assert len(reader._tokenizer(inputs[0], is_split_into_words=True, truncation=False)["input_ids"]) <= limit
+        assert text[kept:own_start].strip() == ""
+        kept = own_end
+    assert text[kept:].strip() == ""
+
+
+def test_a_name_behind_a_word_of_many_tokens_is_read_by_gliner(gliner_folder: Path) -> None:
+    before = " ".join(["Zor" + "vak" * 30] * 14) + " "
+    (spans,) = loaded(find(str(gliner_folder))).read([before + HELD_OUT_PERSON])
+    assert any(span.start >= len(before) for span in spans)
+
+
+EVIL = {"auto_map": {"AutoModel": "acme/evil--own.Model"}}
+
+
 @pytest.mark.parametrize(
-    ("changed", "problem"),
+    ("changed", "spelling", "problem"),
     [
-        ({"encoder_config": None}, "does not hold its encoder"),
-        ({"encoder_config": {"auto_map": {"AutoModel": "acme/evil--own.Model"}}}, "code of its own"),
-        ({"labels_encoder": "acme/labels"}, "more than one encoder"),
-        ({"max_len": "many"}, "cannot be loaded"),
+        ({"encoder_config": None}, "auto_map", "does not hold its encoder"),
+        ({"encoder_config": EVIL}, "auto_map", "code of its own"),
+        ({"encoder_config": EVIL}, r"auto\u005fmap", "code of its own"),
+        ({"encoder_config": {"deeper": [EVIL]}}, r"\u0061uto_map", "code of its own"),
+        ({"labels_encoder": "acme/labels"}, "auto_map", "more than one encoder"),
+        ({"max_len": "many"}, "auto_map", "cannot be loaded"),
     ],
 )
 def test_a_gliner_folder_that_needs_more_than_its_files_is_refused(
-    changed: dict[str, object], problem: str, gliner_folder: Path, tmp_path: Path
+    changed: dict[str, object], spelling: str, problem: str, gliner_folder: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(gliner_folder, tmp_path / "m")
     config = tmp_path / "m" / "gliner_config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | changed))
+    config.write_text(json.dumps(json.loads(config.read_text()) | changed).replace("auto_map", spelling))
     with pytest.raises(ConfigurationError, match=problem):
+        Redactor(named(tmp_path / "m"))
+
+
+@pytest.mark.parametrize(
+    ("file", "problem"), [("tokenizer_config.json", "does not hold its encoder"), ("model.safetensors", r"has no model\.safetensors")]
+)
+def test_a_gliner_folder_holds_its_files_itself(file: str, problem: str, gliner_folder: Path, tmp_path: Path) -> None:
+    """One of this name deeper down, or weights of another name, are not what gliner takes."""
+    shutil.copytree(gliner_folder, tmp_path / "m")
+    (tmp_path / "m" / "deeper").mkdir()
+    shutil.copy(tmp_path / "m" / file, tmp_path / "m" / "other.safetensors")
+    (tmp_path / "m" / file).rename(tmp_path / "m" / "deeper" / file)
+    with pytest.raises(ConfigurationError, match=problem):
+        Redactor(named(tmp_path / "m"))
+
+
+@pytest.mark.parametrize("broken", ["gliner_config.json", "tokenizer_config.json", "model.safetensors"])
+def test_a_broken_gliner_model_is_refused(broken: str, gliner_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(gliner_folder, tmp_path / "m")
+    (tmp_path / "m" / broken).write_bytes((gliner_folder / broken).read_bytes()[:20])
+    with pytest.raises(ConfigurationError, match="cannot be loaded"):
         Redactor(named(tmp_path / "m"))
 
 

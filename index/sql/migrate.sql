@@ -22,6 +22,9 @@ INSERT INTO public.headrace_migration (number, name, digest) VALUES (%(number)s,
 -- name: create_tenant
 CALL headrace.create_tenant(%(tenant)s, %(wrapped_key)s, %(configuration)s)
 
+-- name: configuration
+SELECT configuration FROM headrace.tenant WHERE tenant = %(tenant)s FOR UPDATE
+
 -- name: configure_tenant
 UPDATE headrace.tenant SET configuration = configuration || %(changes)s WHERE tenant = %(tenant)s
 

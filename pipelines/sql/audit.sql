@@ -2,9 +2,6 @@
 SELECT coalesce(max(number), 0) AS number, (SELECT hash FROM headrace.audit ORDER BY number DESC LIMIT 1) AS hash, clock_timestamp() AS at
 FROM headrace.audit
 
--- name: master
-SELECT (SELECT mark FROM headrace.master_change ORDER BY number DESC LIMIT 1) AS mark
-
 -- name: add
 SELECT headrace.add_audit(%(number)s, %(entry)s, %(seal)s) AS hash
 
@@ -16,3 +13,8 @@ SELECT number, entry, hash, seal FROM headrace.audit WHERE number > %(number)s O
 
 -- name: hash_at
 SELECT hash FROM headrace.audit WHERE number = %(number)s
+
+-- name: receipted
+SELECT entry FROM headrace.audit
+WHERE number > %(number)s AND entry::jsonb ->> 'state' = 'done' AND entry::jsonb -> 'details' ->> 'receipt' = %(receipt)s
+ORDER BY number LIMIT 1

@@ -4,8 +4,10 @@ FROM generation WHERE state = 'active'
 
 -- name: documents
 -- Live ones. What is told of them in words comes from what was redacted; these columns are keys, numbers, times and who may read.
-SELECT document, parent, sequence, event_time, received_at, landed_at, acl FROM document
-WHERE NOT deleted AND document > %(after)s ORDER BY document LIMIT %(limit)s
+-- `done`: the stages whose result is that of this sequence. What landed since has set all of a document's back.
+SELECT d.document, d.parent, d.sequence, d.event_time, d.received_at, d.landed_at, d.acl,
+       ARRAY(SELECT r.stage FROM stage_record r WHERE r.document = d.document AND r.status = 'done') AS done
+FROM document d WHERE NOT d.deleted AND d.document > %(after)s ORDER BY d.document LIMIT %(limit)s
 
 -- name: chunks
 SELECT text_hash AS chunk, text, heading_path, token_count FROM chunk WHERE generation = %(generation)s ORDER BY text_hash

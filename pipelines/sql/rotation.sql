@@ -3,7 +3,7 @@
 LOCK TABLE document IN EXCLUSIVE MODE
 
 -- name: rotate
-SELECT headrace.rotate_surrogates(%(epoch)s, %(wrapped)s) AS rotated
+SELECT headrace.rotate_surrogates(%(epoch)s, %(wrapped)s, %(data_key)s) AS rotated
 
 -- name: fall_behind
 -- Everything from redaction on, so that no stage takes what was made with the former key for its input. `updated_at` stays: what is older
@@ -20,18 +20,13 @@ SELECT count(*) AS documents,
 FROM document d WHERE NOT deleted
 
 -- name: left
--- Documents of which something may be left that was made with the former key, and that are still on their way.
-SELECT count(DISTINCT r.document) AS documents FROM stage_record r
-WHERE r.stage = ANY (%(stages)s) AND r.status IN ('behind', 'waiting') AND (r.updated_at < %(rotated_at)s OR r.output_key IS NULL)
-  AND NOT EXISTS (SELECT FROM stage_record f WHERE f.document = r.document AND f.status = 'failed')
-
--- name: any_left
--- As left, as soon as one is found.
-SELECT EXISTS (
-  SELECT FROM stage_record r
+-- Documents of which something may be left that was made with the former key, and that are still on their way: by no more records than `most`.
+SELECT count(DISTINCT document) AS documents FROM (
+  SELECT r.document FROM stage_record r
   WHERE r.stage = ANY (%(stages)s) AND r.status IN ('behind', 'waiting') AND (r.updated_at < %(rotated_at)s OR r.output_key IS NULL)
     AND NOT EXISTS (SELECT FROM stage_record f WHERE f.document = r.document AND f.status = 'failed')
-) AS any_left
+  LIMIT %(most)s::bigint
+) found
 
 -- name: failed
 -- Documents that will not come further on their own.

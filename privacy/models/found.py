@@ -40,7 +40,8 @@ class Found:
 def find(model: str) -> Found:
     """The model of this folder, installed package, or name (`org/name`, `org/name@revision`) on the Hugging Face hub.
 
-    A hub's model is taken from the usual cache, and fetched where it is not there. Raises ConfigurationError where there is none.
+    The hub is asked which files the revision has now, and those that are not in the usual cache are fetched; where it is away, what is in
+    the cache counts. A branch moves, a commit's hash does not. Raises ConfigurationError where there is no model.
     """
     folder, kind = _located(model)
     files = (path for path in folder.rglob("*") if "__pycache__" not in path.parts) if kind == "spacy" else _deciding(folder)

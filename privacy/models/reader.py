@@ -23,7 +23,7 @@ class Reader(Protocol):
 
     @property
     def identity(self) -> str:
-        """Changes whenever a result may: of the files, and of the libraries that run them; not of the device."""
+        """Changes whenever a result may: of the files, and of the libraries that run them; not of the device, nor of where they lie."""
         ...
 
     @property

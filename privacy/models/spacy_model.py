@@ -27,7 +27,7 @@ class SpacyReader:
     def __init__(self, found: Found) -> None:
         self._nlp = _load(found)
         self._reading = Lock()  # spaCy promises nothing to threads
-        self.identity = f"{found.model}-{self._nlp.meta.get('version', '0')}-{found.digest}-spacy-{version('spacy')}"
+        self.identity = f"{self._nlp.meta.get('version', '0')}-{found.digest}-spacy-{version('spacy')}"
 
     def read(self, texts: Sequence[str]) -> list[list[Span]]:
         return [self._spans(text) for text in texts]

@@ -21,14 +21,16 @@ BEGIN ATOMIC
   SELECT t.surrogate_epoch FROM headrace.tenant t WHERE t.tenant = substring(current_setting('role') FROM '^headrace_tenant_(.+)$');
 END;
 
--- From the epoch that is named to the next one, where that is the tenant's and no rotation is under way. The time is the statement's own:
--- the transaction's may be older than what it waited for.
-CREATE FUNCTION headrace.rotate_surrogates(before integer, wrapped bytea) RETURNS boolean
+-- From the epoch that is named to the next one, where that is the tenant's, no rotation is under way, and the data key is still wrapped as it
+-- was when the new key was: a change of the master key wraps it anew. The time is the statement's own: the transaction's may be older than
+-- what it waited for.
+CREATE FUNCTION headrace.rotate_surrogates(before integer, wrapped bytea, data_key bytea) RETURNS boolean
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
 BEGIN
   UPDATE headrace.tenant SET surrogate_epoch = before + 1, wrapped_surrogate_key = wrapped, former_surrogate_key = wrapped_surrogate_key,
     rotated_at = clock_timestamp()
-  WHERE tenant = substring(current_setting('role') FROM '^headrace_tenant_(.+)$') AND surrogate_epoch = before AND rotated_at IS NULL;
+  WHERE tenant = substring(current_setting('role') FROM '^headrace_tenant_(.+)$') AND surrogate_epoch = before AND rotated_at IS NULL
+    AND wrapped_key = data_key;
   RETURN FOUND;
 END $$;
 
@@ -40,7 +42,6 @@ BEGIN
   RETURN FOUND;
 END $$;
 
-REVOKE ALL ON FUNCTION headrace.surrogate_epoch, headrace.rotate_surrogates, headrace.forget_former_surrogates FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION headrace.surrogate_epoch, headrace.rotate_surrogates, headrace.forget_former_surrogates TO PUBLIC;
 
 -- Changes of the master key. What the former one sealed for the installation (entries of the audit log up to `last_audit`, receipts that
