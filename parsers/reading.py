@@ -42,6 +42,8 @@ _READERS: Mapping[Format, str] = {
 def reader(kind: Format, grade: str) -> Reader:
     """The function that reads a format: bytes → Content; a PDF at this grade. It raises what its library raises (`parsers.reasons`)."""
     read = partial(_loaded(kind), grade=grade) if kind is Format.PDF else _loaded(kind)
+    if kind is Format.IMAGE:
+        import_module("parsers.recognition").load()
     # what is loaded stays: the collector need not walk docling's modules after every document
     gc.collect()
     gc.freeze()

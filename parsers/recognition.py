@@ -43,6 +43,12 @@ def available() -> bool:
     return all(find_spec(name) is not None for name in ("rapidocr", "openvino"))
 
 
+def load() -> None:
+    """Load the models now, where they are installed: that takes seconds, which are no picture's own."""
+    if available():
+        _engine()
+
+
 def recognise(pixels: Pixels) -> list[Recognised]:
     """The lines on a picture, in no promised order. Raises ParseError: `parse-out-of-memory`."""
     try:

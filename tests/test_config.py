@@ -400,7 +400,7 @@ def test_a_tenant_has_what_it_says_itself_and_otherwise_the_file(configure: Conf
     [
         ({"reading": {"pdf": "best"}}, "pdf"),
         ({"reading": {"page": 1}}, "reading.page: there is no such setting"),
-        ({"reading": "text"}, "was: 'text'"),
+        ({"reading": "text"}, "was: of type str"),
         ({"privacy": {"profile": "names"}}, "needs names_model"),
     ],
 )
