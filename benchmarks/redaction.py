@@ -143,11 +143,11 @@ def _stock(*, names: bool) -> Callable[[str], list[Any]]:
     from presidio_analyzer import AnalyzerEngine
     from presidio_analyzer.nlp_engine import SpacyNlpEngine
 
-    from privacy.names import _locate
+    from privacy.models import find
 
     tldextract.extract = tldextract.TLDExtract(suffix_list_urls=())  # type: ignore[assignment]
     engine = SpacyNlpEngine()
-    engine.nlp = {"en": spacy.load(_locate(MODEL)) if names else spacy.blank("en")}
+    engine.nlp = {"en": spacy.load(find(MODEL).folder) if names else spacy.blank("en")}
     analyzer = AnalyzerEngine(nlp_engine=engine, supported_languages=["en"])
     entities = [
         entity for entity in analyzer.get_supported_entities("en") if names or entity not in ("PERSON", "LOCATION", "NRP", "ORGANIZATION")
