@@ -3,7 +3,7 @@
 Ours is the whole stage: decoding, detection, surrogates, encoding, over frames of documents. Theirs is `AnalyzerEngine.analyze`
 alone, text by text, with its default recognisers: without names on a blank spaCy pipeline (its default engine asks for a model), with
 names on the same small model as ours. Texts are Python PEPs, paragraph by paragraph, and their prose cut into messages of 1 KB. Every
-turn measures all, one after the other.
+turn measures all, one after the other, on PEPs of its own: a names model remembers sentences that it has read.
 
 Keys:
   patterns_kb_s, names_kb_s, …        each profile's stage: by `peps` and `messages`
@@ -73,32 +73,39 @@ def options(parser: ArgumentParser) -> None:
 
 
 def measure(data: Path, kb: int, turns: int, paragraph_mb: int) -> dict[str, Any]:
-    texts = {"peps": _paragraphs(data, kb * 1000), "messages": _messages(data, kb * 1000)}
+    documents = [text.decode(errors="replace") for _, text in peps(data)]
+    shares = [documents[at :: 2 * turns + 1] for at in range(2 * turns + 1)]
+    kinds = ("peps", "messages")
     redactors = {profile: Redactor(Privacy(profile=profile, names_model=MODEL)) for profile in PROFILES}  # type: ignore[arg-type]
     stock = {"patterns": _stock(names=False), "names": _stock(names=True)}
     keys = tenant_keys(master := os.urandom(32), "bench", new_data_key(master, "bench"))
     for redactor in redactors.values():
         redactor.warm()
-    works: dict[str, Callable[[str], object]] = {
-        **{profile: lambda kind, r=redactor: redact(_frame(texts[kind]), r, keys) for profile, redactor in redactors.items()},
-        **{f"stock_{name}": lambda kind, a=analyze: [a(text) for text in texts[kind]] for name, analyze in stock.items()},
+    works: dict[str, Callable[[list[str]], object]] = {
+        **{profile: lambda texts, r=redactor: redact(_frame(texts), r, keys) for profile, redactor in redactors.items()},
+        **{f"stock_{name}": lambda texts, a=analyze: [a(text) for text in texts] for name, analyze in stock.items()},
     }
-    rates = [_turn(works, texts, turn) for turn in range(turns)]
+    rates = [_turn(works, _texts(shares[2 * turn], shares[2 * turn + 1], kb * 1000), turn) for turn in range(turns)]
     results: dict[str, Any] = {
-        f"{name}_kb_s": {kind: statistics.median(rate[name][kind] for rate in rates) for kind in texts} for name in works
+        f"{name}_kb_s": {kind: statistics.median(rate[name][kind] for rate in rates) for kind in kinds} for name in works
     }
     for name in stock:
-        results[f"{name}_speedup"] = min(statistics.median(r[name][kind] / r[f"stock_{name}"][kind] for r in rates) for kind in texts)
+        results[f"{name}_speedup"] = min(statistics.median(r[name][kind] / r[f"stock_{name}"][kind] for r in rates) for kind in kinds)
     results |= _f2(data, redactors, stock)
-    results["paragraph_s_per_mb"] = _paragraph(data, redactors, keys, paragraph_mb)
+    results["paragraph_s_per_mb"] = _paragraph(shares[-1], redactors, keys, paragraph_mb)
     results["hostile_s_per_mb"] = _hostile(redactors["patterns"], keys)
     return results
 
 
-def _turn(works: dict[str, Callable[[str], object]], texts: dict[str, list[str]], turn: int) -> dict[str, dict[str, float]]:
+def _texts(paragraphs: Sequence[str], prose: Sequence[str], size: int) -> dict[str, list[str]]:
+    """About `size` characters of each kind, from these documents."""
+    return {"peps": _paragraphs(paragraphs, size), "messages": _messages(prose, size)}
+
+
+def _turn(works: dict[str, Callable[[list[str]], object]], texts: dict[str, list[str]], turn: int) -> dict[str, dict[str, float]]:
     rates: dict[str, dict[str, float]] = {}
     for name, work in works.items():
-        rates[name] = {kind: _kilobytes(texts[kind]) / seconds(lambda kind=kind, work=work: work(kind)) for kind in texts}
+        rates[name] = {kind: _kilobytes(texts[kind]) / seconds(lambda kind=kind, work=work: work(texts[kind])) for kind in texts}
         note(f"turn {turn + 1}, {name}: " + ", ".join(f"{kind} {rate:,.0f} KB/s" for kind, rate in rates[name].items()))
     return rates
 
@@ -107,15 +114,14 @@ def _kilobytes(texts: Sequence[str]) -> float:
     return sum(len(text.encode(errors="replace")) for text in texts) / 1000
 
 
-def _paragraphs(data: Path, size: int) -> list[str]:
+def _paragraphs(documents: Sequence[str], size: int) -> list[str]:
     """Paragraphs of PEPs from all over the collection."""
-    documents = [text.decode(errors="replace") for _, text in peps(data)]
     step = max(1, sum(map(len, documents)) // size)
     return [paragraph for document in documents[::step] for paragraph in document.split("\n\n") if paragraph.strip()]
 
 
-def _messages(data: Path, size: int) -> list[str]:
-    prose = "\n".join(text.decode(errors="replace") for _, text in list(peps(data))[1::20])[:size]
+def _messages(documents: Sequence[str], size: int) -> list[str]:
+    prose = "\n".join(documents[:: max(1, sum(map(len, documents)) // size)])[:size]
     return [prose[at : at + MESSAGE] for at in range(0, len(prose), MESSAGE)]
 
 
@@ -180,8 +186,8 @@ def _of(spans: Sequence[Span], entities: frozenset[str]) -> list[Span]:
 # what could make it slow
 
 
-def _paragraph(data: Path, redactors: dict[str, Redactor], keys: TenantKeys, megabytes: int) -> dict[str, float]:
-    prose = " ".join(text.decode(errors="replace").replace("\n", " ") for _, text in peps(data))
+def _paragraph(documents: Sequence[str], redactors: dict[str, Redactor], keys: TenantKeys, megabytes: int) -> dict[str, float]:
+    prose = " ".join(text.replace("\n", " ") for text in documents)
     result = {}
     for name, size in (("patterns", float(megabytes)), ("names", 0.2)):
         length = int(size * 1_000_000)
