@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_v
 
 from core.errors import PolicyError
 from core.expressions import EntityName, Expression
+from core.records import Signals
 from core.section import Section, explain, meant
 
 
@@ -78,6 +79,17 @@ class Reading(Section):
     most_replaced: Share = 0.01
     most_empty_pages: Share = 0.8
     least_ocr_confidence: Share = 0.5
+
+    def beyond(self, measured: Signals) -> list[str]:
+        """The signals of a document that are beyond these thresholds, by name."""
+        confidence = measured.ocr_confidence
+        judged = {
+            "replaced": measured.replaced > self.most_replaced * measured.characters,
+            "wordlike": measured.wordlike is not None and measured.wordlike < self.least_wordlike,
+            "ocr_confidence": confidence is not None and confidence < self.least_ocr_confidence,
+            "empty_pages": measured.empty_pages > self.most_empty_pages * measured.pages,
+        }
+        return [name for name, is_beyond in judged.items() if is_beyond]
 
 
 class Retention(Section):

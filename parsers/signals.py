@@ -67,13 +67,15 @@ def measured(content: Content) -> Content:
 
 def quarantine(signals: Signals, reading: Reading) -> str | None:
     """Why a document with these signals is put aside under this tenant's thresholds (a reason of `parsers.REASONS`), or None."""
-    if signals.replaced > reading.most_replaced * signals.characters:
-        return "low-quality-text"
-    if signals.wordlike is not None and signals.wordlike < reading.least_wordlike:
-        return "low-quality-text"
-    if signals.ocr_confidence is not None and signals.ocr_confidence < reading.least_ocr_confidence:
-        return "low-ocr-confidence"
-    return "mostly-empty-pages" if signals.empty_pages > reading.most_empty_pages * signals.pages else None
+    return next((_REASONS[name] for name in reading.beyond(signals)), None)
+
+
+_REASONS = {
+    "replaced": "low-quality-text",
+    "wordlike": "low-quality-text",
+    "ocr_confidence": "low-ocr-confidence",
+    "empty_pages": "mostly-empty-pages",
+}
 
 
 def is_wordlike(token: str) -> bool | None:

@@ -20,27 +20,19 @@ def parse_quality(measured: Sequence[Signals], languages: Sequence[str], reading
     released it, or the thresholds were others then.
     """
     kept = list(measured)
+    beyond = Counter(name for one in kept for name in reading.beyond(one))
+    bounds = {
+        "replaced": f"most {reading.most_replaced:g}",
+        "wordlike": f"least {reading.least_wordlike:g}",
+        "empty_pages": f"most {reading.most_empty_pages:g}",
+        "ocr_confidence": f"least {reading.least_ocr_confidence:g}",
+    }
+    passed = "a document that was released, or passed under another threshold"
     findings = [
         expect("characters", "is at least 1 (a document without text)", sum(one.characters < 1 for one in kept), severity="warn"),
-        *(
-            expect(column, f"is at {bound} (a document that was released, or passed under another threshold)", count, severity="warn")
-            for column, bound, count in _beyond(kept, reading)
-        ),
+        *(expect(name, f"is at {bound} ({passed})", beyond[name], severity="warn") for name, bound in bounds.items()),
     ]
     return conclude("parse_quality", findings, _measured(kept, languages), f"All {len(kept):,} parsed documents have legible text.")
-
-
-def _beyond(kept: Sequence[Signals], reading: Reading) -> list[tuple[str, str, int]]:
-    return [
-        ("replaced", f"most {reading.most_replaced:g}", sum(one.replaced > reading.most_replaced * one.characters for one in kept)),
-        ("wordlike", f"least {reading.least_wordlike:g}", sum(value < reading.least_wordlike for value in _known(kept, "wordlike"))),
-        ("empty_pages", f"most {reading.most_empty_pages:g}", sum(one.empty_pages > reading.most_empty_pages * one.pages for one in kept)),
-        (
-            "ocr_confidence",
-            f"least {reading.least_ocr_confidence:g}",
-            sum(value < reading.least_ocr_confidence for value in _known(kept, "ocr_confidence")),
-        ),
-    ]
 
 
 def _measured(kept: Sequence[Signals], languages: Sequence[str]) -> dict[str, Measure]:
