@@ -137,6 +137,11 @@ def fall_behind(connection: Connection, documents: Sequence[str]) -> None:
     connection.execute(_sql("fall_behind"), {"documents": list(documents)})
 
 
+def lock(connection: Connection, documents: Sequence[str]) -> None:
+    """Until the commit neither a landing nor a stage moves these documents."""
+    connection.execute(_sql("lock_documents"), {"documents": list(documents)})
+
+
 def again(connection: Connection, documents: Sequence[str], stage: str | None) -> int:
     """Make what failed or waits stale once more. Gives the number of records."""
     return connection.execute(_sql("again"), {"documents": list(documents), "stage": stage}).rowcount

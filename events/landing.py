@@ -255,7 +255,7 @@ def land_records(
     """
     messages = [_numbered(read(record), base) for record in records]
     documents = [_document_of(message, keys) for message in messages]
-    fold_ = _Fold(keys, _states(connection, sorted({document for document in documents if document})), base, known)
+    fold_ = _Fold(keys, states(connection, sorted({document for document in documents if document})), base, known)
     for message, document in zip(messages, documents, strict=True):
         fold_.add(message, document)
     _write(connection, fold_, anew=anew)
@@ -275,7 +275,9 @@ def _document_of(message: Event | Rejected, keys: TenantKeys) -> str | None:
     return keys.digest(message.key, "document") if message.key else None
 
 
-def _states(connection: Connection, documents: Sequence[str]) -> dict[str, State]:
+def states(connection: Connection, documents: Sequence[str]) -> dict[str, State]:
+    """The newest states of these documents and of all that is inside of them, by key. Locked: until the commit neither a landing
+    nor a stage moves them."""
     rows = connection.execute(_sql("states"), {"documents": list(documents)})
     return {row["document"]: State(**row) for row in rows}
 

@@ -239,8 +239,10 @@ def _outermost(session: Session, documents: Sequence[str]) -> list[str]:
 
 def _locked(connection: Connection, roots: Sequence[str]) -> list[str]:
     """Lock these with all that is inside of them. Asked again until nothing came in between: who adds to one holds it."""
+    from events.landing import states
+
     documents: list[str] = []
-    while len(found := [row["document"] for row in connection.execute(_sql("lock"), {"documents": list(roots)})]) > len(documents):
+    while len(found := list(states(connection, roots))) > len(documents):
         documents = found
     return documents
 

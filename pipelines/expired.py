@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from core import ledger
 from core.sql import statements
 from core.stage import Session
 
@@ -27,7 +28,7 @@ def parse_again(session: Session, documents: Sequence[str]) -> dict[str, int]:
     if not documents:
         return {}
     with session.transaction() as connection:
-        connection.execute(_sql("lock_documents"), {"documents": list(documents)})
+        ledger.lock(connection, documents)
         again = connection.execute(_sql("parse_again"), {"documents": list(documents)}).rowcount
     return {"parse_again": again} if again else {}
 

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from core import ledger
 from core.policy import Retention
 from core.sql import statements
 from core.stage import Session
@@ -108,7 +109,7 @@ def _repeated(session: Session, some: Callable[[Connection], int]) -> Iterator[i
 
 def _drop(connection: Connection, name: str, values: Mapping[str, Any]) -> int:
     found = _documents(connection, name, values, None)
-    connection.execute(_sql("lock"), {"documents": found})
+    ledger.lock(connection, found)
     # asked again under the lock: it may have landed anew in between
     still = _documents(connection, name, values, found)
     connection.execute(_sql("drop"), {"stage": _STAGE[name], "documents": still})

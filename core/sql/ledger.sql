@@ -110,3 +110,6 @@ WHERE status IN ('failed', 'waiting') AND (stage = %(stage)s OR %(stage)s::text 
 -- name: records
 SELECT stage, status, input_key, fingerprint, output_key, attempts, next_attempt, reason, detail, seconds, updated_at
 FROM stage_record WHERE document = %(document)s ORDER BY updated_at, stage
+
+-- name: lock_documents
+SELECT document FROM document WHERE document = ANY (%(documents)s) ORDER BY document FOR NO KEY UPDATE

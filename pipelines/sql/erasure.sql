@@ -8,14 +8,6 @@ WITH RECURSIVE up AS (
   UNION SELECT d.document, d.parent FROM up JOIN document d ON d.document = up.parent)
 SELECT document FROM up WHERE parent IS NULL OR NOT EXISTS (SELECT FROM document d WHERE d.document = up.parent) ORDER BY document
 
--- name: lock
--- With all that is inside of them; until the commit neither a landing nor a stage moves them.
-SELECT document FROM document WHERE document IN (
-  WITH RECURSIVE family AS (
-    SELECT unnest(%(documents)s::text[]) AS document UNION SELECT d.document FROM family f JOIN document d ON d.parent = f.document)
-  SELECT document FROM family)
-ORDER BY document FOR NO KEY UPDATE
-
 -- name: texts
 SELECT DISTINCT text_hash FROM chunk_source WHERE document = ANY (%(documents)s)
 

@@ -3,9 +3,6 @@
 SELECT document FROM unnest(%(documents)s::text[]) AS document
 WHERE NOT EXISTS (SELECT FROM artifact a WHERE a.document = document.document AND a.stage = 'land')
 
--- name: lock_documents
-SELECT document FROM document WHERE document = ANY (%(documents)s) ORDER BY document FOR NO KEY UPDATE
-
 -- name: parse_again
 -- What was parsed and let go since is parsed once more for who needs it.
 UPDATE stage_record r SET status = 'behind', output_key = NULL

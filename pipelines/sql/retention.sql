@@ -15,9 +15,6 @@ WHERE a.stage = 'parse' AND NOT d.deleted AND d.landed_at < now() - make_interva
   AND (%(documents)s::text[] IS NULL OR a.document = ANY (%(documents)s))
 ORDER BY a.document LIMIT %(limit)s
 
--- name: lock
-SELECT document FROM document WHERE document = ANY (%(documents)s) ORDER BY document FOR NO KEY UPDATE
-
 -- name: drop
 DELETE FROM artifact WHERE stage = %(stage)s AND document = ANY (%(documents)s)
 
