@@ -31,11 +31,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LEAST_COSINE = {"f32": 0.9999, "bf16": 0.99, "f16": 0.99}
-"""With the reference, of each probe, where the precision was asked for by name."""
-
-AUTO_COSINE = 0.9999
-"""For `auto`, which nobody asked to be less precise."""
+LEAST_COSINE = {"auto": 0.9999, "f32": 0.9999, "bf16": 0.99, "f16": 0.99}
+"""With the reference, of each probe, by the precision that was asked for; who asks for `auto` asks for nothing less precise."""
 
 
 class Candidate(NamedTuple):
@@ -110,9 +107,9 @@ def pick(origin: Origin, wanted: Candidate, batch_tokens: int | None) -> tuple[E
     choices = candidates(wanted)
     try:
         if len(choices) > 1:
-            return _fastest(origin, choices, batch_tokens)
-        engine, cosine = _checked(origin, choices[0], batch_tokens, LEAST_COSINE[choices[0].precision])
-        return _told(engine, choices[0], f"as configured; least cosine with the reference {cosine:.6f}")
+            return _fastest(origin, wanted, choices, batch_tokens)
+        engine, cosine = _checked(origin, choices[0], batch_tokens, LEAST_COSINE[wanted.precision])
+        return _told(engine, wanted, f"as configured; least cosine with the reference {cosine:.6f}")
     finally:
         origin.release()
 
@@ -152,39 +149,40 @@ def _offered(precision: str, wanted: Candidate) -> bool:
     return precision in ("f32", wanted.precision) or not _INSTRUCTIONS[precision].isdisjoint(hardware.cpu_features())
 
 
-def _fastest(origin: Origin, choices: list[Candidate], batch_tokens: int | None) -> tuple[Engine, About]:
+def _fastest(origin: Origin, wanted: Candidate, choices: list[Candidate], batch_tokens: int | None) -> tuple[Engine, About]:
     """By what was measured here before; else measured now."""
     file = origin.cache / f"{origin.identity}-choice-{_machine()}.json"
     with suppress(OSError, ValueError, TypeError, Refusal):
         for ranked, speed in json.loads(file.read_text()):
             if Candidate(*ranked) in choices:
-                engine, _ = _checked(origin, Candidate(*ranked), batch_tokens, AUTO_COSINE)
-                return _told(engine, Candidate(*ranked), f"{speed:,} tokens a second when it was picked as the fastest of this machine")
-    return _measured(origin, choices, batch_tokens, file)
+                engine, _ = _checked(origin, Candidate(*ranked), batch_tokens, LEAST_COSINE[wanted.precision])
+                return _told(engine, wanted, f"{speed:,} tokens a second when it was picked as the fastest of this machine")
+    return _measured(origin, wanted, choices, batch_tokens, file)
 
 
-def _measured(origin: Origin, choices: list[Candidate], batch_tokens: int | None, file: Path) -> tuple[Engine, About]:
+def _measured(origin: Origin, wanted: Candidate, choices: list[Candidate], batch_tokens: int | None, file: Path) -> tuple[Engine, About]:
+    least = LEAST_COSINE[wanted.precision]
     speeds: dict[Candidate, int] = {}
     refused: dict[Candidate, Refusal] = {}
     for choice in choices:
         try:
-            speeds[choice] = _speed(origin, choice, batch_tokens)
+            speeds[choice] = _speed(origin, choice, batch_tokens, least)
         except Refusal as refusal:
             refused[choice] = refusal
     if not speeds:
         raise next(reversed(refused.values()))
     best, *others = sorted(speeds, key=lambda choice: -speeds[choice])
     file.write_text(json.dumps([(choice, speeds[choice]) for choice in (best, *others)]))
-    engine, _ = _checked(origin, best, batch_tokens, AUTO_COSINE)
+    engine, _ = _checked(origin, best, batch_tokens, least)
     slower = [f"{choice} {speeds[choice]:,}" for choice in others]
     left_out = [f"{choice} left out ({refusal.reason})" for choice, refusal in refused.items()]
     told = [f"{speeds[best]:,} tokens a second", *slower, *left_out]
-    return _told(engine, best, "; ".join(told))
+    return _told(engine, wanted, "; ".join(told))
 
 
-def _speed(origin: Origin, choice: Candidate, batch_tokens: int | None) -> int:
+def _speed(origin: Origin, choice: Candidate, batch_tokens: int | None, least: float) -> int:
     """Tokens a second over the longer probes, each made distinct so that none is taken for a duplicate. One candidate is held at a time."""
-    engine, _ = _checked(origin, choice, batch_tokens, AUTO_COSINE, quick=False)
+    engine, _ = _checked(origin, choice, batch_tokens, least, quick=False)
     texts = [f"{text} {turn}" for turn in range(3) for text in origin.probes[reference.QUICK : -2]]
     runs = [engine.embed(texts, "passage") for _ in range(3)]
     engine.close()
@@ -228,6 +226,11 @@ def _version(package: str) -> str:
         return ""
 
 
-def _told(engine: Engine, choice: Candidate, why: str) -> tuple[Engine, About]:
-    logger.info("embedding with %s: %s", choice, why)
-    return engine, About(choice.backend, engine.backend.device, engine.backend.precision, why)
+def _told(engine: Engine, wanted: Candidate, why: str) -> tuple[Engine, About]:
+    """What computes, and in what; a warning where that is not the precision that was asked for by name."""
+    computes = Candidate(engine.backend.name, engine.backend.device, engine.backend.precision)
+    as_asked = wanted.precision in ("auto", computes.precision)
+    if not as_asked:
+        why = f"{wanted.precision} was asked for; this device computes in {computes.precision}; {why}"
+    logger.log(logging.INFO if as_asked else logging.WARNING, "embedding with %s: %s", computes, why)
+    return engine, About(*computes, why)

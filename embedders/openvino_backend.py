@@ -48,7 +48,7 @@ class OpenVinoBackend:
         openvino.Type.i64.to_dtype()
         self._core: Core = openvino.Core()
         compiled = self._compiled(self.lanes)
-        # where the processor has no instructions for it, OpenVINO computes in f32 and says so only here
+        # where the processor has no instructions for it, OpenVINO computes in another one and says so only here
         self.precision = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         self._requests = _requests(compiled, self.lanes)
         self._busy, self._lock = 0, Lock()

@@ -464,5 +464,5 @@ def test_the_ui_answers_runs_once_and_leaves_no_process_behind_even_where_it_was
         assert len(started) >= 4
         server.send_signal(signal.SIGTERM)
         assert server.wait(60) == 0
-    _, alive = psutil.wait_procs([*orphans, *started], timeout=5)
+    _, alive = psutil.wait_procs([*orphans, *started], timeout=60)
     assert alive == []

@@ -9,8 +9,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -198,12 +199,86 @@ def test_a_cache_that_cannot_be_written_is_done_without(files: Path, tmp_path: P
     assert opened(files, tmp_path / "file" / "cache", backend="openvino").about.backend == "openvino"
 
 
+def warnings_of_the_choice(caplog: pytest.LogCaptureFixture) -> list[str]:
+    found = [record for record in caplog.records if record.name == "embedders.choice" and record.levelno >= logging.WARNING]
+    return [record.getMessage() for record in found]
+
+
+def told_of(embedder: Embedder) -> str:
+    about = embedder.about
+    return f"embedding with {about.backend} {about.precision} on {about.device}: {about.why}"
+
+
 @pytest.mark.parametrize("precision", ["bf16", "f16"])
-def test_a_precision_that_is_asked_for_is_tried_and_what_it_came_to_is_told(precision: str, files: Path, cache: Path) -> None:
-    embedder = opened(files, cache, backend="openvino", precision=precision)
-    assert embedder.about.precision in (precision, "f32")
+def test_a_precision_that_is_asked_for_is_tried_and_what_it_came_to_is_told(
+    precision: str, files: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Which one it came to is the processor's: it has instructions for that precision, for another reduced one, or for neither."""
+    with caplog.at_level(logging.WARNING, "embedders.choice"):
+        embedder = opened(files, cache, backend="openvino", precision=precision)
+    computed = embedder.about.precision
+    assert computed in ("bf16", "f16", "f32")
+    assert warnings_of_the_choice(caplog) == ([] if computed == precision else [told_of(embedder)])
+    assert (f"{precision} was asked for; this device computes in {computed}; " in embedder.about.why) == (computed != precision)
     exact = opened(files, cache, backend="openvino", precision="f32").encode(TEXTS, "passage")
     assert (embedder.encode(TEXTS, "passage") * exact).sum(axis=1).min() > 0.999
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Let every backend say that it computes in this precision, as OpenVINO does where it has no instructions for another."""
+
+    def computes_in(precision: str) -> None:
+        made = choice._backend
+
+        def backend(*given: Any) -> Any:
+            found = made(*given)
+            found.precision = precision
+            return found
+
+        monkeypatch.setattr(choice, "_backend", backend)
+
+    return computes_in
+
+
+@pytest.mark.parametrize(("asked", "computed"), [("f16", "bf16"), ("bf16", "f32"), ("f16", "f32")])
+@pytest.mark.parametrize("backend", ["openvino", "auto"])
+def test_another_precision_than_the_one_that_was_asked_for_is_never_silent(
+    backend: str, asked: str, computed: str, files: Path, cache: Path, device: Callable[[str], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    device(computed)
+    embedder = opened(files, cache, backend=backend, precision=asked)
+    assert embedder.about.precision == computed
+    assert embedder.about.why.startswith(f"{asked} was asked for; this device computes in {computed}; ")
+    assert warnings_of_the_choice(caplog) == [told_of(embedder)]
+
+
+@pytest.mark.parametrize(("asked", "computed"), [("f16", "f16"), ("f32", "f32"), ("auto", "bf16")])
+def test_nobody_is_warned_of_the_precision_that_was_asked_for_or_left_open(
+    asked: str, computed: str, files: Path, cache: Path, device: Callable[[str], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    device(computed)
+    embedder = opened(files, cache, backend="openvino", precision=asked)
+    assert embedder.about.precision == computed
+    assert "was asked for" not in embedder.about.why
+    assert warnings_of_the_choice(caplog) == []
+
+
+@pytest.mark.parametrize(("asked", "least"), [("f16", 0.99), ("f32", 0.9999), ("auto", 0.9999)])
+@pytest.mark.parametrize("backend", ["openvino", "auto"])
+def test_the_least_cosine_is_that_of_the_precision_asked_for(
+    backend: str, asked: str, least: float, files: Path, cache: Path, device: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device("bf16")
+    applied, checked = set(), choice._checked
+
+    def noted(origin: Any, way: Candidate, batch_tokens: int | None, least: float, quick: bool = True) -> Any:
+        applied.add(least)
+        return checked(origin, way, batch_tokens, least, quick)
+
+    monkeypatch.setattr(choice, "_checked", noted)
+    opened(files, cache, backend=backend, precision=asked).close()
+    assert applied == {least}
 
 
 def test_a_processor_is_offered_what_it_has_instructions_for(monkeypatch: pytest.MonkeyPatch) -> None:

