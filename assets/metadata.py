@@ -12,7 +12,7 @@ from assets.picture import stacked
 from assets.runtime import Landed, Standing
 
 if TYPE_CHECKING:
-    from core.stage import Report
+    from core.ledger.stage import Report
 
 _RUN = {
     "done": "done",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import dagster as dg
 
 if TYPE_CHECKING:
-    from core.stage import Report
+    from core.ledger.stage import Report
 
 TENANTS = dg.DynamicPartitionsDefinition(name="tenants")
 
@@ -58,7 +58,7 @@ class Checked(Protocol):
 
 
 class Enforced(Protocol):
-    """What retention let go, by class, as `pipelines.retention.Enforced` is."""
+    """What retention let go, by class, as `pipelines.governance.retention.Enforced` is."""
 
     @property
     def held(self) -> bool: ...

@@ -1,6 +1,6 @@
 """The stream as Dagster shows it: an asset that nobody materializes by hand, with its lag as a plot, and what a micro-batch is told as.
 
-The stream itself is `pipelines.streaming`; what it tells, and when, is `pipelines.telling`. Nothing heavy here.
+The stream itself is `pipelines.stream.engine`; what it tells, and when, is `pipelines.dagster.reporter`. Nothing heavy here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from assets.runtime import Landed, Standing
 from assets.stages import ARROWS, GROUP, named
 
 if TYPE_CHECKING:
-    from core.stage import Report
+    from core.ledger.stage import Report
 
 STREAM = dg.AssetSpec(
     "stream",
@@ -40,7 +40,7 @@ _STAGES = {arrow.asset: arrow.stages for arrow in ARROWS}
 
 
 class Beat(Protocol):
-    """What one slot has before it now, as `pipelines.listening.Beat` says it."""
+    """What one slot has before it now, as `pipelines.stream.observer.Beat` says it."""
 
     @property
     def slot(self) -> str: ...

@@ -18,7 +18,7 @@ from core.records import decode
 from core.sql import statements
 from core.tenancy import Connection
 from events.digests import document_key
-from events.kafka import outcomes_of
+from events.kafka.reader import outcomes_of
 from events.outcomes import Outcome
 from graph.connection import Connection as GraphConnection
 from pipelines.app import Headrace

@@ -31,7 +31,7 @@ def drain(headrace: Headrace, tenant: str) -> None:
 
 def from_scratch(headrace: Headrace, workload: Workload, tenant: str) -> None:
     """Make a tenant, give it the same records, and run once over them."""
-    from pipelines import tenants
+    from pipelines.governance import tenants
 
     tenants.add(headrace, tenant)
     publish(headrace.endpoints.kafka_client(), tenant, workload.records)

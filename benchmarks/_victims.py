@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 from pydantic import SecretStr
 
-from core import crashpoints, line
+from core import crashpoints, timeouts
 from core.config import Endpoints, Parsing, Settings
 
 if TYPE_CHECKING:
-    from pipelines.listening import Listener
+    from pipelines.stream.observer import Listener
 
 STREAM: Final = "stream"
 INGEST: Final = "ingest"
@@ -34,11 +34,11 @@ _PATIENCE_S = 180.0
 STOPPED_S = 5
 """How long Postgres keeps the transaction of one that stops, so that nobody has to wait a minute to see it."""
 _IMPORTS = (
-    "pipelines.streaming",
-    "pipelines.outcomes",
-    "pipelines.way",
-    "pipelines.embedding",
-    "pipelines.standing",
+    "pipelines.stream.engine",
+    "pipelines.outbox",
+    "pipelines.stages.registry",
+    "embedders.stage",
+    "pipelines.operations.stage_counts",
     "chunkers",
     "events.landing",
     "events.outcomes",
@@ -210,11 +210,11 @@ def _fork(settings: Settings, order: Order) -> None:
 def _be(settings: Settings, order: Order) -> None:
     """A victim's life. It never comes back from `run`, unless it is told to end."""
     import services
-    from pipelines import streaming
     from pipelines.app import Headrace
+    from pipelines.stream import engine
 
     if order.stops:
-        line.IDLE_S = STOPPED_S
+        timeouts.IDLE_S = STOPPED_S
     if order.point:
         crashpoints.arm(order.point, order.nth, signal.SIGSTOP if order.stops else signal.SIGKILL)
 
@@ -227,12 +227,12 @@ def _be(settings: Settings, order: Order) -> None:
         while order.kind == INGEST:
             headrace.ingest(order.tenant)
             sleep(0.05)
-        streaming.run(headrace, listener=_noted())
+        engine.run(headrace, listener=_noted())
 
 
 def _noted() -> Listener:
     """What a stream says goes to the log."""
-    from pipelines.listening import Listener
+    from pipelines.stream.observer import Listener
 
     class Noted(Listener):
         def said(self, what: dict[str, Any]) -> None:

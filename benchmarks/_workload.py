@@ -18,7 +18,7 @@ from typing import Any
 from confluent_kafka import Producer
 
 from events.contract import DELETE, UPSERT, topic_of
-from events.kafka_clients import Line
+from events.kafka.client import Line
 
 SOURCE = "/chaos"
 STRUCTURED = (("content-type", b"application/cloudevents+json"),)

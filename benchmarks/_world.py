@@ -16,7 +16,7 @@ from pipelines.app import Headrace
 def headrace(settings: Settings | None = None) -> Iterator[Headrace]:
     """Headrace on fresh servers; `settings`, if given, with a data folder of the benchmark's own."""
     import services
-    from index.migrate import migrate
+    from core.schema.migrate import migrate
 
     with tempfile.TemporaryDirectory(prefix="headrace-benchmark-") as folder:
         own = (settings or Settings()).model_copy(update={"data_dir": Path(folder)})

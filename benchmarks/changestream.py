@@ -205,7 +205,7 @@ def _also(tree: Tree, told: Sequence[str], lists: Mapping[str, tuple[str, ...]])
 
 def _warm(headrace: Headrace) -> None:
     """Models and worker processes are there before the clock runs."""
-    from pipelines import tenants
+    from pipelines.governance import tenants
 
     tenants.add(headrace, "warm-up")
     with Publisher(headrace.endpoints.kafka_client(), "warm-up", "benchmark:warm-up") as publisher:
@@ -214,7 +214,7 @@ def _warm(headrace: Headrace) -> None:
 
 
 def _pass(headrace: Headrace, tenant: str, changes: Sequence[Change], expected: Expected) -> dict[str, Any]:
-    from pipelines import tenants
+    from pipelines.governance import tenants
 
     tenants.add(headrace, tenant)
     tally: Counter[str] = Counter()
@@ -298,7 +298,7 @@ def _faults(path: str, document: str, found: Held, wanted: Passages, expected: E
 
 def _from_scratch(headrace: Headrace, tenant: str, expected: Expected) -> dict[str, Passages]:
     """The passages of each path's last content, published once under another id and taken as far as its chunks."""
-    from pipelines.passing import Chunked
+    from pipelines.stages.inputs import Chunked
 
     prefix, at = "from-scratch/", datetime.now(UTC)
     _publish(headrace, tenant, [Change(1, path, text, EVERYONE, at) for path, text in expected.contents.items()], prefix)

@@ -63,7 +63,7 @@ def measure(data: Path, kills: int = KILLS, seed: int = SEED) -> dict[str, Any]:
 
 def torment(headrace: Headrace, kills: int, seed: int) -> dict[str, Any]:
     """The keys, of a Headrace without tenants. Raises Unmeasured where a stream ends by itself or does not catch up."""
-    from pipelines import tenants
+    from pipelines.governance import tenants
 
     workloads = {tenant: Workload(seed + at) for at, tenant in enumerate(TENANTS)}
     with Template(headrace.settings.data_dir, headrace.settings.data_dir / "victims.log") as template:

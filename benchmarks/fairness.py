@@ -45,7 +45,7 @@ LONGEST_S = 1_800.0
 
 
 def measure(data: Path, flood: int, period: float, quiet_seconds: float) -> dict[str, Any]:
-    from pipelines import tenants
+    from pipelines.governance import tenants
 
     pages, tenants_of_all = Pages(data), [*QUIET, ALONE, BESIDE]
     bodies = pages.take(flood, NOTE_BODY_BYTES)

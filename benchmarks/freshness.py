@@ -12,7 +12,8 @@ further pages go through the stages in this process, one by one, alone.
 Keys:
   p50_s, p95_s, p99_s  publish → searchable, seconds (goals on two cores: p50 ≤ 0.25, without bf16 instructions ≤ 0.35; p99 ≤ 1.0)
   events               new pages that were published, and seen
-  compute_s            the stages' own seconds (`core.stage.Report.seconds`: reading, computing, committing) for one such page, added up
+  compute_s            the stages' own seconds (`core.ledger.stage.Report.seconds`: reading, computing, committing) for one such page,
+  added up
                        over all seven, median of 20: what nobody can do in less without another stage
   bare_compute_s       of that, the stages' `compute` alone: no search for work, no commit
   overhead             p50_s / compute_s (goal: at most 2)
@@ -43,8 +44,8 @@ from benchmarks import _world
 from benchmarks._harness import Unmeasured, note, run
 from benchmarks._pages import Pages, mark, page
 from benchmarks._stream import Event, Reader, at_a_rate, latencies, percentile, publishing, streaming
-from core import stage as stages
-from core.stage import Stage
+from core.ledger import stage as stages
+from core.ledger.stage import Stage
 from pipelines.app import Headrace
 
 TENANT = "fresh"
@@ -57,7 +58,7 @@ EDITED = 3
 
 
 def measure(data: Path, rate: float, seconds: float) -> dict[str, Any]:
-    from pipelines import tenants
+    from pipelines.governance import tenants
 
     pages, number = Pages(data), round(rate * seconds)
     bodies = pages.take(number)
@@ -120,7 +121,7 @@ def _published(headrace: Headrace, reader: Reader, events: Sequence[Event], rate
 
 def _alone(headrace: Headrace, bodies: Sequence[list[str]]) -> dict[str, Any]:
     """Page after page, each through all stages before the next one is published; the first ones warm this process."""
-    from pipelines.way import NAMES
+    from pipelines.stages.registry import NAMES
 
     whole: dict[str, list[float]] = {name: [] for name in NAMES}
     bare: list[float] = []

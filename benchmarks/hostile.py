@@ -32,7 +32,7 @@ from benchmarks._watch import Watch
 from core.config import Parsing
 from core.errors import DocumentError
 from parsers import WorkerPool
-from parsers.confinement import readable
+from parsers.workers.confinement import readable
 
 BOUNDS = Parsing(workers=1, timeout_s=25.0, longest_s=25.0, memory_mb=1024)
 HEALTHY = b"# Healthy\n\nThis one is read every time."

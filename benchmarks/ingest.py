@@ -35,7 +35,7 @@ EDITED = "pep-0008.rst"
 def measure(data: Path) -> dict[str, Any]:
     documents = dict(peps(data))
     with _world.headrace() as headrace:
-        from pipelines import tenants
+        from pipelines.governance import tenants
 
         tenants.add(headrace, TENANT)
         _warm(headrace)
@@ -114,7 +114,7 @@ def _edited(content: bytes) -> bytes:
 
 
 def _hashes(headrace: Headrace, name: str) -> set[str]:
-    from pipelines.operate import find
+    from pipelines.operations.explain import find
 
     document = find(headrace, TENANT, name)[0]
     with headrace.session(TENANT).transaction() as connection:

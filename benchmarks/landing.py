@@ -29,9 +29,9 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 from benchmarks import _world
 from benchmarks._harness import Unmeasured, note, run, seconds
 from benchmarks._texts import peps
+from core.schema.migrate import owner
 from core.sql import statements
 from core.tenancy import Connection
-from index.migrate import owner
 from pipelines.app import LAND_RECORDS, Headrace
 
 CONTENT = 1_650
@@ -54,7 +54,7 @@ def measure(data: Path, events: int, turns: int) -> dict[str, Any]:
 
 
 def _turn(headrace: Headrace, tenant: str, prose: str, events: int) -> dict[str, float]:
-    from pipelines import tenants
+    from pipelines.governance import tenants
 
     tenants.add(headrace, tenant)
     _publish(headrace, tenant, prose, events)

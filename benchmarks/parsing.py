@@ -175,7 +175,7 @@ def _order(outcome: Outcome) -> float:
 
 
 def _speed(files: list[bytes]) -> dict[str, float]:
-    from parsers.pdf import read
+    from parsers.pdf.reader import read
 
     pages = sum(map(_bare, files))
     ours = pages / median(lambda: seconds(lambda: [read(file, "layout") for file in files]), times=TURNS, of="seconds of the PDFs, layout")

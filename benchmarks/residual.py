@@ -43,12 +43,12 @@ from benchmarks._texts import peps
 from benchmarks.pii import MODEL, labelled, wanted
 from core.keys import TenantKeys
 from core.policy import Privacy
-from pipelines.remaining import claim
+from pipelines.operations.residual_sample import claim
 from privacy import Redactor, new_data_key, tenant_keys
-from quality.marks import Suspect, blanked
-from quality.naming import Usage, names
-from quality.residual import NAMES, Claim, Document
-from quality.suspicion import identifiers
+from quality.residual.check import NAMES, Claim, Document
+from quality.residual.marks import Suspect, blanked
+from quality.residual.naming import Usage, names
+from quality.residual.suspicion import identifiers
 
 PROFILES = {"patterns": "identifiers", "names": "names"}
 """And the group of entities whose rate is of interest there."""

@@ -53,7 +53,7 @@ Reading = dict[str, float]
 
 
 def measure(data: Path, minutes: float, warm_up_seconds: float) -> dict[str, Any]:
-    from pipelines import tenants
+    from pipelines.governance import tenants
 
     pages = Pages(data)
     with ExitStack() as closing:

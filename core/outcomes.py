@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from core.keys import TenantKeys
-from core.ledger import Letter
+from core.ledger.ledger import Letter
 from core.records import decode, encode
 from core.sql import statements
 from core.tenancy import Connection, Row

@@ -43,7 +43,7 @@ class Privacy(Section):
     `actions` and `thresholds` (0-1) are by entity.
     `allow`: values that stay; `deny`: values that go wherever they stand; no message, fingerprint or representation
     shows either. `languages`: whose national numbers are looked for; none named is all. `most_residual`: the share of passages that may
-    still hold some, before the check `residual_pii` stops the stages below (quality/residual.py); it changes no redaction.
+    still hold some, before the check `residual_pii` stops the stages below (quality/residual/check.py); it changes no redaction.
     """
 
     profile: Literal["patterns", "names", "strict", "health", "payments"] = "patterns"
@@ -93,7 +93,8 @@ class Reading(Section):
 
 
 class Retention(Section):
-    """After how many days what can be let go is let go; without a number it stays. `pipelines.retention` says of what, and when it may go.
+    """After how many days what can be let go is let go; without a number it stays. `pipelines.governance.retention` says of what, and
+    when it may go.
 
     `legal_hold`: nothing is let go, and nothing is erased.
     """

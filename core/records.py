@@ -7,7 +7,7 @@ No behaviour lives here beyond that, and no I/O.
 from __future__ import annotations
 
 from threading import Lock
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -139,6 +139,14 @@ class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
 def embedded_text(heading_path: tuple[str, ...], text: str) -> str:
     """The heading path on one line, then the text; the text alone where there is no heading."""
     return f"{' > '.join(heading_path)}\n{text}" if heading_path else text
+
+
+class EmbeddingModel(NamedTuple):
+    """An embedding model: its identity, over all that decides its vectors, and its name in the configuration."""
+
+    identity: str
+    name: str
+    revision: str | None = None
 
 
 class Entity(msgspec.Struct, frozen=True, omit_defaults=True):

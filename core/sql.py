@@ -15,7 +15,7 @@ _NAME = re.compile(r"^(?:--|//) name: (\w+)\s*$", re.MULTILINE)
 
 @cache
 def statements(package: str, path: str) -> dict[str, LiteralString]:
-    """The named statements of a file in a package: `statements("core", "sql/ledger.sql")["stale"]`."""
+    """The named statements of a file in a package: `statements("core.ledger", "sql/ledger.sql")["stale"]`."""
     parts = _NAME.split(files(package).joinpath(path).read_text(encoding="utf-8"))
     bodies = (body.strip().removesuffix(";") for body in parts[2::2])
     # a file of this package is as literal as a string in its source

@@ -18,10 +18,10 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from core.errors import DocumentError, HeadraceError, TenantError, Unavailable
 from core.keys import Surrogates
-from core.line import LINE, bound
+from core.ledger.exclusive import Turns
+from core.ledger.presence import Worker, heard_from
 from core.sql import statements
-from core.turns import Turns
-from core.worker import Worker, heard_from
+from core.timeouts import LINE, bound
 
 Row = dict[str, Any]
 Connection = psycopg.Connection[Row]

@@ -2,7 +2,7 @@
 
 Imports nothing of ours, and beside numpy and the standard library only torch, transformers, sentence-transformers and what comes with them,
 OpenVINO and httpx, each when it is first needed: the folder runs as it is on a GPU host that has nothing else of Headrace.
-Frames, configuration and our errors are the edge's (`pipelines.embedding`).
+Frames, configuration and our errors are the edge's (`embedders.stage`).
 """
 
 from embedders.backend import Kind, Vectors

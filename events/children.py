@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from core import artifacts, ledger
+from core import artifacts
 from core.keys import TenantKeys
+from core.ledger import ledger
 from core.records import Child, Envelope, decode, encode
 from core.sql import statements
 from core.tenancy import Connection
@@ -31,7 +32,7 @@ def depth(name: str) -> int:
 def adopt(connection: Connection, keys: TenantKeys, found: Mapping[str, Sequence[Child]]) -> int:
     """Make these the children of each document, and let go of those that it had before. Gives how many are new or changed.
 
-    The parents are locked with all that they held before (`core.ledger.hold`). An id that is somebody else's stays theirs.
+    The parents are locked with all that they held before (`core.ledger.ledger.hold`). An id that is somebody else's stays theirs.
     """
     parents = {row["document"]: _opened(keys, row) for row in connection.execute(_sql("parents"), {"documents": list(found)})}
     rows = [row for parent, envelope in parents.items() for row in _rows(keys, parent, envelope, found[parent])]

@@ -1,7 +1,8 @@
 """The contract of a document event: what a record on `documents.<tenant>` must be, and what it means.
 
 The newest schema in `schema/` is the contract's one definition and `docs/events.md` explains it. Here a record becomes an `Event`, or
-a `Rejected` that says why without quoting it. No Kafka client, no database: `events.kafka` reads records, `events.landing` keeps events.
+a `Rejected` that says why without quoting it. No Kafka client, no database: `events.kafka.reader` reads records, `events.landing` keeps
+events.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Landing: a batch of records becomes documents' newest states, and the position moves, in one transaction.
 
 `fold` says what one event does to one document's state and is pure; `land` runs it over a batch under the tenant's role.
-Dead letters of the contract are written here; those of later stages by `core.stage`.
+Dead letters of the contract are written here; those of later stages by `core.ledger.stage`.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from typing import Any, Literal
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
-from core import artifacts, ledger, outcomes
+from core import artifacts, outcomes
 from core.errors import LostRace
 from core.keys import TenantKeys
-from core.ledger import Letter
+from core.ledger import ledger
+from core.ledger.ledger import Letter
 from core.records import Envelope, encode
 from core.sql import statements
 from core.tenancy import Connection
 from events import children
-from events.batches import Batch
 from events.contract import Event, KafkaRecord, Rejected, read
 from events.digests import content_key, document_key
+from events.kafka.batches import Batch
 from events.positions import move
 
 Fate = Literal["landed", "unchanged", "superseded", "dead-lettered"]

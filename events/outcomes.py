@@ -15,8 +15,8 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 from core.records import decode, encode
-from events.kafka import outcomes_of
-from events.kafka_clients import REQUEST_S, Line
+from events.kafka.client import REQUEST_S, Line
+from events.kafka.reader import outcomes_of
 
 _POLL_S = 0.2
 _PRODUCING = {"acks": "all", "enable.idempotence": True, "compression.type": "zstd", "linger.ms": 5}

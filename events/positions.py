@@ -2,7 +2,7 @@
 
 A partition's events have *running offsets*: base + offset, where `base` is how far earlier topics of the same name led. They never go back,
 so that they number events over every topic of that name; Postgres keeps events, documents and dead letters under them.
-No Kafka client here: what a topic is by now, the caller asks (`events.topics`, `events.kafka.Reader`).
+No Kafka client here: what a topic is by now, the caller asks (`events.kafka.topics`, `events.kafka.reader.Reader`).
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from core import ledger
 from core.errors import LostRace
-from core.ledger import Letter
+from core.ledger import ledger
+from core.ledger.ledger import Letter
 from core.sql import statements
 from core.tenancy import Connection, Row
-from events.batches import Batch
+from events.kafka.batches import Batch
 
 RECREATED: Final = "topic-recreated"
 LOST: Final = "events-lost-to-retention"

@@ -1,4 +1,6 @@
-"""Publishing document events: what a source system calls. Reading them back is in `events.kafka`, the contract in `events.contract`."""
+"""Publishing document events: what a source system calls. Reading them back is in `events.kafka.reader`, the contract in
+`events.contract`.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from core.errors import ContractError, HeadraceError
 from events.contract import DELETE, UPSERT, KafkaRecord, Rejected, read, topic_of
-from events.kafka_clients import MAX_EVENT_BYTES, Line
+from events.kafka.client import MAX_EVENT_BYTES, Line
 from events.strict_json import StrictJson
 
 BY_REFERENCE = "Publish larger content by reference: put it where Headrace may fetch it and give its `uri`."

@@ -30,7 +30,7 @@ class Index:
     """
 
     def __init__(self, reader_url: str, tenant: str, *, model: str = "minilm", revision: str | None = None, **embedding: Any) -> None:
-        from pipelines.embedding import load
+        from embedders.stage import load
 
         self._tenant = valid_tenant(tenant)
         self._embedder = load(_embedding({"model": model, "revision": revision, **embedding}))

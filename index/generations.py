@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from core.errors import HeadraceError
+from core.records import EmbeddingModel
 from core.sql import statements
 from core.tenancy import Connection
 
 
-class Model(NamedTuple):
-    """An embedding model: its identity, over all that decides its vectors, and what the configuration calls it."""
-
-    identity: str
-    name: str
-    revision: str | None = None
-
-
-def open_generation(connection: Connection, fingerprint: str, model: Model, dimension: int, epoch: int = 0) -> int:
+def open_generation(connection: Connection, fingerprint: str, model: EmbeddingModel, dimension: int, epoch: int = 0) -> int:
     """The number of this tenant's generation of that fingerprint, made where there is none. Raises what `recognise` raises.
 
     `epoch`: of the surrogate key that its texts were redacted with; part of the fingerprint.
@@ -28,13 +21,13 @@ def open_generation(connection: Connection, fingerprint: str, model: Model, dime
     return int(connection.execute(_sql("open"), values).fetchall()[0]["generation"])
 
 
-def recognise(connection: Connection, model: Model) -> None:
+def recognise(connection: Connection, model: EmbeddingModel) -> None:
     """`refuse_changed`; and this very model's generations get the name that it has now, those too that are older than names."""
     refuse_changed(connection, model)
     connection.execute(_sql("name"), _values(model))
 
 
-def refuse_changed(connection: Connection, model: Model) -> None:
+def refuse_changed(connection: Connection, model: EmbeddingModel) -> None:
     """Raises HeadraceError (`model-changed`) where a generation in use was built under this name and revision by another model."""
     if connection.execute(_sql("changed"), _values(model)).fetchall()[0]["changed"]:
         named = model.name + (f" at revision {model.revision}" if model.revision else "")
@@ -93,7 +86,7 @@ def learn(connection: Connection) -> None:
     connection.execute(_sql("learn"))
 
 
-def _values(model: Model) -> dict[str, Any]:
+def _values(model: EmbeddingModel) -> dict[str, Any]:
     return {"model": model.identity, "name": model.name, "revision": model.revision}
 
 

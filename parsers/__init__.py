@@ -3,7 +3,7 @@
 What belongs here: telling a document's format, reading each format, and the confined worker processes that do the reading.
 What does not: fetching content, redaction, chunking, and any knowledge of tenants.
 
-Importing this package loads nothing: the worker process (`parsers.worker`) is part of it and starts in milliseconds.
+Importing this package loads nothing: the worker process (`parsers.workers.worker`) is part of it and starts in milliseconds.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from parsers.detection import detect
     from parsers.formats import Format
-    from parsers.pool import WorkerPool
     from parsers.reasons import REASONS
     from parsers.stage import fingerprint, parse
+    from parsers.workers.pool import WorkerPool
 
 __all__ = ["REASONS", "Format", "WorkerPool", "detect", "fingerprint", "parse"]
 
 _HOME = {
     "REASONS": "parsers.reasons",
     "Format": "parsers.formats",
-    "WorkerPool": "parsers.pool",
+    "WorkerPool": "parsers.workers.pool",
     "detect": "parsers.detection",
     "fingerprint": "parsers.stage",
     "parse": "parsers.stage",

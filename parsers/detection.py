@@ -6,7 +6,7 @@ import io
 import re
 import zipfile
 
-from parsers.archive import is_tar
+from parsers.containers.archive import is_tar
 from parsers.decoding import is_binary, opening
 from parsers.formats import Format, by_media_type, by_name, is_text
 from parsers.reasons import ParseError

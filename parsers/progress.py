@@ -1,6 +1,6 @@
 """Pages that take seconds each: the reader says of each that it is read, and the document has its time anew.
 
-A worker process passes that on to the pool, which bounds the whole (`parsers.process`). Elsewhere nobody listens.
+A worker process passes that on to the pool, which bounds the whole (`parsers.workers.process`). Elsewhere nobody listens.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def reader(kind: Format, grade: str) -> Reader:
     """The function that reads a format: bytes → Content; a PDF at this grade. It raises what its library raises (`parsers.reasons`)."""
     read = partial(_loaded(kind), grade=grade) if kind is Format.PDF else _loaded(kind)
     if kind is Format.IMAGE:
-        import_module("parsers.recognition").load()
+        import_module("parsers.pdf.recognition").load()
     # what is loaded stays: the collector need not walk docling's modules after every document
     gc.collect()
     gc.freeze()
@@ -55,7 +55,7 @@ def _loaded(kind: Format) -> Reader:
         module, name = _READERS[kind].split(".")
         read: Reader = getattr(import_module(f"parsers.{module}"), name)
         return read
-    from parsers import office
+    from parsers.docling import office
 
     office.load(kind)
     return partial(office.read, kind)

@@ -12,8 +12,8 @@ import polars as pl
 from core.config import Parsing
 from core.frames import RESULT, apply
 from core.policy import Reading
-from parsers.pool import DEFAULTS, WorkerPool
-from parsers.weights import identity, release
+from parsers.docling.weights import identity, release
+from parsers.workers.pool import DEFAULTS, WorkerPool
 
 # raised whenever the same bytes give other blocks
 CODE_VERSION = 4

@@ -15,22 +15,22 @@ from core import outcomes
 from core.config import Endpoints, Settings, master_key_bytes
 from core.errors import HeadraceError, LostRace, PolicyError, TenantError, Unavailable
 from core.keys import TenantKeys
+from core.ledger.stage import Progress, Report, Session, run
 from core.policy import Policy
-from core.stage import Progress, Report, Session, run
 from core.tenancy import Database, Tenant
-from pipelines import sealing
+from pipelines import sealed_settings
 
 if TYPE_CHECKING:
-    from events.batches import Place
-    from events.kafka import Batch, Reader
+    from events.kafka.batches import Place
+    from events.kafka.reader import Batch, Reader
+    from events.kafka.topics import Topics
     from events.landing import Landed
     from events.positions import Settled
-    from events.topics import Topics
+    from pipelines.governance.retention import Enforced
     from pipelines.models import Models
-    from pipelines.outcomes import Outbox
-    from pipelines.retention import Enforced
-    from pipelines.standing import Standing
-    from pipelines.way import Way
+    from pipelines.operations.stage_counts import Standing
+    from pipelines.outbox import Outbox
+    from pipelines.stages.registry import Way
     from quality import Check
 
 LAND_RECORDS = 1_000
@@ -71,25 +71,25 @@ class Headrace:
 
     @cached_property
     def way(self) -> Way:
-        from pipelines.way import Way
+        from pipelines.stages.registry import Way
 
         return Way(self.settings, self.models)
 
     @cached_property
     def reader(self) -> Reader:
-        from events.kafka import Reader
+        from events.kafka.reader import Reader
 
         return self._closing.enter_context(Reader(self.endpoints.kafka_client()))
 
     @cached_property
     def topics(self) -> Topics:
-        from events.topics import Topics
+        from events.kafka.topics import Topics
 
         return Topics(self.endpoints.kafka_client())
 
     @cached_property
     def outbox(self) -> Outbox:
-        from pipelines.outcomes import Outbox
+        from pipelines.outbox import Outbox
 
         return Outbox(self.endpoints)
 
@@ -116,7 +116,7 @@ class Headrace:
         return found
 
     def _warm(self, policy: Policy) -> None:
-        from pipelines.way import NAMES
+        from pipelines.stages.registry import NAMES
 
         self.models.warm(policy)
         for name in NAMES:
@@ -134,7 +134,7 @@ class Headrace:
         known = self._sessions.get(tenant)
         if known is None or known[0] != now:
             keys = self.keys(now)
-            policy = self.settings.policy(sealing.opened(now.configuration, lambda: keys))
+            policy = self.settings.policy(sealed_settings.opened(now.configuration, lambda: keys))
             known = self._sessions[tenant] = now, Session(tenant, self.database, keys, policy)
         return known[1]
 
@@ -226,38 +226,38 @@ class Headrace:
         if stage == "index" and report.moved:
             self.promote(session)
         if stage == "project" and session.keys.former:
-            from pipelines.rotation import settle
+            from pipelines.governance.surrogate_keys import settle
 
             settle(self, session)
         return report
 
     def check(self, tenant: str, name: str) -> Check:
         """One quality check, by its name."""
-        from pipelines.checking import check
+        from pipelines.operations.checks import check
 
         return check(self, tenant, name)
 
     def enforce_retention(self, tenant: str) -> Enforced:
         """Let go what is old enough by the tenant's own word."""
-        from pipelines.retention import enforce
+        from pipelines.governance.retention import enforce
 
         return enforce(self, tenant)
 
     def standing(self, tenant: str, stage: str) -> Standing:
         """How many of the tenant's documents are done, failed, waiting or behind at this stage, and why."""
-        from pipelines.standing import standing
+        from pipelines.operations.stage_counts import standing
 
         return standing(self, tenant, stage)
 
     def due(self, tenant: str) -> int:
         """Documents that a run would move although nothing new was published; one more where outcomes are left to publish."""
-        from pipelines.standing import due
+        from pipelines.operations.stage_counts import due
 
         return due(self, tenant)
 
     def ingest(self, tenant: str, progress: Callable[[str, Any], None] = lambda *_: None) -> tuple[Landed, dict[str, Report]]:
         """Land, then run every stage until nothing is stale. Gives what landed and each stage's report."""
-        from pipelines.way import NAMES
+        from pipelines.stages.registry import NAMES
 
         landed = self.land(tenant, lambda total: progress("land", total))
         totals: dict[str, Report] = {}

@@ -14,12 +14,12 @@ from assets import checks, stages
 from assets.retention import retention
 from assets.runtime import RESOURCE
 from assets.stream import STREAM
-from pipelines.freshness_sensor import freshness_sensor
-from pipelines.jobs import ingest_job
-from pipelines.retention_schedule import retention_job, retention_schedule
-from pipelines.sensors import lag_sensor, tenant_sensor
-from pipelines.stream_run import stream_job
-from pipelines.stream_sensor import stream_sensor, stream_slots
+from pipelines.dagster.freshness_sensor import freshness_sensor
+from pipelines.dagster.jobs import ingest_job
+from pipelines.dagster.schedules import retention_job, retention_schedule
+from pipelines.dagster.sensors import lag_sensor, tenant_sensor
+from pipelines.dagster.stream_job import stream_job
+from pipelines.dagster.stream_sensor import stream_sensor, stream_slots
 
 
 @dg.resource(description="Headrace on the configuration of the code location: servers, keys, models that stay warm within a run.")

@@ -14,9 +14,9 @@ from core.policy import Policy, Privacy, Reading
 
 if TYPE_CHECKING:
     from chunkers import Chunker
+    from embedders.stage import Embedder
     from graph import EntityFinder, Projection
     from parsers import WorkerPool
-    from pipelines.embedding import Embedder
     from privacy import Redactor
 
 
@@ -75,7 +75,7 @@ class Models:
 
     @cached_property
     def embedder(self) -> Embedder:
-        from pipelines.embedding import load
+        from embedders.stage import load
 
         embedder = load(self._settings.embedding, self._settings.cache_dir)
         self._closing.callback(embedder.close)

@@ -14,14 +14,14 @@ from typing import Literal, NamedTuple, get_args
 from core.errors import DocumentError
 from core.keys import TenantKeys
 from core.policy import Privacy
-from privacy.context import Finder, Finding, Text, words
+from privacy.finders.context import Finder, Finding, Text, words
+from privacy.finders.lists import Allowed, own_finders
+from privacy.finders.names import Names
+from privacy.finders.people import KnownPeople
+from privacy.finders.places import KnownPlaces
+from privacy.finders.presidio import pattern_finders, precise_finders
 from privacy.folding import Folded, fold
-from privacy.lists import Allowed, own_finders
-from privacy.names import Names
-from privacy.people import KnownPeople
-from privacy.places import KnownPlaces
 from privacy.profiles import profile
-from privacy.stock import pattern_finders, precise_finders
 from privacy.surrogates import surrogate
 from privacy.tokens import mask
 

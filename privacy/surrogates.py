@@ -12,7 +12,7 @@ from collections.abc import Callable
 from hashlib import sha256
 
 from core.keys import TenantKeys
-from privacy.phones import e164
+from privacy.finders.phones import e164
 from privacy.tokens import token
 
 

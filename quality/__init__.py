@@ -9,7 +9,7 @@ from quality.consistency import completeness, freshness, graph_consistency, noth
 from quality.expectations import chunk_schema, chunks, landed_events, landed_schema
 from quality.health import embedding_health
 from quality.legibility import parse_quality
-from quality.residual import residual_pii
+from quality.residual.check import residual_pii
 from quality.texts import describe_texts
 
 __all__ = [

@@ -1,7 +1,7 @@
 """What texts look like, measured without keeping any: how long they are, how readable, how much of them was lost in decoding.
 
 Measures for the chunk suite (`quality.expectations.chunks`). How well a document was read is in `quality.legibility`, personal data
-in `quality.residual`.
+in `quality.residual.check`.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def main() -> None:
 def run(settings: Settings) -> None:
     """The whole demo on these settings. Raises HeadraceError (`demo-failed`) where a step does not show what it should."""
     import services
-    from index.migrate import migrate
+    from core.schema.migrate import migrate
 
     step("Servers: Postgres, Kafka and Neo4j, real and local")
     endpoints = services.up(settings, lambda line: say.print(f"  [dim]{line}[/dim]"))
@@ -68,7 +68,7 @@ def run(settings: Settings) -> None:
 
 
 def fresh_tenants(headrace: Headrace) -> None:
-    from pipelines import tenants
+    from pipelines.governance import tenants
 
     step("Two tenants, each with its own roles, partitions, key, topic and publisher")
     there = {tenant.tenant for tenant in headrace.tenants()}
@@ -136,7 +136,7 @@ def surrogates_differ(headrace: Headrace) -> None:
 def passages_of(headrace: Headrace, tenant: str, name: str) -> str:
     """A document's chunks as the index holds them."""
     from core.sql import statements
-    from pipelines.operate import find
+    from pipelines.operations.explain import find
 
     document = find(headrace, tenant, name)[0]
     with headrace.session(tenant).transaction() as connection:
@@ -145,7 +145,7 @@ def passages_of(headrace: Headrace, tenant: str, name: str) -> str:
 
 
 def answers(headrace: Headrace) -> None:
-    from pipelines.ask import ask
+    from pipelines.operations.search import ask
 
     step("Questions, answered with citations")
     questions = json.loads((FOLDER / "questions.json").read_text(encoding="utf-8"))
@@ -176,7 +176,7 @@ def private_document(headrace: Headrace) -> None:
 
 
 def readable(headrace: Headrace, principals: Sequence[str]) -> set[str]:
-    from pipelines.ask import ask
+    from pipelines.operations.search import ask
 
     passages = ask(headrace, "acme", "minutes of the board meeting", principals, top=5)
     return {citation.document for passage in passages for citation in passage.citations}
@@ -203,7 +203,7 @@ def late_event(headrace: Headrace, sequence: int) -> None:
 
 
 def erase_one(headrace: Headrace) -> None:
-    from pipelines.erasure import erase
+    from pipelines.governance.erasure import erase
 
     step("Erase a document: gone from every store, with a receipt")
     receipt = erase(headrace, "acme", ERASED)
@@ -215,7 +215,7 @@ def erase_one(headrace: Headrace) -> None:
 
 
 def corrupt_file(headrace: Headrace) -> None:
-    from pipelines.operate import letters
+    from pipelines.operations.explain import letters
 
     step("A corrupt file stopped nobody: it is a dead letter with a reason")
     rows = letters(headrace, "acme")

@@ -13,7 +13,7 @@ from hypothesis import settings as hypothesis_settings
 
 from core.config import Endpoints, Fetching, Settings
 from pipelines.app import Headrace
-from tests.worlds import Inlet, World
+from tests.tenant_fixture import Inlet, World
 
 # real servers answer when they answer: a deadline would test the machine. The seed is pytest-randomly's.
 hypothesis_settings.register_profile("headrace", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
@@ -33,7 +33,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 @pytest.fixture(scope="session")
 def endpoints(settings: Settings) -> Iterator[Endpoints]:
     import services
-    from index.migrate import migrate
+    from core.schema.migrate import migrate
 
     found = services.up(settings)
     try:
@@ -59,7 +59,7 @@ def tenant() -> str:
 @pytest.fixture
 def new_tenant(app: Headrace) -> Callable[[], str]:
     """Makes tenants with their roles, partitions, keys and topics."""
-    from pipelines.tenants import add
+    from pipelines.governance.tenants import add
 
     def make() -> str:
         name = f"n{next(_numbers)}-{os.getpid()}"
@@ -82,7 +82,7 @@ def globex(new_tenant: Callable[[], str]) -> str:
 @pytest.fixture(scope="module")
 def world(app: Headrace, request: pytest.FixtureRequest) -> World:
     """A tenant of this test file's own, and its rows."""
-    from pipelines.tenants import add
+    from pipelines.governance.tenants import add
 
     name = f"{request.module.__name__.rpartition('test_')[2].replace('_', '-')}-{os.getpid()}"
     add(app, name)

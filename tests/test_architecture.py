@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 NAMED = sorted(
-    set(re.findall(r"`(tests/\w+\.py)::(test_\w+)`", (Path(__file__).parent.parent / "ARCHITECTURE.md").read_text(encoding="utf-8")))
+    set(re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", (Path(__file__).parent.parent / "ARCHITECTURE.md").read_text(encoding="utf-8")))
 )
 
 

@@ -22,7 +22,7 @@ from psycopg.rows import dict_row
 from core.errors import HeadraceError
 from core.tenancy import Connection
 from pipelines.app import Headrace
-from pipelines.tenants import add
+from pipelines.governance.tenants import add
 from services import passwords
 from services.files import layout
 

@@ -51,7 +51,7 @@ WHOLE = {"services/sql/bootstrap.sql", "services/sql/bootstrap_headrace.sql", "g
 
 
 def _inside(path: Path) -> tuple[str, str]:
-    return path.parts[0], "/".join(path.parts[1:])
+    return ".".join(path.parts[:-2]), "/".join(path.parts[-2:])
 
 
 @pytest.mark.parametrize("path", NAMED, ids=str)
@@ -77,7 +77,7 @@ def test_every_statement_is_used_by_its_package(path: Path) -> None:
 
 @cache
 def _python(package: str) -> str:
-    return "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / package).rglob("*.py"))
+    return "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / package.replace(".", "/")).rglob("*.py"))
 
 
 # --- names and places

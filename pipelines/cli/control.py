@@ -11,7 +11,7 @@ from typing import Any
 from core.errors import PolicyError
 from pipelines.app import Headrace
 from pipelines.cli.output import print_json, print_record, print_rows, without
-from pipelines.lag import FRESHNESS
+from pipelines.operations.lag import FRESHNESS
 
 IN_PART = 7
 """The exit code where something was done and something else was not; the output says what."""
@@ -30,7 +30,7 @@ def opened() -> Iterator[Headrace]:
 
 def add(name: str, wishes: Sequence[str], freshness: float | None = None, *, as_json: bool) -> None:
     from core.tenancy import valid_tenant
-    from pipelines import audit, tenants
+    from pipelines.governance import audit, tenants
 
     with opened() as headrace:
         configuration = tenants.checked(headrace.settings, _configuration(wishes, freshness))
@@ -42,9 +42,9 @@ def add(name: str, wishes: Sequence[str], freshness: float | None = None, *, as_
 
 
 def configure(name: str, wishes: Sequence[str], freshness: float | None = None, *, as_json: bool) -> None:
-    from pipelines import audit, tenants
-    from pipelines.hold import held
-    from pipelines.sealing import counted
+    from pipelines.governance import audit, tenants
+    from pipelines.governance.legal_hold import held
+    from pipelines.sealed_settings import counted
 
     with opened() as headrace:
         before = headrace.database.get(name).configuration
@@ -108,7 +108,7 @@ _UNMANAGED = "kafka-not-authorized"
 
 
 def list_all(*, as_json: bool) -> None:
-    from pipelines.operate import overview
+    from pipelines.operations.explain import overview
 
     with opened() as headrace:
         rows = [overview(headrace, tenant.tenant) for tenant in headrace.tenants()]
@@ -116,8 +116,8 @@ def list_all(*, as_json: bool) -> None:
 
 
 def remove(name: str, *, as_json: bool) -> None:
-    from pipelines import audit, tenants
-    from pipelines.hold import refuse_held
+    from pipelines.governance import audit, tenants
+    from pipelines.governance.legal_hold import refuse_held
 
     with opened() as headrace, audit.recorded(headrace, "tenant-remove", headrace.database.get(name).tenant):
         refuse_held(headrace, name)
@@ -140,7 +140,7 @@ def revoke(headrace: Headrace, tenant: str) -> None:
 
 
 def dead_letters(tenant: str, *, as_json: bool) -> None:
-    from pipelines.operate import letters
+    from pipelines.operations.explain import letters
 
     with opened() as headrace:
         rows = letters(headrace, tenant)
@@ -149,7 +149,7 @@ def dead_letters(tenant: str, *, as_json: bool) -> None:
 
 
 def dead_letter(tenant: str, position: str, *, as_json: bool) -> None:
-    from pipelines.operate import letter
+    from pipelines.operations.explain import letter
 
     with opened() as headrace:
         rows = letter(headrace, tenant, position)
@@ -162,8 +162,8 @@ def dead_letter(tenant: str, position: str, *, as_json: bool) -> None:
 
 def dismiss(tenant: str, position: str, *, as_json: bool) -> None:
     from events.positions import dismiss as settle
-    from pipelines import audit
-    from pipelines.operate import no_letter, place_of
+    from pipelines.governance import audit
+    from pipelines.operations.explain import no_letter, place_of
 
     place = place_of(position)
     with opened() as headrace:

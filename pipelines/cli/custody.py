@@ -18,7 +18,7 @@ def rotate(
 ) -> None:
     """Give a tenant a fresh surrogate key; everything is redacted anew beside what is searched, and switched when it is complete."""
     from pipelines.cli.control import opened
-    from pipelines.rotation import rotate as exchange
+    from pipelines.governance.surrogate_keys import rotate as exchange
 
     if not yes:
         typer.confirm(f"Redact, cut, embed and index everything of tenant {name} anew?", abort=True, err=True)
@@ -36,7 +36,7 @@ def rewrap(
 
     from pipelines.cli.control import opened
     from pipelines.cli.governance import secret_line
-    from pipelines.keys import rewrap as again
+    from pipelines.governance.master_key import rewrap as again
 
     master = SecretStr(secret_line("New master key, 32 bytes in base64"))
     if not yes:
@@ -54,7 +54,7 @@ def export(
 ) -> None:
     """Write what is held of a tenant, redacted, as Parquet files with a manifest. The folder is there whole or not at all."""
     from pipelines.cli.control import opened
-    from pipelines.export import export as write
+    from pipelines.governance.export import export as write
 
     with opened() as headrace:
         manifest = write(headrace, tenant, to, embeddings=embeddings)

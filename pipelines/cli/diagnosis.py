@@ -16,7 +16,7 @@ def doctor(*, as_json: bool) -> None:
     from rich.markup import escape
 
     from core.config import load
-    from pipelines.diagnosis import diagnose
+    from pipelines.operations.doctor import diagnose
 
     findings = []
     with progress(quiet=as_json) as tell:

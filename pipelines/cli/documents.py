@@ -202,8 +202,8 @@ def _said(stage: str, so_far: Any) -> str:
 
 
 def stream(seconds: float | None, *, as_json: bool) -> None:
-    from pipelines import streaming
-    from pipelines.listening import Listener
+    from pipelines.stream import engine
+    from pipelines.stream.observer import Listener
 
     class Terminal(Listener):
         def said(self, what: dict[str, Any]) -> None:
@@ -213,7 +213,7 @@ def stream(seconds: float | None, *, as_json: bool) -> None:
                 line("  ".join(f"{key} {value}" for key, value in what.items()))
 
     with opened() as headrace:
-        totals = streaming.run(headrace, seconds, Terminal())
+        totals = engine.run(headrace, seconds, Terminal())
     if as_json:
         print_json({"totals": totals})
     else:
@@ -223,7 +223,7 @@ def stream(seconds: float | None, *, as_json: bool) -> None:
 def search(tenant: str, query: str, *, principals: str, top: int, as_json: bool) -> None:
     import msgspec
 
-    from pipelines.ask import ask
+    from pipelines.operations.search import ask
 
     with opened() as headrace, progress(quiet=as_json) as tell:
         tell("searching …")
@@ -249,7 +249,7 @@ def _print_passage(rank: int, passage: Passage) -> None:
 
 
 def explain(tenant: str, name: str, *, as_json: bool) -> None:
-    from pipelines.operate import explain as why
+    from pipelines.operations.explain import explain as why
 
     with opened() as headrace:
         found = why(headrace, tenant, name)

@@ -25,8 +25,8 @@ def erase(
     tenant: str, *, name: str | None, source: str | None, subject: bool, everything: bool, again: Path | None, receipt: Path, as_json: bool
 ) -> None:
     """Erase the one of these that is given, and write the receipt."""
-    from pipelines import erasure
     from pipelines.cli.receipt import reserved
+    from pipelines.governance import erasure
 
     value = secret_line("Value") if subject else ""
     before = None if again is None else _read(again)
@@ -48,8 +48,8 @@ def erase(
 
 
 def release(tenant: str, name: str, *, as_json: bool) -> None:
-    from pipelines.audit import recorded
-    from pipelines.release import release as let_pass
+    from pipelines.governance.audit import recorded
+    from pipelines.governance.quarantine import release as let_pass
 
     with opened() as headrace, recorded(headrace, "release", tenant) as act:
         document = let_pass(headrace, tenant, name)
@@ -58,8 +58,8 @@ def release(tenant: str, name: str, *, as_json: bool) -> None:
 
 
 def _everything(headrace: Headrace, tenant: str) -> dict[str, Any]:
-    from pipelines.erasure import erase_tenant
-    from pipelines.hold import refuse_held
+    from pipelines.governance.erasure import erase_tenant
+    from pipelines.governance.legal_hold import refuse_held
 
     refuse_held(headrace, tenant)
     # first: what cannot be published any more cannot come in between
@@ -92,7 +92,7 @@ def _counted(documents: int) -> str:
 
 def verify(receipt: Path, *, as_json: bool) -> None:
     """Look at the signature and at the stores again; exit with 1 where what the receipt says does not hold."""
-    from pipelines.receipts import verify as look
+    from pipelines.governance.receipts import verify as look
 
     told = _read(receipt)
     with opened() as headrace:
@@ -107,7 +107,7 @@ def verify(receipt: Path, *, as_json: bool) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    from pipelines.erasure import bad_receipt
+    from pipelines.governance.erasure import bad_receipt
 
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
@@ -120,7 +120,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def retention(tenant: str | None, *, as_json: bool) -> None:
     """Let go what is old enough, now."""
-    from pipelines.retention import enforce
+    from pipelines.governance.retention import enforce
 
     with opened() as headrace:
         names = [tenant] if tenant else [found.tenant for found in headrace.tenants()]
@@ -131,7 +131,7 @@ def retention(tenant: str | None, *, as_json: bool) -> None:
 
 
 def audit_list(tenant: str | None, limit: int, *, as_json: bool) -> None:
-    from pipelines.audit import entries
+    from pipelines.governance.audit import entries
 
     with opened() as headrace:
         rows = entries(headrace, tenant, limit)
@@ -145,8 +145,8 @@ def audit_list(tenant: str | None, limit: int, *, as_json: bool) -> None:
 
 def audit_verify(mark: str | None, *, as_json: bool) -> None:
     """Follow the chain; exit with 1 where it is broken."""
-    from pipelines.audit import marked
-    from pipelines.audit import verify as follow
+    from pipelines.governance.audit import marked
+    from pipelines.governance.audit import verify as follow
 
     kept = None if mark is None else marked(mark)
     with opened() as headrace:

@@ -14,7 +14,7 @@ from pipelines.cli.output import out, print_rows, progress
 
 if TYPE_CHECKING:
     from pipelines.app import Headrace
-    from pipelines.replay import Wanted
+    from pipelines.operations.replay import Wanted
 
 _NOT_DONE = ("refused", "gone")
 _CHANGED = ("landed", "stale")
@@ -30,7 +30,7 @@ def dead_letters(
     until: datetime | None,
     as_json: bool,
 ) -> None:
-    from pipelines.replay import Wanted
+    from pipelines.operations.replay import Wanted
 
     if tenant is None and (positions or document is not None):
         raise typer.BadParameter("a POSITION and a document are one tenant's: name it with --tenant")
@@ -47,7 +47,8 @@ def dead_letters(
 
 
 def _replayed(headrace: Headrace, tenants: Sequence[str], wanted: Wanted) -> Iterator[dict[str, Any]]:
-    from pipelines import audit, replay
+    from pipelines.governance import audit
+    from pipelines.operations import replay
 
     for tenant in tenants:
         headrace.session(tenant)
@@ -58,7 +59,8 @@ def _replayed(headrace: Headrace, tenants: Sequence[str], wanted: Wanted) -> Ite
 
 
 def topic(tenant: str, *, from_offset: int | None, since: datetime | None, partition: int | None, as_json: bool) -> None:
-    from pipelines import audit, replay
+    from pipelines.governance import audit
+    from pipelines.operations import replay
 
     if (from_offset is None) == (since is None):
         raise typer.BadParameter("give one of --from-offset and --since")

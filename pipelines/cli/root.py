@@ -60,7 +60,7 @@ def _options(
     config: Annotated[Path | None, typer.Option("--config", help="Configuration file; else headrace.toml here.")] = None,
     acting: Annotated[str | None, typer.Option("--as", metavar="NAME", help="Who acts, for the audit log, beside the login.")] = None,
 ) -> None:
-    from pipelines.actor import claim
+    from pipelines.governance.actor import claim
 
     claim(acting)
     if debug:

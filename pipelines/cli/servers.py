@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def up(*, as_json: bool) -> None:
     import services
     from core.config import load
-    from index.migrate import migrate as apply
+    from core.schema.migrate import migrate as apply
 
     settings = load()
     with progress(quiet=as_json) as tell:
@@ -70,7 +70,7 @@ _NO_TENANTS = "no tenants yet: `headrace tenant add NAME`"
 def migrate(*, as_json: bool) -> None:
     import services
     from core.config import load
-    from index.migrate import migrate as apply
+    from core.schema.migrate import migrate as apply
 
     settings = load()
     endpoints = services.endpoints(settings)
@@ -85,7 +85,7 @@ def migrate(*, as_json: bool) -> None:
 def _seal(settings: Settings, endpoints: Endpoints) -> None:
     """What an earlier version kept in clear and this one does not."""
     from pipelines.app import Headrace
-    from pipelines.sealing import seal_all
+    from pipelines.sealed_settings import seal_all
 
     with Headrace(settings, endpoints) as headrace:
         seal_all(headrace)
@@ -94,7 +94,7 @@ def _seal(settings: Settings, endpoints: Endpoints) -> None:
 def ui(port: int | None, *, as_json: bool) -> None:
     import services
     from core.config import load
-    from pipelines import webserver
+    from pipelines.dagster import webserver
 
     settings = load()
     services.endpoints(settings)
@@ -134,8 +134,8 @@ def _server_rows(settings: Settings) -> list[dict[str, Any]]:
 def _progress_rows(settings: Settings) -> dict[str, Any]:
     """How far each tenant has come, and who streams. Raises HeadraceError where Postgres does not answer or has no schema yet."""
     import services
-    from pipelines import status
     from pipelines.app import Headrace
+    from pipelines.operations import status
 
     with Headrace(settings, services.endpoints(settings)) as headrace:
         return {"tenants": status.tenant_rows(headrace), "slots": status.slot_rows(headrace)}

@@ -1,6 +1,7 @@
 """Models that read a text for names: where one is found, what kind it is, and how each kind is asked.
 
-Here belongs everything up to the spans that a model sees. What becomes of a span is `privacy.names`'s. spaCy, torch and transformers are
+Here belongs everything up to the spans that a model sees. What becomes of a span is `privacy.finders.names`'s. spaCy, torch and
+transformers are
 imported when a model is loaded, not before.
 """
 

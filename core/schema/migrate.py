@@ -1,0 +1,150 @@
+"""What the owner role does: migrations, and giving a tenant its partitions, roles and key. Nothing else logs in as the owner.
+
+Migrations are numbered SQL files, each applied once in its own order under one advisory lock; a file that changed after it was
+applied is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from core.errors import HeadraceError, TenantError
+from core.sql import statements
+from core.tenancy import Connection, translated, valid_tenant
+
+
+@dataclass(frozen=True)
+class Migration:
+    number: int
+    name: str
+    text: LiteralString
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def migrations() -> list[Migration]:
+    """The files of `sql/migrations`, in number order."""
+    found = [path for path in files("index").joinpath("sql/migrations").iterdir() if path.name.endswith(".sql")]
+    # a file of this package is as literal as a string in its source
+    parsed = [Migration(int(path.name[:4]), path.name, path.read_text(encoding="utf-8")) for path in found]
+    return sorted(parsed, key=lambda migration: migration.number)
+
+
+def migrate(owner_url: str) -> list[str]:
+    """Apply what is not applied yet; gives the names of what was. Two at once are safe, and a second time does nothing."""
+    with owner(owner_url) as connection:
+        connection.execute(_sql("lock"))
+        connection.execute(_sql("prepare"))
+        applied = _applied(connection)
+        _refuse_changed(applied)
+        pending = [migration for migration in migrations() if migration.number not in applied]
+        for migration in pending:
+            connection.execute(migration.text)
+            connection.execute(_sql("note"), {"number": migration.number, "name": migration.name, "digest": migration.digest})
+    return [migration.name for migration in pending]
+
+
+def pending(owner_url: str) -> list[str]:
+    """The names of migrations that `migrate` would apply. Changes nothing, waits for nobody, and refuses what `migrate` would refuse."""
+    with owner(owner_url) as connection:
+        begun = connection.execute(_sql("begun")).fetchall()[0]["found"]
+        applied = _applied(connection) if begun else {}
+    _refuse_changed(applied)
+    return [migration.name for migration in migrations() if migration.number not in applied]
+
+
+def create_tenant(
+    owner_url: str, tenant: str, wrapped_key: bytes, configuration: Mapping[str, Any], check: Callable[[Connection], None] = lambda _: None
+) -> None:
+    """A tenant's roles, schema and partitions. Raises TenantError where the name is not allowed or taken.
+
+    `check` is called once no key can be wrapped anew before this is over: to refuse one that was wrapped under a former master key.
+    """
+    values = {"tenant": valid_tenant(tenant), "wrapped_key": wrapped_key, "configuration": Jsonb(dict(configuration))}
+    with owner(owner_url) as connection:
+        connection.execute(_sql("lock"))
+        check(connection)
+        if connection.execute(_sql("tenant_exists"), values).fetchall()[0]["found"]:
+            raise TenantError(f"tenant {tenant!r} exists already", reason="tenant-exists")
+        connection.execute(_sql("create_tenant"), values)
+
+
+def configure_tenant(owner_url: str, tenant: str, changes: Mapping[str, Any]) -> None:
+    """Change these keys of a tenant's configuration. Raises TenantError where there is none of that name."""
+    with owner(owner_url) as connection:
+        if connection.execute(_sql("configure_tenant"), {"tenant": valid_tenant(tenant), "changes": Jsonb(dict(changes))}).rowcount != 1:
+            raise _unknown(tenant)
+
+
+def reconfigure_tenant(owner_url: str, tenant: str, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
+    """Write what `change` makes of the configuration as it is, while nobody else changes it. Raises as `configure_tenant` does."""
+    with owner(owner_url) as connection:
+        rows = connection.execute(_sql("configuration"), {"tenant": valid_tenant(tenant)}).fetchall()
+        if not rows:
+            raise _unknown(tenant)
+        connection.execute(_sql("configure_tenant"), {"tenant": tenant, "changes": Jsonb(dict(change(rows[0]["configuration"])))})
+
+
+def drop_tenant(owner_url: str, tenant: str, meanwhile: Callable[[], None] = lambda: None) -> None:
+    """Everything of a tenant in Postgres, its key first. Raises TenantError where there is none of that name.
+
+    `meanwhile` is called when nobody is at work for the tenant any more and nobody can begin: for what is kept of it elsewhere.
+    """
+    values = {"tenant": valid_tenant(tenant)}
+    with owner(owner_url) as connection:
+        connection.execute(_sql("lock"))
+        if not connection.execute(_sql("tenant_exists"), values).fetchall()[0]["found"]:
+            raise _unknown(tenant)
+        connection.execute(_sql("tenant_schema"), {"schema": f'"tenant_{tenant}"'})
+        connection.execute(_sql("nobody_at_work"))
+        meanwhile()
+        connection.execute(_sql("drop_tenant"), values)
+
+
+def _unknown(tenant: str) -> TenantError:
+    return TenantError(f"there is no tenant {tenant!r}", remedy="`headrace tenant list` shows them.")
+
+
+@contextmanager
+def owner(url: str) -> Iterator[Connection]:
+    """One transaction as the owner role."""
+    with translated(), psycopg.Connection[dict[str, Any]].connect(url, row_factory=dict_row, connect_timeout=5) as connection:
+        yield connection
+
+
+@contextmanager
+def locked_owner(url: str) -> Iterator[Connection]:
+    """As `owner`, while no tenant comes or goes and no migration runs."""
+    with owner(url) as connection:
+        connection.execute(_sql("lock"))
+        yield connection
+
+
+def _applied(connection: Connection) -> dict[int, dict[str, Any]]:
+    return {row["number"]: row for row in connection.execute(_sql("applied"))}
+
+
+def _refuse_changed(applied: Mapping[int, Mapping[str, Any]]) -> None:
+    for migration in migrations():
+        row = applied.get(migration.number)
+        if row and row["digest"] != migration.digest:
+            raise HeadraceError(
+                f"migration {migration.name} was changed after it was applied",
+                reason="migration-changed",
+                remedy="Restore the file; write a new migration for the change.",
+            )
+
+
+def _sql(name: str) -> Any:
+    return statements("core.schema", "sql/migrate.sql")[name]

@@ -1,0 +1,156 @@
+"""HTML and Markdown → Content, through docling's HTML reader. Nothing that a page refers to is fetched."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Set
+
+from lxml import etree  # type: ignore[import-untyped]
+from lxml import html as markup
+from lxml.html import defs  # type: ignore[import-untyped]
+
+from core.records import Content
+from parsers.decoding import decode
+from parsers.docling import conversion
+from parsers.docling.blocks import blocks
+from parsers.docling.spacing import Paragraphs, index
+from parsers.formats import Format
+
+_CHARSET = re.compile(
+    rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]{1,40})|<\?xml[^>]{0,200}encoding=[\"']([A-Za-z0-9_.:-]{1,40})", re.I
+)
+_HEAD_BYTES = 4096
+_NOT_CONTENT = ("script", "style", "noscript", "template", "iframe", "object", "embed", "nav")
+_PHRASING = (
+    "a abbr acronym b bdi bdo big button cite code data del dfn em font i ins kbd label mark math mi mn mo mrow msub msup q rp rt ruby s "
+    "samp small span strike strong sub sup time tt u var wbr"
+)
+_INLINE = frozenset(_PHRASING.split())
+# what HTML has come to know since lxml's list was made, beside it
+_KNOWN = defs.tags | {"main", "picture", "dialog", "template", "bdi", "data", "search", "slot", "image"}
+_BREAK = "\v"
+_KEPT_META = ("author", "description", "keywords", "subject", "dcterms.creator", "dc.creator", "dc.subject", "dc.description")
+_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
+_FRONT_LINE = re.compile(r"(?P<name>[A-Za-z][\w -]*):[ \t]*(?P<value>.*)|[ \t]*-[ \t]+(?P<item>.+)")
+
+conversion.load(Format.HTML)
+
+
+def html(content: bytes) -> Content:
+    """A page: its title is the first `h1`, or `<title>`; its properties are the `<meta>` elements that describe it."""
+    declared = _CHARSET.search(content[:_HEAD_BYTES])
+    name = next((group for group in declared.groups() if group), b"").decode() if declared else None
+    return page(decode(content, name))
+
+
+def markdown(content: bytes) -> Content:
+    """GitHub-flavoured Markdown; front matter becomes properties."""
+    from marko.ext.gfm import gfm
+
+    source = decode(content)
+    front = _FRONT_MATTER.match(source)
+    read = page(gfm.convert(source[front.end() :] if front else source))
+    properties = {**_front_matter(front[1]), **read.properties} if front else read.properties
+    return Content(blocks=read.blocks, title=read.title or properties.get("title", ""), properties=properties)
+
+
+def page(source: str) -> Content:
+    """Content of a page that is text already."""
+    tree = _tree(source)
+    if tree is None:
+        return Content(blocks=())
+    properties = _properties(tree)
+    _strip(tree)
+    # the byte order mark outranks whatever encoding the page declares
+    cleaned = b"\xef\xbb\xbf" + etree.tostring(tree, method="html", encoding="utf-8")
+    read = blocks(conversion.convert(cleaned, Format.HTML), paragraphs(tree))
+    title = next((block.text for block in read if block.kind == "heading" and block.level == 1), "")
+    return Content(blocks=read, title=title or properties.get("title", ""), properties=properties)
+
+
+def paragraphs(tree: etree._Element) -> Paragraphs:
+    """The texts between block-level boundaries, white space collapsed, line breaks kept."""
+    return index(_runs(tree))
+
+
+def texts(source: str) -> Iterator[str]:
+    """The texts of a page between block-level boundaries, as `paragraphs` has them."""
+    tree = _tree(source)
+    return iter(()) if tree is None else _runs(tree)
+
+
+def _tree(source: str) -> etree._Element | None:
+    """Without comments and processing instructions; no entity and no file is resolved. None where nothing else is left."""
+    try:
+        return markup.document_fromstring(source.encode("utf-8", "replace"), parser=_parser(), ensure_head_body=True)
+    except etree.ParserError:
+        return None
+
+
+def _parser() -> markup.HTMLParser:
+    return markup.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, no_network=True, huge_tree=True)
+
+
+def _strip(tree: etree._Element) -> None:
+    for element in list(tree.iter(*_NOT_CONTENT)):
+        element.drop_tree()
+    for element in [*tree.iterfind("body/footer"), *tree.iterfind("body/header")]:
+        if not any(True for _ in element.iter("h1", "h2", "h3")):
+            element.drop_tree()
+    # pictures carried in the page are never looked at
+    for image in tree.iter("img"):
+        image.set("src", "picture")
+
+
+def _runs(tree: etree._Element) -> Iterator[str]:
+    """Elements that HTML does not know (`<placeholder>` in Markdown) interrupt no paragraph, or do: that depends on the reader."""
+    unknown = {element.tag for element in tree.iter()} - _KNOWN
+    yield from _between(tree, _INLINE | unknown)
+    if unknown:
+        yield from _between(tree, _INLINE)
+
+
+def _between(tree: etree._Element, inline: Set[str]) -> Iterator[str]:
+    buffer: list[str] = []
+    for event, element in etree.iterwalk(tree, events=("start", "end")):
+        if element.tag not in inline and element.tag != "br":
+            yield from _flushed(buffer)
+        if event == "start":
+            buffer.append(_BREAK if element.tag == "br" else element.text or "")
+        else:
+            buffer.append(element.tail or "")
+    yield from _flushed(buffer)
+
+
+def _flushed(buffer: list[str]) -> Iterator[str]:
+    text = "\n".join(" ".join(line.split()) for line in "".join(buffer).split(_BREAK)).strip()
+    buffer.clear()
+    if text:
+        yield text
+
+
+def _properties(tree: etree._Element) -> dict[str, str]:
+    found = {"title": " ".join((tree.findtext("head/title") or "").split())}
+    for meta in tree.iterfind("head/meta"):
+        name = (meta.get("name") or "").lower()
+        if name in _KEPT_META:
+            found.setdefault(name.rpartition(".")[2].replace("creator", "author"), " ".join((meta.get("content") or "").split()))
+    return {name: value for name, value in found.items() if value}
+
+
+def _front_matter(source: str) -> dict[str, str]:
+    """Its top-level scalars and lists of scalars; what is nested deeper is left out."""
+    values: dict[str, list[str]] = {}
+    name = ""
+    for line in source.splitlines():
+        match = _FRONT_LINE.match(line)
+        if match and match["name"]:
+            name = re.sub(r"\W+", "_", match["name"].strip().lower())
+            values[name] = [match["value"]]
+        elif match and name:
+            values[name].append(match["item"])
+    return {name: text for name, parts in values.items() if (text := ", ".join(_scalar(part) for part in parts if part.strip()))}
+
+
+def _scalar(text: str) -> str:
+    return text.strip().strip("[]").strip("\"'")

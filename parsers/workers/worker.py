@@ -1,0 +1,114 @@
+"""The process that reads documents: `python -m parsers.workers.worker MEMORY_MB TIMEOUT_S [MODELS_DIR]`, requests on stdin, replies on
+stdout.
+
+It is started by `parsers.workers.pool` with an empty environment, confines itself before it sees a document, and ends when its stdin
+closes.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+
+from parsers import progress
+from parsers.detection import detect
+from parsers.reading import reader
+from parsers.reasons import ParseError, classify
+from parsers.workers import confinement, wire
+
+_RECURSION_LIMIT = 3000
+
+
+def main(memory_mb: int, timeout_s: float, models: Path | None = None) -> None:
+    """Serve until the pool hangs up, with docling's models where their folder is given. A result may take a quarter of the memory limit."""
+    requests, replies = _private_pipes()
+    sys.setrecursionlimit(_RECURSION_LIMIT)
+    if models:
+        _import_heavy()
+    else:
+        _refuse_heavy_imports()
+    confinement.confine(memory_mb, models)
+    confinement.die_with_parent(requests)
+    wire.send(replies, _ready(models))
+    progress.listen(lambda: _page_read(replies, timeout_s))
+    while request := wire.receive_request(requests):
+        confinement.allow_processor_time(timeout_s)
+        wire.send(replies, _answer(request, replies, memory_mb << 18))
+        del request
+        gc.collect()
+
+
+def _page_read(replies: int, timeout_s: float) -> None:
+    confinement.allow_processor_time(timeout_s)
+    wire.send(replies, wire.PageRead())
+
+
+def _private_pipes() -> tuple[int, int]:
+    """The pipes under numbers that no library prints to; 0 and 1 become the null device."""
+    requests, replies = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    return requests, replies
+
+
+def _refuse_heavy_imports() -> None:
+    """docling imports torch where it finds it, and works without: 2 s and 500 MB that no format read here needs."""
+    for name in ("torch", "transformers"):
+        sys.modules[name] = None  # type: ignore[assignment]  # documented: an import of it raises ModuleNotFoundError
+
+
+def _import_heavy() -> None:
+    """Before anything is given up: torch looks for compilers and a folder for temporary files when it is imported."""
+    with suppress(ImportError):  # `_ready` tells
+        for name in ("torch", "torchvision", "transformers"):
+            import_module(name)
+
+
+def _ready(models: Path | None) -> wire.Ready | wire.Failed:
+    try:
+        if models:
+            from parsers.pdf import model
+
+            model.load(models)
+    except Exception as error:  # noqa: BLE001  # whatever libraries raise over weights
+        return wire.Failed("missing-models", type(error).__name__)
+    return wire.Ready()
+
+
+def _answer(request: wire.Request, replies: int, limit: int) -> wire.Parsed | wire.Failed:
+    try:
+        return wire.Parsed(_read(request, replies, limit))
+    except Exception as error:  # noqa: BLE001  # the process boundary: whatever a library raises over a document is that document's fate
+        failure = classify(error)
+        return wire.Failed(failure.reason, failure.cause)
+
+
+def _read(request: wire.Request, replies: int, limit: int) -> bytes:
+    kind = detect(request.content, request.media_type, request.file_name)
+    wire.send(replies, wire.Detected())
+    read = reader(kind, request.pdf)
+    wire.send(replies, wire.Loaded())
+    return _encoded(read(request.content), limit)
+
+
+def _encoded(content: object, limit: int) -> bytes:
+    from core.records import Content, encode
+    from parsers.signals import measured
+
+    assert isinstance(content, Content)
+    content = measured(content)
+    if not content.blocks and not content.children:
+        raise ParseError("no-text")
+    payload = encode(content)
+    if len(payload) > limit:
+        raise ParseError("parse-output-too-large")
+    return payload
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), float(sys.argv[2]), *map(Path, sys.argv[3:]))

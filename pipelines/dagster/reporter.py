@@ -1,0 +1,171 @@
+"""What the stream tells Dagster: materializations that merge micro-batches, lag as a plot, waits and errors in the run's log.
+
+The stream's threads only note; another thread tells, so that a slow or missing event log holds up no document. How often stands here,
+what it looks like in `assets.stream`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from time import monotonic, sleep
+from typing import Any
+
+import dagster as dg
+
+from assets import stream
+from assets.runtime import Landed
+from core.errors import TenantError
+from core.ledger.stage import Report
+from pipelines.app import Headrace, merged
+from pipelines.dagster.throttle import Pace
+from pipelines.stream.observer import Beat, Listener
+
+EVERY_S = 15.0
+"""Between two materializations of an asset and tenant."""
+
+PER_S, BURST = 5.0, 50
+"""Materializations a second on average, of all slots together: an event log takes 160, and a person reads none of them at 5."""
+
+LAG_S, QUIET_S = 30.0, 300.0
+"""Between two observations of the stream; the latter while nothing lags."""
+
+BEAT_S, BEATS = 10.0, 60
+"""Between two points of the plot, and how many it has: ten minutes."""
+
+LATENCIES = 4096
+"""Percentiles are of so many documents of a materialization, the newest, so that a long outage of the event log costs no memory."""
+
+FINISH_S = 20.0
+
+Event = dg.AssetMaterialization | dg.AssetObservation
+Key = tuple[str, str]
+"""Asset and tenant."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one asset did for one tenant in some micro-batches: its stages' reports, or what landed in so many seconds."""
+
+    reports: Mapping[str, Report] = field(default_factory=dict)
+    events: int = 0
+    fates: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    batches: int = 1
+
+    def and_then(self, later: Part) -> Part:
+        """Both as one: counts add up; what the later one waits for is what counts."""
+        stages = dict.fromkeys([*self.reports, *later.reports])
+        return Part(
+            {stage: _one(self.reports.get(stage), later.reports.get(stage)) for stage in stages},
+            self.events + later.events,
+            self.fates + later.fates,
+            self.reasons + later.reasons,
+            self.seconds + later.seconds,
+            self.batches + later.batches,
+        )
+
+
+def _one(before: Report | None, after: Report | None) -> Report:
+    report = merged(before, after) if after else before
+    assert report is not None
+    return replace(report, latencies=report.latencies[-LATENCIES:])
+
+
+class Telling(Listener):
+    """Hears the stream of one slot of `slots`. One other thread calls `tell` every second or so, and `finish` when the stream has ended."""
+
+    def __init__(self, headrace: Headrace, tell: Callable[[Event], None], say: Callable[[int, str], None], slots: int = 1) -> None:
+        self._headrace, self._tell, self._say = headrace, tell, say
+        self._parts: Pace[Key, Part] = Pace(Part.and_then, EVERY_S, PER_S / max(1, slots), BURST)
+        self._sayings: deque[tuple[int, str]] = deque(maxlen=1000)
+        self._now: Beat | None = None
+        self._beats: deque[Beat] = deque(maxlen=BEATS)
+        self._beat_at = self._lag_at = float("-inf")
+
+    def said(self, what: dict[str, Any]) -> None:
+        if "waits" in what or "error" in what:
+            self._sayings.append((logging.WARNING, ", ".join(f"{name}: {value}" for name, value in what.items())))
+        elif "following" in what:
+            self._sayings.append((logging.INFO, f"{what['following']} tenants are followed"))
+
+    def landed(self, tenant: str, landed: Landed, seconds: float) -> None:
+        if landed.events:
+            part = Part(events=landed.events, fates=Counter(landed.fates), reasons=Counter(landed.reasons), seconds=seconds)
+            self._parts.add((stream.asset_of("land"), tenant), part)
+
+    def ran(self, tenant: str, report: Report) -> None:
+        if report.moved or report.superseded or report.reaffirmed:
+            self._parts.add((stream.asset_of(report.stage), tenant), Part({report.stage: report}))
+
+    def beat(self, beat: Beat) -> None:
+        self._now = beat
+
+    def tell(self, now: float) -> None:
+        """Tell what is due, at `now` seconds by a clock that does not go back. What cannot be told is told later."""
+        self._say_all()
+        self._tell_parts(self._parts.due(now))
+        self._tell_lag(now)
+
+    def finish(self) -> None:
+        """Tell all that is left. Where the event log does not answer for 20 s, the process's own log says how much that is."""
+        until, left = monotonic() + FINISH_S, self._parts.rest()
+        self._say_all()
+        self._tell_parts(left)
+        while (left := self._parts.rest()) and monotonic() < until:
+            sleep(1)
+            self._tell_parts(left)
+        if left:
+            _log.error("%d materializations of the stream could not be told", len(left))
+
+    def _say_all(self) -> None:
+        while self._sayings:
+            if not _done(partial(self._say, *self._sayings[0])):
+                return
+            self._sayings.popleft()
+
+    def _tell_parts(self, parts: Sequence[tuple[Key, Part]]) -> None:
+        """In order; after one that cannot be told the others are not tried: each would wait as long for the same server."""
+        for number, (key, part) in enumerate(parts):
+            if not _done(lambda key=key, part=part: self._tell(self._event(key, part))):  # type: ignore[misc]
+                for key_left, part_left in parts[number:]:
+                    self._parts.put_back(key_left, part_left)
+                return
+
+    def _event(self, key: Key, part: Part) -> Event:
+        asset, tenant = key
+        lag = {"lag/events": self._now.lag.get(tenant, 0)} if self._now else {}
+        beside = {"stream/micro_batches": part.batches, **lag}
+        if part.events:
+            return stream.landing(tenant, part, self._headrace.standing(tenant, "land"), part.seconds, beside)
+        now = {stage: self._headrace.standing(tenant, stage) for stage in part.reports}
+        return stream.work(asset, tenant, part.reports, now, beside)
+
+    def _tell_lag(self, now: float) -> None:
+        if self._now is None:
+            return
+        if now - self._beat_at >= BEAT_S or not self._beats:
+            self._beat_at = now
+            self._beats.append(self._now)
+        behind = any(any(beat.lag.values()) or any(beat.waiting.values()) or beat.waits for beat in self._beats)
+        if now - self._lag_at >= (LAG_S if behind else QUIET_S):
+            self._lag_at = now
+            _done(lambda: self._tell(stream.lag([*self._beats, self._now], BEAT_S)))  # type: ignore[list-item]
+
+
+def _done(tell: Callable[[], None]) -> bool:
+    """Whether it was told, or need not be: its tenant is gone. Any server may be away, Dagster's own too; the stream goes on meanwhile."""
+    try:
+        tell()
+    except TenantError:
+        return True
+    except Exception as error:  # noqa: BLE001 what an event log raises is its driver's affair
+        _log.warning("cannot tell Dagster now: %s", type(error).__name__)
+        return False
+    return True

@@ -1,0 +1,109 @@
+"""What starts runs by itself: a topic that is ahead of its position, documents left over, and tenants that come and go."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
+from itertools import takewhile
+from time import time
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from assets.runtime import TENANTS
+from core.errors import HeadraceError, Unavailable
+from pipelines.dagster.jobs import ingest_job
+
+if TYPE_CHECKING:
+    from core.tenancy import Tenant
+
+STATE = "headrace/state"
+"""The run tag that says for which state of the topic a run was requested."""
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 30.0, 900.0
+_RECENT_RUNS = 8
+
+
+@dg.sensor(
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Keeps Dagster's partitions equal to the tenants that there are: headrace tenant add and remove show up by themselves.",
+)
+def tenant_sensor(context: dg.SensorEvaluationContext, headrace: dg.ResourceParam[Any]) -> dg.SensorResult:
+    tenants = {tenant.tenant for tenant in headrace.tenants()}
+    known = _partitions(context)
+    come, gone = sorted(tenants - known), sorted(known - tenants)
+    requests: list[Any] = [TENANTS.build_add_request(come)] if come else []
+    requests += [TENANTS.build_delete_request(gone)] if gone else []
+    changes = "; ".join(f"{word}: {', '.join(names)}" for word, names in (("added", come), ("removed", gone)) if names)
+    return dg.SensorResult(dynamic_partitions_requests=requests, skip_reason=changes or f"{len(tenants)} tenants, as before.")
+
+
+@dg.sensor(
+    job=ingest_job,
+    minimum_interval_seconds=10,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Starts ingest_tenant for each tenant whose topic holds events that have not landed, or that has documents left over: "
+    "of a run that was cut off, or waiting for a server and due. One run at a time for a tenant. Where runs leave something over and "
+    "nothing new is published, the next one waits 30 s, then twice as long each time, 15 minutes at most. "
+    "A changed model or setting is not seen here: start ingest_tenant by hand for that. "
+    "Starts nothing while Dagster runs a stream (the setting `stream.slots`), which takes every event as it comes.",
+)
+def lag_sensor(context: dg.SensorEvaluationContext, headrace: dg.ResourceParam[Any]) -> dg.SensorResult:
+    if slots := headrace.settings.stream.slots:
+        return dg.SensorResult(skip_reason=f"The stream takes events as they come: stream.slots is {slots}. stream_sensor keeps it alive.")
+    known = _partitions(context)
+    answers = list(_answers(context.instance, headrace, [tenant for tenant in headrace.tenants() if tenant.tenant in known]))
+    requests = [answer for answer in answers if isinstance(answer, dg.RunRequest)]
+    notes = [answer for answer in answers if isinstance(answer, str)]
+    for note in notes if requests else ():
+        context.log.info(note)
+    return dg.SensorResult(run_requests=requests, skip_reason=None if requests else " ".join(notes) or "There are no tenants yet.")
+
+
+def _partitions(context: dg.SensorEvaluationContext) -> set[str]:
+    return set(context.instance.get_dynamic_partitions("tenants"))
+
+
+def _answers(instance: dg.DagsterInstance, headrace: Any, tenants: "Sequence[Tenant]") -> Iterator[dg.RunRequest | str]:
+    """Per tenant a run to start, or why there is none. One tenant's trouble is not the next one's."""
+    for tenant in tenants:
+        try:
+            yield _answer(instance, headrace, tenant)
+        except Unavailable as error:
+            # the next tenant would wait as long for the same server
+            yield f"{tenant.tenant}: {error}"
+            return
+        except HeadraceError as error:
+            yield f"{tenant.tenant}: {error}"
+
+
+def _answer(instance: dg.DagsterInstance, headrace: Any, tenant: "Tenant") -> dg.RunRequest | str:
+    name, positions = tenant.tenant, headrace.positions(tenant.tenant)
+    ends = headrace.reader.high_watermarks({topic for topic, _ in positions})
+    events, left_over = sum(max(0, ends[place] - at) for place, at in positions.items()), headrace.due(name)
+    if not events and not left_over:
+        return f"{name}: nothing to do."
+    recent = instance.get_run_records(dg.RunsFilter(tags={"dagster/partition": name}), limit=_RECENT_RUNS)
+    if not all(record.dagster_run.is_finished for record in recent):
+        return f"{name}: a run is under way."
+    state = _state(tenant, ends)
+    wait_s = _pause_ends(recent, state) - time()
+    if wait_s > 0:
+        return f"{name}: {events} events and {left_over} documents left over by the last run; the next one in {wait_s:.0f} s."
+    tags = {STATE: state, "headrace/events": str(events), "headrace/left_over": str(left_over)}
+    # until another run has been, asking again for the same ends is the same request
+    key = f"{name}:{state}:{recent[0].dagster_run.run_id if recent else 'first'}"
+    return dg.RunRequest(run_key=key, partition_key=name, tags=tags)
+
+
+def _state(tenant: "Tenant", ends: Mapping[tuple[str, int], int]) -> str:
+    """The ends of the topic, of this tenant: one that was removed and made again has other keys and begins anew at offset 0."""
+    told = repr((tenant.wrapped_key, [ends[place] for place in sorted(ends)]))
+    return blake2b(told.encode(), digest_size=6).hexdigest()
+
+
+def _pause_ends(recent: Sequence[dg.RunRecord], state: str) -> float:
+    """When the next run may start, in seconds of the epoch: the more runs there were for the same state, the later."""
+    tried = len(list(takewhile(lambda record: record.dagster_run.tags.get(STATE) == state, recent)))
+    if not tried:
+        return 0.0
+    return (recent[0].end_time or recent[0].create_timestamp.timestamp()) + min(FIRST_PAUSE_S * 2.0 ** (tried - 1), LONGEST_PAUSE_S)

@@ -1,0 +1,203 @@
+"""`headrace doctor`: every service, role, extension, key and model, and what to do where one is not as it should be."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import SecretStr
+
+from core.config import Endpoints, Settings
+from core.errors import HeadraceError
+from core.sql import statements
+from core.tenancy import Connection, Database
+from pipelines.app import Headrace
+from pipelines.governance import surrogate_keys
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. `remedy` is empty where it is well."""
+
+    what: str
+    well: bool
+    found: str
+    remedy: str = ""
+
+
+def diagnose(settings: Settings) -> Iterator[Finding]:
+    """Findings in the order in which things depend on each other; what cannot be looked at is left out."""
+    import services
+
+    yield Finding("configuration", well=True, found="read and consistent")
+    try:
+        endpoints = services.endpoints(settings)
+    except HeadraceError as error:
+        yield Finding("servers", well=False, found=error.detail, remedy=error.remedy)
+        return
+    with Headrace(settings, endpoints) as headrace:
+        yield from _looked_at(_servers(headrace))
+        schema = _looked("migrations", lambda: _migrations(endpoints))
+        yield schema
+        if schema.well:
+            yield from _looked_at(_contents(headrace))
+        yield from _looked_at(_models(headrace))
+
+
+def _servers(headrace: Headrace) -> dict[str, Callable[[], str]]:
+    return {
+        "postgres, as owner": lambda: _postgres(headrace.endpoints.postgres_owner),
+        "postgres, as pipeline": lambda: _least(headrace.database),
+        "postgres, as reader": lambda: _least(headrace.readers),
+        "postgres, for dagster": lambda: _postgres(headrace.endpoints.postgres_dagster, vector=False),
+        "neo4j": lambda: _neo4j(headrace),
+    }
+
+
+def _contents(headrace: Headrace) -> dict[str, Callable[[], str]]:
+    return {
+        "kafka": lambda: _kafka(headrace),
+        "row-level security": lambda: _guarded(headrace),
+        "master key and tenants' keys": lambda: _keys(headrace),
+        "tenants' roles": lambda: _roles(headrace),
+    }
+
+
+def _models(headrace: Headrace) -> dict[str, Callable[[], str]]:
+    return {
+        "embedding model": lambda: _embedder(headrace),
+        "parsers": lambda: _parsers(headrace),
+        "redaction": lambda: _redaction(headrace),
+        "names model for the graph": lambda: f"{headrace.settings.privacy.names_model if headrace.models.entities else 'none'}",
+    }
+
+
+def _looked_at(looks: Mapping[str, Callable[[], str]]) -> Iterator[Finding]:
+    for what, look in looks.items():
+        yield _looked(what, look)
+
+
+def _looked(what: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, well=True, found=look())
+    except HeadraceError as error:
+        return Finding(what, well=False, found=error.detail, remedy=error.remedy or f"See {error.reason} in docs/cli.md.")
+
+
+def _parsers(headrace: Headrace) -> str:
+    """Start a worker process of the kind that reads most documents."""
+    from parsers.pdf import ocr
+
+    headrace.models.parsers.warm(headrace.settings.reading)
+    recognised = "" if ocr.available() else ", without text recognition (extra ocr)"
+    return f"a confined worker starts; PDFs in the grade {headrace.settings.reading.pdf!r}{recognised}"
+
+
+def _redaction(headrace: Headrace) -> str:
+    """Let it hide an address, under a key that nobody keeps."""
+    from privacy import new_data_key, redact_text, tenant_keys
+
+    master, redactor = os.urandom(32), headrace.models.redactor(headrace.settings.privacy)
+    keys = tenant_keys(master, "doctor", new_data_key(master, "doctor"))
+    if "<EMAIL:" not in redact_text("Write to somebody@example.com.", redactor, keys):
+        raise HeadraceError("an e-mail address was not found", remedy="Set the environment up again from the lock: `make env`.")
+    return f"profile {headrace.settings.privacy.profile}, {redactor.fingerprint}"
+
+
+def _postgres(url: SecretStr, *, vector: bool = True) -> str:
+    with Database(url.get_secret_value()) as database:
+        return _server(database, vector=vector)
+
+
+def _server(database: Database, *, vector: bool = True) -> str:
+    with database.control() as connection:
+        row = _one(connection, "server")
+    if vector and row["vector"] is None:
+        raise HeadraceError("the extension `vector` is not there", remedy="As a superuser: CREATE EXTENSION vector.")
+    return f"{row['role']}, PostgreSQL {row['version']}" + (f", pgvector {row['vector']}" if vector else "")
+
+
+def _least(database: Database) -> str:
+    """A login that takes on tenants' roles: what it might do beside that, no row-level security would stop."""
+    found = _server(database)
+    with database.control() as connection:
+        row = _one(connection, "privilege")
+    excess = [name.replace("_", " ") for name, has in row.items() if has]
+    if excess:
+        raise HeadraceError(f"its role has more rights than it needs: {', '.join(excess)}", remedy="See services/sql/bootstrap.sql.")
+    return f"{found}, owns nothing, inherits nothing and bypasses nothing"
+
+
+def _migrations(endpoints: Endpoints) -> str:
+    from core.schema.migrate import pending
+
+    waiting = pending(endpoints.postgres_owner.get_secret_value())
+    if waiting:
+        raise HeadraceError(f"not applied: {', '.join(waiting)}", remedy="Run `headrace migrate`.")
+    return "up to date"
+
+
+def _guarded(headrace: Headrace) -> str:
+    with headrace.database.control() as connection:
+        unguarded = _one(connection, "unguarded")["tables"]
+    if unguarded:
+        raise HeadraceError(
+            f"{unguarded} tables do not force it", remedy="ALTER TABLE … ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY, as the owner."
+        )
+    return "forced on every table"
+
+
+def _kafka(headrace: Headrace) -> str:
+    from events.contract import topic_of
+
+    topics = [topic_of(tenant.tenant) for tenant in headrace.tenants()]
+    ends = headrace.reader.high_watermarks(topics)
+    return f"{headrace.endpoints.kafka_bootstrap}, {len(topics)} tenants' topics, {len(ends)} partitions"
+
+
+def _neo4j(headrace: Headrace) -> str:
+    headrace.models.projection.prepare()
+    return f"{headrace.endpoints.neo4j_url}, constraints in place"
+
+
+def _keys(headrace: Headrace) -> str:
+    tenants = headrace.tenants()
+    for tenant in tenants:
+        headrace.keys(tenant)
+    left = {tenant.tenant: surrogate_keys.left(headrace, tenant.tenant) for tenant in tenants if tenant.surrogates.rotated_at}
+    turning = "".join(
+        f"; {tenant} has two surrogate keys, {documents} documents still to redact anew" for tenant, documents in left.items()
+    )
+    return f"opens the data keys of {len(tenants)} tenants{turning}"
+
+
+def _roles(headrace: Headrace) -> str:
+    """Each tenant's two roles can be taken on, and its index was built with the model that is configured."""
+    from index.generations import refuse_changed
+
+    model, other = headrace.models.embedder.model, []
+    for tenant in headrace.tenants():
+        for database in (headrace.database, headrace.readers):
+            with database.tenant(tenant.tenant) as connection:
+                refuse_changed(connection, model)
+                found = _one(connection, "other_model", model=model.identity)["generations"]
+        other += [tenant.tenant] if found else []
+    if other:
+        raise HeadraceError(
+            f"the active index was built with another embedding model: {', '.join(other)}", remedy="`headrace ingest` builds it anew."
+        )
+    return "can be taken on, and their indexes are of the configured model"
+
+
+def _embedder(headrace: Headrace) -> str:
+    embedder = headrace.models.embedder
+    embedder.encode(["A headrace brings water to the wheel."], "query")
+    about = embedder.about
+    computes = f"{about['backend']} {about['precision']} on {about['device']}: {about['why']}"
+    return f"{headrace.settings.embedding.model}, {embedder.dimension} dimensions, {embedder.identity}; {computes}"
+
+
+def _one(connection: Connection, name: str, **values: Any) -> dict[str, Any]:
+    return connection.execute(statements("pipelines.operations", "sql/doctor.sql")[name], values).fetchall()[0]

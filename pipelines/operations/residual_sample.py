@@ -1,0 +1,65 @@
+"""Which redacted documents the check `residual_pii` looks at, and what the tenant claims of them. It is judged in
+`quality.residual.check`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from core import artifacts
+from core.ledger.stage import Session
+from core.policy import Privacy
+from core.records import Redacted, decode
+from core.sql import statements
+
+if TYPE_CHECKING:
+    from quality import Check
+    from quality.residual.check import Claim, Document
+
+NEWEST, SAMPLED = 200, 400
+_AT_ONCE = 50
+
+
+def residual_pii(session: Session) -> Check:
+    """The newest documents, so that a bad batch is stopped at once, and a random sample, for what can be said of all."""
+    import quality
+
+    queries = statements("pipelines.operations", "sql/checks.sql")
+    with session.transaction() as connection:
+        drawn = connection.execute(queries["sampled"], {"limit": SAMPLED}).fetchall()
+        newest = connection.execute(queries["newest"], {"stage": "redact", "limit": NEWEST}).fetchall()
+    looked = {row["document"]: False for row in newest} | {row["document"]: True for row in drawn}
+    total = drawn[0]["documents"] if drawn else 0
+    return quality.residual_pii(_documents(session, looked), total, claim(session.policy.privacy))
+
+
+def _documents(session: Session, looked: Mapping[str, bool]) -> Iterator[Document]:
+    names = iter(looked)
+    while some := list(islice(names, _AT_ONCE)):
+        with session.transaction() as connection:
+            payloads = artifacts.get(connection, session.keys, "redact", some)
+        for document, payload in payloads.items():
+            yield _read(decode(payload, Redacted), drawn=looked[document])
+
+
+def _read(redacted: Redacted, *, drawn: bool) -> Document:
+    """A table's row is one text: a cell alone says little."""
+    from quality.residual.check import Document
+
+    rows = [" | ".join(row) for block in redacted.blocks for row in block.rows]
+    links = [link for block in redacted.blocks for link in block.links]
+    texts = [redacted.title, *(block.text for block in redacted.blocks), *rows, *(link.text for link in links), *redacted.metadata.values()]
+    return Document([text for text in texts if text], [redacted.name, redacted.uri, *(link.target for link in links)], drawn)
+
+
+def claim(privacy: Privacy) -> Claim:
+    """What a tenant's profile replaces, the values that it allows, and what is tolerated of the rest."""
+    from privacy.finders.lists import Allowed
+    from privacy.profiles import profile
+    from quality.residual.check import Claim
+
+    replaced: Collection[str] = [entity for entity, action in profile(privacy).actions.items() if action != "keep"]
+    most = {str(group): share for group, share in privacy.most_residual.items()}
+    return Claim(replaced, Allowed(privacy.allow).has, most)

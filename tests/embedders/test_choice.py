@@ -1,0 +1,339 @@
+"""What computes: converted once and checked, held to reference vectors, the fastest that gives them, and no torch where none is needed."""
+
+from __future__ import annotations
+
+import ast
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import embedders
+from embedders import Embedder, Endpoint, Refusal, Wanted, choice, conversion, hardware, models
+from embedders.choice import Candidate
+from tests.models.tiny_models import WORDS, Architecture, write_model
+
+ROOT = Path(embedders.__file__).parent.parent
+TEXTS = ["the old mill", "rain falls on a long stone race", "flour"]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def warm_cache(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache in which the model is converted and its reference known."""
+    cache = tmp_path_factory.mktemp("cache")
+    opened(files, cache, backend="openvino", precision="f32").close()
+    return cache
+
+
+@pytest.fixture
+def cache(warm_cache: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be spoilt."""
+    return Path(shutil.copytree(warm_cache, tmp_path / "cache"))
+
+
+def opened(files: Path, cache: Path, **wanted: str) -> Embedder:
+    embedder = embedders.load(Wanted(str(files), device="cpu", cache=cache, **wanted))  # type: ignore[arg-type]
+    embedder.encode(TEXTS, "passage")
+    return embedder
+
+
+def converted(cache: Path) -> Path:
+    return next(cache.glob("*-openvino-*"))
+
+
+# ── conversion ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_converted_model_is_not_converted_again(files: Path, cache: Path) -> None:
+    before = (converted(cache) / conversion.GRAPH).stat()
+    opened(files, cache, backend="openvino").close()
+    after = (converted(cache) / conversion.GRAPH).stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+
+
+def test_a_changed_file_is_converted_apart(files: Path, cache: Path, tmp_path: Path) -> None:
+    other = write_model(tmp_path / "other", seed=9)
+    vectors = opened(other, cache, backend="openvino").encode(TEXTS, "passage")
+    assert len(list(cache.glob("*-openvino-*"))) == 2
+    assert not np.allclose(vectors, opened(files, cache, backend="openvino").encode(TEXTS, "passage"), atol=1e-2)
+
+
+@pytest.mark.parametrize("name", [conversion.GRAPH, conversion.WEIGHTS])
+def test_a_spoilt_conversion_is_refused(name: str, files: Path, cache: Path) -> None:
+    path = converted(cache) / name
+    content = path.read_bytes()
+    path.write_bytes(content[:-40] + bytes([content[-40] ^ 1]) + content[-39:])
+    with pytest.raises(Refusal) as error:
+        opened(files, cache, backend="openvino")
+    assert error.value.reason == "conversion-corrupt"
+    assert str(converted(cache)) in error.value.detail
+
+
+def test_converting_and_compiling_leave_the_callers_denormals_as_they_were(files: Path, tmp_path: Path) -> None:
+    opened(files, tmp_path / "fresh", backend="openvino").close()
+    assert float(np.float64(5e-324) * 1.0) > 0
+
+
+def test_a_conversion_that_was_cut_short_leaves_nothing_that_is_taken_for_one(files: Path, cache: Path) -> None:
+    (converted(cache) / conversion.MANIFEST).unlink()
+    shutil.rmtree(converted(cache))
+    (cache / ".converting-dead").mkdir()
+    assert opened(files, cache, backend="openvino").about.backend == "openvino"
+
+
+STARTED = """
+import sys, embedders
+from pathlib import Path
+embedder = embedders.load(embedders.Wanted(sys.argv[1], backend="openvino", device="cpu", precision="f32", cache=Path(sys.argv[2])))
+assert embedder.encode(["the old mill"], "query").shape == (1, 32)
+print([name for name in ("torch", "transformers", "sentence_transformers", "openvino_telemetry") if sys.modules.get(name)])
+"""
+
+
+def test_a_warm_start_of_openvino_imports_no_torch_and_reports_to_nobody(files: Path, cache: Path, tmp_path: Path) -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", STARTED, str(files), str(cache)],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert said.stdout.strip() == "[]"
+
+
+def test_converting_reports_to_nobody(files: Path, tmp_path: Path) -> None:
+    """OpenVINO's converter asks nobody before it reports, and leaves its identifier in the home folder."""
+    said = subprocess.run(
+        [sys.executable, "-c", STARTED, str(files), str(tmp_path / "cache")],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert "openvino_telemetry" not in said.stdout
+    assert not (tmp_path / "intel").exists()
+
+
+# ── references and the choice ────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def swapped(files: Path, cache: Path, tmp_path: Path) -> Path:
+    """The conversion of another model stands where this one's should, whole by its own manifest."""
+    opened(write_model(tmp_path / "other", seed=9), tmp_path / "of-other", backend="openvino").close()
+    target = converted(cache)
+    shutil.rmtree(target)
+    shutil.copytree(converted(tmp_path / "of-other"), target)
+    return cache
+
+
+def test_a_backend_that_gives_other_vectors_is_refused(files: Path, swapped: Path) -> None:
+    with pytest.raises(Refusal) as error:
+        opened(files, swapped, backend="openvino", precision="f32")
+    assert error.value.reason == "reference-mismatch"
+
+
+def test_auto_leaves_out_what_gives_other_vectors_and_says_so(files: Path, swapped: Path) -> None:
+    about = opened(files, swapped).about
+    assert (about.backend, about.device, about.precision) == ("torch", "cpu", "f32")
+    assert "openvino f32 on cpu left out (reference-mismatch)" in about.why
+
+
+@pytest.mark.parametrize("architecture", ["roberta", "mpnet", "modernbert", "qwen3"])
+def test_auto_gives_the_vectors_of_sentence_transformers_for_other_kinds_of_models(architecture: Architecture, tmp_path: Path) -> None:
+    """Whether OpenVINO takes them or not, and whether what it makes of them is right or not."""
+    from sentence_transformers import SentenceTransformer
+
+    folder = write_model(tmp_path, "lasttoken" if architecture == "qwen3" else "mean", architecture=architecture)
+    texts = ["", *(" ".join(WORDS[n % 7 :: 1 + n % 3]) for n in range(12))]
+    theirs = SentenceTransformer(str(folder), device="cpu").encode(texts, normalize_embeddings=True, show_progress_bar=False)
+    assert (opened(folder, tmp_path / "cache").encode(texts, "passage") * theirs).sum(axis=1).min() >= 0.9995
+
+
+def test_auto_says_in_one_line_what_it_picked_and_why(files: Path, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "embedders"):
+        embedder = opened(files, cache)
+    [line] = [record.getMessage() for record in caplog.records if record.name.startswith("embedders")]
+    assert line.startswith(f"embedding with {embedder.about.backend} {embedder.about.precision} on cpu: ")
+    assert "tokens a second" in line
+
+
+def test_what_was_measured_once_is_kept(files: Path, cache: Path) -> None:
+    opened(files, cache).close()
+    [file] = cache.glob("*-choice-*.json")
+    ranked = json.loads(file.read_text())
+    assert {tuple(way)[:2] for way, _ in ranked} == {("openvino", "cpu"), ("torch", "cpu")}
+    assert [speed for _, speed in ranked] == sorted((speed for _, speed in ranked), reverse=True)
+    slowest = [*ranked[-1:], *ranked[:-1]]
+    file.write_text(json.dumps(slowest))
+    about = opened(files, cache).about
+    assert [about.backend, about.device] == ranked[-1][0][:2]
+    assert "when it was picked" in about.why
+
+
+@pytest.mark.parametrize("spoilt", ["{", '[["x", 1]]', "[]"])
+def test_a_spoilt_note_of_the_choice_is_measured_anew(spoilt: str, files: Path, cache: Path) -> None:
+    file = cache / f"{models.find(str(files)).identity}-choice-{choice._machine()}.json"
+    file.write_text(spoilt)
+    opened(files, cache).close()
+    assert len(json.loads(file.read_text())) >= 2
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(files: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert opened(files, tmp_path / "file" / "cache", backend="openvino").about.backend == "openvino"
+
+
+def warnings_of_the_choice(caplog: pytest.LogCaptureFixture) -> list[str]:
+    found = [record for record in caplog.records if record.name == "embedders.choice" and record.levelno >= logging.WARNING]
+    return [record.getMessage() for record in found]
+
+
+def told_of(embedder: Embedder) -> str:
+    about = embedder.about
+    return f"embedding with {about.backend} {about.precision} on {about.device}: {about.why}"
+
+
+@pytest.mark.parametrize("precision", ["bf16", "f16"])
+def test_a_precision_that_is_asked_for_is_tried_and_what_it_came_to_is_told(
+    precision: str, files: Path, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Which one it came to is the processor's: it has instructions for that precision, for another reduced one, or for neither."""
+    with caplog.at_level(logging.WARNING, "embedders.choice"):
+        embedder = opened(files, cache, backend="openvino", precision=precision)
+    computed = embedder.about.precision
+    assert computed in ("bf16", "f16", "f32")
+    assert warnings_of_the_choice(caplog) == ([] if computed == precision else [told_of(embedder)])
+    assert (f"{precision} was asked for; this device computes in {computed}; " in embedder.about.why) == (computed != precision)
+    exact = opened(files, cache, backend="openvino", precision="f32").encode(TEXTS, "passage")
+    assert (embedder.encode(TEXTS, "passage") * exact).sum(axis=1).min() > 0.999
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Let every backend say that it computes in this precision, as OpenVINO does where it has no instructions for another."""
+
+    def computes_in(precision: str) -> None:
+        made = choice._backend
+
+        def backend(*given: Any) -> Any:
+            found = made(*given)
+            found.precision = precision
+            return found
+
+        monkeypatch.setattr(choice, "_backend", backend)
+
+    return computes_in
+
+
+@pytest.mark.parametrize(("asked", "computed"), [("f16", "bf16"), ("bf16", "f32"), ("f16", "f32")])
+@pytest.mark.parametrize("backend", ["openvino", "auto"])
+def test_another_precision_than_the_one_that_was_asked_for_is_never_silent(
+    backend: str, asked: str, computed: str, files: Path, cache: Path, device: Callable[[str], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    device(computed)
+    embedder = opened(files, cache, backend=backend, precision=asked)
+    assert embedder.about.precision == computed
+    assert embedder.about.why.startswith(f"{asked} was asked for; this device computes in {computed}; ")
+    assert warnings_of_the_choice(caplog) == [told_of(embedder)]
+
+
+@pytest.mark.parametrize(("asked", "computed"), [("f16", "f16"), ("f32", "f32"), ("auto", "bf16")])
+def test_nobody_is_warned_of_the_precision_that_was_asked_for_or_left_open(
+    asked: str, computed: str, files: Path, cache: Path, device: Callable[[str], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    device(computed)
+    embedder = opened(files, cache, backend="openvino", precision=asked)
+    assert embedder.about.precision == computed
+    assert "was asked for" not in embedder.about.why
+    assert warnings_of_the_choice(caplog) == []
+
+
+@pytest.mark.parametrize(("asked", "least"), [("f16", 0.99), ("f32", 0.9999), ("auto", 0.9999)])
+@pytest.mark.parametrize("backend", ["openvino", "auto"])
+def test_the_least_cosine_is_that_of_the_precision_asked_for(
+    backend: str, asked: str, least: float, files: Path, cache: Path, device: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device("bf16")
+    applied, checked = set(), choice._checked
+
+    def noted(origin: Any, way: Candidate, batch_tokens: int | None, least: float, quick: bool = True) -> Any:
+        applied.add(least)
+        return checked(origin, way, batch_tokens, least, quick)
+
+    monkeypatch.setattr(choice, "_checked", noted)
+    opened(files, cache, backend=backend, precision=asked).close()
+    assert applied == {least}
+
+
+def test_a_processor_is_offered_what_it_has_instructions_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    anything = Candidate("auto", "cpu", "auto")
+    offered = {}
+    for features in ([], ["avx512_bf16"], ["amx_bf16", "amx_fp16"]):
+        monkeypatch.setattr(hardware, "cpu_features", lambda features=features: features)
+        offered[len(features)] = [way.precision for way in choice.candidates(anything) if way.backend == "openvino"]
+    assert offered == {0: ["f32"], 1: ["bf16", "f32"], 2: ["bf16", "f16", "f32"]}
+
+
+def test_a_machine_with_a_gpu_is_offered_torch_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "cuda_devices", lambda: 2)
+    assert {(way.backend, way.device) for way in choice.candidates(Candidate("auto", "auto", "auto"))} == {("torch", "cuda")}
+    assert {way.device for way in choice.candidates(Candidate("openvino", "auto", "f32"))} == {"cpu"}
+    assert choice.candidates(Candidate("torch", "cuda:1", "bf16")) == [Candidate("torch", "cuda:1", "bf16")]
+
+
+@pytest.mark.parametrize("wanted", [Candidate("openvino", "cuda", "auto"), Candidate("openvino", "mps", "f32")])
+def test_what_cannot_be_had_together_is_refused(wanted: Candidate) -> None:
+    with pytest.raises(Refusal, match=wanted.device) as error:
+        choice.candidates(wanted)
+    assert error.value.reason == "bad-backend"
+
+
+def test_an_endpoint_and_its_backend_belong_together(files: Path) -> None:
+    for wanted in (Wanted(str(files), backend="http"), Wanted(str(files), endpoint=Endpoint("http://127.0.0.1:1", "tei", "m"))):
+        with pytest.raises(Refusal) as error:
+            embedders.load(wanted)
+        assert error.value.reason == "bad-backend"
+
+
+# ── the folder ───────────────────────────────────────────────────────────────────────────────────────────────
+
+BEING_THERE = {"torch", "transformers", "sentence_transformers", "numpy", "tokenizers", "huggingface_hub", "safetensors", "embedders"}
+"""What a GPU host has: sentence-transformers and what it brings, and the folder itself."""
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+def at_run_time(path: Path) -> Iterator[str]:
+    """What a module imports when it is imported or run; what only the type checker reads is left out."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            node.body = []
+    yield from (name.split(".")[0] for name in imports(tree))
+
+
+def test_the_folder_needs_nothing_of_ours_but_for_its_stage() -> None:
+    found = {name for path in Path(embedders.__file__).parent.glob("*.py") if path.name != "stage.py" for name in at_run_time(path)}
+    assert found - sys.stdlib_module_names <= BEING_THERE

@@ -1,0 +1,166 @@
+"""Members of the consumer group on the real broker: who reads what, from where, and that joining, leaving and dying lose nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from time import monotonic
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from core.config import Endpoints
+from events.contract import topic_of
+from events.kafka.batches import Batch, Place
+from events.kafka.group import Member
+from events.kafka.reader import delete_topics, ensure_topics
+
+PARTITIONS = 4
+
+
+class Readers:
+    """Some members with one memory of positions between them, as the database is: what was read and still stood there is taken."""
+
+    def __init__(self, client: dict[str, Any], topics: list[str]) -> None:
+        self.client, self.topics = client, topics
+        self.positions: dict[Place, int] = {}
+        self.taken: list[bytes] = []
+        self.members: list[Member] = []
+        self._closing = ExitStack()
+
+    def join(self) -> Member:
+        member = self._closing.enter_context(Member(self.client, f"m{len(self.members)}", max_records=8, max_bytes=1 << 20))
+        member.subscribe(self.topics)
+        self.members.append(member)
+        return member
+
+    def leave(self, member: Member) -> None:
+        self.members.remove(member)
+        member.__exit__(None, None, None)
+
+    def turn(self) -> None:
+        for member in self.members:
+            member.open({place: self.positions.get(place, 0) for place in member.arrived})
+            for batch in member.poll(0.05):
+                self._take(member, batch)
+
+    def _take(self, member: Member, batch: Batch) -> None:
+        place = (batch.topic, batch.partition)
+        if self.positions.get(place, 0) != batch.start:
+            member.forget(place)
+            return
+        self.positions[place] = batch.end
+        self.taken.extend(record.value or b"" for record in batch.records)
+
+    def until(self, seen: Callable[[], Any]) -> None:
+        deadline = monotonic() + 30
+        while not seen():
+            assert monotonic() < deadline
+            self.turn()
+
+    def read_by(self) -> list[int]:
+        """How many partitions each member reads."""
+        return [len(member.places) for member in self.members]
+
+    def close(self) -> None:
+        self._closing.close()
+
+
+@pytest.fixture
+def client(endpoints: Endpoints) -> dict[str, Any]:
+    return endpoints.kafka_client()
+
+
+@pytest.fixture
+def topics(client: dict[str, Any], tenant: str) -> Iterator[list[str]]:
+    names = [f"{tenant}{letter}" for letter in "xy"]
+    for name in names:
+        ensure_topics(client, name, PARTITIONS, 1)
+    yield [topic_of(name) for name in names]
+    for name in names:
+        delete_topics(client, name)
+
+
+@pytest.fixture
+def readers(client: dict[str, Any], topics: list[str]) -> Iterator[Readers]:
+    made = Readers(client, topics)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def produce(client: dict[str, Any]) -> Callable[..., None]:
+    producer = Producer(client)
+
+    def send(topic: str, *values: bytes) -> None:
+        for number, value in enumerate(values):
+            producer.produce(topic, value, partition=number % PARTITIONS)
+        assert producer.flush(10) == 0
+
+    return send
+
+
+def numbers(since: int, until: int) -> list[bytes]:
+    return [str(number).encode() for number in range(since, until)]
+
+
+def test_members_that_join_and_leave_share_the_partitions_and_each_record_is_taken_once(
+    readers: Readers, produce: Callable[..., None]
+) -> None:
+    first = readers.join()
+    produce(readers.topics[0], *numbers(0, 40))
+    readers.until(lambda: len(readers.taken) == 40)
+    second = readers.join()
+    readers.until(lambda: readers.read_by() == [PARTITIONS, PARTITIONS])
+    produce(readers.topics[1], *numbers(40, 80))
+    readers.until(lambda: len(readers.taken) == 80)
+    readers.leave(first)
+    readers.until(lambda: readers.read_by() == [2 * PARTITIONS])
+    produce(readers.topics[0], *numbers(80, 120))
+    readers.until(lambda: len(readers.taken) == 120)
+    assert sorted(readers.taken) == sorted(numbers(0, 120))
+    assert second.lag() == {(topic, partition): 0 for topic in readers.topics for partition in range(PARTITIONS)}
+
+
+def test_topics_join_and_leave_without_a_restart(readers: Readers, produce: Callable[..., None]) -> None:
+    member = readers.join()
+    member.subscribe(readers.topics[:1])
+    readers.until(lambda: {topic for topic, _ in member.places} == {readers.topics[0]})
+    produce(readers.topics[1], *numbers(0, 4))
+    member.subscribe(readers.topics)
+    readers.until(lambda: len(readers.taken) == 4)
+    member.subscribe(readers.topics[1:])
+    readers.until(lambda: {topic for topic, _ in member.places} == {readers.topics[1]})
+    member.subscribe([])
+    readers.until(lambda: not member.places)
+
+
+def test_a_topic_that_is_held_back_is_not_read_and_its_neighbours_are_and_then_all_of_it_comes(
+    readers: Readers, produce: Callable[..., None]
+) -> None:
+    held, other = readers.topics
+    member = readers.join()
+    readers.until(lambda: len(member.places) == 2 * PARTITIONS)
+    member.hold({held})
+    produce(held, *numbers(0, 20))
+    produce(other, *numbers(20, 40))
+    readers.until(lambda: len(readers.taken) >= 20)
+    for _ in range(10):
+        readers.turn()
+    assert sorted(readers.taken) == sorted(numbers(20, 40))
+    member.hold(())
+    readers.until(lambda: len(readers.taken) == 40)
+    assert sorted(readers.taken) == sorted(numbers(0, 40))
+
+
+def test_what_was_read_and_not_taken_comes_again_from_where_it_is_told(readers: Readers, produce: Callable[..., None]) -> None:
+    topic = readers.topics[0]
+    member = readers.join()
+    produce(topic, b"0", b"", b"", b"", b"1")
+    readers.until(lambda: len(readers.taken) == 5)
+    readers.positions[topic, 0] = 1
+    member.forget((topic, 0))
+    assert (topic, 0) in member.arrived
+    readers.until(lambda: len(readers.taken) == 6)
+    assert readers.taken[-1] == b"1"

@@ -1,0 +1,231 @@
+"""The rule of docs/events.md: within a version of the contract, what was valid stays valid.
+
+Every published schema is kept in `events/schema/`, its digest beside it. A published file is never edited: somebody validates with a copy
+of it. A change of the contract is a new file with the next number, a line in SHA256SUMS, and `events.contract.SCHEMA` pointing to it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable
+from copy import deepcopy
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from events import contract
+from events.contract import DELETE, UPSERT, Event, KafkaRecord, read
+from tests.events.schema_compat import narrowings
+
+FOLDER = Path(contract.__file__).parent / "schema"
+STRUCTURED = (("content-type", b"application/cloudevents+json"),)
+
+Schema = dict[str, Any]
+
+
+def number(name: str) -> tuple[int, int]:
+    """The major version, which the events' `type` names, and the revision."""
+    found = re.fullmatch(r"document-event\.v(\d+)\.(\d+)\.json", name)
+    assert found, name
+    return int(found[1]), int(found[2])
+
+
+def manifest() -> dict[str, str]:
+    """File → SHA-256, as `sha256sum --check` reads it."""
+    lines = (FOLDER / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    return {name: digest for digest, name in (line.split() for line in lines)}
+
+
+def schema(name: str) -> Schema:
+    return dict(json.loads((FOLDER / name).read_text(encoding="utf-8")))
+
+
+def validator(of: Schema) -> jsonschema_rs.Validator:
+    return jsonschema_rs.validator_for(of, validate_formats=True, ignore_unknown_formats=False, offline=True)
+
+
+PUBLISHED = sorted(manifest(), key=number)
+NEWEST = schema(PUBLISHED[-1])
+OF_THIS_MAJOR = [name for name in PUBLISHED if number(name)[0] == number(PUBLISHED[-1])[0]]
+
+
+# the rule
+
+
+def test_a_published_schema_is_never_edited_and_none_is_unpublished() -> None:
+    """Where this fails, put the file back as it was and publish the change under the next number."""
+    assert {path.name: sha256(path.read_bytes()).hexdigest() for path in FOLDER.glob("*.json")} == manifest()
+
+
+def test_the_newest_published_schema_is_the_one_that_events_are_held_to() -> None:
+    assert Path(contract.SCHEMA).name == PUBLISHED[-1]
+
+
+@pytest.mark.parametrize("older", OF_THIS_MAJOR)
+def test_the_newest_schema_takes_everything_that_a_published_one_of_its_version_takes(older: str) -> None:
+    assert narrowings(schema(older), NEWEST) == []
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
+NAME = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=8)
+FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "specversion": st.just("1.0"),
+    "id": NAME,
+    "source": st.sampled_from(["/wiki", "urn:x:y", "https://dms.example.com/a?b#c", "relative"]),
+    "type": st.sampled_from([UPSERT, DELETE]),
+    "subject": NAME | st.just("s" * 1024),
+    "time": st.sampled_from(["2026-03-01T09:30:00Z", "2026-03-01t09:30:00.123456-12:30"]),
+    "datacontenttype": st.sampled_from(["application/json", "text/x+JSON; charset=utf-8"]),
+    "sequence": st.sampled_from([0, 1, 2**63 - 1]),
+    "media_type": TEXT,
+    "file_name": TEXT,
+    "title": TEXT,
+    "acl": st.lists(NAME | st.just("p" * 256), max_size=3) | st.just(["p"] * 1000),
+    "metadata": st.dictionaries(TEXT, TEXT, max_size=2),
+    "content": st.text(max_size=8),
+    "content_base64": st.binary(max_size=8).map(lambda content: base64.b64encode(content).decode()),
+    "uri": st.sampled_from(["file:///srv/a", "https://x.example/a.pdf", "s3://bucket/key"]),
+    "content_sha256": st.sampled_from(["ab" * 32, "0F" * 32]),
+}
+"""Values of what has a meaning; a field that is not here, a later version's or somebody's own, has any."""
+CONTENT = ("content", "content_base64", "uri")
+
+
+def valued(properties: dict[str, Any], always: tuple[str, ...], never: tuple[str, ...]) -> st.SearchStrategy[dict[str, Any]]:
+    sometimes = {name: FIELDS.get(name, JSON) for name in properties if name not in always + never}
+    known = st.fixed_dictionaries({name: FIELDS[name] for name in always}, optional=sometimes)
+    return st.builds(lambda extra, own: extra | own, st.dictionaries(st.sampled_from(["extra", "lang", "traceparent"]), JSON), known)
+
+
+@st.composite
+def events(draw: st.DrawFn, of: Schema) -> dict[str, Any]:
+    """Events of one published schema: each field there or not, at its bounds, others beside them."""
+    whole = draw(valued(of["properties"], tuple(of["required"]), ("data", "data_base64")))
+    kind = "upsert" if whole["type"] == UPSERT else "delete"
+    properties = of["$defs"][kind]["properties"]
+    if kind == "upsert":
+        whole["data"] = draw(st.sampled_from(CONTENT).flatmap(lambda one: valued(properties, (one,), _without(one))))
+    elif draw(st.booleans()):
+        whole["data"] = draw(st.none() | valued(properties, (), ()))
+    assume(validator(of).is_valid(whole))
+    return whole
+
+
+def _without(content: str) -> tuple[str, ...]:
+    others = tuple(name for name in CONTENT if name != content)
+    return others if content == "uri" else (*others, "content_sha256")
+
+
+@pytest.mark.parametrize("older", OF_THIS_MAJOR)
+@given(data=st.data())
+def test_every_event_of_a_published_schema_is_taken(older: str, data: st.DataObject) -> None:
+    event = data.draw(events(schema(older)))
+    assert validator(NEWEST).is_valid(event)
+    record = KafkaRecord("documents.acme", 0, 5, 1_700_000_000_000, event["subject"].encode(), json.dumps(event).encode(), STRUCTURED)
+    assert isinstance(read(record), Event)
+
+
+# that the comparison sees what it has to see
+
+
+def _set(*path: str, to: Any) -> Callable[[Schema], None]:
+    def change(of: Schema) -> None:
+        for step in path[:-1]:
+            of = of[step]
+        of[path[-1]] = to
+
+    return change
+
+
+UPSERTS = ("$defs", "upsert", "properties")
+REFUSED = {
+    "a field is required": _set("required", to=["specversion", "id", "source", "type", "subject", "time"]),
+    "a field of the data is required": _set("$defs", "upsert", "required", to=["title"]),
+    "a type is gone": _set("properties", "type", "enum", to=[UPSERT]),
+    "a value is the one it was and none of a list": _set("properties", "specversion", "enum", to=[]),
+    "a bound is lower": _set("properties", "subject", "maxLength", to=1000),
+    "a bound is new": _set(*UPSERTS, "title", "maxLength", to=100),
+    "a bound is higher": _set("$defs", "sequence", "minimum", to=1),
+    "an item is narrower": _set(*UPSERTS, "acl", "items", "maxLength", to=255),
+    "a type of value is narrower": _set("$defs", "delete", "type", to="object"),
+    "a pattern is another": _set("$defs", "text", "pattern", to="^[a-z]*$"),
+    "a format is new": _set("properties", "id", "format", to="uuid"),
+    "an open object is closed": _set("$defs", "upsert", "additionalProperties", to=False),
+    "a new field asks for something": _set(*UPSERTS, "lang", to={"type": "string"}),
+    "a property is gone": lambda of: of["$defs"]["upsert"]["properties"].pop("title"),
+    "a fourth way to give content": lambda of: of["$defs"]["upsert"]["oneOf"].append({"required": ["content_ref"]}),
+    "one field needs another": _set("$defs", "upsert", "dependentRequired", "title", to=["file_name"]),
+    "something else is asked of every event": lambda of: of["allOf"].append({"required": ["time"]}),
+    "data for another condition": _set("allOf", 0, "if", "properties", to={}),  # type: ignore[arg-type]
+    "keys of metadata are bounded": _set(*UPSERTS, "metadata", "propertyNames", to={"$ref": "#/$defs/name"}),
+    "a keyword that nobody compared yet": _set("$defs", "upsert", "unevaluatedProperties", to=False),
+}
+TAKEN = {
+    "nothing": lambda of: None,
+    "a description": _set("description", to="Other words."),
+    "a field is optional": _set("required", to=["specversion", "id", "type", "subject"]),
+    "a type is new": _set("properties", "type", "enum", to=[DELETE, UPSERT, "headrace.document.move.v1"]),
+    "a bound is looser": _set(*UPSERTS, "acl", "maxItems", to=2000),
+    "a bound is gone": lambda of: of["$defs"]["sequence"].pop("maximum"),
+    "a value may be null": _set(*UPSERTS, "acl", "type", to=["array", "null"]),
+    "a new field takes anything": _set(*UPSERTS, "lang", to={"description": "A language tag; anything else is ignored."}),
+    "a new field where there were none": _set("properties", "data_base64", to={"type": "string"}),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_change_that_refuses_what_was_valid_is_found(what: str) -> None:
+    changed = deepcopy(NEWEST)
+    REFUSED[what](changed)
+    assert narrowings(NEWEST, changed) != []
+
+
+@pytest.mark.parametrize("what", TAKEN)
+def test_a_change_that_takes_more_is_no_break(what: str) -> None:
+    changed = deepcopy(NEWEST)
+    TAKEN[what](changed)
+    assert narrowings(NEWEST, changed) == []
+
+
+def places(of: Any) -> list[Schema]:
+    """Every object within a schema, itself first."""
+    inner = of.values() if isinstance(of, dict) else of if isinstance(of, list) else ()
+    return ([of] if isinstance(of, dict) else []) + [place for value in inner for place in places(value)]
+
+
+@st.composite
+def changed(draw: st.DrawFn) -> Schema:
+    """The newest schema with something else somewhere: most of these are schemas still, few of them wiser."""
+    of = deepcopy(NEWEST)
+    for _ in range(draw(st.integers(1, 3))):
+        place = draw(st.sampled_from(places(of)))
+        key = draw(st.sampled_from([*place, "lang", "title", "minLength", "maxLength", "required", "additionalProperties", "type", "enum"]))
+        value = draw(st.sampled_from([None, 0, 1, 300, [], ["title"], ["string", "null"], {}, {"type": "string"}, True, False, "object"]))
+        if value is None:
+            place.pop(key, None)
+        else:
+            place[key] = value
+    return of
+
+
+@given(changed(), st.data())
+@settings(max_examples=200)
+def test_where_the_comparison_finds_no_break_no_event_that_was_valid_is_refused(changed: Schema, data: st.DataObject) -> None:
+    try:
+        after, broken = validator(changed), narrowings(NEWEST, changed)
+    except (ValueError, KeyError, TypeError, AttributeError, AssertionError):
+        return  # no schema, or one that the comparison refuses to look at
+    if not broken:
+        assert after.is_valid(data.draw(events(NEWEST)))

@@ -1,0 +1,124 @@
+"""What an outside program imports and what an application's own login may ask, as docs/retrieval.md and docs/operations.md say."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+import headrace
+from headrace import ConfigurationError, HeadraceError, Index, Publisher, TenantError
+from pipelines.app import Headrace
+from pipelines.operations.search import ask
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = {
+    "open.md": ("# Seals\n\nThe shaft seal is inspected once a year.", None),
+    "closed.md": ("# Fees\n\nThe board decides on fees.", ["group:board"]),
+}
+
+
+def sql_of(page: str, containing: str, tenant: str) -> str:
+    """A page's SQL block for this tenant, with a login of its own."""
+    blocks = re.findall(r"```sql\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
+    (block,) = [block for block in blocks if containing in block]
+    named = re.sub(r"headrace_(tenant|reader)_acme\b", rf'"headrace_\1_{tenant}"', block).replace("tenant_acme", f'"tenant_{tenant}"')
+    return str(named.replace("acme_rag", f'"{tenant}_rag"').replace("'…'", "'secret'"))
+
+
+@pytest.fixture(scope="module")
+def world(app: Headrace) -> Iterator[tuple[str, str]]:
+    """A tenant with an open and a closed page, and the URL of an application's own login to it."""
+    from pipelines.governance.tenants import add, remove
+
+    tenant = "readable"
+    add(app, tenant)
+    with Publisher(app.endpoints.kafka_client(), tenant, source="/wiki") as publisher:
+        for name, (content, acl) in PAGES.items():
+            publisher.upsert(name, content=content, acl=acl, media_type="text/markdown")
+    app.ingest(tenant)
+    owner = app.endpoints.postgres_owner.get_secret_value()
+    with psycopg.connect(owner, autocommit=True) as connection:
+        connection.execute(sql_of("retrieval.md", "CREATE ROLE", tenant))  # type: ignore[call-overload]
+    parts = urlsplit(owner)
+    yield tenant, urlunsplit(parts._replace(netloc=f"{tenant}_rag:secret@{parts.netloc.split('@')[1]}"))
+    with psycopg.connect(owner, autocommit=True) as connection:
+        connection.execute(f'REVOKE CONNECT ON DATABASE headrace FROM "{tenant}_rag"; DROP ROLE "{tenant}_rag"')  # type: ignore[call-overload]
+    remove(app, tenant)
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    heavy = "{'torch', 'sentence_transformers', 'confluent_kafka', 'psycopg', 'pydantic', 'dagster'}"
+    code = f"import sys, headrace; print(dir(headrace)); sys.exit(str({heavy} & sys.modules.keys()) if {heavy} & sys.modules.keys() else 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Publisher" in done.stdout
+
+
+def test_everything_it_names_is_there_and_nothing_else() -> None:
+    assert all(getattr(headrace, name).__name__ == name for name in headrace.__all__)
+    with pytest.raises(AttributeError):
+        headrace.Pipeline  # noqa: B018
+
+
+def test_an_application_finds_with_citations_only_what_its_user_may_read(world: tuple[str, str]) -> None:
+    tenant, url = world
+    with Index(url, tenant) as index:
+        best = index.search("how often is the seal inspected", top=1)[0]
+        assert best.heading_path == ("Seals",)
+        assert [citation.document for citation in best.citations] == ["open.md"]
+        for principals, readable in (((), {"open.md"}), (["group:board"], {"open.md", "closed.md"})):
+            assert {c.document for passage in index.search("fees", principals) for c in passage.citations} == readable
+
+
+def test_an_applications_login_reaches_no_other_tenant(world: tuple[str, str], acme: str) -> None:
+    with Index(world[1], acme) as index, pytest.raises(HeadraceError) as refused:
+        index.search("anything")
+    assert refused.value.reason == "database-error"
+    with Index(world[1], "nobody-here") as index, pytest.raises(TenantError):
+        index.search("anything")
+
+
+def test_what_cannot_work_is_refused_when_the_index_is_made(world: tuple[str, str]) -> None:
+    tenant, url = world
+    with pytest.raises(TenantError):
+        Index(url, "Not Allowed")
+    with pytest.raises(ConfigurationError, match="device"):
+        Index(url, tenant, device="abacus")
+    with pytest.raises(ConfigurationError):
+        Index(url, tenant, model="/there/is/no/such/model")
+    with Index(url, tenant) as index, pytest.raises(TypeError):
+        index.search("fees", principals="group:board")
+
+
+def test_the_pages_sql_finds_what_the_command_line_finds(world: tuple[str, str], app: Headrace) -> None:
+    tenant, url = world
+    question = "how often is the seal inspected"
+    vector = app.models.embedder.encode([question], "query")[0].tolist()
+    with psycopg.Connection[dict[str, Any]].connect(url, row_factory=dict_row) as connection:
+        query = sql_of("retrieval.md", "CROSS JOIN LATERAL", tenant)
+        for principals, readable in ((["*"], {"open.md"}), (["*", "group:board"], {"open.md", "closed.md"})):
+            rows = connection.execute(query, {"vector": str(vector), "principals": principals}).fetchall()  # type: ignore[call-overload]
+            assert {document for row in rows for document in row["documents"]} == readable
+        assert rows[0]["text"] == ask(app, tenant, question)[0].text
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("SELECT FROM document")
+
+
+def test_the_pages_sql_rebuilds_a_graph_that_was_lost(world: tuple[str, str], app: Headrace) -> None:
+    tenant, _ = world
+    before = app.models.projection.counts(tenant)
+    app.models.projection.drop(tenant)
+    assert app.ingest(tenant)[1]["project"].done == 0
+    with psycopg.connect(app.endpoints.postgres_pipeline.get_secret_value(), autocommit=True) as connection:
+        connection.execute(sql_of("operations.md", "stage = 'project'", tenant))  # type: ignore[call-overload]
+    app.ingest(tenant)
+    assert app.models.projection.counts(tenant) == before != {}

@@ -1,0 +1,63 @@
+"""What can be read only badly is put aside, not dropped; somebody may let it pass, that content and no other."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.errors import HeadraceError
+from events.publish import Publisher
+from pipelines.app import Headrace
+from pipelines.governance import tenants
+from pipelines.governance.quarantine import release
+from pipelines.operations import explain
+from pipelines.operations.search import ask
+
+GARBAGE = "\n\n".join(
+    f"Th\ufffd sh\ufffdft s\ufffd\ufffdl n\ufffd. {n} w\ufffds \ufffd\ufffdspect\ufffdd l\ufffdst y\ufffd\ufffdr." for n in range(20)
+)
+
+
+def publish(app: Headrace, tenant: str, text: str, sequence: int) -> None:
+    with Publisher(app.endpoints.kafka_client(), tenant, "/wiki") as publisher:
+        publisher.upsert("scan.txt", content=text, sequence=sequence, media_type="text/plain")
+
+
+def reasons(app: Headrace, tenant: str) -> list[tuple[str, str]]:
+    app.ingest(tenant)
+    return [(letter["stage"], letter["reason"]) for letter in explain.letters(app, tenant)]
+
+
+def test_what_can_be_read_only_badly_is_put_aside_until_somebody_lets_it_pass(app: Headrace, acme: str) -> None:
+    publish(app, acme, GARBAGE, 1)
+    assert reasons(app, acme) == [("parse", "low-quality-text")]
+    assert ask(app, acme, "shaft seal") == []
+    release(app, acme, "scan.txt")
+    assert reasons(app, acme) == []
+    assert ask(app, acme, "shaft seal")[0].citations[0].document == "scan.txt"
+    publish(app, acme, GARBAGE + " And m\ufffdr\ufffd.", 2)
+    assert reasons(app, acme) == [("parse", "low-quality-text")], "another content is judged anew"
+
+
+def test_a_tenant_that_can_live_with_it_says_so(app: Headrace, acme: str) -> None:
+    tenants.configure(app, acme, reading={"most_replaced": 1.0, "least_wordlike": 0.0})
+    publish(app, acme, GARBAGE, 1)
+    assert reasons(app, acme) == []
+
+
+def test_a_document_that_is_not_put_aside_cannot_be_let_pass(app: Headrace, acme: str) -> None:
+    publish(app, acme, "The shaft seal is inspected once a year.", 1)
+    app.ingest(acme)
+    with pytest.raises(HeadraceError) as refused:
+        release(app, acme, "scan.txt")
+    assert refused.value.reason == "not-put-aside"
+
+
+def test_what_the_tenant_s_profile_quarantines_passes_once_it_is_released_without_the_value(app: Headrace, acme: str) -> None:
+    tenants.configure(app, acme, privacy={"actions": {"IBAN": "quarantine"}})
+    publish(app, acme, "Pay the shaft seal to DE89 3704 0044 0532 0130 00, please.", 1)
+    assert reasons(app, acme) == [("redact", "quarantined-by-policy")]
+    release(app, acme, "scan.txt")
+    assert reasons(app, acme) == []
+    (found,) = ask(app, acme, "shaft seal")
+    assert "<IBAN:" in found.text
+    assert "DE89" not in found.text

@@ -1,0 +1,307 @@
+"""What an operator sees at a glance: lag in events and seconds, pace, failures, freshness against the tenant's own target, slots."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from core.config import Settings
+from core.errors import ConfigurationError, HeadraceError, TenantError, Unavailable
+from events.contract import topic_of
+from events.kafka.ages import published_at
+from events.positions import dismiss
+from events.publish import Publisher
+from pipelines import cli
+from pipelines.app import Headrace
+from pipelines.governance import tenants
+from pipelines.operations import status
+from pipelines.operations.lag import Lag, lag, target_s, unlanded
+from pipelines.stream import slots
+
+PAGE = "# Seals\n\nThe shaft seal of the {} is inspected once a year.\n"
+CORRUPT = b"PK\x03\x04 cut off"
+
+
+@pytest.fixture
+def kafkaless(settings: Settings, app: Headrace) -> Iterator[Headrace]:
+    """Headrace where Kafka refuses the login at once."""
+    wrong = app.endpoints.model_copy(update={"kafka_username": "nobody"})
+    with Headrace(settings, wrong) as headrace:
+        yield headrace
+
+
+def publish(app: Headrace, tenant: str, **texts: str | bytes) -> None:
+    with Publisher(app.endpoints.kafka_client(), tenant, "/wiki") as publisher:
+        for name, text in texts.items():
+            publisher.upsert(name, content=text)
+
+
+def publish_as_of(app: Headrace, tenant: str, ago_s: float, partition: int = 0, name: str = "old") -> None:
+    """A delete of a document, with a timestamp of that long ago."""
+    then_ms = int((datetime.now(UTC) - timedelta(seconds=ago_s)).timestamp() * 1000)
+    producer = Producer(app.endpoints.kafka_client())
+    producer.produce(topic_of(tenant), None, name.encode(), partition=partition, timestamp=then_ms)
+    assert producer.flush(10) == 0
+
+
+def row(app: Headrace, tenant: str) -> dict[str, Any]:
+    (found,) = [row for row in status.tenant_rows(app) if row["tenant"] == tenant]
+    return found
+
+
+def bury(app: Headrace, tenant: str, reason: str, offset: int = 7) -> None:
+    with app.session(tenant).transaction() as connection:
+        connection.execute(
+            "INSERT INTO dead_letter (kafka_partition, kafka_offset, stage, reason, detail) VALUES (0, %(at)s, 'land', %(reason)s, '')",
+            {"at": offset, "reason": reason},
+        )
+
+
+def test_a_tenant_without_events_is_fresh(app: Headrace, acme: str) -> None:
+    found = row(app, acme)
+    assert (found["not_landed"], found["not_indexed"], found["lag_s"], found["oldest_unprocessed"]) == (0, 0, 0.0, None)
+    assert (found["fresh"], found["freshness_seconds"], found["failures"], found["outcomes_waiting"]) == (True, 300.0, {}, 0)
+
+
+def test_status_follows_an_event_from_kafka_to_the_index(app: Headrace, acme: str) -> None:
+    publish(app, acme, page=PAGE.format("pump"), other=PAGE.format("turbine"), torn=CORRUPT)
+    unread = row(app, acme)
+    assert (unread["not_landed"], unread["not_indexed"], unread["documents"]) == (3, 0, 0)
+    assert 0 < unread["lag_s"] < 60
+    app.land(acme)
+    landed = row(app, acme)
+    assert (landed["not_landed"], landed["not_indexed"], landed["landed_per_min"], landed["indexed_per_min"]) == (0, 3, 0.6, 0.0)
+    assert landed["oldest_unprocessed"] == unread["oldest_unprocessed"]
+    app.ingest(acme)
+    done = row(app, acme)
+    assert (done["not_landed"], done["not_indexed"], done["lag_s"], done["indexed_per_min"]) == (0, 0, 0.0, 0.4)
+    assert (done["failures"], done["outcomes_waiting"], done["fresh"]) == ({"corrupt-document": 1}, 0, True)
+
+
+def test_the_oldest_unread_event_counts_over_all_partitions(app: Headrace, acme: str) -> None:
+    for partition, ago_s in enumerate((50, 500, 5)):
+        publish_as_of(app, acme, ago_s, partition)
+        publish_as_of(app, acme, 1, partition, name="young")
+    found = lag(app, acme)
+    assert (found.events, found.documents) == (6, 0)
+    assert found.seconds == pytest.approx(500, abs=20)
+
+
+def test_what_landed_and_waits_counts_beside_what_has_not(app: Headrace, acme: str) -> None:
+    publish_as_of(app, acme, 5)
+    app.land(acme)
+    with app.session(acme).transaction() as connection:
+        connection.execute("UPDATE document SET received_at = now() - interval '1 hour'")
+    publish(app, acme, page=PAGE.format("pump"))
+    found = lag(app, acme)
+    assert (found.events, found.documents) == (1, 1)
+    assert found.seconds == pytest.approx(3600, abs=20)
+
+
+def test_a_tenant_whose_topic_is_gone_is_not_called_fresh_and_its_neighbours_are(app: Headrace, acme: str, globex: str) -> None:
+    from events.kafka.reader import delete_topics
+
+    delete_topics(app.endpoints.kafka_client(), acme)
+    rows = {found["tenant"]: found for found in status.tenant_rows(app)}
+    assert (rows[acme]["not_landed"], rows[acme]["lag_s"], rows[acme]["fresh"]) == (None, None, None)
+    assert (rows[globex]["not_landed"], rows[globex]["fresh"]) == (0, True)
+    with pytest.raises(HeadraceError, match="unknown-topic"):
+        lag(app, acme)
+
+
+def test_without_kafka_status_says_what_postgres_knows(kafkaless: Headrace, app: Headrace, acme: str) -> None:
+    publish(app, acme, page=PAGE.format("pump"))
+    app.land(acme)
+    found = row(kafkaless, acme)
+    assert (found["not_landed"], found["not_indexed"], found["fresh"]) == (None, 1, None)
+    assert found["lag_s"] < 60
+
+
+def test_all_tenants_are_asked_of_kafka_at_once(app: Headrace, new_tenant: Callable[[], str]) -> None:
+    names = [new_tenant() for _ in range(3)]
+    publish(app, names[0], page=PAGE.format("pump"))
+    found = unlanded(app, names)
+    assert [found[name].events for name in names] == [1, 0, 0]
+    assert unlanded(app, []) == {}
+
+
+def test_a_timestamp_from_the_future_is_now(app: Headrace, acme: str) -> None:
+    publish_as_of(app, acme, -1800)
+    (at,) = published_at(app.endpoints.kafka_client(), {(topic_of(acme), 0): 0}).values()
+    assert at <= datetime.now(UTC)
+
+
+def test_a_partition_without_a_record_has_no_age(app: Headrace, acme: str) -> None:
+    publish_as_of(app, acme, 30, partition=1)
+    places = {(topic_of(acme), partition): 0 for partition in range(3)}
+    assert published_at(app.endpoints.kafka_client(), places).keys() == {(topic_of(acme), 1)}
+
+
+@pytest.mark.parametrize(
+    ("oldest_s", "events", "fresh"), [(None, 0, True), (9, 1, True), (99, 1, False), (99, None, False), (9, None, None), (None, 3, None)]
+)
+def test_what_is_not_known_is_not_called_fresh(oldest_s: float | None, events: int | None, fresh: bool | None) -> None:
+    oldest = None if oldest_s is None else datetime.now(UTC) - timedelta(seconds=oldest_s)
+    assert Lag(events, 0, oldest).fresh(60) is fresh
+
+
+# --- the target
+
+
+def test_freshness_is_red_once_the_tenants_own_target_is_passed_and_green_again(app: Headrace, acme: str, globex: str) -> None:
+    tenants.configure(app, acme, freshness_seconds=60)
+    for name in (acme, globex):
+        publish_as_of(app, name, 100)
+    red = app.check(acme, "freshness")
+    assert (red.passed, red.severity, red.measured["lag_events"], red.measured["target_s"]) == (False, "error", 1, 60.0)
+    assert "at most 60 s" in red.explanation
+    assert row(app, acme)["fresh"] is False
+    assert app.check(globex, "freshness").passed, "its target is the default, five minutes"
+    app.land(acme)
+    assert not app.check(acme, "freshness").passed, "landed is not searchable"
+    app.ingest(acme)
+    green = app.check(acme, "freshness")
+    assert (green.passed, green.measured["lag_s"]) == (True, 0.0)
+    assert row(app, acme)["fresh"] is True
+
+
+def test_a_target_is_set_with_the_tenant_and_changed_without_touching_anything_else(app: Headrace, tenant: str) -> None:
+    tenants.add(app, tenant, {"owner": "team-a", "freshness_seconds": 5})
+    assert target_s(app.database.get(tenant).configuration) == 5.0
+    tenants.configure(app, tenant, freshness_seconds=0.5)
+    assert app.database.get(tenant).configuration == {"owner": "team-a", "freshness_seconds": 0.5}
+    with pytest.raises(TenantError):
+        tenants.configure(app, "nobody-here", freshness_seconds=5)
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), 1e9, "soon", None, True])
+def test_a_target_that_is_none_is_refused_with_its_value(app: Headrace, tenant: str, value: Any) -> None:
+    for configured in (
+        lambda: tenants.add(app, tenant, {"freshness_seconds": value}),
+        lambda: tenants.configure(app, tenant, freshness_seconds=value),
+    ):
+        with pytest.raises(ConfigurationError) as refused:
+            configured()
+        assert (refused.value.reason, repr(value) in refused.value.detail) == ("bad-freshness", True)
+    assert tenant not in {found.tenant for found in app.tenants()}
+
+
+def test_a_target_that_somebody_wrote_by_hand_and_wrong_fails_its_own_check_and_hides_nobody(app: Headrace, acme: str, globex: str) -> None:
+    from core.schema.migrate import configure_tenant
+
+    configure_tenant(app.endpoints.postgres_owner.get_secret_value(), acme, {"freshness_seconds": "soon"})
+    with pytest.raises(ConfigurationError, match="soon"):
+        app.check(acme, "freshness")
+    assert (row(app, acme)["freshness_seconds"], row(app, acme)["fresh"]) == (None, None)
+    assert row(app, globex)["fresh"] is True
+
+
+# --- losses
+
+
+def test_events_that_were_lost_are_an_error_until_somebody_dismisses_them(app: Headrace, acme: str) -> None:
+    assert app.check(acme, "nothing_lost").passed
+    bury(app, acme, "source-mismatch", 6)
+    assert app.check(acme, "nothing_lost").passed, "refused is not lost"
+    bury(app, acme, "events-lost-to-retention", 7)
+    red = app.check(acme, "nothing_lost")
+    assert (red.passed, red.severity, red.measured["losses"]) == (False, "error", 1)
+    assert row(app, acme)["failures"] == {"events-lost-to-retention": 1, "source-mismatch": 1}
+    with app.session(acme).transaction() as connection:
+        assert dismiss(connection, 0, 7) == 1
+    assert app.check(acme, "nothing_lost").passed
+
+
+def test_without_kafka_freshness_is_not_judged(kafkaless: Headrace, acme: str) -> None:
+    with pytest.raises(HeadraceError, match="kafka-refused"):
+        kafkaless.check(acme, "freshness")
+
+
+# --- the command
+
+
+@pytest.fixture
+def call(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Run a command on this session's servers; gives its exit code and what it printed, read as JSON with `--json`."""
+    config = tmp_path / "headrace.toml"
+    config.write_text(f'data_dir = "{settings.data_dir}"\n', encoding="utf-8")
+    monkeypatch.setenv("HEADRACE_CONFIG", str(config))
+
+    def run(*arguments: str) -> tuple[int, Any]:
+        code, said = cli.run(arguments), capsys.readouterr()
+        return code, json.loads(said.out) if "--json" in arguments and said.out else said.out + said.err
+
+    return run
+
+
+def test_status_prints_tenants_and_slots_not_wider_than_120_columns(
+    call: Callable[..., Any], app: Headrace, acme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines.cli import output
+
+    publish(app, acme, page=PAGE.format("pump"), torn=CORRUPT)
+    publish_as_of(app, acme, 4000)
+    app.ingest(acme)
+    publish_as_of(app, acme, 7200, name="older")
+    slot = slots.enrol(app, f"status-{os.getpid()}")
+    monkeypatch.setenv("COLUMNS", "120")
+    output.out.cache_clear()
+    code, printed = call("status")
+    output.out.cache_clear()
+    assert (code, max(map(len, printed.splitlines())) <= 120) == (0, True)
+    (told,) = [line for line in printed.splitlines() if acme in line]
+    # how wide a column is drawn depends on every tenant that there is: a longer cell goes on in the next line
+    for cell in ("2 h", "corrupt-", "NO, 5 min"):
+        assert cell in told
+    assert slot in printed
+    slots.left(app, slot)
+
+
+def test_status_as_json_has_every_tenant_and_slot(call: Callable[..., Any], app: Headrace, acme: str) -> None:
+    slot = slots.enrol(app, f"json-{os.getpid()}")
+    slots.left(app, slot, Unavailable("x"))
+    code, told = call("status", "--json")
+    (found,) = [found for found in told["slots"] if found["slot"] == slot]
+    assert (code, found["state"], found["trouble"], found["deaths"], told["unavailable"]) == (0, "failed", "unavailable", 1, None)
+    (tenant,) = [tenant for tenant in told["tenants"] if tenant["tenant"] == acme]
+    assert (tenant["fresh"], tenant["not_landed"], tenant["failures"]) == (True, 0, {})
+
+
+def test_a_freshness_target_is_set_by_command_and_a_bad_one_is_refused_with_its_value(
+    call: Callable[..., Any], app: Headrace, acme: str, tenant: str
+) -> None:
+    told = call("tenant", "set", acme, "--freshness", "7.5", "--json")
+    assert told == (0, {"tenant": acme, "configuration": {"freshness_seconds": 7.5}})
+    for value, shown in (("0", "0.0"), ("-3", "-3.0"), ("nan", "nan"), ("3e6", "3000000.0")):
+        for command in (("set", acme), ("add", tenant)):
+            code, said = call("tenant", *command, "--freshness", value)
+            assert (code, f"was: {shown} (bad-freshness)" in said) == (2, True)
+    assert app.database.get(acme).configuration == {"freshness_seconds": 7.5}
+    assert call("tenant", "add", tenant, "--freshness", "30")[0] == 0
+    assert app.database.get(tenant).configuration == {"freshness_seconds": 30.0}
+    assert call("tenant", "remove", tenant, "--yes")[0] == 0
+
+
+def test_a_tenant_is_given_settings_of_its_own_by_command(call: Callable[..., Any], app: Headrace, acme: str, globex: str) -> None:
+    told = call("tenant", "set", acme, "reading.pdf=text", "--json")
+    assert told == (0, {"tenant": acme, "configuration": {"reading": {"pdf": "text"}}})
+    assert (app.session(acme).policy.reading.pdf, app.session(globex).policy.reading.pdf) == ("text", "layout")
+    for wish in ("reading.pdf=best", "reading.page=1", "reading", "pdf=text", "privacy.profile=names"):
+        code, said = call("tenant", "set", acme, wish)
+        assert (code, "(bad-policy)" in said) == (2, True), wish
+    assert app.database.get(acme).configuration == {"reading": {"pdf": "text"}}
+
+
+def test_a_loss_is_dismissed_by_command(call: Callable[..., Any], app: Headrace, acme: str) -> None:
+    bury(app, acme, "events-lost-to-retention", 7)
+    told = call("dead-letters", "dismiss", "--tenant", acme, "0:7", "--json")
+    assert told == (0, {"tenant": acme, "dismissed": "0:7"})
+    assert app.check(acme, "nothing_lost").passed
+    assert call("dead-letters", "dismiss", "--tenant", acme, "0:7")[0] == 5

@@ -1,0 +1,177 @@
+"""Slots: who streams where, who died, and who keeps dying. By Postgres' clock; what passes in between is written into the rows."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import pytest
+
+from core.errors import HeadraceError, Unavailable
+from pipelines.app import Headrace
+from pipelines.stream import slots
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Beat:
+    """A beat of a process that may be anything."""
+
+    slot: str = ""
+    tenants: int = 3
+    partitions: int = 9
+    waiting: Mapping[str, int] = field(default_factory=dict)
+    lag: Mapping[str, int] = field(default_factory=dict)
+    waits: Mapping[str, str] = field(default_factory=dict)
+
+
+@pytest.fixture
+def name() -> str:
+    return f"slot-{next(_numbers)}-{os.getpid()}"
+
+
+@pytest.fixture(autouse=True)
+def nobody(app: Headrace) -> Iterator[None]:
+    """No slot before, none after."""
+    execute(app, "DELETE FROM headrace.slot")
+    yield
+    execute(app, "DELETE FROM headrace.slot")
+
+
+def execute(app: Headrace, query: str, **values: object) -> None:
+    with app.database.control() as connection:
+        connection.execute(query, values)  # type: ignore[call-overload]
+
+
+def pass_by(app: Headrace, seconds: float) -> None:
+    """As if all that was written had been written earlier."""
+    execute(
+        app,
+        "UPDATE headrace.slot SET seen_at = seen_at - p, started_at = started_at - p, deaths = ARRAY(SELECT d - p FROM unnest(deaths) d)"
+        " FROM make_interval(secs => %(seconds)s) AS p",
+        seconds=seconds,
+    )
+
+
+def one(app: Headrace, name: str) -> slots.Slot:
+    (found,) = [slot for slot in slots.slots(app) if slot.slot == name]
+    return found
+
+
+def test_a_slot_is_seen_with_what_it_does(app: Headrace, name: str) -> None:
+    assert slots.enrol(app, name) == name
+    slots.seen(app, name, Beat(waiting={"acme": 3, "globex": 4}, waits={"project": "Neo4j: ServiceUnavailable", "embed": "503"}))
+    found = one(app, name)
+    assert (found.state, found.tenants, found.partitions, found.in_hand, found.trouble) == ("running", 3, 9, 7, "embed, project")
+    assert (found.host, found.pid) == (socket.gethostname(), os.getpid())
+    slots.seen(app, name, Beat())
+    assert one(app, name).trouble is None
+
+
+def test_a_slot_without_a_name_is_called_by_its_host_and_process(app: Headrace) -> None:
+    assert slots.enrol(app) == f"{socket.gethostname()}-{os.getpid()}"
+    assert one(app, slots.enrol(app)).series == socket.gethostname()
+
+
+def test_a_slot_that_is_not_seen_is_lost_and_one_that_leaves_is_not(app: Headrace, name: str) -> None:
+    slots.enrol(app, name)
+    slots.seen(app, name, Beat())
+    pass_by(app, slots.LOST_S - 1)
+    assert one(app, name).state == "running"
+    pass_by(app, 2)
+    assert (one(app, name).state, one(app, name).deaths) == ("lost", 1)
+    slots.seen(app, name, Beat())
+    assert (one(app, name).state, one(app, name).deaths) == ("running", 0)
+    slots.left(app, name)
+    pass_by(app, 2 * slots.LOST_S)
+    assert (one(app, name).state, one(app, name).deaths) == ("left", 0)
+
+
+def test_a_slot_that_was_never_seen_is_starting_and_then_lost(app: Headrace, name: str) -> None:
+    slots.enrol(app, name)
+    pass_by(app, slots.LOST_S + 1)
+    assert (one(app, name).state, one(app, name).deaths) == ("starting", 0)
+    pass_by(app, slots.STARTING_S)
+    assert (one(app, name).state, one(app, name).deaths) == ("lost", 1)
+
+
+def test_a_slot_is_taken_while_its_process_streams_and_left_after_that(app: Headrace, name: str) -> None:
+    with slots.taken(app, name) as place:
+        place.beat(Beat(tenants=5))
+        assert (one(app, name).state, one(app, name).tenants) == ("running", 5)
+    assert one(app, name).state == "left"
+    with pytest.raises(Unavailable), slots.taken(app, name):
+        raise Unavailable("Jane Roe")
+    assert (one(app, name).state, one(app, name).trouble) == ("failed", "unavailable")
+
+
+def test_an_end_with_an_error_keeps_its_reason_and_nothing_that_it_says(app: Headrace, name: str) -> None:
+    slots.enrol(app, name)
+    slots.left(app, name, Unavailable("Jane Roe"))
+    assert (one(app, name).state, one(app, name).trouble, one(app, name).deaths) == ("failed", "unavailable", 1)
+    slots.enrol(app, name)
+    slots.left(app, name, RuntimeError("Jane Roe"))
+    assert (one(app, name).state, one(app, name).trouble, one(app, name).deaths) == ("failed", "RuntimeError", 2)
+
+
+def test_deaths_count_for_ten_minutes(app: Headrace, name: str) -> None:
+    for _ in range(3):
+        slots.enrol(app, name)
+        pass_by(app, 100)
+    slots.enrol(app, name)
+    assert (one(app, name).state, one(app, name).deaths) == ("running", 3)
+    pass_by(app, 450)
+    slots.enrol(app, name)
+    assert one(app, name).deaths == 1 + 1
+
+
+def test_one_that_wakes_up_does_not_take_the_row_of_who_took_over(app: Headrace, name: str) -> None:
+    slots.enrol(app, name)
+    execute(app, "UPDATE headrace.slot SET host = 'elsewhere' WHERE slot = %(slot)s", slot=name)
+    slots.seen(app, name, Beat(tenants=77))
+    slots.left(app, name, HeadraceError("x"))
+    found = one(app, name)
+    assert (found.host, found.state, found.tenants) == ("elsewhere", "running", 0)
+
+
+def test_what_was_not_seen_for_a_day_is_forgotten_and_may_come_back(app: Headrace, name: str) -> None:
+    slots.enrol(app, name)
+    pass_by(app, slots.REMEMBERED_S + 1)
+    assert slots.slots(app) == []
+    slots.enrol(app, "another")
+    assert [slot.slot for slot in slots.slots(app)] == ["another"]
+    slots.seen(app, name, Beat())
+    assert one(app, name).state == "running"
+
+
+def test_a_slot_that_keeps_dying_is_named_though_it_is_alive_now(app: Headrace, name: str) -> None:
+    for _ in range(1 + slots.DYING):
+        assert slots.dying(slots.slots(app)) == {}
+        slots.enrol(app, name)
+    assert slots.dying(slots.slots(app)) == {name: slots.DYING}
+    pass_by(app, slots.DYING_S + 1)
+    slots.seen(app, name, Beat())
+    assert slots.dying(slots.slots(app)) == {}
+
+
+def test_processes_without_a_name_that_die_one_after_the_other_are_counted_by_their_host(app: Headrace) -> None:
+    for pid in range(slots.DYING):
+        execute(app, "INSERT INTO headrace.slot (slot, host, pid, seen_at) VALUES ('box-' || %(p)s, 'box', %(p)s, now() + '1 s')", p=pid)
+    assert slots.dying(slots.slots(app)) == {}
+    pass_by(app, slots.LOST_S + 2)
+    assert slots.dying(slots.slots(app)) == {"box": slots.DYING}
+
+
+def test_without_postgres_a_stream_goes_on_and_nothing_is_written(app: Headrace, name: str) -> None:
+    with Headrace(app.settings, app.endpoints) as ended:
+        ended.tenants()
+    # its connections are closed: Postgres is as far away as it can be, without the seconds that a connection takes to give up
+    with slots.taken(ended, name) as place:
+        place.beat(Beat())
+        with pytest.raises(Unavailable):
+            slots.slots(ended)
+    assert slots.slots(app) == []

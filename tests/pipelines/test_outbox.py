@@ -1,0 +1,422 @@
+"""Outcomes: each event's fate is decided once, told at least once, and in order per document; whatever lands, runs, fails and crashes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core import artifacts, frames, outcomes
+from core.errors import DocumentError, HeadraceError
+from core.ledger import ledger
+from core.ledger.ledger import Stale, Step
+from core.ledger.stage import Session, Stage, run
+from core.records import EmbeddingModel
+from core.tenancy import Connection, Row
+from events.landing import land_records
+from events.outcomes import Outcome, OutcomeProducer, Outcomes
+from events.publish import Publisher
+from index import generations, swap
+from pipelines.app import Headrace
+from pipelines.governance import erasure
+from pipelines.outbox import _record, deliver
+from tests.tenant_fixture import Inlet, World
+
+pytestmark = pytest.mark.usefixtures("empty_world")
+
+NAMES = ("a.md", "b.md")
+POISON = "poison"
+MODEL = EmbeddingModel("m", "m")
+Place = tuple[int, int]
+
+
+class Crash(Exception):
+    """The process dies here."""
+
+
+@dataclass
+class Mill:
+    """Landing, one stage that swaps, and the outbox of one tenant. `told` is what the broker was given, `fates` what landing said."""
+
+    world: World
+    inlet: Inlet
+    fingerprint: str = "1"
+    told: list[Row] = field(default_factory=list)
+    fates: dict[Place, str] = field(default_factory=dict)
+
+    def land(self, *records: Any) -> None:
+        self.inlet.land(*records)
+        rows = self.world.rows(
+            "SELECT kafka_partition, kafka_offset, fate FROM event WHERE kafka_partition = %(p)s", p=self.inlet.partition
+        )
+        for row in rows:
+            self.fates.setdefault((row["kafka_partition"], row["kafka_offset"]), row["fate"])
+
+    def run(self, *, crashes: bool = False) -> None:
+        run(_index(self.fingerprint, crashes=crashes), self.world.session)
+
+    def again(self) -> None:
+        """A replay of everything that failed."""
+        with self.world.session.transaction() as connection:
+            ledger.again(connection, [self.world.key(name) for name in NAMES], None)
+
+    def tell(self, *, crashes: bool = False) -> None:
+        """What the relay does, the broker's part left out."""
+        with suppress(Crash), self.world.session.transaction() as connection:
+            rows = outcomes.undelivered(connection, 3)
+            self.told += rows
+            outcomes.delivered(connection, rows)
+            if crashes:
+                raise Crash
+
+    def tell_all(self) -> None:
+        while self.world.rows("SELECT FROM outcome WHERE outcome IS NOT NULL LIMIT 1"):
+            self.tell()
+
+    def first(self) -> dict[Place, str]:
+        """By event, what a consumer heard of it first, in the order in which it was heard."""
+        heard: dict[Place, str] = {}
+        for row in self.told:
+            heard.setdefault((row["kafka_partition"], row["kafka_offset"]), row["outcome"])
+        return heard
+
+
+def _index(fingerprint: str, *, crashes: bool = False) -> Stage:
+    """The way's last stage before search, straight from what landed: the real swap, and no model."""
+
+    def compute(session: Session, rows: Sequence[Stale], _: Counter[str]) -> pl.DataFrame:
+        with session.transaction() as connection:
+            found = artifacts.get(connection, session.keys, "land", [row.document for row in rows])
+        inputs = [{"document": r.document, "input_key": r.input_key, "content": found[r.document]} for r in rows if r.document in found]
+        return frames.apply(pl.DataFrame(inputs), _digested)
+
+    def store(connection: Connection, _: Session, payloads: Mapping[str, bytes]) -> Sequence[str]:
+        generation = generations.open_generation(connection, fingerprint, MODEL, 3)
+        version = swap.Version("name", "title", "", ("*",), ())
+        lacking = swap.swap(connection, generation, MODEL.identity, dict.fromkeys(payloads, version))
+        outcomes.indexed(connection, payloads)
+        if crashes:
+            raise Crash
+        return lacking
+
+    def remove(connection: Connection, _: Session, documents: Sequence[str]) -> Sequence[str]:
+        swap.remove(connection, documents)
+        outcomes.decide(connection, documents, "deleted")
+        return ()
+
+    return Stage(Step("index", None, "content", fingerprint), compute, store, remove, batch=2, reaffirms=False)
+
+
+def _digested(row: Mapping[str, Any]) -> bytes:
+    if row["content"].startswith(POISON.encode()):
+        raise DocumentError("it does not agree with this stage", reason="indigestible")
+    return bytes(row["content"])
+
+
+@pytest.fixture
+def mill(world: World) -> Mill:
+    return Mill(world, world.inlet())
+
+
+@pytest.fixture
+def inlet(mill: Mill) -> Inlet:
+    return mill.inlet
+
+
+def told(mill: Mill) -> list[str]:
+    """What was told, in order, of events in the order in which they landed."""
+    mill.tell_all()
+    return [f"{row['kafka_offset']} {row['outcome']}" for row in mill.told]
+
+
+# always
+
+
+@dataclass(frozen=True)
+class Event:
+    name: str
+    sequence: int
+    content: str
+    deletes: bool
+
+    def on(self, inlet: Inlet) -> Any:
+        return inlet.delete(self.name, self.sequence) if self.deletes else inlet.upsert(self.name, self.content, self.sequence)
+
+
+EVENTS = st.builds(
+    Event,
+    name=st.sampled_from(NAMES),
+    sequence=st.integers(0, 6),
+    content=st.sampled_from(["one", "two", POISON]),
+    deletes=st.sampled_from([False, False, True]),
+)
+STEPS = (
+    st.lists(EVENTS, min_size=1, max_size=4)
+    | st.lists(EVENTS, min_size=1, max_size=4)
+    | st.sampled_from(["run", "run, and crash", "again", "build anew", "tell", "tell, and crash"])
+)
+
+
+@given(st.lists(STEPS, min_size=2, max_size=12))
+@settings(max_examples=100)
+def test_whatever_lands_runs_fails_and_crashes_each_event_has_one_outcome_and_none_is_lost(
+    world: World, steps: list[list[Event] | str]
+) -> None:
+    world.clear()
+    mill = Mill(world, world.inlet())
+    for step in steps:
+        if isinstance(step, list):
+            mill.land(*[event.on(mill.inlet) for event in step])
+        else:
+            _stepped(mill, step)
+    mill.run()
+    _promote(mill)
+    mill.tell_all()
+    heard = mill.first()
+    assert heard.keys() == mill.fates.keys()
+    # a repeat says what the first said
+    assert {(row["kafka_partition"], row["kafka_offset"], row["outcome"]) for row in mill.told} == {
+        (*at, what) for at, what in heard.items()
+    }
+    _as_landed_and_run(mill, heard)
+    assert world.rows("SELECT FROM outcome") == []
+
+
+def _stepped(mill: Mill, step: str) -> None:
+    if step == "again":
+        mill.again()
+    elif step == "build anew":
+        mill.fingerprint = "2" if mill.fingerprint == "1" else "1"
+    elif step.startswith("tell"):
+        mill.tell(crashes=step.endswith("crash"))
+    else:
+        with suppress(Crash):
+            mill.run(crashes=step.endswith("crash"))
+        _promote(mill)
+
+
+def _promote(mill: Mill) -> None:
+    with mill.world.session.transaction() as connection:
+        generations.open_generation(connection, mill.fingerprint, MODEL, 3)
+        if generations.promote(connection, mill.fingerprint):
+            outcomes.indexed(connection)
+
+
+def _as_landed_and_run(mill: Mill, heard: Mapping[Place, str]) -> None:
+    newest = {(row["kafka_partition"], row["kafka_offset"]): row for row in mill.world.rows("SELECT * FROM document")}
+    order = list(heard)
+    for place, outcome in heard.items():
+        fate = mill.fates[place]
+        assert fate in (outcome, "landed")
+        if place in newest:
+            assert outcome in ("deleted" if newest[place]["deleted"] else "indexed", "dead-lettered")
+    for row in newest.values():
+        # of one document's landed events the one that overtook the others is told last
+        landed = [at for at in order if mill.fates[at] == "landed" and _document(mill, at) == row["document"]]
+        assert landed[-1] == (row["kafka_partition"], row["kafka_offset"])
+
+
+def _document(mill: Mill, place: Place) -> str:
+    query = "SELECT document FROM event WHERE kafka_partition = %(p)s AND kafka_offset = %(o)s"
+    return str(mill.world.rows(query, p=place[0], o=place[1])[0]["document"])
+
+
+# what is told, and when
+
+
+def test_a_landed_event_is_told_of_when_the_swap_commits_and_not_before(mill: Mill, inlet: Inlet) -> None:
+    mill.land(inlet.upsert("a.md", "one", 1))
+    assert told(mill) == []
+    with pytest.raises(Crash):
+        mill.run(crashes=True)
+    assert told(mill) == []
+    mill.run()
+    assert told(mill) == ["0 indexed"]
+
+
+def test_what_landing_decides_is_told_at_once_and_a_newer_event_ends_the_wait_of_the_older(mill: Mill, inlet: Inlet) -> None:
+    mill.land(inlet.upsert("a.md", "one", 5))
+    mill.land(inlet.upsert("a.md", "late", 4), inlet.upsert("a.md", "one", 5), inlet.upsert("a.md", "other", 5), inlet.raw(b"a.md", b"{}"))
+    assert told(mill) == ["1 superseded", "2 unchanged", "3 dead-lettered", "4 dead-lettered"]
+    assert [row["reason"] for row in mill.told] == [None, None, "sequence-conflict", "not-cloudevents"]
+    mill.land(inlet.upsert("a.md", "two", 6), inlet.upsert("a.md", "three", 7))
+    assert told(mill)[4:] == ["0 superseded", "5 superseded"]
+    mill.run()
+    assert told(mill)[6:] == ["6 indexed"]
+
+
+def test_a_delete_is_told_of_when_it_has_left_the_index(mill: Mill, inlet: Inlet) -> None:
+    mill.land(inlet.upsert("a.md", "one"))
+    mill.run()
+    mill.land(inlet.delete("a.md"), inlet.delete("never-seen.md"))
+    assert told(mill) == ["0 indexed"]
+    mill.run()
+    assert sorted(told(mill)) == ["0 indexed", "1 deleted", "2 deleted"]
+
+
+def test_a_stage_that_fails_for_good_is_told_with_its_reason_and_a_replay_tells_nothing_more(mill: Mill, inlet: Inlet) -> None:
+    mill.land(inlet.upsert("a.md", POISON))
+    for _ in range(2):
+        mill.run()
+        mill.again()
+    assert told(mill) == ["0 dead-lettered"]
+    assert mill.told[0]["reason"] == "indigestible"
+    with mill.world.session.transaction() as connection:
+        artifacts.put(connection, mill.world.session.keys, "land", {mill.world.key("a.md"): b"mended by hand"})
+    mill.run()
+    assert mill.world.record("index", "a.md")["status"] == "done"
+    assert told(mill) == ["0 dead-lettered"]
+
+
+def test_a_refused_event_that_a_replay_lands_is_told_no_second_time_and_still_overtakes(mill: Mill, inlet: Inlet) -> None:
+    ours, theirs = inlet.upsert("a.md", "ours", 1), inlet.upsert("a.md", "theirs", 2, "/other")
+    mill.land(ours, theirs)
+    with mill.world.session.transaction() as connection:
+        connection.execute("UPDATE document SET source_key = ''")
+        assert land_records(connection, mill.world.session.keys, [theirs]).fates == Counter(landed=1)
+    mill.run()
+    assert told(mill) == ["1 dead-lettered", "0 superseded"]
+
+
+def test_an_event_is_not_indexed_while_its_generation_is_being_built(mill: Mill, inlet: Inlet) -> None:
+    mill.land(inlet.upsert("a.md", "one", 1))
+    mill.run()
+    mill.fingerprint = "2"
+    mill.land(inlet.upsert("a.md", "two", 2))
+    mill.run()
+    assert told(mill) == ["0 indexed"]
+    _promote(mill)
+    assert told(mill) == ["0 indexed", "1 indexed"]
+
+
+def test_the_same_position_of_a_topic_that_was_made_anew_is_another_event(mill: Mill, inlet: Inlet) -> None:
+    mill.land(inlet.upsert("a.md", "one", 1))
+    mill.run()
+    with mill.world.session.transaction() as connection:
+        connection.execute("UPDATE stream_position SET next_offset = 0")
+    inlet.offset = inlet.position = 0
+    mill.land(inlet.upsert("b.md", "two", 1))
+    mill.run()
+    assert told(mill) == ["0 indexed", "0 indexed"]
+
+
+# on Kafka
+
+
+@contextmanager
+def heard(app: Headrace, tenant: str) -> Iterator[Callable[[int], list[Outcome]]]:
+    """So many outcomes, as a consumer gets them from here on."""
+    with Outcomes(app.endpoints.kafka_client(), tenant) as listening:
+
+        def so_many(number: int) -> list[Outcome]:
+            found: list[Outcome] = []
+            for _ in range(200):
+                found += listening._next(0.1)
+                if len(found) >= number:
+                    break
+            return found
+
+        yield so_many
+
+
+def test_an_outcome_says_which_event_it_was_and_how_long_it_took(app: Headrace, acme: str) -> None:
+    with heard(app, acme) as so_many, Publisher(app.endpoints.kafka_client(), acme, "/wiki") as publisher:
+        event = publisher.upsert("people/jo.md", content="# Seals\n\nInspected once a year.", sequence=7)
+        publisher.flush()
+        app.ingest(acme)
+        (outcome,) = so_many(1)
+    assert (outcome.event, outcome.document, outcome.sequence) == (event, "people/jo.md", 7)
+    assert (outcome.outcome, outcome.reason, outcome.operation, outcome.offset) == ("indexed", None, "upsert", 0)
+    assert outcome.received_at <= outcome.landed_at <= outcome.decided_at
+    assert outcome.latency_s == pytest.approx((outcome.decided_at - outcome.received_at).total_seconds())
+    with app.session(acme).transaction() as connection:
+        assert connection.execute("SELECT FROM outcome").fetchall() == []
+
+
+def test_a_crash_before_the_commit_repeats_and_loses_nothing(app: Headrace, acme: str) -> None:
+    session = app.session(acme)
+    with heard(app, acme) as so_many:
+        _publish(app, acme, 1, 2, a="one", b="two")
+        _land_silently(app, acme)
+        with suppress(Crash), session.transaction() as connection:
+            assert deliver(connection, session, OutcomeProducer(app.endpoints.kafka_client()), str) == 2
+            raise Crash
+        assert app.outbox.empty(session) == 2
+        assert app.outbox.empty(session) == 0
+        assert Counter(outcome.document for outcome in so_many(4)) == {"a": 2, "b": 2}
+
+
+def test_two_that_publish_at_once_publish_each_once_and_in_order(app: Headrace, acme: str) -> None:
+    session = app.session(acme)
+    with heard(app, acme) as so_many:
+        _publish(app, acme, *range(1, 41), a="text")
+        _land_silently(app, acme)
+        with ThreadPoolExecutor(3) as threads:
+            told = threads.map(lambda _: Headrace(app.settings, app.endpoints).outbox.empty(session), range(3))
+            assert sum(told) == 39
+        assert [outcome.sequence for outcome in so_many(39)] == list(range(1, 40))
+
+
+def test_what_cannot_be_published_stays_and_is_left_to_the_next_run(app: Headrace, acme: str) -> None:
+    session = app.session(acme)
+    away = Headrace(app.settings, app.endpoints.model_copy(update={"kafka_username": "publisher.nobody"}))
+    _publish(app, acme, 1, 2, a="one", b="two")
+    _land_silently(app, acme)
+    before = app.due(acme)
+    assert away.outbox.empty(session) == 0
+    assert app.due(acme) == before
+    assert app.outbox.empty(session) == 2
+    assert app.due(acme) == before - 1
+
+
+def test_an_erased_document_leaves_nothing_in_the_outbox(app: Headrace, acme: str) -> None:
+    _publish(app, acme, 1, a="# Seals", b="# Pumps")
+    app.land(acme)
+    receipt = erasure.erase(app, acme, "a")
+    assert receipt["stores"]["outcomes"] == {"before": 1, "after": 0}
+    with app.session(acme).transaction() as connection:
+        assert len(connection.execute("SELECT FROM outcome").fetchall()) == 1
+
+
+def test_outcomes_of_a_hidden_id_have_a_key_of_their_own_that_stays(app: Headrace, acme: str) -> None:
+    session = app.session(acme)
+    _publish(app, acme, 1, 2, a="one", b="two")
+    _land_silently(app, acme)
+    with session.transaction() as connection:
+        rows = outcomes.undelivered(connection, 10)
+    told = {
+        hidden: [_record(session, row, lambda given, hidden=hidden: hidden or given) for row in rows] for hidden in ("", "<ID>", "<OTHER>")
+    }  # type: ignore[misc]
+    assert {(key, outcome.document) for key, outcome in told[""]} == {(b"a", "a"), (b"b", "b")}
+    assert {outcome.document for _, outcome in told["<ID>"]} == {"<ID>"}
+    keys = [key for key, _ in told["<ID>"]]
+    assert keys == [key for key, _ in told["<OTHER>"]]
+    assert len(set(keys)) == 2
+    assert {b"a", b"b", b"<ID>"}.isdisjoint(keys)
+
+
+def test_who_waits_for_a_topic_that_is_not_there_is_told_so(app: Headrace) -> None:
+    with pytest.raises(HeadraceError) as refused:
+        Outcomes(app.endpoints.kafka_client(), "nobody-here")
+    assert refused.value.reason == "unknown-topic"
+
+
+def _publish(app: Headrace, tenant: str, *sequences: int, **texts: str) -> None:
+    with Publisher(app.endpoints.kafka_client(), tenant, "/wiki") as publisher:
+        for sequence, (name, text) in product(sequences, texts.items()):
+            publisher.upsert(name, content=text, sequence=sequence)
+
+
+def _land_silently(app: Headrace, tenant: str) -> None:
+    """What `Headrace.land` does, and nothing published."""
+    for batch in app.reader.read_batches(app.positions(tenant)):
+        assert app.land_batch(tenant, batch, None)

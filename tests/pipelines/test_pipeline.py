@@ -1,0 +1,275 @@
+"""The whole way with real models: what a source publishes is what a reader finds, and only what changed costs anything."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+
+from core.config import Settings
+from events.publish import Publisher
+from pipelines.app import Headrace
+from pipelines.governance import erasure, tenants
+from pipelines.operations import explain
+from pipelines.operations.checks import CHECKS
+from pipelines.operations.search import ask
+from pipelines.stages.registry import NAMES
+
+MANUAL = """# Turbine manual
+
+## Bearings
+
+Grease the guide bearing every 250 operating hours.
+
+## Seals
+
+The shaft seal is inspected once a year. Questions go to jane.roe@example.com.
+
+## Storage
+
+Keep the runner dry, and turn it by hand every month.
+"""
+
+
+def publish(
+    app: Headrace, tenant: str, sequence: int, *, source: str = "test:source", acl: Sequence[str] | None = None, **texts: str
+) -> None:
+    """Upserts, by document name (underscores stand for dots)."""
+    with Publisher(app.endpoints.kafka_client(), tenant, "test:source") as publisher:
+        for name, text in texts.items():
+            publisher.upsert(name.replace("_", "."), content=text, sequence=sequence, acl=acl, media_type="text/markdown")
+
+
+def delete(app: Headrace, tenant: str, name: str, sequence: int) -> None:
+    with Publisher(app.endpoints.kafka_client(), tenant, "test:source") as publisher:
+        publisher.delete(name, sequence=sequence)
+
+
+def cited(app: Headrace, tenant: str, query: str, principals: Sequence[str] = (), top: int = 20) -> set[str]:
+    return {c.document for passage in ask(app, tenant, query, principals, top) for c in passage.citations}
+
+
+def texts(app: Headrace, tenant: str, query: str) -> str:
+    return "\n".join(passage.text for passage in ask(app, tenant, query, top=50))
+
+
+def test_a_published_document_is_found_redacted_and_cited(app: Headrace, acme: str) -> None:
+    publish(app, acme, 1, manual_md=MANUAL)
+    app.ingest(acme)
+    best = ask(app, acme, "How often is the guide bearing greased?")[0]
+    assert "250 operating hours" in best.text
+    assert best.heading_path[-1] == "Bearings"
+    assert [citation.document for citation in best.citations] == ["manual.md"]
+    everything = texts(app, acme, "whom do I ask about the seal")
+    assert "jane.roe" not in everything
+    assert "<EMAIL:" in everything
+
+
+def test_a_question_with_a_hidden_value_finds_its_surrogate(app: Headrace, acme: str) -> None:
+    addresses = ("jane.roe@example.com", "john.doe@example.com")
+    publish(
+        app, acme, 1, jane_md=f"# Contact\n\nQuestions go to {addresses[0]}.\n", john_md=f"# Contact\n\nQuestions go to {addresses[1]}.\n"
+    )
+    app.ingest(acme)
+    first = [ask(app, acme, f"Questions go to {address}.")[0].citations[0].document for address in addresses]
+    assert first == ["jane.md", "john.md"]
+
+
+def test_nothing_new_embeds_nothing_and_moves_nothing(app: Headrace, acme: str) -> None:
+    publish(app, acme, 1, manual_md=MANUAL)
+    app.ingest(acme)
+    landed, reports = app.ingest(acme)
+    assert landed.events == 0
+    assert sum(report.moved for report in reports.values()) == 0
+    assert reports["embed"].tally["embedded"] == 0
+
+
+def test_an_edit_embeds_only_the_chunks_that_changed(app: Headrace, acme: str) -> None:
+    publish(app, acme, 1, manual_md=MANUAL)
+    _, first = app.ingest(acme)
+    publish(app, acme, 2, manual_md=MANUAL.replace("250", "200"))
+    _, second = app.ingest(acme)
+    assert first["embed"].tally["embedded"] == 3
+    assert second["embed"].tally["embedded"] == 1
+    assert "250 operating hours" not in texts(app, acme, "guide bearing")
+    assert "200 operating hours" in texts(app, acme, "guide bearing")
+
+
+def test_an_acl_change_parses_and_embeds_nothing(app: Headrace, acme: str) -> None:
+    publish(app, acme, 1, manual_md=MANUAL)
+    app.ingest(acme)
+    publish(app, acme, 2, manual_md=MANUAL, acl=["group:workshop"])
+    _, reports = app.ingest(acme)
+    assert reports["parse"].done == 0
+    assert reports["embed"].tally["embedded"] == 0
+    assert cited(app, acme, "guide bearing") == set()
+    assert cited(app, acme, "guide bearing", ["group:workshop"]) == {"manual.md"}
+
+
+def test_revoked_access_ends_at_landing_before_any_stage_has_run(app: Headrace, acme: str) -> None:
+    publish(app, acme, 1, manual_md=MANUAL, acl=["user:ann", "user:bob"])
+    app.ingest(acme)
+    publish(app, acme, 2, manual_md=MANUAL, acl=["user:bob", "user:eve"])
+    app.land(acme)
+    assert cited(app, acme, "guide bearing", ["user:ann"]) == set()
+    assert cited(app, acme, "guide bearing", ["user:eve"]) == set()
+    assert cited(app, acme, "guide bearing", ["user:bob"]) == {"manual.md"}
+    app.ingest(acme)
+    assert cited(app, acme, "guide bearing", ["user:eve"]) == {"manual.md"}
+
+
+def test_a_new_version_that_cannot_be_parsed_leaves_the_old_one_searchable(app: Headrace, acme: str) -> None:
+    publish(app, acme, 1, manual_md=MANUAL)
+    app.ingest(acme)
+    with Publisher(app.endpoints.kafka_client(), acme, "test:source") as publisher:
+        publisher.upsert("manual.md", content=b"PK\x03\x04 cut off", file_name="manual.docx", sequence=2)
+    _, reports = app.ingest(acme)
+    assert reports["parse"].failed == 1
+    assert cited(app, acme, "guide bearing") == {"manual.md"}
+    assert [letter["stage"] for letter in explain.letters(app, acme)] == ["parse"]
+
+
+def test_a_tenants_own_settings_make_only_its_own_documents_stale(app: Headrace, acme: str, globex: str) -> None:
+    for tenant in (acme, globex):
+        publish(app, tenant, 1, manual_md=MANUAL)
+        app.ingest(tenant)
+    tenants.configure(app, acme, reading={"pdf": "text"})
+    assert {tenant: app.ingest(tenant)[1]["parse"].done for tenant in (acme, globex)} == {acme: 1, globex: 0}
+
+
+def test_a_corrupt_document_is_a_dead_letter_and_its_neighbours_go_on(app: Headrace, acme: str) -> None:
+    with Publisher(app.endpoints.kafka_client(), acme, "test:source") as publisher:
+        publisher.upsert("broken.docx", content=b"PK\x03\x04 cut off", file_name="broken.docx", sequence=1)
+    publish(app, acme, 1, manual_md=MANUAL)
+    app.ingest(acme)
+    assert cited(app, acme, "guide bearing") == {"manual.md"}
+    letter = explain.letters(app, acme)[0]
+    assert letter["reason"] == "corrupt-document"
+    assert "not searchable" in explain.explain(app, acme, "broken.docx")[0]["verdict"]
+
+
+def test_a_mended_document_settles_its_dead_letter(app: Headrace, acme: str) -> None:
+    with Publisher(app.endpoints.kafka_client(), acme, "test:source") as publisher:
+        publisher.upsert("manual.md", content=b"PK\x03\x04 cut off", sequence=1)
+    app.ingest(acme)
+    publish(app, acme, 2, manual_md=MANUAL)
+    app.ingest(acme)
+    assert explain.letters(app, acme) == []
+    assert cited(app, acme, "guide bearing") == {"manual.md"}
+
+
+def test_a_delete_is_gone_from_index_graph_and_cache(app: Headrace, acme: str) -> None:
+    publish(app, acme, 1, manual_md=MANUAL)
+    app.ingest(acme)
+    delete(app, acme, "manual.md", 2)
+    app.ingest(acme)
+    assert cited(app, acme, "guide bearing") == set()
+    graph = app.models.projection.counts(acme)
+    assert graph.get("Document", 0) == graph.get("Chunk", 0) == graph.get("Entity", 0) == 0
+    assert explain.overview(app, acme)["chunks"] == 0
+    with app.session(acme).transaction() as connection:
+        assert connection.execute("SELECT count(*) AS n FROM embedding").fetchall() == [{"n": 0}]
+        assert connection.execute("SELECT count(*) AS n FROM artifact WHERE stage <> 'graph'").fetchall() == [{"n": 0}]
+
+
+def test_a_late_update_does_not_resurrect_a_deleted_document(app: Headrace, acme: str) -> None:
+    publish(app, acme, 1, manual_md=MANUAL)
+    delete(app, acme, "manual.md", 5)
+    publish(app, acme, 4, manual_md=MANUAL)
+    landed, _ = app.ingest(acme)
+    assert landed.fates["superseded"] == 1
+    assert cited(app, acme, "guide bearing") == set()
+    publish(app, acme, 6, manual_md=MANUAL)
+    app.ingest(acme)
+    assert cited(app, acme, "guide bearing") == {"manual.md"}
+
+
+def test_an_exact_duplicate_is_stored_once_and_survives_the_other_copys_delete(app: Headrace, acme: str) -> None:
+    publish(app, acme, 1, manual_md=MANUAL, copy_md=MANUAL)
+    _, reports = app.ingest(acme)
+    assert reports["embed"].tally["embedded"] == explain.overview(app, acme)["chunks"] == 3
+    assert cited(app, acme, "guide bearing") == {"manual.md", "copy.md"}
+    delete(app, acme, "manual.md", 2)
+    app.ingest(acme)
+    assert cited(app, acme, "guide bearing") == {"copy.md"}
+    assert explain.overview(app, acme)["chunks"] == 3
+
+
+def test_the_same_document_of_two_tenants_shares_nothing(app: Headrace, acme: str, globex: str) -> None:
+    for tenant in (acme, globex):
+        publish(app, tenant, 1, manual_md=MANUAL)
+        app.ingest(tenant)
+    words = [{word for word in texts(app, tenant, "seal").split() if word.startswith("<EMAIL:")} for tenant in (acme, globex)]
+    assert words[0]
+    assert not words[0] & words[1]
+    delete(app, acme, "manual.md", 2)
+    app.ingest(acme)
+    assert cited(app, globex, "guide bearing") == {"manual.md"}
+    assert explain.find(app, globex, "manual.md") != explain.find(app, acme, "manual.md")
+
+
+def test_erasing_leaves_a_receipt_and_nothing_else(app: Headrace, acme: str) -> None:
+    publish(app, acme, 3, manual_md=MANUAL, other_md="# Other\n\nStays.\n")
+    app.ingest(acme)
+    receipt = erasure.erase(app, acme, "manual.md")
+    assert receipt["complete"]
+    assert all(counts["after"] == 0 for counts in receipt["stores"].values())
+    assert all(receipt["stores"][store]["before"] > 0 for store in ("events", "artifacts", "chunks", "cached_vectors", "graph"))
+    assert "manual" not in str(receipt)
+    publish(app, acme, 2, manual_md=MANUAL)
+    app.ingest(acme)
+    assert cited(app, acme, "anything") == {"other.md"}
+
+
+def test_content_by_reference_is_fetched_from_an_allowed_place_only(app: Headrace, acme: str) -> None:
+    folder = app.settings.fetching.roots[0]
+    (folder / "manual.md").write_text(MANUAL, encoding="utf-8")
+    with Publisher(app.endpoints.kafka_client(), acme, "test:source") as publisher:
+        publisher.upsert("inside.md", uri=(folder / "manual.md").as_uri(), sequence=1)
+        publisher.upsert("outside.md", uri="file:///etc/hostname", sequence=1)
+    app.ingest(acme)
+    assert cited(app, acme, "guide bearing") == {"inside.md"}
+    assert [letter["reason"] for letter in explain.letters(app, acme)] == ["uri-not-allowed"]
+
+
+def test_every_check_passes_on_good_documents(app: Headrace, acme: str) -> None:
+    publish(app, acme, 1, manual_md=MANUAL, second_md=MANUAL.replace("Turbine", "Generator").replace("250", "300"))
+    app.ingest(acme)
+    assert {name: app.check(acme, name).explanation for name in CHECKS if not app.check(acme, name).passed} == {}
+
+
+def test_explain_tells_each_stage_and_where_a_chunk_comes_from(app: Headrace, acme: str) -> None:
+    publish(app, acme, 1, manual_md=MANUAL)
+    app.ingest(acme)
+    told = explain.explain(app, acme, "manual.md")[0]
+    assert told["verdict"] == "searchable"
+    assert [stage["stage"] for stage in told["stages"]] == list(NAMES)
+    assert told["signals"]["characters"] > 10
+    chunk = ask(app, acme, "guide bearing")[0].chunk
+    assert explain.find(app, acme, chunk) == [told["document"]]
+
+
+def test_another_chunk_size_rechunks_without_parsing_again(settings: Settings, app: Headrace, acme: str) -> None:
+    publish(app, acme, 1, manual_md=MANUAL + "\n" + "The runner turns freely in its housing. " * 60)
+    app.ingest(acme)
+    before = explain.overview(app, acme)["chunks"]
+    smaller = settings.model_copy(update={"chunking": settings.chunking.model_copy(update={"max_tokens": 64})})
+    with Headrace(smaller, app.endpoints) as other:
+        _, reports = other.ingest(acme)
+        assert reports["parse"].done == reports["redact"].done == 0
+        assert reports["chunk"].done == 1
+        assert explain.overview(other, acme)["chunks"] > before
+        assert cited(other, acme, "guide bearing") == {"manual.md"}
+        with other.session(acme).transaction() as connection:
+            assert connection.execute("SELECT count(*) AS n FROM generation WHERE state = 'active'").fetchall() == [{"n": 1}]
+            assert connection.execute("SELECT count(DISTINCT generation) AS n FROM chunk").fetchall() == [{"n": 1}]
+
+
+def test_no_process_of_ours_is_left_when_headrace_closes(settings: Settings, app: Headrace, acme: str) -> None:
+    publish(app, acme, 1, manual_md=MANUAL)
+    with Headrace(settings, app.endpoints) as other:
+        other.land(acme)
+        other.run(acme, "parse")
+        workers = other.models.parsers.pids
+        assert workers
+    listed = subprocess.run(["ps", "-o", "pid=", "-p", ",".join(map(str, workers))], capture_output=True, text=True, check=False)
+    assert listed.stdout.split() == []
