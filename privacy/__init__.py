@@ -4,11 +4,11 @@ Here belong detection, surrogates and encryption. Where a document comes from an
 Presidio and spaCy are imported when a `Redactor` is built, not when this package is.
 """
 
+from core.entities import ENTITIES as LABELS
 from privacy.encryption import CannotDecrypt, new_data_key, new_surrogate_key, rewrap, tenant_keys
 from privacy.redactor import Redactor
 from privacy.stage import redact, redact_id, redact_text
 from privacy.surrogates import surrogate
-from privacy.tokens import LABELS
 
 __all__ = [
     "LABELS",

@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from privacy.tokens import TOKEN
+from core.surrogates import TOKEN
 
 # Stands where a surrogate is: no letter, no digit, no space, so nothing is ever recognised across it.
 BARRIER = "\ufffc"

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
-from core.entities import ENTITIES
+from core.surrogates import TOKEN
 
 GONE, GONE_NAME = "\ue000", "\ue001"
 """For a surrogate or a mask; the second one for those of persons and places, beside which the rest of a name may stand."""
 
 _OF_NAMES = ("PERSON", "LOCATION", "ADDRESS")
-# of a surrogate's digits one is a letter: what is digits alone may be a number that somebody wrapped
-_MARK = re.compile(rf"<({'|'.join(ENTITIES)})(?::(?=\d{{0,63}}[a-f])[0-9a-f]{{4,64}})?>")
 
 
 class Suspect(NamedTuple):
@@ -25,4 +22,4 @@ class Suspect(NamedTuple):
 
 def blanked(text: str) -> str:
     """The text with one character in place of each surrogate and mask."""
-    return _MARK.sub(lambda mark: GONE_NAME if mark[1] in _OF_NAMES else GONE, text)
+    return TOKEN.sub(lambda token: GONE_NAME if token[1] in _OF_NAMES else GONE, text)

@@ -83,7 +83,7 @@ def certain(*texts: str, claim: Claim | None = None) -> dict[str, object]:
     [
         ("EMAIL", "write to ann.o'hara+x@mail.example.org."),
         ("EMAIL", "mailto:ann＠example.org"),
-        ("EMAIL", "<EMAIL:c0ffee12>ann@example.org"),
+        ("EMAIL", "<EMAIL:c0ffee12c0ffee12>ann@example.org"),
         ("CARD", "card 4111 1111 1111 1111, thanks"),
         ("CARD", "Amex 3782-822463-10005"),
         ("CARD", "<CARD:4111111111111111>"),
