@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from assets.picture import stacked
-from assets.runtime import Landed, Standing
+from assets.runtime import Landed, StageCounts
 
 if TYPE_CHECKING:
     from core.ledger.stage import Report
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _RUN = {
     "done": "done",
     "deleted": "deleted",
-    "unchanged": "reaffirmed",
+    "unchanged": "revalidated",
     "overtaken": "superseded",
     "waiting": "waiting",
     "failed": "failed",
@@ -27,7 +27,7 @@ _INGREDIENTS = ("padded_tokens", "milliseconds")
 _FATES = ("landed", "unchanged", "superseded", "dead-lettered")
 
 
-def of_landing(landed: Landed, now: Standing, seconds: float) -> dict[str, Any]:
+def of_landing(landed: Landed, now: StageCounts, seconds: float) -> dict[str, Any]:
     """Events by fate, the tenant's documents, and why events were refused."""
     fates = {fate: landed.fates.get(fate, 0) for fate in dict.fromkeys([*_FATES, *landed.fates])}
     return {
@@ -40,7 +40,7 @@ def of_landing(landed: Landed, now: Standing, seconds: float) -> dict[str, Any]:
     }
 
 
-def of_stage(report: Report, now: Standing) -> dict[str, Any]:
+def of_stage(report: Report, now: StageCounts) -> dict[str, Any]:
     """Documents by outcome, where they all stand, the stage's own counts and what it worked with, timings, and why some were left out."""
     counts = {name: getattr(report, attribute) for name, attribute in _RUN.items()}
     return {

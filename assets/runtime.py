@@ -1,4 +1,4 @@
-"""What assets ask of Headrace. `pipelines.app.Headrace` is one; assets know no more of it than this."""
+"""What assets ask of Headrace; `pipelines.dagster.runtime.Runtime` implements it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RESOURCE = "headrace"
 
 
 class Landed(Protocol):
-    """What landing came to: events by fate, and why some were refused."""
+    """The result of a landing: events by fate, and why some were refused."""
 
     @property
     def events(self) -> int: ...
@@ -29,7 +29,7 @@ class Landed(Protocol):
     def reasons(self) -> Any: ...
 
 
-class Standing(Protocol):
+class StageCounts(Protocol):
     """The tenant's documents by state as of now, and why some are left out."""
 
     @property
@@ -40,7 +40,7 @@ class Standing(Protocol):
 
 
 class Checked(Protocol):
-    """A quality check's outcome, as `quality.Check` is."""
+    """A quality check's result, as `quality.Check`."""
 
     @property
     def passed(self) -> bool: ...
@@ -58,7 +58,7 @@ class Checked(Protocol):
 
 
 class Enforced(Protocol):
-    """What retention let go, by class, as `pipelines.governance.retention.Enforced` is."""
+    """What retention deleted, by class, as `pipelines.governance.retention.Enforced`."""
 
     @property
     def held(self) -> bool: ...
@@ -76,6 +76,6 @@ class Runtime(Protocol):
 
     def check(self, tenant: str, name: str) -> Checked: ...
 
-    def standing(self, tenant: str, stage: str) -> Standing: ...
+    def stage_counts(self, tenant: str, stage: str) -> StageCounts: ...
 
     def enforce_retention(self, tenant: str) -> Enforced: ...

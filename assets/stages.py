@@ -126,7 +126,7 @@ def document_events(context: dg.AssetExecutionContext, headrace: dg.ResourcePara
     started, tenant = perf_counter(), context.partition_key
     with plain_failures():
         landed = headrace.land(tenant, _paced(lambda total: context.log.info("%d events landed", total.events)))
-        told = metadata.of_landing(landed, headrace.standing(tenant, "land"), perf_counter() - started)
+        told = metadata.of_landing(landed, headrace.stage_counts(tenant, "land"), perf_counter() - started)
     return dg.MaterializeResult(metadata=told)
 
 
@@ -160,7 +160,7 @@ def _run(context: dg.AssetExecutionContext, headrace: Runtime, stage: str) -> tu
     """The stage's report, and its metadata."""
     report = headrace.run(context.partition_key, stage, _paced(lambda so_far: _tell(context, so_far)))
     _tell(context, report)
-    return report, metadata.of_stage(report, headrace.standing(context.partition_key, stage))
+    return report, metadata.of_stage(report, headrace.stage_counts(context.partition_key, stage))
 
 
 def _tell(context: dg.AssetExecutionContext, report: Any) -> None:

@@ -12,7 +12,7 @@ import dagster as dg
 
 from assets import metadata
 from assets.picture import lines
-from assets.runtime import Landed, Standing
+from assets.runtime import Landed, StageCounts
 from assets.stages import ARROWS, GROUP, named
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ _ASSETS = {stage: arrow.asset for arrow in ARROWS for stage in arrow.stages} | {
 _STAGES = {arrow.asset: arrow.stages for arrow in ARROWS}
 
 
-class Beat(Protocol):
-    """What one slot has before it now, as `pipelines.stream.observer.Beat` says it."""
+class Heartbeat(Protocol):
+    """What one slot has before it now, as `pipelines.stream.observer.Heartbeat` says it."""
 
     @property
     def slot(self) -> str: ...
@@ -66,13 +66,13 @@ def asset_of(stage: str) -> str:
     return _ASSETS[stage]
 
 
-def landing(tenant: str, landed: Landed, now: Standing, seconds: float, beside: Mapping[str, Any]) -> dg.AssetMaterialization:
+def landing(tenant: str, landed: Landed, now: StageCounts, seconds: float, beside: Mapping[str, Any]) -> dg.AssetMaterialization:
     """What landed in some micro-batches, as `document_events` tells it; `beside` is what only a stream knows."""
     return _materialization("document_events", tenant, metadata.of_landing(landed, now, seconds) | dict(beside))
 
 
 def work(
-    asset: str, tenant: str, reports: Mapping[str, Report], now: Mapping[str, Standing], beside: Mapping[str, Any]
+    asset: str, tenant: str, reports: Mapping[str, Report], now: Mapping[str, StageCounts], beside: Mapping[str, Any]
 ) -> dg.AssetMaterialization:
     """What an asset's stages did in some micro-batches, by stage, as the asset itself tells it."""
     told: dict[str, Any] = {}
@@ -86,7 +86,7 @@ def _materialization(asset: str, tenant: str, told: Mapping[str, Any]) -> dg.Ass
     return dg.AssetMaterialization(asset, description=f"{tenant}: by the stream", partition=tenant, metadata=told)
 
 
-def lag(history: Sequence[Beat], every_s: float) -> dg.AssetObservation:
+def lag(history: Sequence[Heartbeat], every_s: float) -> dg.AssetObservation:
     """How far behind one slot's tenants are, by its beats, one in `every_s` seconds, the newest last: a picture, and numbers to plot."""
     now = history[-1]
     behind = {tenant for counts in (now.lag, now.waiting) for tenant, count in counts.items() if count}
@@ -103,13 +103,13 @@ def lag(history: Sequence[Beat], every_s: float) -> dg.AssetObservation:
     return dg.AssetObservation(STREAM.key, description=f"{now.slot}: {_words(now, behind)}", metadata=told)
 
 
-def _words(now: Beat, behind: set[str]) -> str:
+def _words(now: Heartbeat, behind: set[str]) -> str:
     if not behind:
         return "nothing lags."
     return f"{sum(now.lag.values())} events behind, {sum(now.waiting.values())} documents in hand, of {len(behind)} tenants."
 
 
-def _picture(history: Sequence[Beat], every_s: float) -> str:
+def _picture(history: Sequence[Heartbeat], every_s: float) -> str:
     """The worst first: by what they lag now, then by the most that they did."""
     most = {tenant: max(_of(beat, tenant) for beat in history) for tenant in {t for beat in history for t in (*beat.lag, *beat.waiting)}}
     lagging = sorted((tenant for tenant in most if most[tenant]), key=lambda tenant: (-_of(history[-1], tenant), -most[tenant], tenant))
@@ -122,9 +122,9 @@ def _picture(history: Sequence[Beat], every_s: float) -> str:
     return lines(rows, f"Events and documents behind over {minutes} minutes, now at the right, each tenant on its own scale{left_out}")
 
 
-def _of(beat: Beat, tenant: str) -> int:
+def _of(beat: Heartbeat, tenant: str) -> int:
     return beat.lag.get(tenant, 0) + beat.waiting.get(tenant, 0)
 
 
-def _beside(beat: Beat, tenant: str, most: int) -> str:
+def _beside(beat: Heartbeat, tenant: str, most: int) -> str:
     return f"{beat.lag.get(tenant, 0)} events, {beat.waiting.get(tenant, 0)} in hand; {most} at the most"

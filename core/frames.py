@@ -8,6 +8,7 @@ where the row failed), `reason` and `detail` (null where it did not). A failing 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -52,3 +53,20 @@ def _outcome(row: dict[str, Any], work: Callable[[dict[str, Any]], bytes]) -> di
     except HeadraceError as error:
         outcome |= {"reason": error.reason, "detail": error.detail}
     return outcome | {"seconds": perf_counter() - started}
+
+
+@dataclass(frozen=True)
+class Result:
+    """A document's result from a stage: its payload, or the `reason` and `detail` of its failure. `seconds` it took."""
+
+    document: str
+    payload: bytes | None = None
+    reason: str | None = None
+    detail: str | None = None
+    seconds: float | None = None
+
+
+def results(frame: pl.DataFrame) -> list[Result]:
+    """The rows of a RESULT frame, in order."""
+    columns = frame.select("document", "payload", "reason", "detail", "seconds")
+    return [Result(*row) for row in columns.iter_rows()]

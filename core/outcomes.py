@@ -8,12 +8,12 @@ Of a document one event at most is not decided yet, the newest that landed; land
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from core.keys import TenantKeys
-from core.ledger.ledger import Letter
+from core.ledger.ledger import DeadLetter
 from core.records import decode, encode
 from core.sql import statements
 from core.tenancy import Connection, Row
@@ -48,31 +48,30 @@ def unseal(keys: TenantKeys, row: Row) -> Subject:
 def decide(connection: Connection, documents: Collection[str], outcome: Literal["superseded", "deleted"]) -> None:
     """What landed of these documents last has come to this."""
     if documents:
-        connection.execute(_sql("decide"), {"documents": list(documents), "outcome": outcome})
+        connection.execute(_SQL["decide"], {"documents": list(documents), "outcome": outcome})
 
 
-def refuse(connection: Connection, letters: Sequence[Letter]) -> None:
+def refuse(connection: Connection, letters: Sequence[DeadLetter]) -> None:
     """What landed of these letters' documents last is a dead letter, for the letter's reason."""
     if letters:
         values = {"documents": [letter.document for letter in letters], "reasons": [letter.reason for letter in letters]}
-        connection.execute(_sql("refuse"), values)
+        connection.execute(_SQL["refuse"], values)
 
 
 def indexed(connection: Connection, documents: Collection[str] | None = None) -> None:
     """What landed of these documents last (of all where None) is indexed, where the active generation holds it."""
-    connection.execute(_sql("indexed"), {"documents": None if documents is None else list(documents)})
+    connection.execute(_SQL["indexed"], {"documents": None if documents is None else list(documents)})
 
 
 def undelivered(connection: Connection, limit: int) -> list[Row]:
     """The oldest that are decided and not published, in order, locked until the transaction ends."""
-    return connection.execute(_sql("undelivered"), {"limit": limit}, binary=True).fetchall()
+    return connection.execute(_SQL["undelivered"], {"limit": limit}, binary=True).fetchall()
 
 
 def delivered(connection: Connection, rows: Sequence[Row]) -> None:
     """Forget what was published."""
     if rows:
-        connection.execute(_sql("delivered"), {"numbers": [row["number"] for row in rows]})
+        connection.execute(_SQL["delivered"], {"numbers": [row["number"] for row in rows]})
 
 
-def _sql(name: str) -> Any:
-    return statements("core", "sql/outcomes.sql")[name]
+_SQL = statements("core", "sql/outcomes.sql")

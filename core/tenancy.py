@@ -1,7 +1,7 @@
-"""Tenants and the one way to reach their rows: a transaction under the tenant's own role.
+"""Tenants, and the only access to their rows: a transaction under the tenant's own role.
 
-`Database` logs in as a role that owns nothing and sees nothing; `tenant(name)` takes on that tenant's role and search path for one
-transaction. Nobody else in the project opens a connection for tenant data.
+`Database` logs in as a role that owns nothing and sees nothing; `tenant(name)` assumes that tenant's role and search path for one
+transaction. Nothing else in the project opens a connection for tenant data.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from core import timeouts
 from core.errors import DocumentError, HeadraceError, TenantError, Unavailable
+from core.exclusive import SharedExclusiveLock
 from core.keys import Surrogates
-from core.ledger.exclusive import Turns
-from core.ledger.presence import Worker, heard_from
+from core.presence import Presence, has_input
 from core.sql import statements
-from core.timeouts import LINE, bound
 
 Row = dict[str, Any]
 Connection = psycopg.Connection[Row]
 
 
-class PostgresAway(Unavailable):
-    """Postgres itself does not answer."""
+class PostgresUnavailable(Unavailable):
+    """Postgres does not answer."""
 
 
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
@@ -64,13 +64,14 @@ class Database:
 
     def __init__(self, url: str, role: Literal["tenant", "reader"] = "tenant", connections: int = 12) -> None:
         self._role = role
-        self._worker = Worker(url)
-        self.turns = Turns()
+        self._presence = Presence(url)
+        self.computing = SharedExclusiveLock()
+        """Who may compute in this process: batches share it, a document that may crash the process holds it alone."""
         self._pool: ConnectionPool[Connection] = ConnectionPool(
             url,
             connection_class=psycopg.Connection[Row],
-            kwargs={"row_factory": dict_row, "application_name": "headrace", **LINE},
-            configure=bound,
+            kwargs={"row_factory": dict_row, "application_name": "headrace", **timeouts.CONNECTION},
+            configure=timeouts.apply,
             min_size=0,
             max_size=connections,
             timeout=10,
@@ -89,18 +90,18 @@ class Database:
 
     def close(self) -> None:
         self._pool.close()
-        self._worker.close()
+        self._presence.close()
 
-    def present(self) -> int:
-        """The key under which Postgres knows, until this process dies or closes this, that it is there. Raises PostgresAway."""
+    def presence(self) -> int:
+        """The key by which Postgres knows that this process lives, until it ends or closes this. Raises PostgresUnavailable."""
         with translated():
-            return self._worker.present()
+            return self._presence.key()
 
     @contextmanager
     def control(self) -> Iterator[Connection]:
         """A transaction as the login role itself: it sees the list of tenants and the positions, no tenant's rows."""
         with self._transaction() as connection:
-            connection.execute(statements("core", "sql/tenancy.sql")["remain"])
+            connection.execute(statements("core", "sql/tenancy.sql")["reset_role"])
             yield connection
 
     @contextmanager
@@ -108,7 +109,7 @@ class Database:
         """A transaction under this tenant's role, with its own partitions first in the search path."""
         names = self._names(name)
         with self._transaction() as connection:
-            _become(connection, names)
+            _assume_role(connection, names)
             yield connection
 
     @contextmanager
@@ -116,8 +117,8 @@ class Database:
         """As `tenant`, for reading alone, and all of it sees what was there at its beginning."""
         names = self._names(name)
         with self._transaction() as connection:
-            connection.execute(statements("core", "sql/tenancy.sql")["unchanging"])
-            _become(connection, names)
+            connection.execute(statements("core", "sql/tenancy.sql")["read_only_snapshot"])
+            _assume_role(connection, names)
             yield connection
 
     def _names(self, tenant: str) -> dict[str, str]:
@@ -131,7 +132,7 @@ class Database:
 
     def get(self, name: str) -> Tenant:
         """One active tenant. Raises TenantError where there is none of that name."""
-        query, values = statements("core", "sql/tenancy.sql")["one"], {"tenant": valid_tenant(name)}
+        query, values = statements("core", "sql/tenancy.sql")["tenant"], {"tenant": valid_tenant(name)}
         with self.control() as connection:
             rows = connection.execute(query, values).fetchall()
         if not rows:
@@ -147,9 +148,9 @@ class Database:
                 yield connection
 
 
-def _become(connection: Connection, names: dict[str, str]) -> None:
+def _assume_role(connection: Connection, names: dict[str, str]) -> None:
     try:
-        connection.execute(statements("core", "sql/tenancy.sql")["become"], names)
+        connection.execute(statements("core", "sql/tenancy.sql")["assume_role"], names)
     except psycopg.errors.InvalidParameterValue:
         raise TenantError(f"there is no tenant {names['tenant']!r}", remedy="`headrace tenant list` shows them.") from None
 
@@ -161,7 +162,7 @@ def _tenant(row: Row) -> Tenant:
 
 def _check(connection: Connection) -> None:
     """Raises where the connection was cut. A question to the server only where there is a sign of it: it would cost every transaction."""
-    if heard_from(connection):
+    if has_input(connection):
         ConnectionPool.check_connection(connection)
 
 
@@ -176,7 +177,7 @@ def translated() -> Iterator[None]:
     except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as error:
         raise DocumentError(f"Postgres: {type(error).__name__}", reason="unstorable") from None
     except (psycopg.OperationalError, PoolTimeout, psycopg.errors.IdleInTransactionSessionTimeout) as error:
-        raise PostgresAway(f"Postgres: {type(error).__name__}", remedy="`headrace status` and `headrace doctor` say more.") from error
+        raise PostgresUnavailable(f"Postgres: {type(error).__name__}", remedy="See `headrace status` and `headrace doctor`.") from error
     except psycopg.Error as error:
         primary = error.diag.message_primary or type(error).__name__
         raise HeadraceError(f"Postgres: {primary}", reason="database-error") from None

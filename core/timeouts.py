@@ -1,7 +1,7 @@
-"""How each end of a connection to Postgres notices that the other is gone, or only stands still in a transaction.
+"""How each end of a connection to Postgres notices that the other is gone, or stands still in a transaction.
 
-Without this a stopped process keeps its locks from everybody else for as long as it is stopped, and a host that vanished for two hours,
-which is TCP's own default.
+Without these a stopped process keeps its locks for as long as it is stopped, and a host that disappeared keeps them for two hours, which
+is TCP's own default.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ import psycopg
 from core.sql import statements
 
 IDLE_S = 60
-"""How long a transaction may stand open with nothing asked. What is done within one elsewhere (in the graph) takes less."""
+"""How long a transaction may stay idle. Work done inside one elsewhere (in the graph) takes less."""
 
-LINE: Final[dict[str, Any]] = {
+CONNECTION: Final[dict[str, Any]] = {
     "connect_timeout": 5,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 25_000,
 }
-"""libpq's parameters of this end: a server whose packets stop is given up within half a minute."""
+"""libpq's parameters for this end: a server that stops answering is given up within half a minute."""
 
 
-def bound(connection: psycopg.Connection[Any]) -> None:
-    """The same for the server's end, for the whole session."""
-    connection.execute(statements("core", "sql/tenancy.sql")["bound"], {"idle": f"{IDLE_S}s"})
+def apply(connection: psycopg.Connection[Any]) -> None:
+    """Set the same timeouts at the server's end, for the whole session."""
+    connection.execute(statements("core", "sql/tenancy.sql")["timeouts"], {"idle": f"{IDLE_S}s"})
     if not connection.autocommit:
         connection.commit()

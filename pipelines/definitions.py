@@ -26,10 +26,10 @@ from pipelines.dagster.stream_sensor import stream_sensor, stream_slots
 def headrace_resource(_: dg.InitResourceContext) -> Iterator[Any]:
     import services
     from core.config import load
-    from pipelines.app import Headrace
+    from pipelines.dagster.runtime import Runtime
 
     settings = load()
-    with Headrace(settings, services.endpoints(settings)) as headrace:
+    with Runtime(settings, services.endpoints(settings)) as headrace:
         yield headrace
 
 

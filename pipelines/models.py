@@ -15,7 +15,7 @@ from core.policy import Policy, Privacy, Reading
 if TYPE_CHECKING:
     from chunkers import Chunker
     from embedders.stage import Embedder
-    from graph import EntityFinder, Projection
+    from graph import Extractor, Projection
     from parsers import WorkerPool
     from privacy import Redactor
 
@@ -95,13 +95,25 @@ class Models:
         return Chunker(count, wanted, self.embedder.tokenizer_identity)
 
     @cached_property
-    def entities(self) -> EntityFinder | None:
-        """By the names model where it is spaCy's: others know no products, works, events or laws."""
-        from graph import EntityFinder
+    def extractors(self) -> tuple[Extractor, ...]:
+        """For the graph. Names are found only by a spaCy model: others recognise no products, works, events or laws."""
+        from graph import extractors_for
         from privacy.models import kind_of
 
         model = self._settings.privacy.names_model
-        return EntityFinder(model) if model and kind_of(model) == "spacy" else None
+        return extractors_for(model if model and kind_of(model) == "spacy" else None)
+
+    @cached_property
+    def graph_fingerprint(self) -> str:
+        from graph import fingerprint
+
+        return fingerprint(self.extractors)
+
+    @property
+    def projection_fingerprint(self) -> str:
+        from graph import projection_fingerprint
+
+        return projection_fingerprint()
 
     @cached_property
     def projection(self) -> Projection:

@@ -36,22 +36,22 @@ class Outbox:
 
     def __init__(self, endpoints: Endpoints) -> None:
         self._producer = OutcomeProducer(endpoints.kafka_client())
-        self._troubles: dict[str, str] = {}
+        self._errors: dict[str, str] = {}
         self._redactor = lru_cache(REDACTORS)(_redactor)
 
-    def empty(self, session: Session) -> int:
-        """Publish what is decided of a tenant's events; gives the number.
+    def publish(self, session: Session) -> int:
+        """Publish the decided outcomes of a tenant's events. Returns their number.
 
         Never raises a HeadraceError: what could not be published stays, the reason is logged once, and the next call tries again.
         """
         try:
             told = self._relay(session)
         except HeadraceError as error:
-            if self._troubles.get(session.tenant) != error.reason:
+            if self._errors.get(session.tenant) != error.reason:
                 _LOG.warning("the outcomes of %s are not published: %s", session.tenant, error)
-            self._troubles[session.tenant] = error.reason
+            self._errors[session.tenant] = error.reason
             return 0
-        self._troubles.pop(session.tenant, None)
+        self._errors.pop(session.tenant, None)
         return told
 
     def _relay(self, session: Session) -> int:

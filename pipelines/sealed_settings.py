@@ -1,22 +1,18 @@
 """The lists of personal values in a tenant's configuration, `privacy.allow` and `privacy.deny`: sealed at rest under the tenant's key.
 
-Here they are sealed when a configuration is written and opened where a policy is made of it. What the lists do is `privacy`'s.
-A list in clear is one that was written before lists were sealed; it works, and `seal_all` ends it.
+They are sealed when a configuration is written, and opened when a policy is made of it. What the lists do is in `privacy`.
+A list in clear was written before lists were sealed; it works, and `pipelines.governance.tenants.seal_all` seals it.
 """
 
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from core.keys import TenantKeys
-from core.tenancy import Tenant
-
-if TYPE_CHECKING:
-    from pipelines.app import Headrace
 
 LISTS = ("allow", "deny")
 
@@ -37,23 +33,6 @@ def opened(configuration: Configuration, keys: Keys) -> Configuration:
 def counted(configuration: Configuration) -> Configuration:
     """The configuration as people may see it: of each list how many values it has."""
     return _each(configuration, lambda _, value: f"{value['values'] if _is_sealed(value) else len(value)} values")
-
-
-def seal_all(headrace: Headrace) -> list[str]:
-    """Seal what was written in clear by an earlier version, as the owner role. Gives the tenants that had any."""
-    return [tenant.tenant for tenant in headrace.tenants() if _seal_one(headrace, tenant)]
-
-
-def _seal_one(headrace: Headrace, tenant: Tenant) -> bool:
-    from core.schema.migrate import reconfigure_tenant
-
-    def change(configuration: Configuration) -> Configuration:
-        return sealed(configuration, lambda: headrace.keys(tenant))
-
-    if change(tenant.configuration) == tenant.configuration:
-        return False
-    reconfigure_tenant(headrace.endpoints.postgres_owner.get_secret_value(), tenant.tenant, change)
-    return True
 
 
 def _each(configuration: Configuration, change: Callable[[str, Any], Any]) -> Configuration:

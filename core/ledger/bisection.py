@@ -1,6 +1,6 @@
-"""Halving a batch over which a stage crashes, until the document that it crashes over stands alone and its neighbours have passed.
+"""Bisection: halve a batch that crashes a stage until the culprit stands alone and every other document has passed.
 
-A crash is what nobody foresaw: a bug, a library's exception. What is known to go wrong is a `HeadraceError` and none of this.
+A crash is what nobody foresaw: a bug, a library's exception. A known failure is a `HeadraceError` and no crash.
 """
 
 from __future__ import annotations
@@ -9,35 +9,35 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from traceback import walk_tb
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from core.errors import DocumentError, HeadraceError
 
 T = TypeVar("T")
-Row = dict[str, Any]
-Attempt = Callable[[Sequence[T]], list[Row]]
+Row = TypeVar("Row")
+Attempt = Callable[[Sequence[T]], Sequence[Row]]
 
 
 class StageCrashed(HeadraceError):
-    """A stage that crashes whatever document it is given: nothing is dead-lettered for it."""
+    """A stage that crashes on every document it is given: none is dead-lettered for it."""
 
     reason = "stage-crashed"
-    remedy = "Every document crashes it alike: it is a bug, or something that it needs is not there. Report it with this line."
+    remedy = "Every document crashes it alike: it is a bug, or something that it needs is missing. Report it with this line."
 
 
 @dataclass(frozen=True)
 class Culprit(Generic[T]):
-    """What stood alone when it failed, and why; `detail` says where in the code, and nothing of the document."""
+    """A row that failed alone, and why. `detail` says where in the code, and nothing of the document."""
 
     row: T
     reason: str
     detail: str
 
 
-def halved(attempt: Attempt[T], rows: Sequence[T]) -> tuple[list[Row], list[Culprit[T]]]:
-    """The results of what passes, and the culprits. Raises every HeadraceError but a DocumentError."""
+def bisected(attempt: Attempt[T, Row], rows: Sequence[T]) -> tuple[list[Row], list[Culprit[T]]]:
+    """The results of the rows that pass, and the culprits. Raises every HeadraceError but a DocumentError."""
     try:
-        return attempt(rows), []
+        return list(attempt(rows)), []
     except BaseException as error:
         failure = _failure(error)
         if failure is None:
@@ -45,7 +45,7 @@ def halved(attempt: Attempt[T], rows: Sequence[T]) -> tuple[list[Row], list[Culp
     if len(rows) == 1:
         return [], [Culprit(rows[0], *failure)]
     middle = len(rows) // 2
-    halves = halved(attempt, rows[:middle]), halved(attempt, rows[middle:])
+    halves = bisected(attempt, rows[:middle]), bisected(attempt, rows[middle:])
     return [row for results, _ in halves for row in results], [culprit for _, culprits in halves for culprit in culprits]
 
 
@@ -55,13 +55,13 @@ def crashed_alike(culprits: Sequence[Culprit[T]], rows: Sequence[T]) -> bool:
 
 
 def place(error: BaseException) -> str:
-    """Of what type an exception is and where it was raised; never what it says."""
+    """The type of an exception and where it was raised; never its message."""
     frame, line = list(walk_tb(error.__traceback__))[-1]
     return f"{type(error).__name__} at {PurePath(frame.f_code.co_filename).name}:{frame.f_code.co_name}:{line}"
 
 
 def _failure(error: BaseException) -> tuple[str, str] | None:
-    """The reason and detail of what may be a document's fault. A panic of a library in Rust is, though it is no Exception."""
+    """Reason and detail if a document may be at fault. A panic of a Rust library counts, though it is no Exception."""
     if isinstance(error, DocumentError):
         return error.reason, error.detail
     if isinstance(error, HeadraceError) or not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):

@@ -1,89 +1,90 @@
-"""What a stage has in hand, so that a document which kills its process is found, and its neighbours go on.
+"""Claims: which process works on which document, so that a document that crashes its process is found and its neighbours go on.
 
-A process that dies cannot say what it died of. So a stage notes what it takes, in the transaction that takes it, and the note goes with
-what settles the document. Notes whose worker is dead name the suspects: those are taken half as many at a time as before, and never
-together with others, until each stands by itself. Then it is tried with nothing beside it in the whole process (`core.ledger.exclusive`),
-for
-another thread's document may have been the one. `TRIALS` deaths in such a trial are no accident any more.
+A process that crashes cannot say which document it crashed on. So a stage records its claims in the transaction that takes the
+documents, and the commit of the result deletes them. The claims of dead processes name the suspects. Suspects are claimed half as many
+at a time as before, never together with other documents, until each is claimed alone. Then it is attempted with nothing else running
+in the whole process (`core.exclusive`), because another thread's document may be the culprit. A document that was alone in
+`SOLO_ATTEMPTS` crashed processes is poisoned.
 
-A worker is dead when its session in Postgres has ended (`core.ledger.presence`), so that two who have the same document in hand suspect
-nothing.
+A process is dead when its session in Postgres has ended (`core.presence`), so two live processes that claimed the same document
+raise no suspicion.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from core.ledger.ledger import Hand, Stale, Step
+from core.ledger.ledger import Claim, Stale, Step
 from core.sql import statements
 from core.tenancy import Connection
 
-TRIALS = 4
-"""A document that was alone in its process when this many died is not tried again until it is replayed or changes."""
+SOLO_ATTEMPTS = 4
+"""A document that was alone in this many crashed processes is not attempted again until it is replayed or changes."""
 
 
 @dataclass(frozen=True)
-class Taken:
-    """What a worker may settle now.
+class Claimed:
+    """The documents that a process may work on now.
 
-    `trial`: a suspect by itself. `condemned`: one that is not to be computed any more. `whole`: nothing else was found stale.
+    `solo`: one suspect that has to be attempted alone. `poisoned`: one that must not be computed again. `complete`: nothing else was
+    found stale.
     """
 
     rows: Sequence[Stale]
-    trial: bool = False
-    condemned: bool = False
-    whole: bool = True
+    solo: bool = False
+    poisoned: bool = False
+    complete: bool = True
 
 
-def take(connection: Connection, step: Step, found: Sequence[Stale], worker: int, *, alone: bool) -> Taken:
-    """Choose among stale documents and note that this worker has them in hand. A trial is only noted by who is `alone` in its process."""
-    taken = choose(found, _dead(connection, found, worker))
-    if taken.rows and (alone or not taken.trial):
-        hands = [row.hand or _NEVER for row in taken.rows]
-        values = {"documents": [row.document for row in taken.rows], "company": len(taken.rows), "worker": worker, "stage": step.stage}
-        values |= {"deaths": [hand.deaths for hand in hands], "trials": [hand.trials + taken.trial for hand in hands]}
-        connection.execute(_sql("take"), values)
-    return taken
+def claim(connection: Connection, step: Step, found: Sequence[Stale], process: int, *, exclusive: bool) -> Claimed:
+    """Choose among stale documents and record this process's claims.
+
+    A solo attempt is recorded only by a caller that is `exclusive` in its process; any other caller has to ask again.
+    """
+    claimed = choose(found, _dead(connection, found, process))
+    if claimed.rows and (exclusive or not claimed.solo):
+        before = [row.claim or _UNCLAIMED for row in claimed.rows]
+        values = {"documents": [row.document for row in claimed.rows], "process": process, "stage": step.stage}
+        values |= {"batch_size": len(claimed.rows), "crashes": [known.crashes for known in before]}
+        values |= {"solo_attempts": [known.solo_attempts + claimed.solo for known in before]}
+        connection.execute(_SQL["claim"], values)
+    return claimed
 
 
-def put_down(connection: Connection, step: Step, documents: Collection[str], worker: int) -> None:
-    """This worker lets go of what it did not settle; it is alive, and nothing is suspected."""
-    connection.execute(_sql("put_down"), {"stage": step.stage, "documents": list(documents), "worker": worker})
+def release(connection: Connection, step: Step, documents: Collection[str], process: int) -> None:
+    """Give up this process's claims on documents that it did not finish. The process is alive, so they raise no suspicion."""
+    connection.execute(_SQL["release"], {"stage": step.stage, "documents": list(documents), "process": process})
 
 
-def choose(found: Sequence[Stale], dead: Collection[int]) -> Taken:
-    """Those that no process died with, else so many as may be tried together of those suspected least."""
-    known = [replace(row, hand=_after(row.hand, dead)) for row in found]
-    trusted = [row for row in known if not (row.hand and row.hand.deaths)]
+def choose(found: Sequence[Stale], dead: Collection[int]) -> Claimed:
+    """The documents that no process crashed with; else as many as may be attempted together of those suspected least."""
+    known = [replace(row, claim=_updated(row.claim, dead)) for row in found]
+    trusted = [row for row in known if not (row.claim and row.claim.crashes)]
     if trusted or not known:
-        return Taken(trusted, whole=len(trusted) == len(known))
-    company = max(row.hand.company for row in known if row.hand)
-    suspects = [row for row in known if row.hand and row.hand.company == company][:company]
-    trial = company == 1
-    return Taken(suspects, trial, trial and all(_is_condemned(row, dead) for row in suspects), len(suspects) == len(known))
+        return Claimed(trusted, complete=len(trusted) == len(known))
+    batch_size = max(row.claim.batch_size for row in known if row.claim)
+    suspects = [row for row in known if row.claim and row.claim.batch_size == batch_size][:batch_size]
+    solo = batch_size == 1
+    return Claimed(suspects, solo, solo and all(_is_poisoned(row, dead) for row in suspects), len(suspects) == len(known))
 
 
-def _is_condemned(row: Stale, dead: Collection[int]) -> bool:
-    # a delete is tried for as long as it takes: nobody may go on finding what it deletes
-    return row.hand is not None and row.hand.trials >= TRIALS and row.hand.worker in dead and not row.deleted
+def _is_poisoned(row: Stale, dead: Collection[int]) -> bool:
+    # a delete is attempted for as long as it takes: nobody may go on finding what it deletes
+    return row.claim is not None and row.claim.solo_attempts >= SOLO_ATTEMPTS and row.claim.process in dead and not row.deleted
 
 
-def _after(hand: Hand | None, dead: Collection[int]) -> Hand | None:
-    """What is known of a document by now; `company` is then how many may be tried together with it."""
-    if hand is None or hand.worker not in dead:
-        return hand
-    return replace(hand, company=max(1, hand.company // 2), deaths=hand.deaths + 1)
+def _updated(claim: Claim | None, dead: Collection[int]) -> Claim | None:
+    """A claim as of now: if its process is dead, one more crash, and `batch_size` is how many may be attempted together."""
+    if claim is None or claim.process not in dead:
+        return claim
+    return replace(claim, batch_size=max(1, claim.batch_size // 2), crashes=claim.crashes + 1)
 
 
-def _dead(connection: Connection, found: Sequence[Stale], worker: int) -> set[int]:
-    others = {row.hand.worker for row in found if row.hand} - {worker}
-    return others - {row["worker"] for row in connection.execute(_sql("living"))} if others else set()
+def _dead(connection: Connection, found: Sequence[Stale], process: int) -> set[int]:
+    others = {row.claim.process for row in found if row.claim} - {process}
+    return others - {row["process"] for row in connection.execute(_SQL["living"])} if others else set()
 
 
-_NEVER = Hand(worker=0, company=1, deaths=0, trials=0)
-
-
-def _sql(name: str) -> Any:
-    return statements("core.ledger", "sql/claims.sql")[name]
+_UNCLAIMED = Claim(process=0, batch_size=1, crashes=0, solo_attempts=0)
+_SQL = statements("core.ledger", "sql/claims.sql")

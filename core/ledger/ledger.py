@@ -1,7 +1,7 @@
 """The ledger: per document and stage, what the result was computed from. It alone decides what is stale.
 
-Stale = never done, fallen behind a landing, another fingerprint, another input, or waiting and due. Every write is the second half
-of a compare-and-set whose first half is `hold`.
+Stale = never done, invalidated by a landing, another fingerprint, another input, or waiting and due. Every write is the second half
+of a compare-and-set whose first half is `lock_current`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Status = Literal["done", "failed", "waiting"]
 class Step:
     """A stage as the ledger knows it: what it is computed from (the upstream's output and a part of the event) and how.
 
-    `epoch` is that of the tenant's surrogate key (`core.keys.Surrogates`): nothing is held for who has another one than the tenant.
+    `epoch` is that of the tenant's surrogate key (`core.keys.Surrogates`): a result computed under another epoch is stale.
     """
 
     stage: str
@@ -36,23 +36,23 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Hand:
-    """Who took a document last and did not settle it: the worker, with how many it took it together, and after what.
+class Claim:
+    """The unfinished claim on a document: the process that claimed it, together with how many others, and the history.
 
-    `deaths` of processes that had it in hand; `trials` in which a process had nothing else in hand.
+    `crashes`: processes that died with the document claimed; `solo_attempts`: those of them that had claimed nothing else.
     """
 
-    worker: int
-    company: int
-    deaths: int
-    trials: int
+    process: int
+    batch_size: int
+    crashes: int
+    solo_attempts: int
 
 
 @dataclass(frozen=True)
 class Stale:
-    """A document that a stage has to take. `input_key` and `revision` are what the result's write will be compared with.
+    """A document that is stale for a stage. The write of the result is compared with `input_key` and `revision`.
 
-    `released`: somebody has let this content pass, whatever would put it aside.
+    `released`: an operator released this content from quarantine.
     """
 
     document: str
@@ -67,7 +67,7 @@ class Stale:
     attempts: int
     envelope: bytes | None = field(repr=False)
     released: bool = False
-    hand: Hand | None = None
+    claim: Claim | None = None
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,8 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Letter:
-    """A dead letter: where the event is, at which stage it failed and why."""
+class DeadLetter:
+    """Where the event is, at which stage its document failed, and why."""
 
     kafka_partition: int
     kafka_offset: int
@@ -97,103 +97,102 @@ class Letter:
     detail: str
 
 
-def reaffirm(connection: Connection, step: Step, only: Sequence[str] | None = None) -> int:
-    """Mark done again what landed anew with the same input for this stage, of `only` these where it is given. Gives their number."""
-    locked = [row["document"] for row in connection.execute(_sql("lock_behind"), step.values(only=None if only is None else list(only)))]
-    return connection.execute(_sql("reaffirm"), step.values(documents=locked)).rowcount if locked else 0
+def revalidate(connection: Connection, step: Step, only: Sequence[str] | None = None) -> int:
+    """Mark invalidated records whose input is unchanged as done; of `only` these documents if given. Returns their number."""
+    locked = [row["document"] for row in connection.execute(_SQL["lock_behind"], step.values(only=None if only is None else list(only)))]
+    return connection.execute(_SQL["revalidate"], step.values(documents=locked)).rowcount if locked else 0
 
 
 def stale(connection: Connection, step: Step, limit: int, only: Sequence[str] | None = None) -> list[Stale]:
-    """Up to `limit` documents for this stage, in the order they landed, those in hand last; of `only` these where it is given."""
+    """Up to `limit` documents that are stale for this stage, in landing order, claimed ones last; of `only` these documents if given."""
     values = step.values(limit=limit, only=None if only is None else list(only))
-    return [_stale(row) for row in connection.execute(_sql("stale"), values, binary=True)]
+    return [_stale(row) for row in connection.execute(_SQL["stale"], values, binary=True)]
 
 
-def hold(connection: Connection, step: Step, rows: Sequence[Stale]) -> set[str]:
-    """Lock these documents and give those whose input is still what it was when they were found stale; the others have moved on.
+def lock_current(connection: Connection, step: Step, rows: Sequence[Stale]) -> set[str]:
+    """Lock these documents and return those whose input is unchanged since they were found stale.
 
-    So have all of them where the tenant's surrogate key was rotated meanwhile. None is in hand any more.
+    None is current if the tenant's surrogate key was rotated meanwhile. The claims on all of them are deleted.
     """
     columns = {"documents": "document", "revisions": "revision", "input_keys": "input_key"}
     values = step.values(**{name: [getattr(row, attribute) for row in rows] for name, attribute in columns.items()})
-    connection.execute(_sql("lock"), values)
-    return {row["document"] for row in connection.execute(_sql("hold"), values)}
+    connection.execute(_SQL["lock"], values)
+    return {row["document"] for row in connection.execute(_SQL["current"], values)}
 
 
 def record(connection: Connection, step: Step, entries: Sequence[Entry]) -> None:
-    """Write the entries of documents that are held, and settle the dead letters of those that are done."""
+    """Write the entries of documents that are current, and resolve the dead letters of those that are done."""
     if not entries:
         return
     columns = {"documents": "document", "input_keys": "input_key", "output_keys": "output_key", "statuses": "status"}
     columns |= {"attempts": "attempts", "retries_in_s": "retry_in_s", "reasons": "reason", "details": "detail", "seconds": "seconds"}
     values = {name: [getattr(entry, attribute) for entry in entries] for name, attribute in columns.items()}
-    connection.execute(_sql("record"), step.values(**values))
+    connection.execute(_SQL["record"], step.values(**values))
     done = [entry.document for entry in entries if entry.status == "done"]
-    connection.execute(_sql("resolve"), {"documents": done, "stage": step.stage})
+    connection.execute(_SQL["resolve"], {"documents": done, "stage": step.stage})
 
 
-def fall_behind(connection: Connection, documents: Sequence[str]) -> None:
-    """At landing: nothing recorded of these documents speaks of their newest state any more, and no process died of that."""
-    connection.execute(_sql("fall_behind"), {"documents": list(documents)})
+def invalidate(connection: Connection, documents: Sequence[str]) -> None:
+    """At landing: every record of these documents is about an older state now, and so are the claims on them."""
+    connection.execute(_SQL["invalidate"], {"documents": list(documents)})
 
 
 def lock(connection: Connection, documents: Sequence[str]) -> None:
-    """Until the commit neither a landing nor a stage moves these documents."""
-    connection.execute(_sql("lock_documents"), {"documents": list(documents)})
+    """Until the commit neither a landing nor a stage changes these documents."""
+    connection.execute(_SQL["lock_documents"], {"documents": list(documents)})
 
 
-def again(connection: Connection, documents: Sequence[str], stage: str | None) -> int:
-    """Make what failed or waits stale once more. Gives the number of records."""
-    return connection.execute(_sql("again"), {"documents": list(documents), "stage": stage}).rowcount
+def retry(connection: Connection, documents: Sequence[str], stage: str | None) -> int:
+    """Make failed and waiting records stale again. Returns the number of records."""
+    return connection.execute(_SQL["retry"], {"documents": list(documents), "stage": stage}).rowcount
 
 
 def release(connection: Connection, document: str, stages: Sequence[str]) -> int:
-    """Let the document's content, as it is now, pass what puts documents aside; it is stale for these stages where they failed.
+    """Release the document's present content from quarantine, and retry those of these stages that failed.
 
-    Gives the number of records that are tried again.
+    Returns the number of records that are stale again.
     """
-    connection.execute(_sql("release"), {"document": document})
-    return sum(again(connection, [document], stage) for stage in stages)
+    connection.execute(_SQL["release"], {"document": document})
+    return sum(retry(connection, [document], stage) for stage in stages)
 
 
-def bury(connection: Connection, letters: Sequence[Letter]) -> None:
-    """Write dead letters; one that is there already counts another attempt."""
+def dead_letter(connection: Connection, letters: Sequence[DeadLetter]) -> None:
+    """Write dead letters; one that exists counts another attempt."""
     if not letters:
         return
     columns = {"partitions": "kafka_partition", "offsets": "kafka_offset", "stages": "stage"}
     columns |= {"documents": "document", "reasons": "reason", "details": "detail"}
-    connection.execute(_sql("bury"), {name: [getattr(x, attribute) for x in letters] for name, attribute in columns.items()})
+    connection.execute(_SQL["dead_letter"], {name: [getattr(x, attribute) for x in letters] for name, attribute in columns.items()})
 
 
 def crashed_last(connection: Connection, step: Step, document: str, reason: str, detail: str) -> bool:
-    """Whether the other document that this stage settled last failed for the same reason in the same place."""
+    """Whether the other document that this stage finished last failed for the same reason in the same place."""
     values = step.values(document=document, reason=reason, detail=detail)
-    return any(row["alike"] for row in connection.execute(_sql("crashed_last"), values))
+    return any(row["alike"] for row in connection.execute(_SQL["crashed_last"], values))
 
 
 def records(connection: Connection, document: str) -> list[dict[str, Any]]:
     """Everything the ledger says of one document, oldest first."""
-    return connection.execute(_sql("records"), {"document": document}).fetchall()
+    return connection.execute(_SQL["records"], {"document": document}).fetchall()
 
 
 def progress(connection: Connection) -> dict[str, dict[str, int]]:
     """Stage → status → documents."""
     table: dict[str, dict[str, int]] = {}
-    for row in connection.execute(_sql("progress")):
+    for row in connection.execute(_SQL["progress"]):
         table.setdefault(row["stage"], {})[row["status"]] = row["documents"]
     return table
 
 
-def fail_reasons(connection: Connection, stage: str | None = None) -> dict[str, int]:
+def failure_reasons(connection: Connection, stage: str | None = None) -> dict[str, int]:
     """Reason → documents that failed or wait now, at one stage or at all."""
-    rows = connection.execute(_sql("fail_reasons"), {"stage": stage})
+    rows = connection.execute(_SQL["failure_reasons"], {"stage": stage})
     return {row["reason"]: row["documents"] for row in rows}
 
 
 def _stale(row: dict[str, Any]) -> Stale:
-    hand = {name: row.pop(name) for name in ("worker", "company", "deaths", "trials")}
-    return Stale(**{**row, "acl": tuple(row["acl"])}, hand=None if hand["worker"] is None else Hand(**hand))
+    claim = {name: row.pop(name) for name in ("process", "batch_size", "crashes", "solo_attempts")}
+    return Stale(**{**row, "acl": tuple(row["acl"])}, claim=None if claim["process"] is None else Claim(**claim))
 
 
-def _sql(name: str) -> Any:
-    return statements("core.ledger", "sql/ledger.sql")[name]
+_SQL = statements("core.ledger", "sql/ledger.sql")

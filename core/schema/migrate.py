@@ -34,8 +34,8 @@ class Migration:
 
 
 def migrations() -> list[Migration]:
-    """The files of `sql/migrations`, in number order."""
-    found = [path for path in files("index").joinpath("sql/migrations").iterdir() if path.name.endswith(".sql")]
+    """The files of `migrations`, in number order."""
+    found = [path for path in files("core.schema").joinpath("migrations").iterdir() if path.name.endswith(".sql")]
     # a file of this package is as literal as a string in its source
     parsed = [Migration(int(path.name[:4]), path.name, path.read_text(encoding="utf-8")) for path in found]
     return sorted(parsed, key=lambda migration: migration.number)
@@ -44,21 +44,21 @@ def migrations() -> list[Migration]:
 def migrate(owner_url: str) -> list[str]:
     """Apply what is not applied yet; gives the names of what was. Two at once are safe, and a second time does nothing."""
     with owner(owner_url) as connection:
-        connection.execute(_sql("lock"))
-        connection.execute(_sql("prepare"))
+        connection.execute(_SQL["lock"])
+        connection.execute(_SQL["prepare"])
         applied = _applied(connection)
         _refuse_changed(applied)
         pending = [migration for migration in migrations() if migration.number not in applied]
         for migration in pending:
             connection.execute(migration.text)
-            connection.execute(_sql("note"), {"number": migration.number, "name": migration.name, "digest": migration.digest})
+            connection.execute(_SQL["note"], {"number": migration.number, "name": migration.name, "digest": migration.digest})
     return [migration.name for migration in pending]
 
 
 def pending(owner_url: str) -> list[str]:
     """The names of migrations that `migrate` would apply. Changes nothing, waits for nobody, and refuses what `migrate` would refuse."""
     with owner(owner_url) as connection:
-        begun = connection.execute(_sql("begun")).fetchall()[0]["found"]
+        begun = connection.execute(_SQL["begun"]).fetchall()[0]["found"]
         applied = _applied(connection) if begun else {}
     _refuse_changed(applied)
     return [migration.name for migration in migrations() if migration.number not in applied]
@@ -73,27 +73,27 @@ def create_tenant(
     """
     values = {"tenant": valid_tenant(tenant), "wrapped_key": wrapped_key, "configuration": Jsonb(dict(configuration))}
     with owner(owner_url) as connection:
-        connection.execute(_sql("lock"))
+        connection.execute(_SQL["lock"])
         check(connection)
-        if connection.execute(_sql("tenant_exists"), values).fetchall()[0]["found"]:
+        if connection.execute(_SQL["tenant_exists"], values).fetchall()[0]["found"]:
             raise TenantError(f"tenant {tenant!r} exists already", reason="tenant-exists")
-        connection.execute(_sql("create_tenant"), values)
+        connection.execute(_SQL["create_tenant"], values)
 
 
 def configure_tenant(owner_url: str, tenant: str, changes: Mapping[str, Any]) -> None:
     """Change these keys of a tenant's configuration. Raises TenantError where there is none of that name."""
     with owner(owner_url) as connection:
-        if connection.execute(_sql("configure_tenant"), {"tenant": valid_tenant(tenant), "changes": Jsonb(dict(changes))}).rowcount != 1:
+        if connection.execute(_SQL["configure_tenant"], {"tenant": valid_tenant(tenant), "changes": Jsonb(dict(changes))}).rowcount != 1:
             raise _unknown(tenant)
 
 
 def reconfigure_tenant(owner_url: str, tenant: str, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
     """Write what `change` makes of the configuration as it is, while nobody else changes it. Raises as `configure_tenant` does."""
     with owner(owner_url) as connection:
-        rows = connection.execute(_sql("configuration"), {"tenant": valid_tenant(tenant)}).fetchall()
+        rows = connection.execute(_SQL["configuration"], {"tenant": valid_tenant(tenant)}).fetchall()
         if not rows:
             raise _unknown(tenant)
-        connection.execute(_sql("configure_tenant"), {"tenant": tenant, "changes": Jsonb(dict(change(rows[0]["configuration"])))})
+        connection.execute(_SQL["configure_tenant"], {"tenant": tenant, "changes": Jsonb(dict(change(rows[0]["configuration"])))})
 
 
 def drop_tenant(owner_url: str, tenant: str, meanwhile: Callable[[], None] = lambda: None) -> None:
@@ -103,13 +103,13 @@ def drop_tenant(owner_url: str, tenant: str, meanwhile: Callable[[], None] = lam
     """
     values = {"tenant": valid_tenant(tenant)}
     with owner(owner_url) as connection:
-        connection.execute(_sql("lock"))
-        if not connection.execute(_sql("tenant_exists"), values).fetchall()[0]["found"]:
+        connection.execute(_SQL["lock"])
+        if not connection.execute(_SQL["tenant_exists"], values).fetchall()[0]["found"]:
             raise _unknown(tenant)
-        connection.execute(_sql("tenant_schema"), {"schema": f'"tenant_{tenant}"'})
-        connection.execute(_sql("nobody_at_work"))
+        connection.execute(_SQL["tenant_schema"], {"schema": f'"tenant_{tenant}"'})
+        connection.execute(_SQL["nobody_at_work"])
         meanwhile()
-        connection.execute(_sql("drop_tenant"), values)
+        connection.execute(_SQL["drop_tenant"], values)
 
 
 def _unknown(tenant: str) -> TenantError:
@@ -127,12 +127,12 @@ def owner(url: str) -> Iterator[Connection]:
 def locked_owner(url: str) -> Iterator[Connection]:
     """As `owner`, while no tenant comes or goes and no migration runs."""
     with owner(url) as connection:
-        connection.execute(_sql("lock"))
+        connection.execute(_SQL["lock"])
         yield connection
 
 
 def _applied(connection: Connection) -> dict[int, dict[str, Any]]:
-    return {row["number"]: row for row in connection.execute(_sql("applied"))}
+    return {row["number"]: row for row in connection.execute(_SQL["applied"])}
 
 
 def _refuse_changed(applied: Mapping[int, Mapping[str, Any]]) -> None:
@@ -146,5 +146,4 @@ def _refuse_changed(applied: Mapping[int, Mapping[str, Any]]) -> None:
             )
 
 
-def _sql(name: str) -> Any:
-    return statements("core.schema", "sql/migrate.sql")[name]
+_SQL = statements("core.schema", "sql/migrate.sql")

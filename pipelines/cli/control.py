@@ -9,9 +9,9 @@ from types import MappingProxyType
 from typing import Any
 
 from core.errors import PolicyError
+from core.freshness import FRESHNESS
 from pipelines.app import Headrace
 from pipelines.cli.output import print_json, print_record, print_rows, without
-from pipelines.operations.lag import FRESHNESS
 
 IN_PART = 7
 """The exit code where something was done and something else was not; the output says what."""
@@ -161,7 +161,7 @@ def dead_letter(tenant: str, position: str, *, as_json: bool) -> None:
 
 
 def dismiss(tenant: str, position: str, *, as_json: bool) -> None:
-    from events.positions import dismiss as settle
+    from events.positions import dismiss
     from pipelines.governance import audit
     from pipelines.operations.explain import no_letter, place_of
 
@@ -169,6 +169,6 @@ def dismiss(tenant: str, position: str, *, as_json: bool) -> None:
     with opened() as headrace:
         session = headrace.session(tenant)
         with audit.recorded(headrace, "dismiss", tenant, position=position), session.transaction() as connection:
-            if not settle(connection, place["partition"], place["offset"]):
+            if not dismiss(connection, place["partition"], place["offset"]):
                 no_letter(position)
     print_record({"tenant": tenant, "dismissed": position}, as_json=as_json)

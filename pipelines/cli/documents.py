@@ -176,7 +176,7 @@ def _ingested(headrace: Headrace, tenant: str, *, quiet: bool) -> dict[str, Any]
     }
 
 
-_COUNTS = ("done", "deleted", "reaffirmed", "failed", "waiting", "superseded")
+_COUNTS = ("done", "deleted", "revalidated", "failed", "waiting", "superseded")
 
 
 def stage_row(report: Any) -> dict[str, Any]:
@@ -203,14 +203,14 @@ def _said(stage: str, so_far: Any) -> str:
 
 def stream(seconds: float | None, *, as_json: bool) -> None:
     from pipelines.stream import engine
-    from pipelines.stream.observer import Listener
+    from pipelines.stream.observer import Observer
 
-    class Terminal(Listener):
-        def said(self, what: dict[str, Any]) -> None:
+    class Terminal(Observer):
+        def noted(self, event: dict[str, Any]) -> None:
             if as_json:
-                print_json(what)
+                print_json(event)
             else:
-                line("  ".join(f"{key} {value}" for key, value in what.items()))
+                line("  ".join(f"{key} {value}" for key, value in event.items()))
 
     with opened() as headrace:
         totals = engine.run(headrace, seconds, Terminal())

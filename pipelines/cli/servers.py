@@ -85,7 +85,7 @@ def migrate(*, as_json: bool) -> None:
 def _seal(settings: Settings, endpoints: Endpoints) -> None:
     """What an earlier version kept in clear and this one does not."""
     from pipelines.app import Headrace
-    from pipelines.sealed_settings import seal_all
+    from pipelines.governance.tenants import seal_all
 
     with Headrace(settings, endpoints) as headrace:
         seal_all(headrace)

@@ -1,7 +1,7 @@
-"""What the stream tells Dagster: materializations that merge micro-batches, lag as a plot, waits and errors in the run's log.
+"""What a stream reports to Dagster: materializations that merge micro-batches, lag as a plot, waits and errors in the run's log.
 
-The stream's threads only note; another thread tells, so that a slow or missing event log holds up no document. How often stands here,
-what it looks like in `assets.stream`.
+The stream's threads only take notes; another thread reports, so that a slow or missing event log delays no document. How often is decided
+here, what it looks like in `assets.stream`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from assets import stream
 from assets.runtime import Landed
 from core.errors import TenantError
 from core.ledger.stage import Report
-from pipelines.app import Headrace, merged
-from pipelines.dagster.throttle import Pace
-from pipelines.stream.observer import Beat, Listener
+from pipelines.dagster.runtime import Runtime
+from pipelines.dagster.throttle import Throttle
+from pipelines.stream.observer import Heartbeat, Observer
 
 EVERY_S = 15.0
 """Between two materializations of an asset and tenant."""
@@ -59,8 +59,8 @@ class Part:
     seconds: float = 0.0
     batches: int = 1
 
-    def and_then(self, later: Part) -> Part:
-        """Both as one: counts add up; what the later one waits for is what counts."""
+    def followed_by(self, later: Part) -> Part:
+        """Both as one: counts add up, what is unavailable is the later one's."""
         stages = dict.fromkeys([*self.reports, *later.reports])
         return Part(
             {stage: _one(self.reports.get(stage), later.reports.get(stage)) for stage in stages},
@@ -73,27 +73,27 @@ class Part:
 
 
 def _one(before: Report | None, after: Report | None) -> Report:
-    report = merged(before, after) if after else before
+    report = before.followed_by(after) if before and after else after or before
     assert report is not None
     return replace(report, latencies=report.latencies[-LATENCIES:])
 
 
-class Telling(Listener):
-    """Hears the stream of one slot of `slots`. One other thread calls `tell` every second or so, and `finish` when the stream has ended."""
+class Reporter(Observer):
+    """Observes the stream of one of `slots` slots. Another thread calls `report` every second or so, and `finish` at the end."""
 
-    def __init__(self, headrace: Headrace, tell: Callable[[Event], None], say: Callable[[int, str], None], slots: int = 1) -> None:
-        self._headrace, self._tell, self._say = headrace, tell, say
-        self._parts: Pace[Key, Part] = Pace(Part.and_then, EVERY_S, PER_S / max(1, slots), BURST)
-        self._sayings: deque[tuple[int, str]] = deque(maxlen=1000)
-        self._now: Beat | None = None
-        self._beats: deque[Beat] = deque(maxlen=BEATS)
+    def __init__(self, headrace: Runtime, emit: Callable[[Event], None], log: Callable[[int, str], None], slots: int = 1) -> None:
+        self._headrace, self._emit, self._write = headrace, emit, log
+        self._parts: Throttle[Key, Part] = Throttle(Part.followed_by, EVERY_S, PER_S / max(1, slots), BURST)
+        self._messages: deque[tuple[int, str]] = deque(maxlen=1000)
+        self._now: Heartbeat | None = None
+        self._beats: deque[Heartbeat] = deque(maxlen=BEATS)
         self._beat_at = self._lag_at = float("-inf")
 
-    def said(self, what: dict[str, Any]) -> None:
-        if "waits" in what or "error" in what:
-            self._sayings.append((logging.WARNING, ", ".join(f"{name}: {value}" for name, value in what.items())))
-        elif "following" in what:
-            self._sayings.append((logging.INFO, f"{what['following']} tenants are followed"))
+    def noted(self, event: dict[str, Any]) -> None:
+        if "waits" in event or "error" in event:
+            self._messages.append((logging.WARNING, ", ".join(f"{name}: {value}" for name, value in event.items())))
+        elif "following" in event:
+            self._messages.append((logging.INFO, f"{event['following']} tenants are followed"))
 
     def landed(self, tenant: str, landed: Landed, seconds: float) -> None:
         if landed.events:
@@ -101,39 +101,39 @@ class Telling(Listener):
             self._parts.add((stream.asset_of("land"), tenant), part)
 
     def ran(self, tenant: str, report: Report) -> None:
-        if report.moved or report.superseded or report.reaffirmed:
+        if report.moved or report.superseded or report.revalidated:
             self._parts.add((stream.asset_of(report.stage), tenant), Part({report.stage: report}))
 
-    def beat(self, beat: Beat) -> None:
+    def heartbeat(self, beat: Heartbeat) -> None:
         self._now = beat
 
-    def tell(self, now: float) -> None:
-        """Tell what is due, at `now` seconds by a clock that does not go back. What cannot be told is told later."""
-        self._say_all()
-        self._tell_parts(self._parts.due(now))
-        self._tell_lag(now)
+    def report(self, now: float) -> None:
+        """Report what is due at `now`, in seconds of a monotonic clock. What fails is reported later."""
+        self._report_messages()
+        self._report_parts(self._parts.due(now))
+        self._report_lag(now)
 
     def finish(self) -> None:
-        """Tell all that is left. Where the event log does not answer for 20 s, the process's own log says how much that is."""
+        """Report all that is left. If the event log does not answer for 20 s, the process's own log says how much was lost."""
         until, left = monotonic() + FINISH_S, self._parts.rest()
-        self._say_all()
-        self._tell_parts(left)
+        self._report_messages()
+        self._report_parts(left)
         while (left := self._parts.rest()) and monotonic() < until:
             sleep(1)
-            self._tell_parts(left)
+            self._report_parts(left)
         if left:
-            _log.error("%d materializations of the stream could not be told", len(left))
+            _log.error("%d materializations of the stream could not be reported", len(left))
 
-    def _say_all(self) -> None:
-        while self._sayings:
-            if not _done(partial(self._say, *self._sayings[0])):
+    def _report_messages(self) -> None:
+        while self._messages:
+            if not _done(partial(self._write, *self._messages[0])):
                 return
-            self._sayings.popleft()
+            self._messages.popleft()
 
-    def _tell_parts(self, parts: Sequence[tuple[Key, Part]]) -> None:
-        """In order; after one that cannot be told the others are not tried: each would wait as long for the same server."""
+    def _report_parts(self, parts: Sequence[tuple[Key, Part]]) -> None:
+        """In order; after a failure the others are not tried: each would wait as long for the same server."""
         for number, (key, part) in enumerate(parts):
-            if not _done(lambda key=key, part=part: self._tell(self._event(key, part))):  # type: ignore[misc]
+            if not _done(lambda key=key, part=part: self._emit(self._event(key, part))):  # type: ignore[misc]
                 for key_left, part_left in parts[number:]:
                     self._parts.put_back(key_left, part_left)
                 return
@@ -143,11 +143,11 @@ class Telling(Listener):
         lag = {"lag/events": self._now.lag.get(tenant, 0)} if self._now else {}
         beside = {"stream/micro_batches": part.batches, **lag}
         if part.events:
-            return stream.landing(tenant, part, self._headrace.standing(tenant, "land"), part.seconds, beside)
-        now = {stage: self._headrace.standing(tenant, stage) for stage in part.reports}
+            return stream.landing(tenant, part, self._headrace.stage_counts(tenant, "land"), part.seconds, beside)
+        now = {stage: self._headrace.stage_counts(tenant, stage) for stage in part.reports}
         return stream.work(asset, tenant, part.reports, now, beside)
 
-    def _tell_lag(self, now: float) -> None:
+    def _report_lag(self, now: float) -> None:
         if self._now is None:
             return
         if now - self._beat_at >= BEAT_S or not self._beats:
@@ -156,16 +156,16 @@ class Telling(Listener):
         behind = any(any(beat.lag.values()) or any(beat.waiting.values()) or beat.waits for beat in self._beats)
         if now - self._lag_at >= (LAG_S if behind else QUIET_S):
             self._lag_at = now
-            _done(lambda: self._tell(stream.lag([*self._beats, self._now], BEAT_S)))  # type: ignore[list-item]
+            _done(lambda: self._emit(stream.lag([*self._beats, self._now], BEAT_S)))  # type: ignore[list-item]
 
 
-def _done(tell: Callable[[], None]) -> bool:
-    """Whether it was told, or need not be: its tenant is gone. Any server may be away, Dagster's own too; the stream goes on meanwhile."""
+def _done(report: Callable[[], None]) -> bool:
+    """Whether it was reported, or need not be because its tenant is gone. Any server may be unavailable, Dagster's own too."""
     try:
-        tell()
+        report()
     except TenantError:
         return True
     except Exception as error:  # noqa: BLE001 what an event log raises is its driver's affair
-        _log.warning("cannot tell Dagster now: %s", type(error).__name__)
+        _log.warning("cannot report to Dagster now: %s", type(error).__name__)
         return False
     return True

@@ -18,12 +18,12 @@ import dagster as dg
 from assets.boundary import plain_failures
 
 if TYPE_CHECKING:
-    from pipelines.dagster.reporter import Telling
+    from pipelines.dagster.reporter import Reporter
 
 SLOT = "headrace/slot"
 """The run tag that says which slot a run is of: 0 and up."""
 
-TELL_S, LOOK_S = 0.5, 10.0
+REPORT_S, LOOK_S = 0.5, 10.0
 ENDING = frozenset({dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE})
 
 
@@ -33,20 +33,20 @@ ENDING = frozenset({dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED,
     "SIGTERM, or because there are more slots than the setting `stream.slots` says. Then it finishes what it has in hand.",
 )
 def follow(context: dg.OpExecutionContext, headrace: dg.ResourceParam[Any]) -> None:
-    from pipelines.dagster.reporter import Telling
+    from pipelines.dagster.reporter import Reporter
     from pipelines.stream import engine
 
     slot = context.run.tags.get(SLOT)
 
-    def tell(event: Any) -> None:
+    def emit(event: Any) -> None:
         context.log_event(event)
         # it is in the event log by now; Dagster would keep each one until the op ends, and this one does not
         deque(context.consume_events(), maxlen=0)
 
     with plain_failures():
-        telling = Telling(headrace, tell, context.log.log, headrace.settings.stream.slots)
-        with _told(context, telling):
-            totals = engine.run(headrace, listener=telling, slot=name_of(slot) if slot else None)
+        reporter = Reporter(headrace, emit, context.log.log, headrace.settings.stream.slots)
+        with _reporting(context, reporter):
+            totals = engine.run(headrace, observer=reporter, slot=name_of(slot) if slot else None)
     context.log.info("ended: %s", ", ".join(f"{count} {what}" for what, count in totals.items()) or "there was nothing to do")
 
 
@@ -68,23 +68,23 @@ def name_of(slot: str) -> str:
 
 
 @contextmanager
-def _told(context: dg.OpExecutionContext, telling: "Telling") -> Iterator[None]:
-    """Tell in a thread for as long as the stream runs, then what is left."""
+def _reporting(context: dg.OpExecutionContext, reporter: "Reporter") -> Iterator[None]:
+    """Report from a thread for as long as the stream runs, then what is left."""
     ended = Flag()
-    thread = Thread(target=_tell, args=(context, telling, ended), name="telling", daemon=True)
+    thread = Thread(target=_report, args=(context, reporter, ended), name="reporter", daemon=True)
     thread.start()
     try:
         yield
     finally:
         ended.set()
         thread.join()
-        telling.finish()
+        reporter.finish()
 
 
-def _tell(context: dg.OpExecutionContext, telling: "Telling", ended: Flag) -> None:
+def _report(context: dg.OpExecutionContext, reporter: "Reporter", ended: Flag) -> None:
     look_at = monotonic() + LOOK_S
-    while not ended.wait(TELL_S):
-        telling.tell(monotonic())
+    while not ended.wait(REPORT_S):
+        reporter.report(monotonic())
         if monotonic() >= look_at:
             look_at = monotonic() + LOOK_S
             _end_if_told(context, ended)

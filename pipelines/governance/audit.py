@@ -16,13 +16,12 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from core.config import master_key_bytes
 from core.errors import HeadraceError, LostRace
 from core.sql import statements
 from core.tenancy import Connection
-from pipelines.app import Headrace
 from pipelines.governance import installation_keys
 from pipelines.governance.actor import acting
+from pipelines.resources import Resources
 from privacy.encryption import installation_key
 
 PAGE = 1_000
@@ -64,54 +63,54 @@ class Verdict:
 
 
 @contextmanager
-def recorded(headrace: Headrace, action: str, tenant: str | None, **keys: Any) -> Iterator[Act]:
+def recorded(resources: Resources, action: str, tenant: str | None, **keys: Any) -> Iterator[Act]:
     """Note that `action` begins, and afterwards what came of it: `done` with what the act said, or `failed` with the reason.
 
     Nothing is begun where that cannot be noted. `keys` and what is said: names of settings, kinds, counts.
     """
-    act = Act(note(headrace, action, tenant, "begun", keys))
+    act = Act(note(resources, action, tenant, "begun", keys))
     try:
         yield act
     except BaseException as error:
         reason = error.reason if isinstance(error, HeadraceError) else type(error).__name__
         with suppress(HeadraceError):
-            note(headrace, action, tenant, "failed", {**keys, "reason": reason})
+            note(resources, action, tenant, "failed", {**keys, "reason": reason})
         raise
-    note(headrace, action, tenant, "done", {**keys, **act.said})
+    note(resources, action, tenant, "done", {**keys, **act.said})
 
 
-def note(headrace: Headrace, action: str, tenant: str | None, state: str, details: Mapping[str, Any]) -> Mark:
+def note(resources: Resources, action: str, tenant: str | None, state: str, details: Mapping[str, Any]) -> Mark:
     """One entry behind the last one. Raises LostRace where others are first all the time."""
     told = {"action": action, "state": state, "tenant": tenant, "actor": acting(), "details": dict(details)}
     for _ in range(TRIES):
-        if mark := _added(headrace, told):
+        if mark := _added(resources, told):
             return mark
     raise LostRace("the audit log is written to all the time")
 
 
-def _added(headrace: Headrace, told: Mapping[str, Any]) -> Mark | None:
-    with headrace.database.control() as connection:
-        mark = add(connection, headrace, told)
+def _added(resources: Resources, told: Mapping[str, Any]) -> Mark | None:
+    with resources.database.control() as connection:
+        mark = add(connection, resources, told)
         # behind the entry, which takes its number from a change of the master key or waits for one: what is refused here is rolled back
-        installation_keys.refuse_former(headrace, connection)
+        installation_keys.refuse_former(resources, connection)
         return mark
 
 
-def add(connection: Connection, headrace: Headrace, told: Mapping[str, Any]) -> Mark | None:
+def add(connection: Connection, resources: Resources, told: Mapping[str, Any]) -> Mark | None:
     """One entry in this transaction, sealed under the master key that is configured. None where another one was first."""
-    last = connection.execute(_sql("last")).fetchall()[0]
+    last = connection.execute(_SQL["last"]).fetchall()[0]
     entry = json.dumps({**told, "at": last["at"].isoformat()}, sort_keys=True, separators=(",", ":"))
     mark = Mark(last["number"] + 1, _hash(last["number"] + 1, last["hash"], entry))
-    key = installation_key(master_key_bytes(headrace.endpoints.master_key), "audit")
+    key = installation_key(resources.master_key, "audit")
     values = {"number": mark.number, "entry": entry, "seal": _seal(key, mark.hash)}
-    made = connection.execute(_sql("add"), values).fetchall()[0]["hash"]
+    made = connection.execute(_SQL["add"], values).fetchall()[0]["hash"]
     return mark if made == mark.hash else None
 
 
-def entries(headrace: Headrace, tenant: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
+def entries(resources: Resources, tenant: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
     """The newest first: `number`, `at`, `actor`, `action`, `state`, `tenant`, `details`, `hash`."""
-    with headrace.database.control() as connection:
-        rows = connection.execute(_sql("newest"), {"tenant": tenant, "limit": limit}).fetchall()
+    with resources.database.control() as connection:
+        rows = connection.execute(_SQL["newest"], {"tenant": tenant, "limit": limit}).fetchall()
     return [{"number": row["number"], **_told(row["entry"]), "hash": row["hash"].hex()} for row in rows]
 
 
@@ -120,30 +119,30 @@ def _told(entry: str) -> dict[str, Any]:
     return {**{name: told[name] for name in ("action", "state", "tenant", "actor", "details")}, "at": datetime.fromisoformat(told["at"])}
 
 
-def verify(headrace: Headrace, mark: Mark | None = None) -> Verdict:
+def verify(resources: Resources, mark: Mark | None = None) -> Verdict:
     """Follow the chain from its beginning. With a `mark` that was kept elsewhere, whether that entry is still there as it was."""
-    number, before, keys = 0, None, installation_keys.keyring(headrace)
-    while page := _page(headrace, number):
+    number, before, keys = 0, None, installation_keys.keyring(resources)
+    while page := _page(resources, number):
         for row in page:
             if why := _fault(keys, row, number, before):
                 return Verdict(number, None, number + 1, why)
             number, before = row["number"], row["hash"]
-    missing = mark if mark and not holds(headrace, mark) else None
+    missing = mark if mark and not holds(resources, mark) else None
     last = str(Mark(number, before)) if before else None
     return Verdict(number, last, missing.number if missing else None, "another chain: the marked entry is not in it" if missing else None)
 
 
-def holds(headrace: Headrace, mark: Mark) -> bool:
+def holds(resources: Resources, mark: Mark) -> bool:
     """Whether the chain has this entry."""
-    with headrace.database.control() as connection:
-        rows = connection.execute(_sql("hash_at"), {"number": mark.number}).fetchall()
+    with resources.database.control() as connection:
+        rows = connection.execute(_SQL["hash_at"], {"number": mark.number}).fetchall()
     return [row["hash"] for row in rows] == [mark.hash]
 
 
-def receipted(headrace: Headrace, begun: Mark, receipt: str) -> Mapping[str, Any] | None:
+def receipted(resources: Resources, begun: Mark, receipt: str) -> Mapping[str, Any] | None:
     """What is said where an act that began with this entry, and gave this receipt, is done."""
-    with headrace.database.control() as connection:
-        rows = connection.execute(_sql("receipted"), {"number": begun.number, "receipt": receipt}).fetchall()
+    with resources.database.control() as connection:
+        rows = connection.execute(_SQL["receipted"], {"number": begun.number, "receipt": receipt}).fetchall()
     return json.loads(rows[0]["entry"])["details"] if rows else None
 
 
@@ -156,9 +155,9 @@ def marked(text: str) -> Mark:
     raise HeadraceError("a mark is NUMBER:HASH", reason="bad-mark", remedy="`headrace audit verify` prints the last entry's.")
 
 
-def _page(headrace: Headrace, number: int) -> list[dict[str, Any]]:
-    with headrace.database.control() as connection:
-        return connection.execute(_sql("after"), {"number": number, "limit": PAGE}).fetchall()
+def _page(resources: Resources, number: int) -> list[dict[str, Any]]:
+    with resources.database.control() as connection:
+        return connection.execute(_SQL["after"], {"number": number, "limit": PAGE}).fetchall()
 
 
 def _fault(keys: installation_keys.Keyring, row: Mapping[str, Any], number: int, before: bytes | None) -> str | None:
@@ -180,5 +179,4 @@ def _seal(key: bytes, digest: bytes) -> bytes:
     return hmac.digest(key, digest, sha256)
 
 
-def _sql(name: str) -> Any:
-    return statements("pipelines.governance", "sql/audit.sql")[name]
+_SQL = statements("pipelines.governance", "sql/audit.sql")

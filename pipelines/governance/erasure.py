@@ -22,11 +22,11 @@ from core.ledger.stage import Session
 from core.records import decode, encode
 from core.sql import statements
 from core.tenancy import Connection
-from pipelines.app import Headrace
 from pipelines.governance import audit, receipts, subjects, tenants
 from pipelines.governance.legal_hold import refuse_held
 from pipelines.operations.explain import find_document
-from pipelines.stages.inputs import Chunked, Versioned
+from pipelines.resources import Resources
+from pipelines.stages.inputs import Chunked, Versioned, next_versions
 
 Receipt = dict[str, Any]
 
@@ -37,46 +37,46 @@ PATIENCE_S = 60.0
 """How long workers are waited for that have an erased document in hand. After that the receipt counts them, and is not complete."""
 
 
-def erase(headrace: Headrace, tenant: str, name: str) -> Receipt:
+def erase(resources: Resources, tenant: str, name: str) -> Receipt:
     """One document, by its id or key. Raises HeadraceError `unknown-document`, `legal-hold`; as `_erased` does."""
-    document = find_document(headrace, tenant, name)
-    return _erased(headrace, tenant, "document", lambda _: [document])
+    document = find_document(resources, tenant, name)
+    return _erased(resources, tenant, "document", lambda _: [document])
 
 
-def erase_source(headrace: Headrace, tenant: str, source: str) -> Receipt:
+def erase_source(resources: Resources, tenant: str, source: str) -> Receipt:
     """Everything that this CloudEvents source owns. Raises HeadraceError `unknown-source`, `legal-hold`; as `_erased` does."""
-    key = headrace.session(tenant).keys.digest(source.encode("utf-8", "surrogatepass"), "source")
+    key = resources.session(tenant).keys.digest(source.encode("utf-8", "surrogatepass"), "source")
 
     def owned(session: Session) -> list[str]:
         with session.transaction() as connection:
-            return [row["document"] for row in connection.execute(_sql("of_source"), {"source_key": key})]
+            return [row["document"] for row in connection.execute(_SQL["of_source"], {"source_key": key})]
 
-    if not owned(headrace.session(tenant)):
+    if not owned(resources.session(tenant)):
         raise HeadraceError(
             f"tenant {tenant!r} has no document of that source", reason="unknown-source", remedy="A source is the events' own, exactly."
         )
-    return _erased(headrace, tenant, "source", owned)
+    return _erased(resources, tenant, "source", owned)
 
 
-def erase_subject(headrace: Headrace, tenant: str, value: str) -> Receipt:
+def erase_subject(resources: Resources, tenant: str, value: str) -> Receipt:
     """Every document that holds a surrogate of this value; none is an answer too. The value is not kept.
 
     `not_looked_at`: documents that have not passed redaction; with any of them the receipt is not complete. Raises HeadraceError
     `empty-value`, `legal-hold`; as `_erased` does.
     """
-    tokens = subjects.surrogates(headrace, headrace.session(tenant), value)
-    return _erased(headrace, tenant, "subject", lambda session: subjects.documents(session, tokens))
+    tokens = subjects.surrogates(resources, resources.session(tenant), value)
+    return _erased(resources, tenant, "subject", lambda session: subjects.documents(session, tokens))
 
 
-def erase_again(headrace: Headrace, tenant: str, receipt: Mapping[str, Any]) -> Receipt:
+def erase_again(resources: Resources, tenant: str, receipt: Mapping[str, Any]) -> Receipt:
     """The documents of a receipt once more: after a backup that still had them was restored.
 
     Raises HeadraceError `bad-receipt` where it is not ours or not this tenant's, `cannot-decrypt` where the tenant has another key.
     """
-    if not receipts.authentic(headrace, receipt) or receipt["tenant"] != tenant or receipt["kind"] == "tenant":
+    if not receipts.authentic(resources, receipt) or receipt["tenant"] != tenant or receipt["kind"] == "tenant":
         raise bad_receipt()
-    documents = receipts.opened(headrace.session(tenant).keys, receipt)
-    return _erased(headrace, tenant, receipt["kind"], lambda _: documents)
+    documents = receipts.opened(resources.session(tenant).keys, receipt)
+    return _erased(resources, tenant, receipt["kind"], lambda _: documents)
 
 
 def bad_receipt() -> HeadraceError:
@@ -85,16 +85,16 @@ def bad_receipt() -> HeadraceError:
     )
 
 
-def erase_tenant(headrace: Headrace, tenant: str) -> Receipt:
+def erase_tenant(resources: Resources, tenant: str) -> Receipt:
     """The tenant's key and everything else of it, as `tenants.remove` does. Raises TenantError, HeadraceError `legal-hold`."""
-    session, number = headrace.session(tenant), receipts.new_id()
-    refuse_held(headrace, tenant)
-    with audit.recorded(headrace, "tenant-remove", tenant, receipt=number) as act:
-        mark, before = receipts.mark_of(session.keys, number), _all_of(headrace, session)
-        tenants.remove(headrace, tenant)
-        after = Counter(left_of_tenant(headrace, tenant))
+    session, number = resources.session(tenant), receipts.new_id()
+    refuse_held(resources, tenant)
+    with audit.recorded(resources, "tenant-remove", tenant, receipt=number) as act:
+        mark, before = receipts.mark_of(session.keys, number), _all_of(resources, session)
+        tenants.remove(resources, tenant)
+        after = Counter(left_of_tenant(resources, tenant))
         stores = {store: {"before": count, "after": after[store]} for store, count in before.items()}
-        receipt = receipts.signed(headrace, number, tenant, "tenant", stores, act.begun, documents=before["documents"], key_mark=mark)
+        receipt = receipts.signed(resources, number, tenant, "tenant", stores, act.begun, documents=before["documents"], key_mark=mark)
         act.said.update(documents=before["documents"], complete=not any(after.values()), sha256=receipts.digest(receipt))
     return receipt
 
@@ -103,7 +103,7 @@ def erase_tenant(headrace: Headrace, tenant: str) -> Receipt:
 class _Work:
     """One erasure: what it found by now. `versions`: each document, and above which version Neo4j takes nothing of it any more."""
 
-    headrace: Headrace
+    resources: Resources
     session: Session
     versions: dict[str, int] = field(default_factory=dict)
     texts: set[str] = field(default_factory=set)
@@ -111,7 +111,7 @@ class _Work:
 
     def take(self, roots: Sequence[str]) -> None:
         for start in range(0, len(roots), BATCH):
-            refuse_held(self.headrace, self.session.tenant)
+            refuse_held(self.resources, self.session.tenant)
             self._leave_postgres(roots[start : start + BATCH])
 
     def _leave_postgres(self, roots: Sequence[str]) -> None:
@@ -119,7 +119,7 @@ class _Work:
             documents = _locked(connection, roots)
             texts = _texts(connection, self.session, documents)
             self.before.update(_held(connection, self.session, documents, texts))
-            versions = _bury(connection, self.session, documents)
+            versions = _tombstone(connection, self.session, documents)
         self.versions.update(versions)
         self.texts.update(texts)
 
@@ -128,9 +128,9 @@ class _Work:
         return sorted(self.versions)
 
     def leave_neo4j(self) -> None:
-        projection, tenant, every = self.headrace.models.projection, self.session.tenant, sorted(self.versions.items())
+        projection, tenant, every = self.resources.models.projection, self.session.tenant, sorted(self.versions.items())
         try:
-            self.before["graph"] = _in_neo4j(self.headrace, tenant, self.documents)
+            self.before["graph"] = _in_neo4j(self.resources, tenant, self.documents)
             for start in range(0, len(every), BATCH):
                 projection.remove(tenant, every[start : start + BATCH])
         except Unavailable as error:
@@ -139,46 +139,46 @@ class _Work:
     def wait(self) -> None:
         """Until nobody has one of the documents in hand any more, or patience ends."""
         until = monotonic() + PATIENCE_S
-        while self._in_hand() and monotonic() < until:
+        while self._claimed() and monotonic() < until:
             sleep(0.1)
 
-    def _in_hand(self) -> int:
+    def _claimed(self) -> int:
         with self.session.transaction() as connection:
-            return int(_one(connection, "in_hand", documents=self.documents)["hands"])
+            return int(_one(connection, "claimed", documents=self.documents)["claims"])
 
     def finish(self) -> list[dict[str, Any]]:
         """Strike what was told of them meanwhile, and vectors that no chunk holds. Gives the tombstones: those that did not come back."""
         documents = self.documents
         tombstones = [row for start in range(0, len(documents), BATCH) for row in self._strike(documents[start : start + BATCH])]
         with self.session.transaction() as connection:
-            connection.execute(_sql("erase_vectors"))
+            connection.execute(_SQL["erase_vectors"])
         return tombstones
 
     def _strike(self, documents: Sequence[str]) -> list[dict[str, Any]]:
         with self.session.transaction() as connection:
             _locked(connection, documents)
-            tombstones = connection.execute(_sql("still_erased"), {"documents": documents}).fetchall()
+            tombstones = connection.execute(_SQL["still_erased"], {"documents": documents}).fetchall()
             erased = {"documents": [row["document"] for row in tombstones]}
-            for statement in ("settle_projection", "erase_outcomes", "erase_events", "erase_letters", "erase_artifacts"):
-                connection.execute(_sql(statement), erased)
+            for statement in ("complete_projection", "erase_outcomes", "erase_events", "erase_letters", "erase_artifacts"):
+                connection.execute(_SQL[statement], erased)
         return tombstones
 
     def after(self, documents: Sequence[str]) -> Counter[str]:
         with self.session.transaction() as connection:
             left = Counter(_held(connection, self.session, documents, sorted(self.texts)))
-        left["graph"] = _in_neo4j(self.headrace, self.session.tenant, documents)
+        left["graph"] = _in_neo4j(self.resources, self.session.tenant, documents)
         return left
 
 
-def _erased(headrace: Headrace, tenant: str, kind: receipts.Kind, select: Callable[[Session], Sequence[str]]) -> Receipt:
+def _erased(resources: Resources, tenant: str, kind: receipts.Kind, select: Callable[[Session], Sequence[str]]) -> Receipt:
     """Erase what `select` finds, until it finds nothing more, and give the receipt.
 
     Raises Unavailable where Neo4j is away: by then Postgres holds nothing of it, and erasing again goes on where it stopped.
     """
-    session, number = headrace.session(tenant), receipts.new_id()
-    refuse_held(headrace, tenant)
-    work, seen = _Work(headrace, session), set[str]()
-    with audit.recorded(headrace, "erase", tenant, kind=kind, receipt=number) as act:
+    session, number = resources.session(tenant), receipts.new_id()
+    refuse_held(resources, tenant)
+    work, seen = _Work(resources, session), set[str]()
+    with audit.recorded(resources, "erase", tenant, kind=kind, receipt=number) as act:
         while roots := sorted(set(_outermost(session, select(session))) - seen):
             seen.update(roots)
             work.take(roots)
@@ -189,7 +189,7 @@ def _erased(headrace: Headrace, tenant: str, kind: receipts.Kind, select: Callab
         stores = {store: {"before": work.before[store], "after": after[store]} for store in after}
         told = _told(work, tombstones, subjects.not_redacted(session) if kind == "subject" else 0)
         sealed = receipts.sealed(session.keys, number, work.documents)
-        receipt = receipts.signed(headrace, number, tenant, kind, stores, act.begun, **told, documents_sealed=sealed)
+        receipt = receipts.signed(resources, number, tenant, kind, stores, act.begun, **told, documents_sealed=sealed)
         act.said.update(documents=told["documents"], left=sum(after.values()), sha256=receipts.digest(receipt))
     return receipt
 
@@ -205,36 +205,36 @@ def _told(work: _Work, tombstones: Sequence[Mapping[str, Any]], not_looked_at: i
     }
 
 
-def left_of(headrace: Headrace, tenant: str, documents: Sequence[str]) -> dict[str, Any]:
+def left_of(resources: Resources, tenant: str, documents: Sequence[str]) -> dict[str, Any]:
     """What the stores hold now of documents that were erased, and how many of these came back: what there is of those is not counted."""
-    session = headrace.session(tenant)
+    session = resources.session(tenant)
     with session.transaction() as connection:
-        still = [row["document"] for row in connection.execute(_sql("still_erased"), {"documents": list(documents)})]
+        still = [row["document"] for row in connection.execute(_SQL["still_erased"], {"documents": list(documents)})]
         stores = _held(connection, session, still, _texts(connection, session, still))
-    graph = _in_neo4j(headrace, tenant, still)
+    graph = _in_neo4j(resources, tenant, still)
     return {"stores": {**stores, "graph": graph}, "came_back": len(documents) - len(still)}
 
 
-def left_of_tenant(headrace: Headrace, tenant: str) -> dict[str, int]:
+def left_of_tenant(resources: Resources, tenant: str) -> dict[str, int]:
     """What there is of a tenant by its name: key, schema, roles, topics, nodes and relationships."""
     from events.contract import topic_of
-    from events.kafka.reader import outcomes_of
+    from events.kafka.topics import outcomes_of
 
     roles = [f"headrace_tenant_{tenant}", f"headrace_reader_{tenant}"]
-    with headrace.database.control() as connection:
+    with resources.database.control() as connection:
         traces = _one(connection, "traces", tenant=tenant, schema=f"tenant_{tenant}", roles=roles)
-    topics = headrace.topics.ids([topic_of(tenant), outcomes_of(tenant)])
-    return {**traces, "topics": len(topics), "graph": sum(headrace.models.projection.counts(tenant).values())}
+    topics = resources.topics.ids([topic_of(tenant), outcomes_of(tenant)])
+    return {**traces, "topics": len(topics), "graph": sum(resources.models.projection.counts(tenant).values())}
 
 
-def _all_of(headrace: Headrace, session: Session) -> dict[str, int]:
+def _all_of(resources: Resources, session: Session) -> dict[str, int]:
     with session.transaction() as connection:
-        return {**_one(connection, "of_tenant"), **left_of_tenant(headrace, session.tenant)}
+        return {**_one(connection, "of_tenant"), **left_of_tenant(resources, session.tenant)}
 
 
 def _outermost(session: Session, documents: Sequence[str]) -> list[str]:
     with session.transaction() as connection:
-        return [row["document"] for row in connection.execute(_sql("outermost"), {"documents": list(documents)})]
+        return [row["document"] for row in connection.execute(_SQL["outermost"], {"documents": list(documents)})]
 
 
 def _locked(connection: Connection, roots: Sequence[str]) -> list[str]:
@@ -247,18 +247,17 @@ def _locked(connection: Connection, roots: Sequence[str]) -> list[str]:
     return documents
 
 
-def _bury(connection: Connection, session: Session, documents: Sequence[str]) -> dict[str, int]:
-    """Leave a tombstone of each and nothing else. Gives the version above which nothing of it is written to Neo4j any more."""
+def _tombstone(connection: Connection, session: Session, documents: Sequence[str]) -> dict[str, int]:
+    """Leave a tombstone of each and nothing else. Returns the version above which nothing of it is written to Neo4j any more."""
     from index import swap
 
     values = {"documents": list(documents)}
-    for statement in ("bury_state", "settle_records", "forget_hands"):
-        connection.execute(_sql(statement), values)
+    for statement in ("write_tombstones", "complete_records", "drop_dead_claims"):
+        connection.execute(_SQL[statement], values)
     swap.remove(connection, documents)
     for statement in ("erase_outcomes", "erase_events", "erase_letters", "erase_artifacts"):
-        connection.execute(_sql(statement), values)
-    rows = connection.execute(statements("pipelines.stages", "sql/versions.sql")["next"], values).fetchall()
-    versions = {row["document"]: row["version"] for row in rows}
+        connection.execute(_SQL[statement], values)
+    versions = next_versions(connection, documents)
     # for the projection stage, where this ends before Neo4j has heard of it
     artifacts.put(connection, session.keys, "graph", {d: encode(Versioned(version)) for d, version in versions.items()})
     return versions
@@ -269,7 +268,7 @@ def _texts(connection: Connection, session: Session, documents: Sequence[str]) -
 
     Found before they are erased: afterwards nothing says any more which texts were theirs.
     """
-    indexed = {row["text_hash"] for row in connection.execute(_sql("texts"), {"documents": list(documents)})}
+    indexed = {row["text_hash"] for row in connection.execute(_SQL["texts"], {"documents": list(documents)})}
     return sorted(indexed.union(_cut(connection, session, documents)))
 
 
@@ -285,15 +284,14 @@ def _held(connection: Connection, session: Session, documents: Sequence[str], te
     return {**found, "artifacts": found["artifacts"] + sum(1 for versioned in contributed if versioned.contribution)}
 
 
-def _in_neo4j(headrace: Headrace, tenant: str, documents: Sequence[str]) -> int:
+def _in_neo4j(resources: Resources, tenant: str, documents: Sequence[str]) -> int:
     """Nodes and relationships. A tombstone is none: it is a key and a version, kept so that a late write cannot bring the document back."""
-    found = (headrace.models.projection.holds(tenant, document) for document in documents)
+    found = (resources.models.projection.holds(tenant, document) for document in documents)
     return sum(count for graph in found for what, count in graph.items() if what != "tombstones")
 
 
 def _one(connection: Connection, name: str, **values: Any) -> dict[str, Any]:
-    return connection.execute(_sql(name), values).fetchall()[0]
+    return connection.execute(_SQL[name], values).fetchall()[0]
 
 
-def _sql(name: str) -> Any:
-    return statements("pipelines.governance", "sql/erasure.sql")[name]
+_SQL = statements("pipelines.governance", "sql/erasure.sql")

@@ -33,8 +33,8 @@ from core.ledger.stage import Session
 from core.records import decode
 from core.sql import statements
 from core.tenancy import Connection
-from pipelines.app import Headrace
 from pipelines.governance import audit
+from pipelines.resources import Resources
 from pipelines.stages.inputs import STORED_BYTES, Versioned
 
 FORMAT = 1
@@ -105,13 +105,13 @@ class _Shown(msgspec.Struct, frozen=True):
     found: dict[str, int] = {}
 
 
-def export(headrace: Headrace, tenant: str, folder: Path, *, embeddings: bool = False) -> dict[str, Any]:
+def export(resources: Resources, tenant: str, folder: Path, *, embeddings: bool = False) -> dict[str, Any]:
     """Write the tenant's export into `folder`, which must not be there or be empty. Gives the manifest.
 
     Raises TenantError, and HeadraceError `export-not-empty`, `export-not-writable`.
     """
-    session = headrace.session(tenant)
-    with audit.recorded(headrace, "export", tenant, embeddings=embeddings) as act, _appearing(folder) as place:
+    session = resources.session(tenant)
+    with audit.recorded(resources, "export", tenant, embeddings=embeddings) as act, _appearing(folder) as place:
         manifest = _written(session, place, embeddings=embeddings)
         act.said.update({name: table["rows"] for name, table in manifest["tables"].items()})
     return manifest
@@ -199,7 +199,7 @@ def _written(session: Session, place: Path, *, embeddings: bool) -> dict[str, An
     tables = {name: _Table(name, schema, place) for name, schema in schemas.items()}
     with session.database.snapshot(session.tenant) as connection:
         at = datetime.now(UTC)
-        found = connection.execute(_sql("generation")).fetchall()
+        found = connection.execute(_SQL["generation"]).fetchall()
         generation = {"generation": found[0].pop("generation") if found else None}
         for name, query in (("chunks", "embedded_chunks" if embeddings else "chunks"), ("sources", "sources")):
             tables[name].add(_streamed(connection, query, generation))
@@ -227,13 +227,13 @@ def _streamed(connection: Connection, name: str, values: Mapping[str, Any]) -> I
     """A query's rows, so many at a time, by a cursor of the server's."""
     with connection.cursor(name="export") as cursor:
         cursor.itersize = max(1, ROWS // 10)  # of none at a time, psycopg gives none at all
-        yield from cursor.execute(_sql(name), values)
+        yield from cursor.execute(_SQL[name], values)
 
 
 def _pages(connection: Connection) -> Iterator[dict[str, Row]]:
     """Live documents by key, so many at a time."""
     after = ""
-    while rows := connection.execute(_sql("documents"), {"after": after, "limit": PAGE}).fetchall():
+    while rows := connection.execute(_SQL["documents"], {"after": after, "limit": PAGE}).fetchall():
         after = rows[-1]["document"]
         yield {row["document"]: row for row in rows}
 
@@ -267,5 +267,4 @@ def _contributed(document: str, payload: bytes, name: str) -> Iterator[Row]:
             yield {"document": document, **msgspec.structs.asdict(record)}
 
 
-def _sql(name: str) -> Any:
-    return statements("pipelines.governance", "sql/export.sql")[name]
+_SQL = statements("pipelines.governance", "sql/export.sql")

@@ -12,11 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from core.config import master_key_bytes
 from core.errors import ConfigurationError
 from core.sql import statements
 from core.tenancy import Connection
-from pipelines.app import Headrace
+from pipelines.resources import Resources
 
 Use = Literal["receipt", "audit"]
 USES: tuple[Use, ...] = ("receipt", "audit")
@@ -43,12 +42,12 @@ class Keyring:
         return next((before.keys[use] for before in self.former if number <= before.last), self.current[use])
 
 
-def keyring(headrace: Headrace) -> Keyring:
+def keyring(resources: Resources) -> Keyring:
     """Raises CannotDecrypt where the master key was changed, and the configured one is not the one in force since."""
     from privacy.encryption import installation_key, unwrap_installation
 
-    master = master_key_bytes(headrace.endpoints.master_key)
-    with headrace.database.control() as connection:
+    master = resources.master_key
+    with resources.database.control() as connection:
         rows = connection.execute(statements("pipelines.governance", "sql/master_key.sql")["changes"]).fetchall()
     former = []
     for row in rows:
@@ -66,17 +65,17 @@ def master_key_changed() -> ConfigurationError:
     )
 
 
-def refuse_former(headrace: Headrace, connection: Connection) -> None:
+def refuse_former(resources: Resources, connection: Connection) -> None:
     """Raises ConfigurationError `master-key-changed` where the master key was changed to another one than is configured."""
     if connection.execute(statements("pipelines.governance", "sql/master_key.sql")["mark"]).fetchall()[0]["mark"] not in (
         None,
-        mark(headrace),
+        mark(resources),
     ):
         raise master_key_changed()
 
 
-def mark(headrace: Headrace) -> bytes:
+def mark(resources: Resources) -> bytes:
     """By this the database knows the configured master key from another one; nothing else can be told from it."""
     from privacy.encryption import installation_key
 
-    return installation_key(master_key_bytes(headrace.endpoints.master_key), "mark")
+    return installation_key(resources.master_key, "mark")

@@ -6,19 +6,19 @@ What its sources change and delete goes on: the index follows them, and what the
 from __future__ import annotations
 
 from core.errors import HeadraceError
-from pipelines.app import Headrace
+from pipelines.resources import Resources
 
 
-def held(headrace: Headrace, tenant: str) -> bool:
+def held(resources: Resources, tenant: str) -> bool:
     """As of now. Raises TenantError where there is no such tenant, PolicyError where its retention cannot be read: then nobody knows."""
     # that section alone: a tenant whose others cannot work, or whose key cannot be opened, can still be removed
-    retention = headrace.database.get(tenant).configuration.get("retention", {})
-    return headrace.settings.policy({"retention": retention}).retention.legal_hold
+    retention = resources.database.get(tenant).configuration.get("retention", {})
+    return resources.settings.policy({"retention": retention}).retention.legal_hold
 
 
-def refuse_held(headrace: Headrace, tenant: str) -> None:
+def refuse_held(resources: Resources, tenant: str) -> None:
     """Raises HeadraceError `legal-hold`; else as `held` does."""
-    if held(headrace, tenant):
+    if held(resources, tenant):
         raise HeadraceError(
             f"tenant {tenant!r} is under legal hold: nothing of it is erased",
             reason="legal-hold",

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import SecretStr
 
@@ -18,10 +17,10 @@ from core.errors import HeadraceError, LostRace
 from core.keys import Surrogates
 from core.sql import statements
 from core.tenancy import Connection
-from pipelines.app import Headrace
 from pipelines.governance import audit
 from pipelines.governance.actor import acting
 from pipelines.governance.installation_keys import USES, Use, keyring, mark
+from pipelines.resources import Resources
 
 
 @dataclass(frozen=True)
@@ -32,58 +31,58 @@ class Rewrapped:
     audit: str
 
 
-def rewrap(headrace: Headrace, master: SecretStr) -> Rewrapped:
+def rewrap(resources: Resources, master: SecretStr) -> Rewrapped:
     """Wrap everything under `master` (32 bytes in base64). From then on only processes that are configured with it can work.
 
     Raises HeadraceError: `bad-master-key`, `still-running` where a stream is, LostRace where somebody else writes the audit log meanwhile,
     CannotDecrypt where the configured master key is not the one in force.
     """
-    new = _other(headrace, master)
-    _refuse_running(headrace)
-    audit.note(headrace, _ACTION, None, "begun", {})
+    new = _other(resources, master)
+    _refuse_running(resources)
+    audit.note(resources, _ACTION, None, "begun", {})
     try:
-        return _rewrapped(headrace, Headrace(headrace.settings, headrace.endpoints.model_copy(update={"master_key": master})), new)
+        return _rewrapped(resources, Resources(resources.settings, resources.endpoints.model_copy(update={"master_key": master})), new)
     except HeadraceError as error:
         with suppress(HeadraceError):
-            audit.note(headrace, _ACTION, None, "failed", {"reason": error.reason})
+            audit.note(resources, _ACTION, None, "failed", {"reason": error.reason})
         raise
 
 
 _ACTION = "master-rewrap"
 
 
-def _rewrapped(headrace: Headrace, after: Headrace, new: bytes) -> Rewrapped:
+def _rewrapped(resources: Resources, after: Resources, new: bytes) -> Rewrapped:
     """In one transaction, which ends with the entry that says so: the first one that is sealed under the new master key."""
     from core.schema.migrate import locked_owner
 
-    with locked_owner(headrace.endpoints.postgres_owner.get_secret_value()) as connection:
-        before = keyring(headrace)
-        tenants = _rewrap_tenants(connection, master_key_bytes(headrace.endpoints.master_key), new)
+    with locked_owner(resources.owner_url) as connection:
+        before = keyring(resources)
+        tenants = _rewrap_tenants(connection, resources.master_key, new)
         for former in before.former:
-            connection.execute(_sql("rewrap_change"), {"number": former.number, "former": _packed(new, former.keys)})
+            connection.execute(_SQL["rewrap_change"], {"number": former.number, "former": _packed(new, former.keys)})
         said = {"action": _ACTION, "state": "done", "tenant": None, "actor": acting(), "details": {"tenants": tenants}}
         entry = audit.add(connection, after, said)
         if entry is None:
             raise LostRace("somebody wrote the audit log meanwhile: end every process of Headrace, and try again")
         values = {"last_audit": entry.number - 1, "former": _packed(new, before.current), "mark": mark(after)}
-        connection.execute(_sql("change"), values)
+        connection.execute(_SQL["change"], values)
     return Rewrapped(tenants, str(entry))
 
 
-def _other(headrace: Headrace, master: SecretStr) -> bytes:
+def _other(resources: Resources, master: SecretStr) -> bytes:
     try:
         new = master_key_bytes(master)
     except ValueError as error:
         raise HeadraceError(str(error), reason="bad-master-key", remedy="`openssl rand -base64 32` makes one.") from None
-    if new == master_key_bytes(headrace.endpoints.master_key):
+    if new == resources.master_key:
         raise HeadraceError("this is the master key that is in force", reason="bad-master-key", remedy="Give another one.")
     return new
 
 
-def _refuse_running(headrace: Headrace) -> None:
+def _refuse_running(resources: Resources) -> None:
     from pipelines.stream.slots import slots
 
-    if running := [slot.slot for slot in slots(headrace) if slot.state in ("running", "starting")]:
+    if running := [slot.slot for slot in slots(resources) if slot.state in ("running", "starting")]:
         raise HeadraceError(
             f"streams are running: {', '.join(running)}", reason="still-running", remedy="End every process of Headrace first, Dagster too."
         )
@@ -93,13 +92,13 @@ def _rewrap_tenants(connection: Connection, old: bytes, new: bytes) -> int:
     from privacy.encryption import rewrap as again
     from privacy.encryption import rewrap_surrogates
 
-    rows = connection.execute(_sql("tenants")).fetchall()
+    rows = connection.execute(_SQL["tenants"]).fetchall()
     for row in rows:
         tenant = row["tenant"]
         had = Surrogates(row["surrogate_epoch"], row["wrapped_surrogate_key"], row["former_surrogate_key"], row["rotated_at"])
         has = rewrap_surrogates(old, new, tenant, had)
         values = {"wrapped": again(old, new, tenant, row["wrapped_key"]), "surrogate": has.wrapped, "former": has.former}
-        connection.execute(_sql("rewrap"), {"tenant": tenant, **values})
+        connection.execute(_SQL["rewrap"], {"tenant": tenant, **values})
     return len(rows)
 
 
@@ -109,5 +108,4 @@ def _packed(master: bytes, keys: Mapping[Use, bytes]) -> bytes:
     return wrap_installation(master, b"".join(keys[use] for use in USES))
 
 
-def _sql(name: str) -> Any:
-    return statements("pipelines.governance", "sql/master_key.sql")[name]
+_SQL = statements("pipelines.governance", "sql/master_key.sql")

@@ -18,8 +18,8 @@ from uuid import uuid4
 
 from core.errors import HeadraceError, TenantError
 from core.keys import TenantKeys
-from pipelines.app import Headrace
 from pipelines.governance import audit
+from pipelines.resources import Resources
 
 Kind = Literal["document", "source", "subject", "tenant"]
 Stores = Mapping[str, Mapping[str, int]]
@@ -38,7 +38,7 @@ def new_id() -> str:
     return uuid4().hex
 
 
-def signed(headrace: Headrace, number: str, tenant: str, kind: Kind, stores: Stores, begun: audit.Mark, **more: Any) -> dict[str, Any]:
+def signed(resources: Resources, number: str, tenant: str, kind: Kind, stores: Stores, begun: audit.Mark, **more: Any) -> dict[str, Any]:
     """The receipt of an erasure that ends now. `complete` where every store's `after` is 0 and every document was looked at."""
     told = {
         "receipt": number,
@@ -51,13 +51,13 @@ def signed(headrace: Headrace, number: str, tenant: str, kind: Kind, stores: Sto
         "not_covered": NOT_COVERED_OF_A_TENANT if kind == "tenant" else NOT_COVERED,
         "audit": str(begun),
     }
-    return told | {"signature": _signature(headrace, told)}
+    return told | {"signature": _signature(resources, told)}
 
 
-def authentic(headrace: Headrace, receipt: Mapping[str, Any]) -> bool:
+def authentic(resources: Resources, receipt: Mapping[str, Any]) -> bool:
     """Whether this installation signed it, as it is."""
     given = receipt.get("signature")
-    return isinstance(given, str) and given.isascii() and hmac.compare_digest(given, _signature(headrace, receipt))
+    return isinstance(given, str) and given.isascii() and hmac.compare_digest(given, _signature(resources, receipt))
 
 
 def digest(receipt: Mapping[str, Any]) -> str:
@@ -70,13 +70,13 @@ def _plain(receipt: Mapping[str, Any]) -> bytes:
     return json.dumps(unsigned, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _signature(headrace: Headrace, receipt: Mapping[str, Any]) -> str:
+def _signature(resources: Resources, receipt: Mapping[str, Any]) -> str:
     from pipelines.governance.installation_keys import keyring
 
     # the audit log's entry that it began with says which master key was in force
     begun = str(receipt.get("audit", "")).partition(":")[0]
     number = int(begun) if begun.isascii() and begun.isdigit() and len(begun) < 19 else 0
-    return hmac.digest(keyring(headrace).key("receipt", number), _plain(receipt), sha256).hex()
+    return hmac.digest(keyring(resources).key("receipt", number), _plain(receipt), sha256).hex()
 
 
 def sealed(keys: TenantKeys, number: str, documents: Sequence[str]) -> str:
@@ -95,33 +95,33 @@ def mark_of(keys: TenantKeys, number: str) -> str:
     return keys.digest(number.encode(), "receipt")
 
 
-def verify(headrace: Headrace, receipt: Mapping[str, Any]) -> dict[str, Any]:
+def verify(resources: Resources, receipt: Mapping[str, Any]) -> dict[str, Any]:
     """Look again: `signature`, `audit` (its entry is in the chain, and one behind it that has its digest), `stores` as they are
     now, and `verified`: all of it holds.
 
     `came_back`: documents that were published again since, under a higher sequence; what is there of them now is no part of it.
     Nothing but the signature is looked at where that is wrong. Raises Unavailable where Neo4j is away.
     """
-    if not authentic(headrace, receipt):
+    if not authentic(resources, receipt):
         return {"verified": False, "signature": False, "audit": None, "stores": {}, "came_back": None}
-    told = _of_tenant(headrace, receipt) if receipt["kind"] == "tenant" else _of_documents(headrace, receipt)
-    there = _in_the_log(headrace, receipt)
+    told = _of_tenant(resources, receipt) if receipt["kind"] == "tenant" else _of_documents(resources, receipt)
+    there = _in_the_log(resources, receipt)
     return {"verified": there and not any(told["stores"].values()), "signature": True, "audit": there, **told}
 
 
-def _in_the_log(headrace: Headrace, receipt: Mapping[str, Any]) -> bool:
+def _in_the_log(resources: Resources, receipt: Mapping[str, Any]) -> bool:
     """The signature alone does not say so: a former master's key signs whatever names an entry from before it was changed."""
     begun = audit.marked(receipt["audit"])
-    said = audit.receipted(headrace, begun, receipt["receipt"])
+    said = audit.receipted(resources, begun, receipt["receipt"])
     # one from before digests were noted has none
-    return audit.holds(headrace, begun) and said is not None and said.get("sha256", digest(receipt)) == digest(receipt)
+    return audit.holds(resources, begun) and said is not None and said.get("sha256", digest(receipt)) == digest(receipt)
 
 
-def _of_documents(headrace: Headrace, receipt: Mapping[str, Any]) -> dict[str, Any]:
+def _of_documents(resources: Resources, receipt: Mapping[str, Any]) -> dict[str, Any]:
     from pipelines.governance.erasure import left_of
 
     try:
-        documents = opened(headrace.session(receipt["tenant"]).keys, receipt)
+        documents = opened(resources.session(receipt["tenant"]).keys, receipt)
     except TenantError:
         return {"stores": {}, "came_back": 0}
     except HeadraceError as error:
@@ -129,16 +129,16 @@ def _of_documents(headrace: Headrace, receipt: Mapping[str, Any]) -> dict[str, A
             raise
         # a tenant that was removed with all it had, and made again under its name
         return {"stores": {}, "came_back": 0}
-    return left_of(headrace, receipt["tenant"], documents)
+    return left_of(resources, receipt["tenant"], documents)
 
 
-def _of_tenant(headrace: Headrace, receipt: Mapping[str, Any]) -> dict[str, Any]:
+def _of_tenant(resources: Resources, receipt: Mapping[str, Any]) -> dict[str, Any]:
     from pipelines.governance.erasure import left_of_tenant
 
     tenant = receipt["tenant"]
     try:
-        again = mark_of(headrace.session(tenant).keys, receipt["receipt"]) != receipt["key_mark"]
+        again = mark_of(resources.session(tenant).keys, receipt["receipt"]) != receipt["key_mark"]
     except TenantError:
         again = False
     # what one made again under its name has is no part of it: its key is another
-    return {"stores": {} if again else left_of_tenant(headrace, tenant), "came_back": int(again)}
+    return {"stores": {} if again else left_of_tenant(resources, tenant), "came_back": int(again)}

@@ -25,9 +25,10 @@ from core.ledger.stage import Session
 from core.policy import Retention
 from core.sql import statements
 from core.tenancy import Connection
-from pipelines.app import Headrace
 from pipelines.governance import audit
 from pipelines.governance.legal_hold import held
+from pipelines.resources import Resources
+from pipelines.stages import registry
 
 BATCH = 1_000
 
@@ -63,18 +64,18 @@ class Enforced:
         return sum(row.went for row in self.classes.values())
 
 
-def enforce(headrace: Headrace, tenant: str) -> Enforced:
+def enforce(resources: Resources, tenant: str) -> Enforced:
     """Let go what is old enough. Safe to repeat, and beside a stream that runs."""
-    session, on_hold = headrace.session(tenant), held(headrace, tenant)
+    session, on_hold = resources.session(tenant), held(resources, tenant)
     days = _days(session.policy.retention)
     went = dict.fromkeys(CLASSES, 0)
     try:
         for name in () if on_hold else (name for name in CLASSES if days[name]):
-            for gone in _batches(headrace, session, name, days[name] or 0):
+            for gone in _batches(resources, session, name, days[name] or 0):
                 went[name] += gone
     finally:
         if any(went.values()):
-            audit.note(headrace, "retention", tenant, "done", {name: count for name, count in went.items() if count})
+            audit.note(resources, "retention", tenant, "done", {name: count for name, count in went.items() if count})
     stays = _old_enough(session, days)
     return Enforced(tenant, on_hold, {name: Row(CLASSES[name], days[name], went[name], stays[name]) for name in CLASSES})
 
@@ -83,14 +84,14 @@ def _days(retention: Retention) -> dict[str, int | None]:
     return {name: getattr(retention, f"{name}_days") for name in CLASSES}
 
 
-def _batches(headrace: Headrace, session: Session, name: str, days: int) -> Iterator[int]:
+def _batches(resources: Resources, session: Session, name: str, days: int) -> Iterator[int]:
     """How many went, a transaction at a time, until none is left."""
     if stage := _NEEDED_BY.get(name):
-        built = headrace.way.stage(stage, session.policy, session.keys.epoch)
-        values = {"days": days, "limit": BATCH, "fingerprint": built.step.fingerprint}
+        step = registry.step(stage, resources, session.policy, session.keys.epoch)
+        values = {"days": days, "limit": BATCH, "fingerprint": step.fingerprint}
         yield from _repeated(session, lambda connection: _drop(connection, name, values))
     else:
-        yield from _repeated(session, lambda connection: connection.execute(_sql(name), {"days": days, "limit": BATCH}).rowcount)
+        yield from _repeated(session, lambda connection: connection.execute(_SQL[name], {"days": days, "limit": BATCH}).rowcount)
 
 
 _NEEDED_BY = {"landed": "parse", "parsed": "redact"}
@@ -112,18 +113,17 @@ def _drop(connection: Connection, name: str, values: Mapping[str, Any]) -> int:
     ledger.lock(connection, found)
     # asked again under the lock: it may have landed anew in between
     still = _documents(connection, name, values, found)
-    connection.execute(_sql("drop"), {"stage": _STAGE[name], "documents": still})
+    connection.execute(_SQL["drop"], {"stage": _STAGE[name], "documents": still})
     return len(still)
 
 
 def _documents(connection: Connection, name: str, values: Mapping[str, Any], of: list[str] | None) -> list[str]:
-    return [row["document"] for row in connection.execute(_sql(name), {**values, "documents": of})]
+    return [row["document"] for row in connection.execute(_SQL[name], {**values, "documents": of})]
 
 
 def _old_enough(session: Session, days: Mapping[str, int | None]) -> dict[str, int]:
     with session.transaction() as connection:
-        return dict(connection.execute(_sql("held_back"), {f"{name}_days": of for name, of in days.items()}).fetchall()[0])
+        return dict(connection.execute(_SQL["held_back"], {f"{name}_days": of for name, of in days.items()}).fetchall()[0])
 
 
-def _sql(name: str) -> Any:
-    return statements("pipelines.governance", "sql/retention.sql")[name]
+_SQL = statements("pipelines.governance", "sql/retention.sql")

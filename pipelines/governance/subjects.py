@@ -13,7 +13,7 @@ from core.errors import HeadraceError
 from core.keys import TenantKeys
 from core.ledger.stage import Session
 from core.sql import statements
-from pipelines.app import Headrace
+from pipelines.resources import Resources
 
 if TYPE_CHECKING:
     from privacy import Redactor
@@ -24,14 +24,14 @@ REDACTED = ("redact", "chunk", "graph")
 PAGE = 64
 
 
-def surrogates(headrace: Headrace, session: Session, value: str) -> list[str]:
+def surrogates(resources: Resources, session: Session, value: str) -> list[str]:
     """Every surrogate that this value has in the tenant: as each kind of entity, and as the tenant's own detectors read it.
 
     Under the key before too, while something made with it is left. Raises HeadraceError `empty-value`.
     """
     if not value.strip():
         raise HeadraceError("there is no value on standard input", reason="empty-value", remedy="Give one value, on one line.")
-    redactor = headrace.models.redactor(session.policy.privacy)
+    redactor = resources.models.redactor(session.policy.privacy)
     keys = (session.keys, session.keys.former)
     return sorted({found for of in keys if of for found in _under(of, redactor, value.strip())})
 
@@ -53,14 +53,14 @@ def documents(session: Session, tokens: Sequence[str]) -> list[str]:
     Reads everything redacted of the tenant: about as long as reading it from disk takes.
     """
     with session.transaction() as connection:
-        found = {row["document"] for row in connection.execute(_sql("shown"), {"tokens": list(tokens)})}
+        found = {row["document"] for row in connection.execute(_SQL["shown"], {"tokens": list(tokens)})}
     return sorted(found.union(_in_artifacts(session, [token.encode() for token in tokens])))
 
 
 def not_redacted(session: Session) -> int:
     """Live documents whose newest version has not passed redaction: it failed, waits, or has still to come."""
     with session.transaction() as connection:
-        return int(connection.execute(_sql("not_redacted")).fetchall()[0]["documents"])
+        return int(connection.execute(_SQL["not_redacted"]).fetchall()[0]["documents"])
 
 
 def _in_artifacts(session: Session, tokens: Sequence[bytes]) -> Iterator[str]:
@@ -74,9 +74,8 @@ def _page(session: Session, after: str) -> list[tuple[str, bytes]]:
     """(document, what a stage left of it), of the next documents; none of them is at rest in clear."""
     values: dict[str, Any] = {"stages": list(REDACTED), "after": after, "limit": PAGE}
     with session.transaction() as connection:
-        keys = [row["document"] for row in connection.execute(_sql("kept"), values)]
+        keys = [row["document"] for row in connection.execute(_SQL["kept"], values)]
         return [pair for stage in REDACTED for pair in artifacts.get(connection, session.keys, stage, keys).items()]
 
 
-def _sql(name: str) -> Any:
-    return statements("pipelines.governance", "sql/subjects.sql")[name]
+_SQL = statements("pipelines.governance", "sql/subjects.sql")

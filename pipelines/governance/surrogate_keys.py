@@ -16,22 +16,22 @@ from datetime import datetime
 from typing import Any
 
 from core import artifacts
-from core.config import master_key_bytes
 from core.errors import HeadraceError, Unavailable
 from core.keys import TenantKeys
 from core.ledger.stage import Session
 from core.records import encode
 from core.sql import statements
 from core.tenancy import Connection
-from pipelines.app import Headrace
 from pipelines.governance import audit
 from pipelines.governance.installation_keys import master_key_changed
 from pipelines.governance.legal_hold import refuse_held
-from pipelines.stages.inputs import Versioned
-from pipelines.stages.registry import NAMES
+from pipelines.maintenance import Task
+from pipelines.resources import Resources
+from pipelines.stages import registry
+from pipelines.stages.index_tasks import promote
+from pipelines.stages.inputs import Versioned, next_versions
 
-STAGES = list(NAMES[NAMES.index("redact") :])
-"""What depends on the surrogate key, itself or by what it is computed from."""
+STAGES = list(registry.DEPENDENT_ON_KEY)
 
 AT_ONCE = 0.0
 """Seconds after which a vector that no passage holds goes, here."""
@@ -50,7 +50,7 @@ class Rotated:
     without_original: int
 
 
-def rotate(headrace: Headrace, tenant: str) -> Rotated:
+def rotate(resources: Resources, tenant: str) -> Rotated:
     """Give the tenant a fresh surrogate key. Raises HeadraceError `rotation-unfinished` where the last rotation has not come to its end.
 
     And `legal-hold`: what cannot be redacted anew leaves with the switch. `master-key-changed` where that happened meanwhile.
@@ -59,13 +59,13 @@ def rotate(headrace: Headrace, tenant: str) -> Rotated:
     """
     from privacy import new_surrogate_key
 
-    refuse_held(headrace, tenant)
+    refuse_held(resources, tenant)
     # first: a session that opens after a change of the master key is refused, and one that opened before it finds another wrapped key
-    data_key = headrace.database.get(tenant).wrapped_key
-    session = headrace.session(tenant)
+    data_key = resources.database.get(tenant).wrapped_key
+    session = resources.session(tenant)
     before = session.keys.epoch
-    wrapped = new_surrogate_key(master_key_bytes(headrace.endpoints.master_key), tenant)
-    with audit.recorded(headrace, "surrogates-rotate", tenant, epoch=before + 1) as act:
+    wrapped = new_surrogate_key(resources.master_key, tenant)
+    with audit.recorded(resources, "surrogates-rotate", tenant, epoch=before + 1) as act:
         found = _exchanged(session, wrapped, data_key)
         act.said.update(found)
     return Rotated(tenant, before + 1, **found)
@@ -76,11 +76,11 @@ def _exchanged(session: Session, wrapped: bytes, data_key: bytes) -> dict[str, i
     from index import generations
 
     with session.transaction() as connection:
-        connection.execute(_sql("hold"))
+        connection.execute(_SQL["lock"])
         if not _one(connection, "rotate", epoch=session.keys.epoch, wrapped=wrapped, data_key=data_key)["rotated"]:
             raise _refused(session, data_key)
         found = _one(connection, "documents")
-        connection.execute(_sql("fall_behind"), {"stages": STAGES})
+        connection.execute(_SQL["invalidate"], {"stages": STAGES})
         generations.abandon(connection, session.keys.epoch + 1)
     return found
 
@@ -106,75 +106,84 @@ def searched(session: Session) -> TenantKeys:
         return former if generations.active_epoch(connection) == former.epoch else session.keys
 
 
-def left(headrace: Headrace, tenant: str) -> int | None:
-    """How many documents a rotation has still to take; None where none is under way."""
-    rotated_at = headrace.database.get(tenant).surrogates.rotated_at
+def remaining(resources: Resources, tenant: str) -> int | None:
+    """How many documents a rotation has still to redact; None if none is under way."""
+    rotated_at = resources.database.get(tenant).surrogates.rotated_at
     if rotated_at is None:
         return None
-    with headrace.database.tenant(tenant) as connection:
-        return _left(connection, rotated_at)
+    with resources.database.tenant(tenant) as connection:
+        return _remaining(connection, rotated_at)
 
 
-def settle(headrace: Headrace, session: Session) -> bool:
-    """End a rotation where nothing is left to redact anew: withdraw what failed documents have of before, and forget the former key.
+def finish(resources: Resources, session: Session) -> bool:
+    """End a rotation when nothing is left to redact again: withdraw what failed documents have from before, and forget the former key.
 
-    True where that came about. False where documents are on their way, the former index is still the one that is searched (of what it
-    holds nothing has passed), or Neo4j is away. Safe to repeat, and beside others: what was cut off is done by the next call.
+    Returns whether it ended. It does not while documents are on their way, while the former index is still the searched one, or while
+    Neo4j is unavailable. Safe to repeat, and safe beside others: the next call finishes what was cut off.
     """
     from index import generations
 
-    rotated_at = headrace.database.get(session.tenant).surrogates.rotated_at
+    rotated_at = resources.database.get(session.tenant).surrogates.rotated_at
     if rotated_at is None or session.keys.former is None:
         return False
     with session.transaction() as connection:
-        if _left(connection, rotated_at, most=1):
+        if _remaining(connection, rotated_at, most=1):
             return False
     # whoever indexed the last document may have died before the switch
-    headrace.promote(session)
+    promote(resources, session)
     with session.transaction() as connection:
         if generations.holds_older(connection, session.keys.epoch):
             return False
         withdrawn = _withdraw(connection, session, rotated_at)
     with suppress(Unavailable):
-        return _forgotten(headrace, session, withdrawn)
+        return _forgotten(resources, session, withdrawn)
     return False
 
 
-def _left(connection: Connection, rotated_at: datetime, most: int | None = None) -> int:
-    return int(_one(connection, "left", stages=STAGES, rotated_at=rotated_at, most=most)["documents"])
+def _remaining(connection: Connection, rotated_at: datetime, most: int | None = None) -> int:
+    return int(_one(connection, "remaining", stages=STAGES, rotated_at=rotated_at, most=most)["documents"])
 
 
-def _forgotten(headrace: Headrace, session: Session, withdrawn: Mapping[str, int]) -> bool:
+def _forgotten(resources: Resources, session: Session, withdrawn: Mapping[str, int]) -> bool:
     """Whether it was this call that forgot the former key. Raises Unavailable where Neo4j is away: the key is kept then."""
     from index import swap
 
-    headrace.models.projection.remove(session.tenant, list(withdrawn.items()))
+    resources.models.projection.remove(session.tenant, list(withdrawn.items()))
     with session.transaction() as connection:
         vectors = swap.sweep(connection, AT_ONCE)
         forgotten = bool(_one(connection, "forget", epoch=session.keys.epoch)["forgotten"])
         if forgotten:
             # before the commit: who dies between the two leaves it to be done, and said, again, and not done and unsaid
             said = {"epoch": session.keys.epoch, "withdrawn": len(withdrawn), "vectors": vectors}
-            audit.note(headrace, "surrogates-forget", session.tenant, "done", said)
+            audit.note(resources, "surrogates-forget", session.tenant, "done", said)
     return forgotten
 
 
 def _withdraw(connection: Connection, session: Session, rotated_at: datetime) -> dict[str, int]:
     """Take away what documents that failed have of before. Gives above which version Neo4j takes nothing of each any more."""
-    documents = [row["document"] for row in connection.execute(_sql("failed"))]
+    documents = [row["document"] for row in connection.execute(_SQL["failed"])]
     values = {"documents": documents, "rotated_at": rotated_at}
-    connection.execute(_sql("drop_made_before"), values)
-    found = [row["document"] for row in connection.execute(_sql("projected_before"), values)]
-    numbers = connection.execute(statements("pipelines.stages", "sql/versions.sql")["next"], {"documents": found}).fetchall()
-    versions = {row["document"]: int(row["version"]) for row in numbers}
+    connection.execute(_SQL["drop_made_before"], values)
+    found = [row["document"] for row in connection.execute(_SQL["projected_before"], values)]
+    versions = next_versions(connection, found)
     artifacts.put(connection, session.keys, "graph", {d: encode(Versioned(version)) for d, version in versions.items()})
-    connection.execute(_sql("made_anew"), values | {"stages": STAGES, "withdrawn": found})
+    connection.execute(_SQL["made_anew"], values | {"stages": STAGES, "withdrawn": found})
     return versions
 
 
 def _one(connection: Connection, name: str, **values: Any) -> dict[str, Any]:
-    return connection.execute(_sql(name), values).fetchall()[0]
+    return connection.execute(_SQL[name], values).fetchall()[0]
 
 
-def _sql(name: str) -> Any:
-    return statements("pipelines.governance", "sql/surrogate_keys.sql")[name]
+_SQL = statements("pipelines.governance", "sql/surrogate_keys.sql")
+
+
+def _is_rotating(connection: Connection, resources: Resources, session: Session) -> bool:  # noqa: ARG001
+    return session.keys.former is not None
+
+
+def _finish(resources: Resources, session: Session) -> Mapping[str, int]:
+    return {"ended": int(finish(resources, session))}
+
+
+TASKS = (Task("end-of-rotation", "project", _is_rotating, _finish),)

@@ -7,37 +7,37 @@ from typing import Any
 
 from core.config import Settings, master_key_bytes
 from core.errors import ConfigurationError, PolicyError
+from core.freshness import FRESHNESS, valid_target
 from core.keys import TenantKeys
-from core.tenancy import valid_tenant
+from core.tenancy import Tenant, valid_tenant
 from pipelines import sealed_settings
-from pipelines.app import Headrace
 from pipelines.governance.installation_keys import refuse_former
 from pipelines.governance.legal_hold import refuse_held
-from pipelines.operations.lag import FRESHNESS, valid_target
+from pipelines.resources import Resources
 
 
-def add(headrace: Headrace, tenant: str, configuration: Mapping[str, Any] | None = None) -> None:
+def add(resources: Resources, tenant: str, configuration: Mapping[str, Any] | None = None) -> None:
     """Topics in Kafka; roles, partitions and a data key in Postgres. Raises TenantError where the name is not allowed or taken, and
     ConfigurationError where the configuration cannot work, or the configured master key is not in force (`master-key-changed`).
 
     Postgres comes last, and goes last in `remove`: what was cut off is done by repeating it.
     """
     from core.schema.migrate import create_tenant
-    from events.kafka.reader import ensure_topics
+    from events.kafka.topics import ensure_topics
     from privacy import new_data_key, tenant_keys
 
-    checked(headrace.settings, configuration or {})
-    endpoints, kafka = headrace.endpoints, headrace.settings.kafka
+    checked(resources.settings, configuration or {})
+    endpoints, kafka = resources.endpoints, resources.settings.kafka
     master = master_key_bytes(endpoints.master_key)
     wrapped = new_data_key(master, valid_tenant(tenant))
     at_rest = sealed_settings.sealed(configuration or {}, lambda: tenant_keys(master, tenant, wrapped))
     ensure_topics(endpoints.kafka_client(), tenant, kafka.partitions, kafka.replication)
     create_tenant(
-        endpoints.postgres_owner.get_secret_value(), tenant, wrapped, at_rest, lambda connection: refuse_former(headrace, connection)
+        endpoints.postgres_owner.get_secret_value(), tenant, wrapped, at_rest, lambda connection: refuse_former(resources, connection)
     )
 
 
-def configure(headrace: Headrace, tenant: str, **changes: Any) -> None:
+def configure(resources: Resources, tenant: str, **changes: Any) -> None:
     """Change these keys of the tenant's configuration and no others. Lists of personal values are sealed under the tenant's key.
 
     Raises ConfigurationError or PolicyError where it cannot work, and TenantError where there is no such tenant.
@@ -45,10 +45,10 @@ def configure(headrace: Headrace, tenant: str, **changes: Any) -> None:
     from core.schema.migrate import configure_tenant
 
     def keys() -> TenantKeys:
-        return headrace.keys(headrace.database.get(tenant))
+        return resources.keys(resources.database.get(tenant))
 
-    checked(headrace.settings, sealed_settings.opened(changes, keys))
-    configure_tenant(headrace.endpoints.postgres_owner.get_secret_value(), tenant, sealed_settings.sealed(changes, keys))
+    checked(resources.settings, sealed_settings.opened(changes, keys))
+    configure_tenant(resources.owner_url, tenant, sealed_settings.sealed(changes, keys))
 
 
 def checked(settings: Settings, configuration: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -71,20 +71,37 @@ def _need_models(settings: Settings) -> None:
         raise PolicyError(error.detail, remedy=error.remedy) from None
 
 
-def remove(headrace: Headrace, tenant: str) -> None:
+def remove(resources: Resources, tenant: str) -> None:
     """Everything of a tenant: its topics, its graph, its key and rows.
 
     Raises TenantError where there is none of that name, and HeadraceError `legal-hold`.
     """
     from core.schema.migrate import drop_tenant
-    from events.kafka.reader import delete_topics
+    from events.kafka.topics import delete_topics
 
-    projection = headrace.models.projection
+    projection = resources.models.projection
 
     def elsewhere() -> None:
-        delete_topics(headrace.endpoints.kafka_client(), tenant)
+        delete_topics(resources.endpoints.kafka_client(), tenant)
         projection.drop(tenant)
 
-    refuse_held(headrace, tenant)
+    refuse_held(resources, tenant)
     projection.drop(tenant)  # most of it, while others go on; a stage may be about to write more
-    drop_tenant(headrace.endpoints.postgres_owner.get_secret_value(), tenant, elsewhere)
+    drop_tenant(resources.owner_url, tenant, elsewhere)
+
+
+def seal_all(resources: Resources) -> list[str]:
+    """Seal the lists of personal values that an earlier version wrote in clear, as the owner role. Returns the tenants that had any."""
+    return [tenant.tenant for tenant in resources.tenants() if _seal_one(resources, tenant)]
+
+
+def _seal_one(resources: Resources, tenant: Tenant) -> bool:
+    from core.schema.migrate import reconfigure_tenant
+
+    def change(configuration: Mapping[str, Any]) -> Mapping[str, Any]:
+        return sealed_settings.sealed(configuration, lambda: resources.keys(tenant))
+
+    if change(tenant.configuration) == tenant.configuration:
+        return False
+    reconfigure_tenant(resources.owner_url, tenant.tenant, change)
+    return True

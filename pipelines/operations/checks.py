@@ -15,7 +15,7 @@ from core.errors import ConfigurationError, HeadraceError, TenantError
 from core.records import decode
 from core.sql import statements
 from core.tenancy import Connection, Tenant
-from pipelines.app import Headrace
+from pipelines.resources import Resources
 from pipelines.stages.acceptance import Measured
 from pipelines.stages.inputs import Versioned
 
@@ -27,41 +27,41 @@ SAMPLE = 10_000
 DOCUMENTS = 200
 
 
-def check(headrace: Headrace, tenant: str, name: str) -> Check:
+def check(resources: Resources, tenant: str, name: str) -> Check:
     """Run the check of that name for one tenant. Raises HeadraceError (`unknown-check`)."""
     if name not in CHECKS:
         raise HeadraceError(f"there is no check {name!r}", reason="unknown-check", remedy=f"There are: {', '.join(CHECKS)}.")
-    return CHECKS[name](headrace, tenant)
+    return CHECKS[name](resources, tenant)
 
 
-def contract(headrace: Headrace, tenant: str) -> Check:
+def contract(resources: Resources, tenant: str) -> Check:
     import quality
 
-    return quality.landed_events(pl.DataFrame(_rows(headrace, tenant, "landed", limit=SAMPLE), schema=quality.landed_schema()))
+    return quality.landed_events(pl.DataFrame(_rows(resources, tenant, "landed", limit=SAMPLE), schema=quality.landed_schema()))
 
 
-def freshness(headrace: Headrace, tenant: str) -> Check:
+def freshness(resources: Resources, tenant: str) -> Check:
     from pipelines.operations.lag import lag
 
-    return _freshness(headrace.database.get(tenant), lag(headrace, tenant))
+    return _freshness(resources.database.get(tenant), lag(resources, tenant))
 
 
-def nothing_lost(headrace: Headrace, tenant: str) -> Check:
-    with headrace.session(tenant).transaction() as connection:
+def nothing_lost(resources: Resources, tenant: str) -> Check:
+    with resources.session(tenant).transaction() as connection:
         return _nothing_lost(connection)
 
 
-def watch(headrace: Headrace) -> Iterator[tuple[str, Check]]:
+def watch(resources: Resources) -> Iterator[tuple[str, Check]]:
     """`freshness` and `nothing_lost` of every tenant: two queries each, and a few questions to Kafka for all. Raises Unavailable.
 
     Left out is what cannot be judged: the freshness of a tenant whose topic is gone, or whose target is none.
     """
     from pipelines.operations.lag import combined, unlanded
 
-    tenants = headrace.tenants()
-    waiting = unlanded(headrace, [tenant.tenant for tenant in tenants])
+    tenants = resources.tenants()
+    waiting = unlanded(resources, [tenant.tenant for tenant in tenants])
     for tenant in tenants:
-        with suppress(TenantError, ConfigurationError), headrace.database.tenant(tenant.tenant) as connection:
+        with suppress(TenantError, ConfigurationError), resources.database.tenant(tenant.tenant) as connection:
             yield tenant.tenant, _nothing_lost(connection)
             if tenant.tenant in waiting:
                 yield tenant.tenant, _freshness(tenant, combined(waiting[tenant.tenant], connection))
@@ -69,7 +69,7 @@ def watch(headrace: Headrace) -> Iterator[tuple[str, Check]]:
 
 def _freshness(tenant: Tenant, behind: Lag) -> Check:
     import quality
-    from pipelines.operations.lag import target_s
+    from core.freshness import target_s
 
     return quality.freshness(behind.oldest, datetime.now(UTC), target_s(tenant.configuration), behind.events or 0, behind.documents)
 
@@ -81,54 +81,54 @@ def _nothing_lost(connection: Connection) -> Check:
     return quality.nothing_lost(Counter(row["reason"] for row in losses(connection)))
 
 
-def parse_quality(headrace: Headrace, tenant: str) -> Check:
+def parse_quality(resources: Resources, tenant: str) -> Check:
     import quality
 
-    read = [decode(payload, Measured) for payload in _newest(headrace, tenant, "parse").values()]
-    return quality.parse_quality([one.signals for one in read], [one.language for one in read], headrace.session(tenant).policy.reading)
+    read = [decode(payload, Measured) for payload in _newest(resources, tenant, "parse").values()]
+    return quality.parse_quality([one.signals for one in read], [one.language for one in read], resources.session(tenant).policy.reading)
 
 
-def residual_pii(headrace: Headrace, tenant: str) -> Check:
+def residual_pii(resources: Resources, tenant: str) -> Check:
     from pipelines.operations import residual_sample
 
-    return residual_sample.residual_pii(headrace.session(tenant))
+    return residual_sample.residual_pii(resources.session(tenant))
 
 
-def chunk_quality(headrace: Headrace, tenant: str) -> Check:
+def chunk_quality(resources: Resources, tenant: str) -> Check:
     import quality
 
     columns = {"text_hash": pl.String, "token_count": pl.Int64, "text": pl.String, "ordinal": pl.Int64, "sources": pl.Int64}
-    frame = quality.describe_texts(pl.DataFrame(_rows(headrace, tenant, "chunks", limit=SAMPLE), schema=columns))
-    return quality.chunks(frame, headrace.settings.chunking.max_tokens)
+    frame = quality.describe_texts(pl.DataFrame(_rows(resources, tenant, "chunks", limit=SAMPLE), schema=columns))
+    return quality.chunks(frame, resources.settings.chunking.max_tokens)
 
 
-def embedding_health(headrace: Headrace, tenant: str) -> Check:
+def embedding_health(resources: Resources, tenant: str) -> Check:
     import numpy as np
     from pgvector import HalfVector
 
     import quality
 
-    embedder = headrace.models.embedder
-    rows = _rows(headrace, tenant, "vectors", model=embedder.identity, limit=SAMPLE)
+    embedder = resources.models.embedder
+    rows = _rows(resources, tenant, "vectors", model=embedder.identity, limit=SAMPLE)
     vectors = np.array([HalfVector.from_text(row["embedding"]).to_numpy() for row in rows], dtype=np.float32)
     return quality.embedding_health(vectors.reshape(len(rows), -1) if rows else np.empty((0, embedder.dimension)), embedder.dimension)
 
 
-def index_completeness(headrace: Headrace, tenant: str) -> Check:
+def index_completeness(resources: Resources, tenant: str) -> Check:
     import quality
 
-    return quality.completeness(_rows(headrace, tenant, "completeness")[0])
+    return quality.completeness(_rows(resources, tenant, "completeness")[0])
 
 
-def graph_consistency(headrace: Headrace, tenant: str) -> Check:
+def graph_consistency(resources: Resources, tenant: str) -> Check:
     import quality
 
-    session = headrace.session(tenant)
-    documents = [row["document"] for row in _rows(headrace, tenant, "projected")]
+    session = resources.session(tenant)
+    documents = [row["document"] for row in _rows(resources, tenant, "projected")]
     with session.transaction() as connection:
         payloads = artifacts.get(connection, session.keys, "graph", documents)
     expected = {document: decode(payload, Versioned).version for document, payload in payloads.items()}
-    return quality.graph_consistency(expected, headrace.models.projection.documents(tenant))
+    return quality.graph_consistency(expected, resources.models.projection.documents(tenant))
 
 
 CHECKS = {
@@ -147,13 +147,13 @@ CHECKS = {
 }
 
 
-def _newest(headrace: Headrace, tenant: str, stage: str) -> dict[str, bytes]:
-    session = headrace.session(tenant)
-    documents = [row["document"] for row in _rows(headrace, tenant, "newest", stage=stage, limit=DOCUMENTS)]
+def _newest(resources: Resources, tenant: str, stage: str) -> dict[str, bytes]:
+    session = resources.session(tenant)
+    documents = [row["document"] for row in _rows(resources, tenant, "newest", stage=stage, limit=DOCUMENTS)]
     with session.transaction() as connection:
         return artifacts.get(connection, session.keys, stage, documents)
 
 
-def _rows(headrace: Headrace, tenant: str, name: str, **values: Any) -> list[dict[str, Any]]:
-    with headrace.session(tenant).transaction() as connection:
+def _rows(resources: Resources, tenant: str, name: str, **values: Any) -> list[dict[str, Any]]:
+    with resources.session(tenant).transaction() as connection:
         return connection.execute(statements("pipelines.operations", "sql/checks.sql")[name], values).fetchall()

@@ -13,8 +13,8 @@ from core.config import Endpoints, Settings
 from core.errors import HeadraceError
 from core.sql import statements
 from core.tenancy import Connection, Database
-from pipelines.app import Headrace
 from pipelines.governance import surrogate_keys
+from pipelines.resources import Resources
 
 
 @dataclass(frozen=True)
@@ -37,40 +37,40 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
     except HeadraceError as error:
         yield Finding("servers", well=False, found=error.detail, remedy=error.remedy)
         return
-    with Headrace(settings, endpoints) as headrace:
-        yield from _looked_at(_servers(headrace))
+    with Resources(settings, endpoints) as resources:
+        yield from _looked_at(_servers(resources))
         schema = _looked("migrations", lambda: _migrations(endpoints))
         yield schema
         if schema.well:
-            yield from _looked_at(_contents(headrace))
-        yield from _looked_at(_models(headrace))
+            yield from _looked_at(_contents(resources))
+        yield from _looked_at(_models(resources))
 
 
-def _servers(headrace: Headrace) -> dict[str, Callable[[], str]]:
+def _servers(resources: Resources) -> dict[str, Callable[[], str]]:
     return {
-        "postgres, as owner": lambda: _postgres(headrace.endpoints.postgres_owner),
-        "postgres, as pipeline": lambda: _least(headrace.database),
-        "postgres, as reader": lambda: _least(headrace.readers),
-        "postgres, for dagster": lambda: _postgres(headrace.endpoints.postgres_dagster, vector=False),
-        "neo4j": lambda: _neo4j(headrace),
+        "postgres, as owner": lambda: _postgres(resources.endpoints.postgres_owner),
+        "postgres, as pipeline": lambda: _least(resources.database),
+        "postgres, as reader": lambda: _least(resources.readers),
+        "postgres, for dagster": lambda: _postgres(resources.endpoints.postgres_dagster, vector=False),
+        "neo4j": lambda: _neo4j(resources),
     }
 
 
-def _contents(headrace: Headrace) -> dict[str, Callable[[], str]]:
+def _contents(resources: Resources) -> dict[str, Callable[[], str]]:
     return {
-        "kafka": lambda: _kafka(headrace),
-        "row-level security": lambda: _guarded(headrace),
-        "master key and tenants' keys": lambda: _keys(headrace),
-        "tenants' roles": lambda: _roles(headrace),
+        "kafka": lambda: _kafka(resources),
+        "row-level security": lambda: _guarded(resources),
+        "master key and tenants' keys": lambda: _keys(resources),
+        "tenants' roles": lambda: _roles(resources),
     }
 
 
-def _models(headrace: Headrace) -> dict[str, Callable[[], str]]:
+def _models(resources: Resources) -> dict[str, Callable[[], str]]:
     return {
-        "embedding model": lambda: _embedder(headrace),
-        "parsers": lambda: _parsers(headrace),
-        "redaction": lambda: _redaction(headrace),
-        "names model for the graph": lambda: f"{headrace.settings.privacy.names_model if headrace.models.entities else 'none'}",
+        "embedding model": lambda: _embedder(resources),
+        "parsers": lambda: _parsers(resources),
+        "redaction": lambda: _redaction(resources),
+        "names model for the graph": lambda: f"{resources.settings.privacy.names_model if resources.models.entities else 'none'}",
     }
 
 
@@ -86,24 +86,24 @@ def _looked(what: str, look: Callable[[], str]) -> Finding:
         return Finding(what, well=False, found=error.detail, remedy=error.remedy or f"See {error.reason} in docs/cli.md.")
 
 
-def _parsers(headrace: Headrace) -> str:
+def _parsers(resources: Resources) -> str:
     """Start a worker process of the kind that reads most documents."""
     from parsers.pdf import ocr
 
-    headrace.models.parsers.warm(headrace.settings.reading)
+    resources.models.parsers.warm(resources.settings.reading)
     recognised = "" if ocr.available() else ", without text recognition (extra ocr)"
-    return f"a confined worker starts; PDFs in the grade {headrace.settings.reading.pdf!r}{recognised}"
+    return f"a confined worker starts; PDFs in the grade {resources.settings.reading.pdf!r}{recognised}"
 
 
-def _redaction(headrace: Headrace) -> str:
+def _redaction(resources: Resources) -> str:
     """Let it hide an address, under a key that nobody keeps."""
     from privacy import new_data_key, redact_text, tenant_keys
 
-    master, redactor = os.urandom(32), headrace.models.redactor(headrace.settings.privacy)
+    master, redactor = os.urandom(32), resources.models.redactor(resources.settings.privacy)
     keys = tenant_keys(master, "doctor", new_data_key(master, "doctor"))
     if "<EMAIL:" not in redact_text("Write to somebody@example.com.", redactor, keys):
         raise HeadraceError("an e-mail address was not found", remedy="Set the environment up again from the lock: `make env`.")
-    return f"profile {headrace.settings.privacy.profile}, {redactor.fingerprint}"
+    return f"profile {resources.settings.privacy.profile}, {redactor.fingerprint}"
 
 
 def _postgres(url: SecretStr, *, vector: bool = True) -> str:
@@ -139,8 +139,8 @@ def _migrations(endpoints: Endpoints) -> str:
     return "up to date"
 
 
-def _guarded(headrace: Headrace) -> str:
-    with headrace.database.control() as connection:
+def _guarded(resources: Resources) -> str:
+    with resources.database.control() as connection:
         unguarded = _one(connection, "unguarded")["tables"]
     if unguarded:
         raise HeadraceError(
@@ -149,37 +149,37 @@ def _guarded(headrace: Headrace) -> str:
     return "forced on every table"
 
 
-def _kafka(headrace: Headrace) -> str:
+def _kafka(resources: Resources) -> str:
     from events.contract import topic_of
 
-    topics = [topic_of(tenant.tenant) for tenant in headrace.tenants()]
-    ends = headrace.reader.high_watermarks(topics)
-    return f"{headrace.endpoints.kafka_bootstrap}, {len(topics)} tenants' topics, {len(ends)} partitions"
+    topics = [topic_of(tenant.tenant) for tenant in resources.tenants()]
+    ends = resources.reader.high_watermarks(topics)
+    return f"{resources.endpoints.kafka_bootstrap}, {len(topics)} tenants' topics, {len(ends)} partitions"
 
 
-def _neo4j(headrace: Headrace) -> str:
-    headrace.models.projection.prepare()
-    return f"{headrace.endpoints.neo4j_url}, constraints in place"
+def _neo4j(resources: Resources) -> str:
+    resources.models.projection.prepare()
+    return f"{resources.endpoints.neo4j_url}, constraints in place"
 
 
-def _keys(headrace: Headrace) -> str:
-    tenants = headrace.tenants()
+def _keys(resources: Resources) -> str:
+    tenants = resources.tenants()
     for tenant in tenants:
-        headrace.keys(tenant)
-    left = {tenant.tenant: surrogate_keys.left(headrace, tenant.tenant) for tenant in tenants if tenant.surrogates.rotated_at}
+        resources.keys(tenant)
+    left = {tenant.tenant: surrogate_keys.remaining(resources, tenant.tenant) for tenant in tenants if tenant.surrogates.rotated_at}
     turning = "".join(
         f"; {tenant} has two surrogate keys, {documents} documents still to redact anew" for tenant, documents in left.items()
     )
     return f"opens the data keys of {len(tenants)} tenants{turning}"
 
 
-def _roles(headrace: Headrace) -> str:
+def _roles(resources: Resources) -> str:
     """Each tenant's two roles can be taken on, and its index was built with the model that is configured."""
     from index.generations import refuse_changed
 
-    model, other = headrace.models.embedder.model, []
-    for tenant in headrace.tenants():
-        for database in (headrace.database, headrace.readers):
+    model, other = resources.models.embedder.model, []
+    for tenant in resources.tenants():
+        for database in (resources.database, resources.readers):
             with database.tenant(tenant.tenant) as connection:
                 refuse_changed(connection, model)
                 found = _one(connection, "other_model", model=model.identity)["generations"]
@@ -191,12 +191,12 @@ def _roles(headrace: Headrace) -> str:
     return "can be taken on, and their indexes are of the configured model"
 
 
-def _embedder(headrace: Headrace) -> str:
-    embedder = headrace.models.embedder
+def _embedder(resources: Resources) -> str:
+    embedder = resources.models.embedder
     embedder.encode(["A headrace brings water to the wheel."], "query")
     about = embedder.about
     computes = f"{about['backend']} {about['precision']} on {about['device']}: {about['why']}"
-    return f"{headrace.settings.embedding.model}, {embedder.dimension} dimensions, {embedder.identity}; {computes}"
+    return f"{resources.settings.embedding.model}, {embedder.dimension} dimensions, {embedder.identity}; {computes}"
 
 
 def _one(connection: Connection, name: str, **values: Any) -> dict[str, Any]:

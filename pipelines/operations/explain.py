@@ -16,15 +16,15 @@ from core.ledger import ledger
 from core.records import decode
 from core.sql import statements
 from core.tenancy import Connection
-from pipelines.app import Headrace
 from pipelines.operations.lag import landed
+from pipelines.resources import Resources
 from pipelines.stages.acceptance import Measured
 from pipelines.stages.registry import NAMES
 
 
-def overview(headrace: Headrace, tenant: str) -> dict[str, Any]:
+def overview(resources: Resources, tenant: str) -> dict[str, Any]:
     """Documents, chunks, what is not indexed yet and since when, open dead letters."""
-    with headrace.database.tenant(tenant) as connection:
+    with resources.database.tenant(tenant) as connection:
         size, waiting = sizes(connection), landed(connection)
     return {"tenant": tenant, **size, "not_indexed": waiting["documents"], "oldest_not_indexed": waiting["oldest"]}
 
@@ -34,30 +34,30 @@ def sizes(connection: Connection) -> dict[str, Any]:
     return {**_one(connection, "documents"), **_one(connection, "index_size")}
 
 
-def find(headrace: Headrace, tenant: str, name: str) -> list[str]:
+def find(resources: Resources, tenant: str, name: str) -> list[str]:
     """The keys of the documents that an id, a document's key or a chunk's id stands for. Raises HeadraceError where there is none.
 
     One that was refused at landing is found too: it has events and dead letters, but no state.
     """
-    with headrace.session(tenant).transaction() as connection:
-        rows = connection.execute(_sql("find"), {"keys": _keys_of(headrace, tenant, name)}).fetchall()
+    with resources.session(tenant).transaction() as connection:
+        rows = connection.execute(_SQL["find"], {"keys": _keys_of(resources, tenant, name)}).fetchall()
     return sorted(row["document"] for row in rows) or _unknown(tenant)
 
 
-def find_document(headrace: Headrace, tenant: str, name: str) -> str:
+def find_document(resources: Resources, tenant: str, name: str) -> str:
     """The key of the one document that has this id or, where none has, this key. Raises HeadraceError where there is none."""
-    keys = _keys_of(headrace, tenant, name)
-    with headrace.session(tenant).transaction() as connection:
-        there = {row["document"] for row in connection.execute(_sql("documents_by_key"), {"keys": keys})}
+    keys = _keys_of(resources, tenant, name)
+    with resources.session(tenant).transaction() as connection:
+        there = {row["document"] for row in connection.execute(_SQL["documents_by_key"], {"keys": keys})}
     found = [key for key in keys if key in there] or _unknown(tenant)
     return found[0]
 
 
-def _keys_of(headrace: Headrace, tenant: str, name: str) -> list[str]:
+def _keys_of(resources: Resources, tenant: str, name: str) -> list[str]:
     """What an id may stand for: first the key of the document that has it, then itself."""
     from events.digests import document_key
 
-    return [document_key(name, headrace.session(tenant).keys), name]
+    return [document_key(name, resources.session(tenant).keys), name]
 
 
 def _unknown(tenant: str) -> NoReturn:
@@ -68,20 +68,20 @@ def _unknown(tenant: str) -> NoReturn:
     )
 
 
-def explain(headrace: Headrace, tenant: str, name: str) -> list[dict[str, Any]]:
+def explain(resources: Resources, tenant: str, name: str) -> list[dict[str, Any]]:
     """Per document that `name` stands for: its state, events, each stage's record, its signals, its place in index and graph, and why not.
 
     `state` is null where no event of it ever landed; `graph` has the one key `unavailable` where Neo4j does not answer.
     """
-    return [_explained(headrace, tenant, document) for document in find(headrace, tenant, name)]
+    return [_explained(resources, tenant, document) for document in find(resources, tenant, name)]
 
 
-def _explained(headrace: Headrace, tenant: str, document: str) -> dict[str, Any]:
+def _explained(resources: Resources, tenant: str, document: str) -> dict[str, Any]:
     values = {"document": document}
-    with headrace.session(tenant).transaction() as connection:
-        told = {name: connection.execute(_sql(name), values).fetchall() for name in ("state", "events", "placed", "letters_of")}
+    with resources.session(tenant).transaction() as connection:
+        told = {name: connection.execute(_SQL[name], values).fetchall() for name in ("state", "events", "placed", "letters_of")}
         stages = ledger.records(connection, document)
-        signals = _signals(headrace, tenant, connection, document)
+        signals = _signals(resources, tenant, connection, document)
     state = told["state"][0] if told["state"] else None
     return {
         "document": document,
@@ -91,14 +91,14 @@ def _explained(headrace: Headrace, tenant: str, document: str) -> dict[str, Any]
         "stages": stages,
         "signals": signals,
         "index": told["placed"],
-        "graph": _in_graph(headrace, tenant, document),
+        "graph": _in_graph(resources, tenant, document),
         "dead_letters": told["letters_of"],
     }
 
 
-def _signals(headrace: Headrace, tenant: str, connection: Connection, document: str) -> dict[str, Any]:
+def _signals(resources: Resources, tenant: str, connection: Connection, document: str) -> dict[str, Any]:
     """How well the parsed document could be read; nothing where none is kept."""
-    payload = artifacts.get(connection, headrace.session(tenant).keys, "parse", [document]).get(document)
+    payload = artifacts.get(connection, resources.session(tenant).keys, "parse", [document]).get(document)
     return {} if payload is None else flat(decode(payload, Measured))
 
 
@@ -109,9 +109,9 @@ def flat(measured: Measured) -> dict[str, Any]:
     return {name: value for name, value in told.items() if not isinstance(value, dict) and value not in (None, "")} | nested
 
 
-def _in_graph(headrace: Headrace, tenant: str, document: str) -> dict[str, Any]:
+def _in_graph(resources: Resources, tenant: str, document: str) -> dict[str, Any]:
     try:
-        return dict(headrace.models.projection.holds(tenant, document))
+        return dict(resources.models.projection.holds(tenant, document))
     except Unavailable as error:
         return {"unavailable": error.detail}
 
@@ -151,16 +151,16 @@ def _found(state: dict[str, Any], placed: Sequence[dict[str, Any]]) -> str:
     return "searchable" if any(place["chunks"] for place in placed) else "indexed, but it has no passage"
 
 
-def letters(headrace: Headrace, tenant: str) -> list[dict[str, Any]]:
+def letters(resources: Resources, tenant: str) -> list[dict[str, Any]]:
     """Open dead letters, newest first."""
-    with headrace.database.tenant(tenant) as connection:
-        return connection.execute(_sql("open_letters")).fetchall()
+    with resources.database.tenant(tenant) as connection:
+        return connection.execute(_SQL["open_letters"]).fetchall()
 
 
-def letter(headrace: Headrace, tenant: str, position: str) -> list[dict[str, Any]]:
+def letter(resources: Resources, tenant: str, position: str) -> list[dict[str, Any]]:
     """What is known of the dead letters of one event, settled ones too. Raises HeadraceError where there is none."""
-    with headrace.database.tenant(tenant) as connection:
-        return connection.execute(_sql("letters_at"), place_of(position)).fetchall() or no_letter(position)
+    with resources.database.tenant(tenant) as connection:
+        return connection.execute(_SQL["letters_at"], place_of(position)).fetchall() or no_letter(position)
 
 
 def no_letter(position: str) -> NoReturn:
@@ -179,8 +179,7 @@ def place_of(text: str) -> dict[str, int]:
 
 
 def _one(connection: Connection, name: str, values: dict[str, Any] | None = None) -> dict[str, Any]:
-    return connection.execute(_sql(name), values).fetchall()[0]
+    return connection.execute(_SQL[name], values).fetchall()[0]
 
 
-def _sql(name: str) -> Any:
-    return statements("pipelines.operations", "sql/explain.sql")[name]
+_SQL = statements("pipelines.operations", "sql/explain.sql")

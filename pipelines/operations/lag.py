@@ -6,20 +6,15 @@ letter and waits no more.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from core.errors import ConfigurationError, HeadraceError
+from core.errors import HeadraceError
 from core.sql import statements
 from core.tenancy import Connection
-from pipelines.app import Headrace
-
-FRESHNESS = "freshness_seconds"
-"""The key of a tenant's target in its configuration: how old its oldest event that is not searchable may be."""
-DEFAULT_TARGET_S = 300.0
-LONGEST_TARGET_S = 30 * 24 * 60 * 60.0
+from pipelines.resources import Resources
 
 
 @dataclass(frozen=True)
@@ -55,28 +50,14 @@ class Lag:
         return None if seconds is None or (self.events is None and seconds <= target_s) else seconds <= target_s
 
 
-def target_s(configuration: Mapping[str, Any]) -> float:
-    """A tenant's freshness target. Raises ConfigurationError where its configuration holds anything but a number of seconds."""
-    return valid_target(configuration.get(FRESHNESS, DEFAULT_TARGET_S))
-
-
-def valid_target(value: Any) -> float:
-    """The value itself. Raises ConfigurationError where it is not a number of seconds, above 0 and up to 30 days."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LONGEST_TARGET_S:
-        raise ConfigurationError(
-            f"a freshness target is a number of seconds above 0, up to {LONGEST_TARGET_S:,.0f}, was: {value!r}", reason="bad-freshness"
-        )
-    return float(value)
-
-
-def lag(headrace: Headrace, tenant: str) -> Lag:
+def lag(resources: Resources, tenant: str) -> Lag:
     """One tenant's. Raises Unavailable where Kafka or Postgres does not answer, HeadraceError `unknown-topic` where the topic is gone."""
     from events.contract import topic_of
 
-    waiting = unlanded(headrace, [tenant]).get(tenant)
+    waiting = unlanded(resources, [tenant]).get(tenant)
     if waiting is None:
         raise HeadraceError(f"Kafka has no topic {topic_of(tenant)}", reason="unknown-topic", remedy="`headrace tenant add` creates it.")
-    with headrace.session(tenant).transaction() as connection:
+    with resources.session(tenant).transaction() as connection:
         return combined(waiting, connection)
 
 
@@ -89,10 +70,10 @@ def combined(waiting: Unlanded | None, connection: Connection) -> Lag:
 
 def landed(connection: Connection) -> dict[str, Any]:
     """`documents` that landed and are neither in the index nor known to have failed, and when the `oldest` was published."""
-    return connection.execute(_sql("landed")).fetchall()[0]
+    return connection.execute(_SQL["landed"]).fetchall()[0]
 
 
-def unlanded(headrace: Headrace, tenants: Collection[str]) -> dict[str, Unlanded]:
+def unlanded(resources: Resources, tenants: Collection[str]) -> dict[str, Unlanded]:
     """What waits in Kafka, by tenant; without those whose topic is not there.
 
     However many tenants there are, it is one question to Postgres, three to Kafka, and one look at what is behind. Raises Unavailable
@@ -101,11 +82,11 @@ def unlanded(headrace: Headrace, tenants: Collection[str]) -> dict[str, Unlanded
     from events.contract import tenant_of
     from events.kafka.ages import published_at
 
-    positions = _positions(headrace, tenants)
-    ends = headrace.reader.high_watermarks(positions)
+    positions = _positions(resources, tenants)
+    ends = resources.reader.high_watermarks(positions)
     at = {place: positions[place[0]].get(place[1], 0) for place in ends}
     behind = {place: at[place] for place, end in ends.items() if end > at[place]}
-    since = published_at(headrace.endpoints.kafka_client(), behind)
+    since = published_at(resources.endpoints.kafka_client(), behind)
     found = {tenant_of(topic): Unlanded(0, None) for topic in positions}
     for place in behind:
         tenant = tenant_of(place[0])
@@ -113,20 +94,19 @@ def unlanded(headrace: Headrace, tenants: Collection[str]) -> dict[str, Unlanded
     return found
 
 
-def _positions(headrace: Headrace, tenants: Collection[str]) -> dict[str, dict[int, int]]:
+def _positions(resources: Resources, tenants: Collection[str]) -> dict[str, dict[int, int]]:
     """Topic → partition → the next offset to read, of the topics that there are. Postgres is asked first: a position only grows."""
     from events.contract import topic_of
     from events.positions import Position, current
 
     seen: dict[str, dict[int, Position]] = {topic_of(tenant): {} for tenant in tenants}
-    with headrace.database.control() as connection:
-        rows = connection.execute(_sql("positions"), {"tenants": list(tenants)}).fetchall()
+    with resources.database.control() as connection:
+        rows = connection.execute(_SQL["positions"], {"tenants": list(tenants)}).fetchall()
     for row in rows:
         topic, partition = topic_of(row.pop("tenant")), row.pop("kafka_partition")
         seen[topic][partition] = Position(**row)
-    ids = headrace.topics.ids(seen)
+    ids = resources.topics.ids(seen)
     return {topic: current(topic_id, seen[topic]) for topic, topic_id in sorted(ids.items())}
 
 
-def _sql(name: str) -> Any:
-    return statements("pipelines.operations", "sql/lag.sql")[name]
+_SQL = statements("pipelines.operations", "sql/lag.sql")

@@ -19,8 +19,9 @@ from core.ledger import ledger
 from core.sql import statements
 from core.tenancy import Connection
 from events.kafka.batches import Place
-from pipelines.app import LAND_BYTES, LAND_RECORDS, Headrace
+from pipelines.app import LAND_BYTES, LAND_RECORDS
 from pipelines.operations.explain import find, letters, no_letter, place_of
+from pipelines.resources import Resources
 
 if TYPE_CHECKING:
     from events.landing import Landed
@@ -55,68 +56,68 @@ class Wanted:
 EVERY_LETTER = Wanted()
 
 
-def dead_letters(headrace: Headrace, tenant: str, wanted: Wanted = EVERY_LETTER) -> list[dict[str, Any]]:
+def dead_letters(resources: Resources, tenant: str, wanted: Wanted = EVERY_LETTER) -> list[dict[str, Any]]:
     """Try open dead letters again, oldest event first; gives each one's position, stage, the reason it had, and the outcome.
 
     What landing refused is read from Kafka and landed once more: its fate, `refused` where it is again, or `gone` from the topic. What a
     stage refused is `stale` again, as its document stands now: `ingest` takes it. Raises HeadraceError before anything is tried.
     """
-    chosen = sorted(_chosen(headrace, tenant, wanted), key=lambda row: tuple(place_of(row["position"]).values()))
+    chosen = sorted(_chosen(resources, tenant, wanted), key=lambda row: tuple(place_of(row["position"]).values()))
     told = ("position", "stage", "reason")
-    return [{name: row[name] for name in told} | {"outcome": _again(headrace, tenant, row)} for row in chosen]
+    return [{name: row[name] for name in told} | {"outcome": _again(resources, tenant, row)} for row in chosen]
 
 
-def _chosen(headrace: Headrace, tenant: str, wanted: Wanted) -> list[dict[str, Any]]:
-    found = letters(headrace, tenant)
+def _chosen(resources: Resources, tenant: str, wanted: Wanted) -> list[dict[str, Any]]:
+    found = letters(resources, tenant)
     for position in wanted.positions:
         place_of(position)
         if position not in {row["position"] for row in found}:
             no_letter(position)
-    documents = None if wanted.document is None else find(headrace, tenant, wanted.document)
+    documents = None if wanted.document is None else find(resources, tenant, wanted.document)
     return [row for row in found if wanted.meets(row) and (documents is None or row["document"] in documents)]
 
 
-def _again(headrace: Headrace, tenant: str, row: Mapping[str, Any]) -> str:
+def _again(resources: Resources, tenant: str, row: Mapping[str, Any]) -> str:
     from events.positions import LOSSES
 
     if row["reason"] in LOSSES:
         return "gone"
     if row["stage"] == "land":
-        return _land_again(headrace, tenant, place_of(row["position"]))
-    with headrace.session(tenant).transaction() as connection:
-        ledger.again(connection, [row["document"]], row["stage"])
+        return _land_again(resources, tenant, place_of(row["position"]))
+    with resources.session(tenant).transaction() as connection:
+        ledger.retry(connection, [row["document"]], row["stage"])
     return "stale"
 
 
-def _land_again(headrace: Headrace, tenant: str, place: Mapping[str, int]) -> str:
+def _land_again(resources: Resources, tenant: str, place: Mapping[str, int]) -> str:
     from events.contract import topic_of
     from events.positions import NEVER_READ
     from events.replay import retry
 
     name = topic_of(tenant)
-    position = _known(headrace, tenant).get(place["partition"], NEVER_READ)
+    position = _known(resources, tenant).get(place["partition"], NEVER_READ)
     offset = position.offset_of(place["offset"])
-    record = None if offset is None else headrace.reader.read_one(name, place["partition"], offset)
+    record = None if offset is None else resources.reader.read_one(name, place["partition"], offset)
     # asked after it was read: what it was read from is no other topic then
-    if record is None or not _Inlet(headrace, name, {place["partition"]: position}).same():
+    if record is None or not _Inlet(resources, name, {place["partition"]: position}).same():
         return "gone"
-    landed = _landed(headrace, tenant, partial(retry, base=position.base), record)
+    landed = _landed(resources, tenant, partial(retry, base=position.base), record)
     return "refused" if landed.reasons else next(iter(landed.fates))
 
 
-def _known(headrace: Headrace, tenant: str) -> dict[int, Position]:
+def _known(resources: Resources, tenant: str) -> dict[int, Position]:
     from events.contract import topic_of
-    from events.positions import known
+    from events.positions import stored
 
-    with headrace.session(tenant).transaction() as connection:
-        return known(connection, topic_of(tenant))
+    with resources.session(tenant).transaction() as connection:
+        return stored(connection, topic_of(tenant))
 
 
 class _Inlet:
     """A tenant's topic, as long as it is the one that these positions are in."""
 
-    def __init__(self, headrace: Headrace, name: str, positions: Mapping[int, Position]) -> None:
-        self._name, self._topics = name, headrace.topics
+    def __init__(self, resources: Resources, name: str, positions: Mapping[int, Position]) -> None:
+        self._name, self._topics = name, resources.topics
         self._landed_from = {position.topic_id for position in positions.values()} - {None}
 
     def same(self) -> bool:
@@ -134,7 +135,7 @@ class _Inlet:
 
 
 def topic(
-    headrace: Headrace,
+    resources: Resources,
     tenant: str,
     *,
     from_offset: int = 0,
@@ -149,18 +150,18 @@ def topic(
     partition that is not there, `offset-out-of-range` where the topic ends before the position, and `topic-recreated` where it was made
     anew: then it is not the one that landed.
     """
-    landed = _known(headrace, tenant)
-    ends = _ends(headrace, tenant, landed, partition)
-    first = dict.fromkeys(ends, from_offset) if since is None else _first_since(headrace, tenant, since, ends)
+    landed = _known(resources, tenant)
+    ends = _ends(resources, tenant, landed, partition)
+    first = dict.fromkeys(ends, from_offset) if since is None else _first_since(resources, tenant, since, ends)
     starts = {place: min(first[place], end) for place, end in ends.items()}
-    kept = _kept(headrace, ends, landed)
-    totals = _reread(headrace, tenant, {place: max(at, kept[place]) for place, at in starts.items()}, ends, landed, progress)
+    kept = _kept(resources, ends, landed)
+    totals = _reread(resources, tenant, {place: max(at, kept[place]) for place, at in starts.items()}, ends, landed, progress)
     return [_row(place, starts[place], kept[place], ends[place], totals.get(place)) for place in ends]
 
 
-def _kept(headrace: Headrace, ends: Mapping[Place, int], landed: Mapping[int, Position]) -> dict[Place, int]:
+def _kept(resources: Resources, ends: Mapping[Place, int], landed: Mapping[int, Position]) -> dict[Place, int]:
     """The first offset of each partition that can be replayed: Kafka still has it, and it is counted from the base that counts now."""
-    low = headrace.reader.low_watermarks({name for name, _ in ends})
+    low = resources.reader.low_watermarks({name for name, _ in ends})
     return {place: max(low[place], landed[place[1]].base_from if place[1] in landed else 0) for place in ends}
 
 
@@ -176,36 +177,36 @@ def _row(place: Place, start: int, kept: int, end: int, landed: Landed | None) -
     }
 
 
-def _ends(headrace: Headrace, tenant: str, landed: Mapping[int, Position], partition: int | None) -> dict[Place, int]:
+def _ends(resources: Resources, tenant: str, landed: Mapping[int, Position], partition: int | None) -> dict[Place, int]:
     """The positions of the partitions that are asked for: what is beyond has not landed and is not for a replay."""
     from events.contract import topic_of
 
-    there = headrace.reader.partitions(topic_of(tenant))
+    there = resources.reader.partitions(topic_of(tenant))
     ends = {(topic_of(tenant), p): landed[p].next_offset if p in landed else 0 for p in there if partition in (None, p)}
     if not ends:
         raise HeadraceError(
             f"the topic has no partition {partition}", reason="bad-position", remedy=f"It has partitions 0 to {len(there) - 1}."
         )
-    for error in headrace.reader.out_of_range(ends).values():
+    for error in resources.reader.out_of_range(ends).values():
         if error.reason == "offset-out-of-range":
             raise error
     return ends
 
 
-def _first_since(headrace: Headrace, tenant: str, since: datetime, ends: Mapping[Place, int]) -> dict[Place, int]:
+def _first_since(resources: Resources, tenant: str, since: datetime, ends: Mapping[Place, int]) -> dict[Place, int]:
     """By Kafka's own index, and by what landed: that knows of events which Kafka has no longer."""
     from events.contract import topic_of
 
-    there = headrace.reader.offsets_since(topic_of(tenant), max(0, int(since.timestamp() * 1000)))
+    there = resources.reader.offsets_since(topic_of(tenant), max(0, int(since.timestamp() * 1000)))
     values = {"since": since, "topic": topic_of(tenant)}
-    with headrace.session(tenant).transaction() as connection:
+    with resources.session(tenant).transaction() as connection:
         rows = connection.execute(statements("pipelines.operations", "sql/replay.sql")["first_since"], values).fetchall()
     landed = {row["kafka_partition"]: row["kafka_offset"] for row in rows}
     return {place: min(there.get(place, end), landed.get(place[1], end)) for place, end in ends.items()}
 
 
 def _reread(
-    headrace: Headrace,
+    resources: Resources,
     tenant: str,
     starts: Mapping[Place, int],
     ends: Mapping[Place, int],
@@ -218,11 +219,11 @@ def _reread(
 
     totals: dict[Place, Landed] = {}
     reading = {place: at for place, at in starts.items() if at < ends[place]}
-    inlet = _Inlet(headrace, topic_of(tenant), {partition: landed[partition] for _, partition in reading})
-    for batch in headrace.reader.read_batches(reading, LAND_RECORDS, LAND_BYTES, until=ends):
+    inlet = _Inlet(resources, topic_of(tenant), {partition: landed[partition] for _, partition in reading})
+    for batch in resources.reader.read_batches(reading, LAND_RECORDS, LAND_BYTES, until=ends):
         inlet.need()  # asked after the batch was read: what it was read from is no other topic then
         total = totals.setdefault((batch.topic, batch.partition), Landed())
-        total.add(_landed(headrace, tenant, partial(reread, base=landed[batch.partition].base), batch.records))
+        total.add(_landed(resources, tenant, partial(reread, base=landed[batch.partition].base), batch.records))
         progress(_events(totals.values()))
     return totals
 
@@ -231,9 +232,9 @@ def _events(totals: Iterable[Landed]) -> int:
     return sum(total.events for total in totals)
 
 
-def _landed(headrace: Headrace, tenant: str, landing: Callable[[Connection, TenantKeys, What], Landed], what: What) -> Landed:
+def _landed(resources: Resources, tenant: str, landing: Callable[[Connection, TenantKeys, What], Landed], what: What) -> Landed:
     """One transaction; again where somebody else's event landed for the same document in between. Raises LostRace when that never ends."""
-    session = headrace.session(tenant)
+    session = resources.session(tenant)
     for _ in range(TRIES - 1):
         try:
             with session.transaction() as connection:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from core.errors import HeadraceError
 from core.keys import TenantKeys
-from pipelines.app import Headrace
 from pipelines.governance.surrogate_keys import searched
+from pipelines.resources import Resources
 
 if TYPE_CHECKING:
     from retrieval.search import Passage
 
 
-def ask(headrace: Headrace, tenant: str, query: str, principals: Sequence[str] = (), top: int = 5) -> list[Passage]:
+def ask(resources: Resources, tenant: str, query: str, principals: Sequence[str] = (), top: int = 5) -> list[Passage]:
     """The `top` nearest passages that one of `principals`, or everyone, may read; best first.
 
     Raises HeadraceError `bad-query` for an empty question, and what `retrieval.search` raises.
@@ -24,11 +24,11 @@ def ask(headrace: Headrace, tenant: str, query: str, principals: Sequence[str] =
 
     if not query.strip():
         raise HeadraceError("the question is empty", reason="bad-query", remedy="Ask for something.")
-    session, models = headrace.session(tenant), headrace.models
+    session, models = resources.session(tenant), resources.models
 
     def found(keys: TenantKeys) -> list[Passage]:
         redacted = redact_text(query, models.redactor(session.policy.privacy), keys)
-        return search(headrace.readers, models.embedder, tenant, redacted, principals=principals, top=top)
+        return search(resources.readers, models.embedder, tenant, redacted, principals=principals, top=top)
 
     keys = searched(session)
     passages = found(keys)

@@ -9,9 +9,7 @@ import polars as pl
 
 from core.policy import Reading
 from core.records import Child, Content, Signals, decode, encode
-
-Failure = tuple[str, str]
-"""A reason code and a detail."""
+from pipelines.stages.inputs import Failure
 
 _WITH_CHILDREN = b'"children":['
 """Inside a JSON text a quotation mark has a backslash before it: nothing but a key reads so."""
@@ -37,7 +35,7 @@ def signals(parsed: pl.DataFrame) -> dict[str, Signals]:
     return {d: decode(payload, Measured).signals for d, payload in parsed.select("document", "payload").iter_rows() if payload}
 
 
-def put_aside(measured: Mapping[str, Signals], reading: Reading, released: Collection[str]) -> dict[str, Failure]:
+def quarantined(measured: Mapping[str, Signals], reading: Reading, released: Collection[str]) -> dict[str, Failure]:
     """Documents that could be read only badly, by the tenant's thresholds, but for those that somebody let pass."""
     from parsers.signals import quarantine
 

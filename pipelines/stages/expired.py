@@ -5,7 +5,6 @@ its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from core.ledger import ledger
 from core.ledger.stage import Session
@@ -17,7 +16,7 @@ def contents(session: Session, documents: Sequence[str]) -> dict[str, tuple[str,
     if not documents:
         return {}
     with session.transaction() as connection:
-        rows = connection.execute(_sql("without_content"), {"documents": list(documents)}).fetchall()
+        rows = connection.execute(_SQL["without_content"], {"documents": list(documents)}).fetchall()
     reason = "content-expired"
     return {row["document"]: (reason, "retention let its content go; publish it again") for row in rows}
 
@@ -31,9 +30,8 @@ def parse_again(session: Session, documents: Sequence[str]) -> dict[str, int]:
         return {}
     with session.transaction() as connection:
         ledger.lock(connection, documents)
-        again = connection.execute(_sql("parse_again"), {"documents": list(documents)}).rowcount
+        again = connection.execute(_SQL["parse_again"], {"documents": list(documents)}).rowcount
     return {"parse_again": again} if again else {}
 
 
-def _sql(name: str) -> Any:
-    return statements("pipelines.stages", "sql/expired.sql")[name]
+_SQL = statements("pipelines.stages", "sql/expired.sql")

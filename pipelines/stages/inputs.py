@@ -1,31 +1,34 @@
-"""What passes between the ledger and a stage: inputs as frames, what stages left for each other, and what is kept or discarded of it."""
+"""What stages read: frames for the stage folders, what earlier stages left, and the failures beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 import polars as pl
 
-from core import artifacts, frames
+from core import artifacts, envelopes
+from core.frames import Result
 from core.ledger.ledger import Stale
 from core.ledger.stage import Session
 from core.records import Chunk, Contribution, Envelope, decode, encode
 from core.sql import statements
 from core.tenancy import Connection
-from pipelines.stages.acceptance import Failure
 
 STORED_BYTES = 16 * 1024 * 1024
-"""What a stage takes into memory at a time, as it is stored. One document may be more.
+"""What a stage takes into memory at a time, as it is stored. One document may be larger.
 
 Documents that do not fit stay stale: the next batch has them."""
+
+Failure = tuple[str, str]
+"""A reason code and a detail."""
 
 
 class Chunked(msgspec.Struct, frozen=True):
     """A document's chunks, and the key of the redacted document that they were cut from.
 
-    The index and the graph read that too (its title, its links), so what changes in it has to reach them, chunks changed or not.
+    The index and the graph read that document too (its title, its links), so a change in it has to reach them even if no chunk changed.
     """
 
     redacted: str
@@ -33,9 +36,9 @@ class Chunked(msgspec.Struct, frozen=True):
 
 
 class Versioned(msgspec.Struct, frozen=True):
-    """A contribution as it goes to Neo4j: null where the document was deleted. A higher version always wins there.
+    """A contribution as it goes to Neo4j; null if the document was deleted. A higher version always wins there.
 
-    `chunks` are the ids of the document's chunks by ordinal, as they were when the contribution was made.
+    `chunks` are the ids of the document's chunks by ordinal, as they were when the contribution was extracted.
     """
 
     version: int = 0
@@ -43,24 +46,20 @@ class Versioned(msgspec.Struct, frozen=True):
     chunks: tuple[str, ...] = ()
 
 
-def frame(
-    schema: Mapping[str, Any], rows: Sequence[Stale], columns: Mapping[str, Mapping[str, Any]], *needed: Mapping[str, Any]
-) -> pl.DataFrame:
-    """A stage's input: each row's keys and, by document, its columns.
+def frame(schema: Mapping[str, Any], rows: Sequence[Stale], columns: Mapping[str, Mapping[str, Any]]) -> pl.DataFrame:
+    """A stage folder's input: each row's keys and, by document, its columns.
 
-    A document whose input is gone has moved on since it was found stale, and is left out.
+    A document whose input is gone has changed since it was found stale, and is left out.
     """
-    all_of = (*columns.values(), *needed)
-    there = [row for row in rows if all(row.document in of for of in all_of)]
-    records = [{"document": r.document, "input_key": r.input_key, **{name: of[r.document] for name, of in columns.items()}} for r in there]
-    return pl.DataFrame(records, schema=dict(schema))
+    complete = [row for row in rows if all(row.document in column for column in columns.values())]
+    keys = ({"document": row.document, "input_key": row.input_key} for row in complete)
+    values = ({name: column[row.document] for name, column in columns.items()} for row in complete)
+    return pl.DataFrame([key | value for key, value in zip(keys, values, strict=True)], schema=dict(schema))
 
 
-def failures(rows: Sequence[Stale], refused: Mapping[str, Failure]) -> pl.DataFrame:
-    """A RESULT row for each document that failed."""
-    told = [(row, *refused[row.document]) for row in rows if row.document in refused]
-    records = [{"document": r.document, "input_key": r.input_key, "reason": reason, "detail": detail} for r, reason, detail in told]
-    return pl.DataFrame(records, schema=dict(frames.RESULT))
+def failures(refused: Mapping[str, Failure]) -> list[Result]:
+    """A result for each document that failed."""
+    return [Result(document, reason=reason, detail=detail) for document, (reason, detail) in refused.items()]
 
 
 def load(session: Session, stage: str, rows: Sequence[Stale]) -> dict[str, bytes]:
@@ -79,46 +78,26 @@ def read(connection: Connection, session: Session, stage: str, rows: Sequence[St
     return artifacts.get(connection, session.keys, stage, [row.document for row in rows], STORED_BYTES)
 
 
-def cut(payloads: Mapping[str, bytes]) -> dict[str, tuple[Chunk, ...]]:
-    """The chunks that the chunk stage left."""
+def chunks(payloads: Mapping[str, bytes]) -> dict[str, tuple[Chunk, ...]]:
+    """The chunks in what the chunk stage left."""
     return {document: decode(payload, Chunked).chunks for document, payload in payloads.items()}
 
 
 def envelope(session: Session, row: Stale) -> Envelope:
     """What the document's event says beside its content."""
-    return decode(session.keys.open(row.envelope or b"", f"envelope/{row.document}"), Envelope)
+    return envelopes.unseal(session.keys, row.envelope or b"", row.document)
 
 
-def keep(stage: str) -> Any:
-    """A `store` that keeps payloads as this stage's artifacts."""
-
-    def store(connection: Connection, session: Session, payloads: Mapping[str, bytes]) -> Sequence[str]:
-        artifacts.put(connection, session.keys, stage, payloads)
-        return ()
-
-    return store
-
-
-def discard(*stages: str) -> Any:
-    """A `remove` that discards what these stages left."""
-
-    def remove(connection: Connection, _: Session, documents: Sequence[str]) -> Sequence[str]:
-        artifacts.discard(connection, stages, documents)
-        return ()
-
-    return remove
-
-
-def repacked(result: pl.DataFrame, pack: Callable[[dict[str, Any]], bytes]) -> pl.DataFrame:
-    """A result with what `pack` makes of each row that has a payload."""
-    payloads = [None if row["payload"] is None else pack(row) for row in result.to_dicts()]
-    return result.with_columns(payload=pl.Series(payloads, dtype=pl.Binary))
-
-
-def put_versions(connection: Connection, session: Session, made: Mapping[str, Versioned]) -> None:
-    """What changed gets the next version, under its document's lock, so that versions are in the order of the contributions."""
-    before = {d: decode(p, Versioned) for d, p in artifacts.get(connection, session.keys, "graph", list(made)).items()}
-    changed = {d: v for d, v in made.items() if d not in before or v != msgspec.structs.replace(before[d], version=0)}
-    rows = connection.execute(statements("pipelines.stages", "sql/versions.sql")["next"], {"documents": list(changed)})
-    numbered = {row["document"]: msgspec.structs.replace(changed[row["document"]], version=row["version"]) for row in rows}
+def put_versions(connection: Connection, session: Session, extracted: Mapping[str, Versioned]) -> None:
+    """Give what changed the next version, under its document's lock, so that versions are in the order of the contributions."""
+    before = {d: decode(p, Versioned) for d, p in artifacts.get(connection, session.keys, "graph", list(extracted)).items()}
+    changed = {d: v for d, v in extracted.items() if d not in before or v != msgspec.structs.replace(before[d], version=0)}
+    versions = next_versions(connection, list(changed))
+    numbered = {document: msgspec.structs.replace(changed[document], version=version) for document, version in versions.items()}
     artifacts.put(connection, session.keys, "graph", {document: encode(versioned) for document, versioned in numbered.items()})
+
+
+def next_versions(connection: Connection, documents: Sequence[str]) -> dict[str, int]:
+    """A version for each document, higher than every one before it."""
+    rows = connection.execute(statements("pipelines.stages", "sql/versions.sql")["next"], {"documents": list(documents)})
+    return {row["document"]: int(row["version"]) for row in rows}

@@ -17,7 +17,7 @@ from wsgiref.simple_server import WSGIServer
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, start_http_server
 
 from core.errors import ConfigurationError
-from pipelines.stream.observer import Beat, Listener
+from pipelines.stream.observer import Heartbeat, Observer
 
 if TYPE_CHECKING:
     from core.ledger.stage import Report
@@ -29,10 +29,10 @@ PORTS = 64
 
 STAGE_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 LATENCY_S = (0.05, 0.1, 0.15, 0.25, 0.35, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300, 900, 3600)
-STATUSES = ("done", "deleted", "failed", "waiting", "superseded", "reaffirmed")
+STATUSES = ("done", "deleted", "failed", "waiting", "superseded", "revalidated")
 
 
-class Metrics(Listener):
+class Metrics(Observer):
     """Counts what a stream tells, in a registry of its own. Thread-safe."""
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class Metrics(Listener):
         for latency_s in report.latencies:
             self._latency_s.labels(report.stage).observe(latency_s)
 
-    def beat(self, beat: Beat) -> None:
+    def heartbeat(self, beat: Heartbeat) -> None:
         _replace(self._lag, beat.lag)
         _replace(self._in_hand, beat.waiting)
         _replace(self._waits, dict.fromkeys(beat.waits, 1))
@@ -96,10 +96,10 @@ def _replace(gauge: Gauge, values: Mapping[str, float]) -> None:
 
 
 @contextmanager
-def exposed(port: int | None, host: str = HOST) -> Iterator[Listener]:
+def exposed(port: int | None, host: str = HOST) -> Iterator[Observer]:
     """A listener whose counts are at `http://host:port/metrics` until the block ends; one that hears nothing where there is no port."""
     if port is None:
-        yield Listener()
+        yield Observer()
         return
     metrics = Metrics()
     with served(metrics, port, host):

@@ -1,4 +1,4 @@
-"""What a stream tells of itself: to the terminal, to Dagster, to the metrics page."""
+"""What observes a stream: the terminal, Dagster, the metrics page, the registry of slots."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Beat:
-    """A sign of life. `waiting`: documents in hand by tenant; `lag`: events not landed by tenant, of this member's partitions;
-    `waits`: the server or stage that is waited for, and why."""
+class Heartbeat:
+    """A sign of life. `waiting`: documents in flight by tenant; `lag`: events not landed by tenant, of this member's partitions;
+    `waits`: the server or stage that is unavailable, and why."""
 
     slot: str
     tenants: int
@@ -24,40 +24,40 @@ class Beat:
     waits: Mapping[str, str]
 
 
-class Listener:
-    """Hears what a stream does; every method may be called from any of its threads. This one hears nothing.
+class Observer:
+    """Is told what a stream does; every method may be called from any of its threads. This one ignores it all.
 
-    `said`: how many tenants are followed (`following`), each micro-batch (`tenant` and counts), tenants in trouble (`tenant`, `error`), and
-    what is waited for (`waits`, with the `stage` where it is one's). `landed` and `ran` tell the same micro-batches whole.
+    `noted`: how many tenants are followed (`following`), each micro-batch (`tenant` and counts), tenants with an error (`tenant`, `error`),
+    and what is unavailable (`waits`, with the `stage` if it is one's). `landed` and `ran` have the same micro-batches in full.
     """
 
-    def said(self, what: dict[str, Any]) -> None: ...
+    def noted(self, event: dict[str, Any]) -> None: ...
 
     def landed(self, tenant: str, landed: Landed, seconds: float) -> None: ...
 
     def ran(self, tenant: str, report: Report) -> None: ...
 
-    def beat(self, beat: Beat) -> None: ...
+    def heartbeat(self, beat: Heartbeat) -> None: ...
 
 
-class Listeners(Listener):
-    """Several listeners, as one."""
+class Observers(Observer):
+    """Several observers, as one."""
 
-    def __init__(self, *listeners: Listener) -> None:
-        self._listeners = listeners
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
 
-    def said(self, what: dict[str, Any]) -> None:
-        for one in self._listeners:
-            one.said(what)
+    def noted(self, event: dict[str, Any]) -> None:
+        for observer in self._observers:
+            observer.noted(event)
 
     def landed(self, tenant: str, landed: Landed, seconds: float) -> None:
-        for one in self._listeners:
-            one.landed(tenant, landed, seconds)
+        for observer in self._observers:
+            observer.landed(tenant, landed, seconds)
 
     def ran(self, tenant: str, report: Report) -> None:
-        for one in self._listeners:
-            one.ran(tenant, report)
+        for observer in self._observers:
+            observer.ran(tenant, report)
 
-    def beat(self, beat: Beat) -> None:
-        for one in self._listeners:
-            one.beat(beat)
+    def heartbeat(self, beat: Heartbeat) -> None:
+        for observer in self._observers:
+            observer.heartbeat(beat)

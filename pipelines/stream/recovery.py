@@ -1,5 +1,6 @@
-"""What no event will start: documents that a process left when it died, that wait and are due, that were replayed, or whose stages have
-another fingerprint now. The ledger knows them; here the stream asks it, for the partitions that are its own.
+"""Recovery: documents that no event will start. A dead process left them, they wait and are due, were replayed, or are outdated.
+
+The ledger knows them; the stream asks it here, for the partitions that it owns.
 """
 
 from __future__ import annotations
@@ -10,53 +11,49 @@ from typing import Any
 
 from core.ledger.stage import Session
 from core.sql import statements
-from pipelines.app import Headrace
-from pipelines.governance.surrogate_keys import settle
-from pipelines.stages.registry import NAMES
+from pipelines.resources import Resources
+from pipelines.stages import registry
 
 PAGE = 256
 """Documents found at a time."""
 
 
 @dataclass
-class Leftover:
-    """The search for one process. `find` is asked again and again; each call gives at most two pages, of what is not `held` already."""
+class Recovery:
+    """The search of one process. Each call of `find` returns at most two pages of documents that are not in flight already."""
 
-    headrace: Headrace
+    resources: Resources
     _read: dict[str, tuple[frozenset[int], str | None]] = field(default_factory=dict)
 
-    def find(self, session: Session, partitions: Collection[int], held: Collection[str]) -> tuple[str, ...]:
-        """The tenant's documents to run, of these partitions. A rotation that nobody's document will end is ended."""
-        if session.keys.former:
-            settle(self.headrace, session)
+    def find(self, session: Session, partitions: Collection[int], in_flight: Collection[str]) -> tuple[str, ...]:
+        """The tenant's documents of these partitions that have to run."""
         values = {"partitions": list(partitions), "limit": PAGE}
-        found = _documents(session, "left_over", **values, held=list(held), last=NAMES[-1])
+        found = _documents(session, "unfinished", **values, in_flight=list(in_flight), last=registry.NAMES[-1])
         return (*found, *self._outdated(session, frozenset(partitions)))
 
     def _outdated(self, session: Session, partitions: frozenset[int]) -> list[str]:
-        """Once through the documents of these partitions, a page at a call: the last process may have had other stages."""
+        """Once through the documents of these partitions, a page a call: the last process may have had other fingerprints."""
         before, after = self._read.get(session.tenant, (frozenset[int](), ""))
         if not partitions <= before:
             after = ""
         if after is None:
             return []
-        stages = [self.headrace.way.stage(name, session.policy, session.keys.epoch).step for name in NAMES]
-        current = {"stages": [step.stage for step in stages], "fingerprints": [step.fingerprint for step in stages]}
+        steps = [registry.step(name, self.resources, session.policy, session.keys.epoch) for name in registry.NAMES]
+        current = {"stages": [step.stage for step in steps], "fingerprints": [step.fingerprint for step in steps]}
         page = _documents(session, "outdated", **current, partitions=list(partitions), after=after, limit=PAGE)
         self._read[session.tenant] = partitions, page[-1] if len(page) == PAGE else None
         return page
 
 
-def untold(session: Session) -> bool:
+def has_unpublished(session: Session) -> bool:
     """Whether outcomes are decided and not published."""
     with session.transaction() as connection:
-        return bool(connection.execute(_sql("untold")).fetchall()[0]["found"])
+        return bool(connection.execute(_SQL["unpublished"]).fetchall()[0]["found"])
 
 
 def _documents(session: Session, name: str, **values: Any) -> list[str]:
     with session.transaction() as connection:
-        return [row["document"] for row in connection.execute(_sql(name), values)]
+        return [row["document"] for row in connection.execute(_SQL[name], values)]
 
 
-def _sql(name: str) -> Any:
-    return statements("pipelines.stream", "sql/recovery.sql")[name]
+_SQL = statements("pipelines.stream", "sql/recovery.sql")

@@ -1,21 +1,16 @@
--- name: present
--- The lock ends with the session, and the session with the process, however that ends; within half a minute of its host, when it is that
--- which went (`core.timeouts`). Shared, so that a session which the server has not missed yet keeps nobody from taking it again.
-SELECT pg_try_advisory_lock_shared(%(worker)s)
-
 -- name: living
-SELECT (classid::bigint << 32) | objid::bigint AS worker FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1
+SELECT (classid::bigint << 32) | objid::bigint AS process FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1
 
--- name: take
--- Nothing is lost with a server that loses this, so the commit does not wait for the disk.
-INSERT INTO hand (document, stage, worker, company, deaths, trials)
-SELECT x.document, %(stage)s, %(worker)s, %(company)s, x.deaths, x.trials
-FROM unnest(%(documents)s::text[], %(deaths)s::int[], %(trials)s::int[]) AS x (document, deaths, trials),
+-- name: claim
+-- A server that loses this loses nothing else, so the commit does not wait for the disk.
+INSERT INTO claim (document, stage, process, batch_size, crashes, solo_attempts)
+SELECT x.document, %(stage)s, %(process)s, %(batch_size)s, x.crashes, x.solo_attempts
+FROM unnest(%(documents)s::text[], %(crashes)s::int[], %(solo_attempts)s::int[]) AS x (document, crashes, solo_attempts),
      set_config('synchronous_commit', 'off', true)
 ORDER BY x.document
 ON CONFLICT (tenant, document, stage) DO UPDATE SET
-  worker = excluded.worker, company = excluded.company, deaths = excluded.deaths, trials = excluded.trials
+  process = excluded.process, batch_size = excluded.batch_size, crashes = excluded.crashes, solo_attempts = excluded.solo_attempts
 
--- name: put_down
-DELETE FROM hand WHERE stage = %(stage)s AND document IN (
-  SELECT document FROM hand WHERE stage = %(stage)s AND worker = %(worker)s AND document = ANY (%(documents)s) ORDER BY document FOR UPDATE)
+-- name: release
+DELETE FROM claim WHERE stage = %(stage)s AND document IN (
+  SELECT document FROM claim WHERE stage = %(stage)s AND process = %(process)s AND document = ANY (%(documents)s) ORDER BY document FOR UPDATE)

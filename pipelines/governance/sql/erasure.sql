@@ -27,34 +27,34 @@ SELECT (SELECT count(*) FROM document WHERE document = ANY (%(documents)s) AND e
        (SELECT count(*) FROM indexed WHERE document = ANY (%(documents)s)) AS citations,
        (SELECT count(*) FROM dead_letter WHERE document = ANY (%(documents)s)) AS dead_letters,
        (SELECT count(*) FROM stage_record WHERE document = ANY (%(documents)s) AND output_key IS DISTINCT FROM 'deleted') AS stage_records,
-       (SELECT count(*) FROM hand WHERE document = ANY (%(documents)s)) AS in_hand
+       (SELECT count(*) FROM claim WHERE document = ANY (%(documents)s)) AS in_hand
 
--- name: bury_state
+-- name: write_tombstones
 -- A tombstone that keeps its sequence and nothing else.
 UPDATE document SET deleted = true, envelope = NULL, acl = '{}', revision = revision + 1, state_key = 'erased', content_key = 'erased',
   envelope_key = 'erased', acl_key = 'erased', landed_at = now()
 WHERE document = ANY (%(documents)s)
 
--- name: settle_records
+-- name: complete_records
 -- As a delete that has passed every stage leaves them; the projection has still to pass.
 UPDATE stage_record r SET status = CASE WHEN r.stage = 'project' THEN 'behind' ELSE 'done' END, output_key = 'deleted',
   input_key = headrace.input_key(true, d.sequence, NULL, NULL), attempts = 1, next_attempt = NULL, reason = NULL, detail = NULL,
   updated_at = now()
 FROM document d WHERE d.document = r.document AND r.document = ANY (%(documents)s)
 
--- name: settle_projection
+-- name: complete_projection
 UPDATE stage_record SET status = 'done', updated_at = now() WHERE stage = 'project' AND document = ANY (%(documents)s)
 
--- name: forget_hands
--- Of processes that are dead. Who lives and has one in hand will find that it has moved on, and puts it down.
-DELETE FROM hand WHERE (document, stage) IN (
-  SELECT document, stage FROM hand
-  WHERE document = ANY (%(documents)s) AND worker NOT IN (
+-- name: drop_dead_claims
+-- Claims of processes that are dead. A live process will find that its document has changed, and release it.
+DELETE FROM claim WHERE (document, stage) IN (
+  SELECT document, stage FROM claim
+  WHERE document = ANY (%(documents)s) AND process NOT IN (
     SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1)
   ORDER BY document, stage FOR UPDATE)
 
--- name: in_hand
-SELECT count(*) AS hands FROM hand WHERE document = ANY (%(documents)s)
+-- name: claimed
+SELECT count(*) AS claims FROM claim WHERE document = ANY (%(documents)s)
 
 -- name: erase_outcomes
 -- What was not published yet is told to nobody.
@@ -84,7 +84,7 @@ SELECT (SELECT count(*) FROM document WHERE NOT deleted) AS documents, (SELECT c
        (SELECT count(*) FROM chunk_source) AS chunk_sources, (SELECT count(*) FROM chunk) AS chunks,
        (SELECT count(*) FROM embedding) AS cached_vectors, (SELECT count(*) FROM indexed) AS citations,
        (SELECT count(*) FROM dead_letter) AS dead_letters, (SELECT count(*) FROM stage_record) AS stage_records,
-       (SELECT count(*) FROM hand) AS in_hand, (SELECT count(*) FROM stream_position) AS positions
+       (SELECT count(*) FROM claim) AS in_hand, (SELECT count(*) FROM stream_position) AS positions
 
 -- name: traces
 -- Of a tenant, as anybody may see them: its key, its schema, its roles.

@@ -1,11 +1,11 @@
--- name: hold
+-- name: lock
 -- Whoever commits a stage, lands or erases holds a document: they are waited for here, and wait from here until the commit. Readers do not.
 LOCK TABLE document IN EXCLUSIVE MODE
 
 -- name: rotate
 SELECT headrace.rotate_surrogates(%(epoch)s, %(wrapped)s, %(data_key)s) AS rotated
 
--- name: fall_behind
+-- name: invalidate
 -- Everything from redaction on, so that no stage takes what was made with the former key for its input. `updated_at` stays: what is older
 -- than the rotation was not made since. A redacted document without its output key is not taken for done by who has the former key.
 UPDATE stage_record r SET status = 'behind', output_key = CASE r.stage WHEN 'redact' THEN NULL ELSE r.output_key END
@@ -19,7 +19,7 @@ SELECT count(*) AS documents,
          AS without_original
 FROM document d WHERE NOT deleted
 
--- name: left
+-- name: remaining
 -- Documents of which something may be left that was made with the former key, and that are still on their way: by no more records than `most`.
 SELECT count(DISTINCT document) AS documents FROM (
   SELECT r.document FROM stage_record r

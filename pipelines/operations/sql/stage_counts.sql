@@ -1,6 +1,6 @@
--- name: standing
--- How many of the tenant's documents are where, for one stage. Tombstones count as gone, not as done. What an earlier stage holds up
--- is not behind here: no run of this stage would take it.
+-- name: counts
+-- The tenant's documents by state at one stage. A tombstone is gone, not done. A document that an earlier stage holds up is not behind
+-- here: no run of this stage would take it.
 SELECT count(*) FILTER (WHERE r.status = 'done' AND r.output_key IS DISTINCT FROM 'deleted') AS done,
        count(*) FILTER (WHERE r.status = 'failed') AS failed,
        count(*) FILTER (WHERE r.status = 'waiting') AS waiting,
@@ -22,8 +22,8 @@ SELECT count(*) FILTER (WHERE NOT deleted) AS live, count(*) FILTER (WHERE delet
 SELECT reason, count(*) AS documents FROM dead_letter WHERE stage = 'land' AND resolved_at IS NULL GROUP BY reason
 
 -- name: due
--- Documents that a run would take now: those whose last stage never ran or is behind, and those that wait and are due. What failed, or
--- waits for a later time, holds its document back. A run also publishes what outcomes were left. A changed fingerprint is not seen here: that would take the models.
+-- Documents that a run would take now: their last stage never ran or is behind, or they wait and are due. A stage that failed, or waits for
+-- a later time, keeps its document out. A run also publishes outcomes that are left. A changed fingerprint is not seen: that takes models.
 SELECT count(*) + (EXISTS (SELECT FROM outcome WHERE outcome IS NOT NULL))::int AS documents
 FROM document d LEFT JOIN stage_record last ON last.document = d.document AND last.stage = %(last)s
 WHERE (last.document IS NULL

@@ -1,9 +1,9 @@
--- name: left_over
--- What no event will start, among the documents of these partitions: those whose last stage never ran or is behind, and those that wait
--- and are due. What failed, or waits for a later time, holds its document back (as in standing.sql's `due`).
+-- name: unfinished
+-- Documents of these partitions that no event will start: their last stage never ran or is behind, or they wait and are due. A stage that
+-- failed, or waits for a later time, keeps its document out (as in stage_counts.sql's `due`).
 SELECT d.document
 FROM document d LEFT JOIN stage_record last ON last.document = d.document AND last.stage = %(last)s
-WHERE d.kafka_partition = ANY (%(partitions)s) AND d.document <> ALL (%(held)s)
+WHERE d.kafka_partition = ANY (%(partitions)s) AND d.document <> ALL (%(in_flight)s)
   AND (last.document IS NULL
        OR EXISTS (SELECT FROM stage_record r WHERE r.document = d.document AND r.status IN ('behind', 'waiting')))
   AND NOT EXISTS (SELECT FROM stage_record f WHERE f.document = d.document
@@ -19,5 +19,5 @@ JOIN document d ON d.document = r.document
 WHERE d.kafka_partition = ANY (%(partitions)s) AND r.document > %(after)s
 ORDER BY r.document LIMIT %(limit)s
 
--- name: untold
+-- name: unpublished
 SELECT EXISTS (SELECT FROM outcome WHERE outcome IS NOT NULL) AS found

@@ -1,0 +1,79 @@
+"""Maintenance: upkeep of a tenant that follows from what its stages did. Each task is declared beside what it maintains.
+
+Tasks run after the stage that they follow, at the end of an ingest, and by a stream that is idle, so that what a process left undone
+when it died is finished by the next one. A task is safe to repeat, and safe beside others. `DECLARED` names the modules that have
+`TASKS`. They are imported when the first task is looked at: a new task is one more declaration, and no change to what runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from time import monotonic
+
+from core.errors import Unavailable
+from core.ledger.stage import Session
+from core.tenancy import Connection
+from pipelines.resources import Resources
+
+DECLARED = ("pipelines.stages.index_tasks", "pipelines.governance.surrogate_keys")
+"""Modules with `TASKS`, in the order in which their tasks run."""
+
+Due = Callable[[Connection, Resources, Session], bool]
+Run = Callable[[Resources, Session], Mapping[str, int]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One piece of upkeep.
+
+    `after`: the stage that may make it due; None if it waits for an idle moment. `due`: a cheap question. `run` does what is due and
+    returns counts for people; it may be cut off anywhere, and may find that there is nothing to do after all. `every_s`: a process
+    runs it at most once in so many seconds for a tenant.
+    """
+
+    name: str
+    after: str | None
+    due: Due
+    run: Run
+    every_s: float = 0.0
+
+
+@cache
+def tasks() -> tuple[Task, ...]:
+    """Every declared task, in the order in which they run."""
+    return tuple(task for module in DECLARED for task in import_module(module).TASKS)
+
+
+def run_due(resources: Resources, session: Session, after: str | None = None) -> dict[str, Mapping[str, int]]:
+    """Run what is due for a tenant: the tasks that follow one stage, or every task. Returns the counts by task.
+
+    A task whose server is unavailable stays due.
+    """
+    done: dict[str, Mapping[str, int]] = {}
+    for task in _due(resources, session, after):
+        with suppress(Unavailable):
+            done[task.name] = task.run(resources, session)
+            resources.maintained_at[session.tenant, task.name] = monotonic()
+    return done
+
+
+def due(resources: Resources, session: Session) -> list[str]:
+    """The names of the tasks that are due for a tenant, but for those that are due by the clock alone."""
+    return [task.name for task in _due(resources, session, None) if not task.every_s]
+
+
+def _due(resources: Resources, session: Session, after: str | None) -> list[Task]:
+    candidates = [task for task in tasks() if after in (None, task.after) and _is_time(resources, session, task)]
+    if not candidates:
+        return []
+    with session.transaction() as connection:
+        return [task for task in candidates if task.due(connection, resources, session)]
+
+
+def _is_time(resources: Resources, session: Session, task: Task) -> bool:
+    last = resources.maintained_at.get((session.tenant, task.name))
+    return last is None or monotonic() - last >= task.every_s

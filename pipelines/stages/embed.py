@@ -1,0 +1,95 @@
+"""Embed: vectors of the texts that this tenant has not embedded under this model. They are stored as they are computed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from core import frames
+from core.errors import Unavailable
+from core.frames import Result
+from core.ledger.ledger import Stale, Step
+from core.ledger.stage import Session, Stage
+from core.records import Chunk, encode
+from core.tenancy import Connection
+from pipelines.stages import inputs
+from pipelines.stages.inputs import Failure
+
+if TYPE_CHECKING:
+    from embedders.stage import Embedder
+
+EMBED_TEXTS = 1024
+"""Texts that are embedded at a time and then stored: bounds memory, the cost of a crash, and the interval of progress (40 s on two cores)."""
+
+
+@dataclass(frozen=True)
+class Embed(Stage):
+    """Reads the chunks; leaves vectors in the table `embedding`. Its output is as new as its input: nothing of it is the document's own."""
+
+    step: Step
+    embedder: Embedder
+
+    def compute(self, session: Session, rows: Sequence[Stale], tally: Counter[str]) -> Sequence[Result]:
+        from index import embeddings, generations
+
+        with session.transaction() as connection:
+            generations.recognise(connection, self.embedder.model)
+            chunks = _first(inputs.chunks(inputs.read(connection, session, "chunk", rows)), rows, EMBED_TEXTS)
+            texts = {chunk.text_hash: chunk.embedded_text for of_one in chunks.values() for chunk in of_one}
+            unknown = embeddings.unknown(connection, self.embedder.identity, list(texts))
+        total = sum(map(len, chunks.values()))
+        tally.update(texts=total, cache_hits=total - len(unknown))
+        failed = self._embed_all(session, {text_hash: texts[text_hash] for text_hash in unknown}, tally)
+        refused = {document: failure for document, of_one in chunks.items() if (failure := _worst(failed, of_one))}
+        passed = [row for row in rows if row.document in chunks and row.document not in refused]
+        return [*(Result(row.document, encode(row.input_key)) for row in passed), *inputs.failures(refused)]
+
+    def _embed_all(self, session: Session, texts: Mapping[str, str], tally: Counter[str]) -> dict[str, Failure]:
+        """Store a vector of each text, by its hash. Returns the texts that failed, by hash."""
+        failed: dict[str, Failure] = {}
+        every = list(texts.items())
+        for start in range(0, len(every), EMBED_TEXTS):
+            failed |= self._embed_some(session, dict(every[start : start + EMBED_TEXTS]), tally)
+        return failed
+
+    def _embed_some(self, session: Session, texts: Mapping[str, str], tally: Counter[str]) -> dict[str, Failure]:
+        from embedders.stage import embed
+        from index import embeddings
+
+        frame = pl.DataFrame({"text_hash": list(texts), "text": list(texts.values())}, schema=dict(frames.TEXTS))
+        result = embed(frame, self.embedder, tally)
+        passed = result.filter(pl.col("reason").is_null())
+        with session.transaction() as connection:
+            embeddings.keep(connection, self.embedder.identity, passed["text_hash"].to_list(), passed["embedding"].to_numpy())
+        failed = result.filter(pl.col("reason").is_not_null()).select("text_hash", "reason", "detail")
+        return {text_hash: (reason, detail) for text_hash, reason, detail in failed.iter_rows()}
+
+    def store(self, connection: Connection, session: Session, payloads: Mapping[str, bytes]) -> Sequence[str]:  # noqa: ARG002
+        return ()
+
+    def remove(self, connection: Connection, session: Session, documents: Sequence[str]) -> Sequence[str]:  # noqa: ARG002
+        return ()
+
+    def about(self, tally: Mapping[str, int]) -> Mapping[str, str]:
+        return self.embedder.about if tally.get("embedded") else {}
+
+
+def _first(chunks: Mapping[str, tuple[Chunk, ...]], rows: Sequence[Stale], texts: int) -> dict[str, tuple[Chunk, ...]]:
+    """The first documents, at least one, with up to `texts` texts together. The others stay stale: the next batch has them."""
+    taken: dict[str, tuple[Chunk, ...]] = {}
+    for document in (row.document for row in rows if row.document in chunks):
+        texts -= len(chunks[document])
+        if taken and texts < 0:
+            break
+        taken[document] = chunks[document]
+    return taken
+
+
+def _worst(failed: Mapping[str, Failure], chunks: Sequence[Chunk]) -> Failure | None:
+    """Why a document with these chunks cannot be indexed; a permanent failure rather than a temporary one."""
+    found = [failed[chunk.text_hash] for chunk in chunks if chunk.text_hash in failed]
+    return min(found, key=lambda failure: failure[0] == Unavailable.reason, default=None)

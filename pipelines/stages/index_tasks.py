@@ -1,0 +1,67 @@
+"""Maintenance of the index: statistics of a young tenant's tables, promotion of a complete generation, vectors that nothing uses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from core import outcomes
+from core.ledger.stage import Session
+from core.tenancy import Connection
+from pipelines.maintenance import Task
+from pipelines.resources import Resources
+from pipelines.stages import registry
+
+
+def _lacks_statistics(connection: Connection, resources: Resources, session: Session) -> bool:  # noqa: ARG001
+    from index import generations
+
+    return generations.lacks_statistics(connection)
+
+
+def _learn_statistics(_: Resources, session: Session) -> Mapping[str, int]:
+    from index import generations
+
+    with session.transaction() as connection:
+        generations.learn_statistics(connection)
+    return {"runs": 1}
+
+
+def _is_building(connection: Connection, resources: Resources, session: Session) -> bool:
+    from index import generations
+
+    return generations.is_building(connection, _fingerprint(resources, session))
+
+
+def promote(resources: Resources, session: Session) -> Mapping[str, int]:
+    """Switch to the generation that the index stage builds, if it is complete; its documents' outcomes are decided with it.
+
+    Its commit is the crash point `promote`.
+    """
+    from index import generations
+
+    fingerprint = _fingerprint(resources, session)
+    with session.transaction("promote") as connection:
+        promoted = generations.promote(connection, fingerprint)
+        if promoted:
+            outcomes.indexed(connection)
+    return {"generations": int(promoted)}
+
+
+def _fingerprint(resources: Resources, session: Session) -> str:
+    return registry.step("index", resources, session.policy, session.keys.epoch).fingerprint
+
+
+def _sweep(_: Resources, session: Session) -> Mapping[str, int]:
+    from index import swap
+
+    with session.transaction() as connection:
+        return {"vectors": swap.sweep(connection)}
+
+
+TASKS = (
+    # before the promotion: afterwards it might wait with the sources locked
+    Task("statistics", "index", _lacks_statistics, _learn_statistics),
+    Task("promotion", "index", _is_building, promote),
+    # a look through all vectors, for what was embedded for versions that never came to their swap
+    Task("unused-vectors", None, lambda *_: True, _sweep, every_s=3600.0),
+)
