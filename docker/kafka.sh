@@ -1,6 +1,6 @@
 #!/bin/bash
-# The Kafka image's own start-up formats the storage without SCRAM users; this formats it with the administrator and starts the
-# broker: SASL/SCRAM for clients, Kafka's own authorizer, and nobody may do anything but the administrator until a rule says so.
+# Format Kafka's storage with the administrator as a SCRAM user (which the image's own start-up does not do) and start the broker.
+# Clients use SASL/SCRAM. Kafka's own authorizer denies everything that no ACL allows, except to the administrator.
 set -euo pipefail
 umask 077
 
@@ -41,7 +41,7 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 PROPERTIES
 
-# for the health check
+# used by the health check
 cat >"$run/client.properties" <<PROPERTIES
 security.protocol=SASL_PLAINTEXT
 sasl.mechanism=SCRAM-SHA-256

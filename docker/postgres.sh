@@ -1,5 +1,5 @@
 #!/bin/bash
-# Run once by the Postgres image, on an empty volume: roles and databases, then the roles' passwords.
+# Create roles and databases, then set the roles' passwords. The Postgres image runs this once, on an empty volume.
 set -euo pipefail
 
 run() { psql --no-psqlrc --set ON_ERROR_STOP=1 --quiet --username "$POSTGRES_USER" "$@"; }
@@ -7,7 +7,7 @@ run() { psql --no-psqlrc --set ON_ERROR_STOP=1 --quiet --username "$POSTGRES_USE
 run --dbname postgres --file /bootstrap/bootstrap.sql
 run --dbname headrace --file /bootstrap/bootstrap_headrace.sql
 
-# psql reads the passwords from its environment: they stand in no command line and in no log
+# psql reads the passwords from its environment, so that they appear in no command line and no log
 run --dbname postgres <<'SQL'
 SET password_encryption = 'scram-sha-256';
 SET log_statement = 'none';

@@ -1,8 +1,8 @@
-"""The documents of the demo and of the tests, the tool that makes the binary ones, and the demo itself.
+"""The sample documents of the demo and the tests, the generator of the binary ones, and the demo.
 
-`documents/<tenant>/` is what gets published, `sources/` what the binary formats are made from (`python -m samples.make`),
-`pii.json` every planted value, `questions.json` questions with the documents that answer them. All people, addresses,
-numbers and accounts are invented. No package of the product imports this one.
+`documents/<tenant>/` contains the documents to publish, `sources/` the sources of the binary formats (`python -m samples.make`),
+`pii.json` every planted personal value, and `questions.json` questions with the documents that answer them. All people, addresses,
+numbers and accounts are invented. No other package imports this one.
 """
 
 from pathlib import Path

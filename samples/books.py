@@ -1,4 +1,4 @@
-"""Pages as PDF and EPUB."""
+"""Write pages as PDF and EPUB."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from samples.packing import WHEN, packed, picture
 
 
 def pdf(page: Page) -> bytes:
-    """A4, Helvetica: Latin-1 text only."""
+    """Return the page as a PDF: A4, in Helvetica, so Latin-1 text only."""
     book = FPDF()
     book.set_creation_date(WHEN)
     book.set_producer("samples")
@@ -39,12 +39,12 @@ def _print(book: FPDF, block: Block) -> None:
             with book.table(rows, first_row_as_headings=True, line_height=6):
                 pass
         case _:
-            raise ValueError("a PDF holds headings, paragraphs, items and tables")
+            raise ValueError("a PDF can contain headings, paragraphs, items and tables")
     book.ln(9 if isinstance(block, Paragraph) else 3)
 
 
 def epub(page: Page) -> bytes:
-    """EPUB 3, one chapter a section."""
+    """Return the page as an EPUB 3, one chapter per section."""
     chapters = [(f"chapter{number}.xhtml", heading, blocks) for number, (heading, blocks) in enumerate(page.sections(), 1)]
     pictures = [block.name for block in page.blocks if isinstance(block, Picture)]
     names = [name for name, _, _ in chapters]
@@ -114,7 +114,7 @@ def _element(block: Block) -> str:
         case Picture(alt, name):
             return f'<p><img src="{name}.png" alt="{escape(alt)}"/></p>'
         case _:
-            raise ValueError("a chapter holds paragraphs, items, tables and pictures")
+            raise ValueError("a chapter can contain paragraphs, items, tables and pictures")
 
 
 def _run(text: str, target: str) -> str:

@@ -1,6 +1,6 @@
 """`make demo`: two tenants' documents from Kafka to cited answers, on real servers, in about a minute.
 
-Every step shows what it found and fails the demo where that is not what it should be.
+Each step prints its results, and raises HeadraceError (`demo-failed`) if they are not the expected ones.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from rich.console import Console
 
 from core.config import Settings, load
 from core.errors import HeadraceError
+from core.sql import statements
 from core.tenancy import Row
 from pipelines.app import Headrace
 from samples import DOCUMENTS, FOLDER
@@ -28,7 +29,7 @@ SHARED = "policies/supplier-code.md"
 ERASED = "letters/letter-jane.roe@example.com.txt"
 BOARD = "group:board"
 
-say = Console(highlight=False)
+console = Console(highlight=False)
 
 
 def main() -> None:
@@ -37,62 +38,62 @@ def main() -> None:
     try:
         run(load())
     except HeadraceError as error:
-        say.print(f"[red]{error}[/red]")
+        console.print(f"[red]{error}[/red]")
         sys.exit(1)
-    say.print(f"\nDone in {time.perf_counter() - started:.0f} s. The servers still run. Next:")
-    say.print("  .venv/bin/headrace --config samples/headrace.toml ui       [dim]# Dagster: the way, run by run[/dim]")
-    say.print('  .venv/bin/headrace --config samples/headrace.toml search --tenant acme "guide bearing grease"')
-    say.print("  .venv/bin/headrace --config samples/headrace.toml down     [dim]# stop the servers[/dim]")
+    console.print(f"\nDone in {time.perf_counter() - started:.0f} s. The servers are still running. Try next:")
+    console.print("  .venv/bin/headrace --config samples/headrace.toml ui       [dim]# the pipeline in Dagster, run by run[/dim]")
+    console.print('  .venv/bin/headrace --config samples/headrace.toml search --tenant acme "guide bearing grease"')
+    console.print("  .venv/bin/headrace --config samples/headrace.toml down     [dim]# stop the servers[/dim]")
 
 
 def run(settings: Settings) -> None:
-    """The whole demo on these settings. Raises HeadraceError (`demo-failed`) where a step does not show what it should."""
+    """Run the whole demo with these settings. Raises HeadraceError; the reason is `demo-failed` if a step has unexpected results."""
     import services
     from core.schema.migrate import migrate
 
-    step("Servers: Postgres, Kafka and Neo4j, real and local")
-    endpoints = services.up(settings, lambda line: say.print(f"  [dim]{line}[/dim]"))
+    step("Start the servers: Postgres, Kafka and Neo4j, on this machine")
+    endpoints = services.up(settings, lambda line: console.print(f"  [dim]{line}[/dim]"))
     migrate(endpoints.postgres_owner.get_secret_value())
     with Headrace(settings, endpoints) as headrace:
-        fresh_tenants(headrace)
+        recreate_tenants(headrace)
         sequence = publish_all(headrace)
         ingest_all(headrace)
-        surrogates_differ(headrace)
-        answers(headrace)
-        private_document(headrace)
+        compare_surrogates(headrace)
+        answer_questions(headrace)
+        search_private_document(headrace)
         edit_one_paragraph(headrace, sequence + 1)
-        late_event(headrace, sequence)
-        erase_one(headrace)
-        corrupt_file(headrace)
-        graph_counts(headrace)
+        publish_late_event(headrace, sequence)
+        erase_document(headrace)
+        show_dead_letters(headrace)
+        count_graph(headrace)
 
 
-def fresh_tenants(headrace: Headrace) -> None:
+def recreate_tenants(headrace: Headrace) -> None:
     from pipelines.governance import tenants
 
-    step("Two tenants, each with its own roles, partitions, key, topic and publisher")
-    there = {tenant.tenant for tenant in headrace.tenants()}
+    step("Create two tenants, each with its own roles, partitions, encryption key, topic and publisher")
+    existing = {tenant.tenant for tenant in headrace.tenants()}
     for tenant in TENANTS:
-        if tenant in there:
+        if tenant in existing:
             tenants.remove(headrace, tenant)
         tenants.add(headrace, tenant)
-        say.print(f"  {tenant}")
+        console.print(f"  {tenant}")
 
 
 def publish_all(headrace: Headrace) -> int:
-    """Every sample, by each tenant's own publisher. Gives their sequence."""
-    step("Publish: CloudEvents on Kafka, by a principal that may write to its tenant's topic alone")
+    """Publish every sample as each tenant's own publisher. Returns the sequence of the events."""
+    step("Publish documents: CloudEvents on Kafka, from a publisher that can write only to its tenant's topic")
     sequence = int(time.time())
     for tenant in TENANTS:
         files = documents(tenant)
         publish(headrace, tenant, {name: path.read_bytes() for name, path in files.items()}, sequence)
         formats = sorted({path.suffix for path in files.values()})
-        say.print(f"  {tenant}: {len(files)} documents, {len(formats)} formats ({' '.join(formats)})")
+        console.print(f"  {tenant}: {len(files)} documents, {len(formats)} formats ({' '.join(formats)})")
     return sequence
 
 
 def documents(tenant: str) -> dict[str, Path]:
-    """Document id → file."""
+    """Return the tenant's sample files by document id."""
     folder = DOCUMENTS / tenant
     return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
 
@@ -110,72 +111,79 @@ def publish(headrace: Headrace, tenant: str, contents: dict[str, bytes], sequenc
 
 
 def ingest_all(headrace: Headrace) -> None:
-    step("Ingest: land, parse, redact, chunk, embed, index, graph")
+    step("Ingest: land the events, then parse, redact, chunk, embed, index, and build the graph")
     for tenant in TENANTS:
         landed, reports = headrace.ingest(tenant)
-        say.print(f"  [bold]{tenant}[/bold]: {landed.events} events, {dict(landed.fates)}")
+        console.print(f"  [bold]{tenant}[/bold]: {landed.events} events landed: {counts(landed.fates)}")
         show([stage_row(report) for report in reports.values()])
-        expect(reports["index"].done > 0 and not any(report.unavailable for report in reports.values()), "documents were indexed")
+        expect(
+            reports["index"].done > 0 and not any(report.unavailable for report in reports.values()),
+            "documents are indexed, and no server is unavailable",
+        )
 
 
 def stage_row(report: Any) -> dict[str, Any]:
-    counted = ", ".join(f"{name} {count}" for name, count in report.tally.items() if count)
-    return {"stage": report.stage, "done": report.done, "failed": report.failed, "seconds": f"{report.seconds:.2f}", "counted": counted}
+    seconds = f"{report.seconds:.2f}"
+    return {"stage": report.stage, "done": report.done, "failed": report.failed, "seconds": seconds, "counts": counts(report.tally)}
 
 
-def surrogates_differ(headrace: Headrace) -> None:
-    step("Redacted: one document of both tenants, one address in it, two surrogates")
+def counts(tally: Mapping[str, int]) -> str:
+    """Return the counts that are not zero, on one line."""
+    return ", ".join(f"{name} {count}" for name, count in tally.items() if count)
+
+
+def compare_surrogates(headrace: Headrace) -> None:
+    step("Redaction: the same e-mail address in the same document has a different surrogate for each tenant")
     texts = {tenant: passages_of(headrace, tenant, SHARED) for tenant in TENANTS}
     found = {tenant: sorted({word for word in text.split() if "<EMAIL:" in word}) for tenant, text in texts.items()}
     for tenant, text in texts.items():
         line = next(line for line in text.splitlines() if "<EMAIL:" in line)
-        say.print(f"  [bold]{tenant}[/bold]: {line}", markup=True)
-    expect(bool(found["acme"]) and not set(found["acme"]) & set(found["globex"]), "the same address has a surrogate per tenant")
+        console.print(f"  [bold]{tenant}[/bold]: {line}", markup=True)
+    expect(bool(found["acme"]) and not set(found["acme"]) & set(found["globex"]), "the address has a different surrogate for each tenant")
 
 
 def passages_of(headrace: Headrace, tenant: str, name: str) -> str:
-    """A document's chunks as the index holds them."""
-    from core.sql import statements
+    """Return the text of a document's chunks, as stored in the index."""
     from pipelines.operations.explain import find
 
     document = find(headrace, tenant, name)[0]
     with headrace.session(tenant).transaction() as connection:
-        rows: list[Row] = connection.execute(statements("samples", "demo.sql")["passages"], {"document": document}).fetchall()
+        rows: list[Row] = connection.execute(_SQL["passages"], {"document": document}).fetchall()
     return "\n".join(row["text"] for row in rows)
 
 
-def answers(headrace: Headrace) -> None:
+def answer_questions(headrace: Headrace) -> None:
     from pipelines.operations.search import ask
 
-    step("Questions, answered with citations")
+    step("Ask questions: each answer is a passage with its citations")
     questions = json.loads((FOLDER / "questions.json").read_text(encoding="utf-8"))
     for tenant in TENANTS:
         for question in questions[tenant]:
             passage = ask(headrace, tenant, question["question"], top=1)[0]
             cited = [citation.document for citation in passage.citations]
-            say.print(f"  [bold]{tenant}[/bold]: {question['question']}")
-            say.print(f"    {shortened(passage.text, question['answer'])}", markup=False)
-            say.print(f"    [dim]— {', '.join(cited)}, chunk {passage.chunk}[/dim]")
-            expect(bool(set(cited) & set(question["documents"])), "the best passage is cited from the right document")
+            console.print(f"  [bold]{tenant}[/bold]: {question['question']}")
+            console.print(f"    {shortened(passage.text, question['answer'])}", markup=False)
+            console.print(f"    [dim]— {', '.join(cited)}, chunk {passage.chunk}[/dim]")
+            expect(bool(set(cited) & set(question["documents"])), "the best passage is cited from a document that answers the question")
 
 
 def shortened(text: str, around: str) -> str:
-    """The sentence or so that holds the answer, on one line."""
+    """Return the part of a text around the answer, on one line."""
     flat = " ".join(text.split())
     at = max(0, flat.lower().find(around.lower()))
     start = max(0, at - 60)
     return ("…" if start else "") + flat[start : at + len(around) + 60] + "…"
 
 
-def private_document(headrace: Headrace) -> None:
-    step("A private document, and a principal who may not read it")
-    strangers, board = (readable(headrace, principals) for principals in ([], [BOARD]))
-    say.print(f"  as nobody in particular: {sorted(strangers)}")
-    say.print(f"  as {BOARD}: {sorted(board)}")
-    expect(PRIVATE not in strangers and PRIVATE in board, "only the board sees its minutes")
+def search_private_document(headrace: Headrace) -> None:
+    step("Search for a private document, with and without permission to read it")
+    public, board = (found_documents(headrace, principals) for principals in ([], [BOARD]))
+    console.print(f"  without any principal: {sorted(public)}")
+    console.print(f"  as {BOARD}: {sorted(board)}")
+    expect(PRIVATE not in public and PRIVATE in board, "only the board finds its minutes")
 
 
-def readable(headrace: Headrace, principals: Sequence[str]) -> set[str]:
+def found_documents(headrace: Headrace, principals: Sequence[str]) -> set[str]:
     from pipelines.operations.search import ask
 
     passages = ask(headrace, "acme", "minutes of the board meeting", principals, top=5)
@@ -183,68 +191,71 @@ def readable(headrace: Headrace, principals: Sequence[str]) -> set[str]:
 
 
 def edit_one_paragraph(headrace: Headrace, sequence: int) -> None:
-    step("Edit one paragraph: only what changed is embedded again")
+    step("Edit one paragraph: only the changed chunks are embedded again")
     text = documents("acme")[EDITED].read_text(encoding="utf-8")
     paragraph = next(part for part in text.split("\n\n") if "250 operating hours" in part)
     edited = text.replace(paragraph, paragraph.replace("250 operating hours", "200 operating hours"))
     publish(headrace, "acme", {EDITED: edited.encode()}, sequence)
     _, reports = headrace.ingest("acme")
     chunks, embedded = reports["index"].tally["chunks"], reports["embed"].tally["embedded"]
-    say.print(f"  {reports['parse'].done} document parsed, {chunks} chunks, [bold]{embedded}[/bold] embedded")
-    expect(reports["parse"].done == 1 and 0 < embedded < chunks, "an edit embeds less than the document")
+    console.print(f"  {reports['parse'].done} document parsed, {chunks} chunks, [bold]{embedded}[/bold] embedded")
+    expect(reports["parse"].done == 1 and 0 < embedded < chunks, "the edit embeds fewer chunks than the document has")
 
 
-def late_event(headrace: Headrace, sequence: int) -> None:
-    step("A late event: an older sequence does not overwrite a newer one")
+def publish_late_event(headrace: Headrace, sequence: int) -> None:
+    step("Publish a late event: an older version never overwrites a newer one")
     publish(headrace, "acme", {EDITED: b"# An older version\n\nIt arrives late."}, sequence - 1)
     landed, _ = headrace.ingest("acme")
-    say.print(f"  fate: {dict(landed.fates)}")
-    expect(landed.fates["superseded"] == 1, "a late event is superseded")
+    console.print(f"  fate: {counts(landed.fates)}")
+    expect(landed.fates["superseded"] == 1, "the late event is superseded")
 
 
-def erase_one(headrace: Headrace) -> None:
+def erase_document(headrace: Headrace) -> None:
     from pipelines.governance.erasure import erase
 
-    step("Erase a document: gone from every store, with a receipt")
+    step("Erase a document: it is deleted from every store, with a receipt")
     receipt = erase(headrace, "acme", ERASED)
     path = headrace.settings.data_dir / "receipt.json"
     path.write_text(json.dumps(receipt, indent=2) + "\n", encoding="utf-8")
     show([{"store": store, **counts} for store, counts in receipt["stores"].items()])
-    say.print(f"  receipt: {path}")
-    expect(receipt["complete"] and receipt["stores"]["chunks"]["before"] > 0, "nothing of the document is left")
+    console.print(f"  receipt: {path}")
+    expect(receipt["complete"] and receipt["stores"]["chunks"]["before"] > 0, "the document was stored, and nothing of it is left")
 
 
-def corrupt_file(headrace: Headrace) -> None:
+def show_dead_letters(headrace: Headrace) -> None:
     from pipelines.operations.explain import letters
 
-    step("A corrupt file stopped nobody: it is a dead letter with a reason")
+    step("A corrupt file does not stop the others: it becomes a dead letter with a reason")
     rows = letters(headrace, "acme")
     show([{key: row[key] for key in ("position", "stage", "reason", "detail", "attempts")} for row in rows])
-    expect([row["reason"] for row in rows] == ["corrupt-document"], "the corrupt file, and nothing else, is a dead letter")
+    expect([row["reason"] for row in rows] == ["corrupt-document"], "the corrupt file is the only dead letter")
 
 
-def graph_counts(headrace: Headrace) -> None:
-    step("The knowledge graph in Neo4j")
+def count_graph(headrace: Headrace) -> None:
+    step("The knowledge graph in Neo4j: nodes and edges of each tenant")
     for tenant in TENANTS:
-        counts = headrace.models.projection.counts(tenant)
-        say.print(f"  [bold]{tenant}[/bold]: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
-        expect(sum(counts.values()) > 0, "the graph holds something")
+        graph = headrace.models.projection.counts(tenant)
+        console.print(f"  [bold]{tenant}[/bold]: {counts(graph)}")
+        expect(sum(graph.values()) > 0, "the graph is not empty")
 
 
 def step(title: str) -> None:
-    say.print(f"\n[bold cyan]▸ {title}[/bold cyan]")
+    console.print(f"\n[bold cyan]▸ {title}[/bold cyan]")
 
 
 def show(rows: Sequence[dict[str, Any]]) -> None:
     from pipelines.cli.output import table
 
-    say.print(table(rows))
+    console.print(table(rows))
 
 
-def expect(held: bool, what: str) -> None:
-    if not held:
-        raise HeadraceError(f"the demo expected that {what}", reason="demo-failed", remedy="`headrace doctor` may say why.")
+def expect(condition: bool, expectation: str) -> None:
+    """Raises HeadraceError (`demo-failed`) unless the condition is true."""
+    if not condition:
+        raise HeadraceError(f"the demo expected that {expectation}", reason="demo-failed", remedy="Run `headrace doctor`.")
 
+
+_SQL = statements("samples", "demo.sql")
 
 if __name__ == "__main__":
     main()

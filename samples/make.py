@@ -1,6 +1,6 @@
-"""`python -m samples.make [FOLDER]`: writes the binary samples from `sources/` into `documents/` (or FOLDER), the same bytes every time.
+"""`python -m samples.make [FOLDER]`: write the binary samples from `sources/` to `documents/` (or FOLDER), reproducibly, byte for byte.
 
-`sources/<tenant>/<name>.<format>.md` becomes `<tenant>/<name>.<format>`. The text formats are written by hand and stay as they are.
+`sources/<tenant>/<name>.<format>.md` becomes `<tenant>/<name>.<format>`. The samples in text formats are hand-written and have no source.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from samples.markup import Page, parse
 from samples.office import docx, pptx, xlsx
 
 SOURCES = FOLDER / "sources"
-# cut off in the middle, as a copy that was interrupted: a ZIP archive without its directory
+# truncated, like an interrupted copy: a ZIP archive without its central directory
 CORRUPT = "acme/scans/delivery-note.docx"
 
 _WRITERS: Mapping[str, Callable[[Page], bytes]] = {".docx": docx, ".pptx": pptx, ".xlsx": xlsx, ".pdf": pdf, ".epub": epub}
 
 
 def write_all(folder: Path) -> list[Path]:
-    """Make every binary sample below `folder`. Gives their paths."""
+    """Write every binary sample below `folder`. Returns their paths."""
     return [_write(source, folder) for source in sorted(SOURCES.rglob("*.md"))]
 
 

@@ -1,8 +1,8 @@
-"""The little markup in which the sources of the binary samples are written, read into blocks.
+"""Parse the markup of the binary samples' sources into blocks. Output formats do not belong here.
 
-`key: value` lines up to the first empty line are the file's properties. Then, separated by empty lines: `# heading`, `- item` lists,
-`| table |` with a `| --- |` line under its header, `> note` (a speaker's note), `![alt text](name)` (a picture), and paragraphs
-with `[text](target)` links. Knows nothing of any output format.
+`key: value` lines up to the first empty line are the file's properties. The blocks follow, separated by empty lines: `# heading`,
+`- item` lists, `| table |` with a `| --- |` line under its header, `> note` (a speaker's note), `![alt text](name)` (a picture), and
+paragraphs with `[text](target)` links.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Paragraph:
-    """Runs of (text, link target or nothing) in order."""
+    """Runs of (text, link target), in order. The target is empty for text without a link."""
 
     runs: tuple[tuple[str, str], ...]
 
@@ -66,7 +66,7 @@ class Page:
     blocks: tuple[Block, ...]
 
     def sections(self) -> list[tuple[Heading, list[Block]]]:
-        """The blocks under each heading of the first level: slides, sheets, chapters."""
+        """Group the blocks by the level-1 heading above them. Sections become slides, sheets or chapters."""
         found: list[tuple[Heading, list[Block]]] = []
         for block in self.blocks:
             if isinstance(block, Heading) and block.level == 1:
@@ -77,7 +77,7 @@ class Page:
 
 
 def parse(text: str) -> Page:
-    """Read a source. Raises KeyError where the title is missing."""
+    """Parse a source. Raises KeyError if it has no title."""
     head, *parts = re.split(r"\n\n+", text.strip())
     properties = dict(line.split(": ", 1) for line in head.splitlines())
     blocks = tuple(_block(part) for part in parts)
@@ -103,7 +103,7 @@ def _cells(line: str) -> tuple[str, ...]:
 
 
 def _runs(text: str) -> tuple[tuple[str, str], ...]:
-    """`re.split` with two groups gives text, link text, target, text, …"""
+    """Split text into runs. `re.split` with two groups returns text, link text, target, text, …"""
     parts = LINK.split(text)
     plain = [(part, "") for part in parts[::3]]
     links = list(zip(parts[1::3], parts[2::3], strict=True))

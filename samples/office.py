@@ -1,4 +1,4 @@
-"""Pages as DOCX, PPTX and XLSX."""
+"""Write pages as DOCX, PPTX and XLSX."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from pptx import Presentation
 from pptx.util import Cm as SlideCm
 
 from samples.markup import Block, Heading, Items, Note, Page, Paragraph, Picture, Table
-from samples.packing import WHEN, picture, settled
+from samples.packing import WHEN, picture, repacked
 
 
 def docx(page: Page) -> bytes:
+    """Return the page as a document."""
     document = Document()
     _describe(document.core_properties, page)
     for block in page.blocks:
@@ -39,9 +40,9 @@ def _write_block(document: Any, block: Block) -> None:
             _fill(document.add_table(len(rows), len(rows[0]), style="Table Grid"), rows)
         case Picture(alt, name):
             shape = document.add_picture(BytesIO(picture(name)), width=Cm(5))
-            shape._inline.docPr.set("descr", alt)  # noqa: SLF001 (python-docx has no public way to alt text)
+            shape._inline.docPr.set("descr", alt)  # noqa: SLF001 (python-docx has no public API for alt text)
         case Note():
-            raise ValueError("only slides carry notes")
+            raise ValueError("only slides can contain notes")
 
 
 def _write_runs(paragraph: Any, runs: tuple[tuple[str, str], ...]) -> None:
@@ -53,7 +54,7 @@ def _write_runs(paragraph: Any, runs: tuple[tuple[str, str], ...]) -> None:
 
 
 def _write_link(paragraph: Any, text: str, target: str) -> None:
-    """python-docx reads hyperlinks but does not write them: a run inside `w:hyperlink` with an external relationship."""
+    """Add a hyperlink: a run inside `w:hyperlink` with an external relationship. python-docx can read hyperlinks but not write them."""
     link = OxmlElement("w:hyperlink")
     link.set(qn("r:id"), paragraph.part.relate_to(target, RELATIONSHIP_TYPE.HYPERLINK, is_external=True))
     link.append(paragraph.add_run(text)._r)  # noqa: SLF001
@@ -67,7 +68,7 @@ def _fill(table: Any, rows: tuple[tuple[str, ...], ...]) -> None:
 
 
 def pptx(page: Page) -> bytes:
-    """One slide a section."""
+    """Return the page as slides, one per section."""
     deck = Presentation()
     _describe(deck.core_properties, page)
     for heading, blocks in page.sections():
@@ -94,13 +95,13 @@ def _write_on_slide(slide: Any, block: Block) -> None:
             slide.notes_slide.notes_text_frame.text = text
         case Picture(alt, name):
             shape = slide.shapes.add_picture(BytesIO(picture(name)), SlideCm(17), SlideCm(14), SlideCm(6))
-            shape._element.nvPicPr.cNvPr.set("descr", alt)  # noqa: SLF001 (python-pptx has no public way to alt text)
+            shape._element.nvPicPr.cNvPr.set("descr", alt)  # noqa: SLF001 (python-pptx has no public API for alt text)
         case Heading() | Paragraph():
-            raise ValueError("a slide holds items, a table, a note and a picture")
+            raise ValueError("a slide can contain items, a table, a note and a picture")
 
 
 def xlsx(page: Page) -> bytes:
-    """One sheet a section: a paragraph is a row of one cell."""
+    """Return the page as a workbook, one sheet per section. A paragraph becomes a row with one cell."""
     book = Workbook()
     book.remove(book.worksheets[0])
     book.properties.title, book.properties.creator = page.title, page.author
@@ -118,7 +119,7 @@ def _rows(block: Block) -> list[tuple[str, ...]]:
         case Paragraph():
             return [(block.text,)]
         case _:
-            raise ValueError("a sheet holds tables and paragraphs")
+            raise ValueError("a sheet can contain tables and paragraphs")
 
 
 def _describe(properties: Any, page: Page) -> None:
@@ -130,4 +131,4 @@ def _describe(properties: Any, page: Page) -> None:
 def _saved(document: Any) -> bytes:
     target = BytesIO()
     document.save(target)
-    return settled(target.getvalue())
+    return repacked(target.getvalue())

@@ -1,4 +1,4 @@
-"""What makes a generated file the same on every day and machine: fixed dates, fixed archive times, a picture drawn by arithmetic."""
+"""Make generated files reproducible: fixed dates, fixed archive times, and pictures computed from their name."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ WHEN = datetime(2026, 1, 5, 9, 0, 0, tzinfo=UTC)
 _STAMP = re.compile(rb"(<dcterms:(?:created|modified)[^>]*>)[^<]*")
 
 
-def settled(archive: bytes) -> bytes:
-    """The same ZIP archive with every member's time, and the dates in its core properties, set to `WHEN`."""
+def repacked(archive: bytes) -> bytes:
+    """Return the ZIP archive with every member's time, and the dates in its core properties, set to `WHEN`."""
     with zipfile.ZipFile(BytesIO(archive)) as source:
         return packed([(name, source.read(name)) for name in source.namelist()])
 
 
 def packed(members: list[tuple[str, bytes]]) -> bytes:
-    """A ZIP archive of (name, content) in this order. `mimetype` is stored, not deflated, as EPUB asks."""
+    """Return a ZIP archive of (name, content) pairs, in this order. `mimetype` is stored without compression, as EPUB requires."""
     target = BytesIO()
     with zipfile.ZipFile(target, "w") as archive:
         for name, content in members:
@@ -37,7 +37,7 @@ def _fixed_dates(name: str, content: bytes) -> bytes:
 
 
 def picture(name: str, width: int = 96, height: int = 48) -> bytes:
-    """A small PNG: vertical bars in a colour of the name's."""
+    """Return a small PNG of vertical bars, in a colour derived from the name."""
     shade = zlib.crc32(name.encode()) % 160
     row = b"\x00" + bytes(value for x in range(width) for value in (shade, 96 + x, 200 if x // 8 % 2 else 120))
     size = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)

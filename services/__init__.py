@@ -1,7 +1,7 @@
-"""The embedded Postgres, Kafka and Neo4j: real servers, loopback only, without Docker or a system Java.
+"""The embedded Postgres, Kafka and Neo4j: real servers on loopback only, without Docker or a system Java.
 
-What belongs here: fetching, starting, watching and stopping the three servers, their passwords, and who may log in to them.
-What does not: what is in them (schemas, topics, graphs). A server that the configuration gives by URL is used and never touched.
+This package downloads, starts, monitors and stops the three servers, and manages their passwords and logins. What the servers store
+(schemas, topics, graphs) does not belong here. A server that the configuration gives by URL is used as it is and never managed.
 """
 
 from __future__ import annotations

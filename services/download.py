@@ -1,7 +1,8 @@
-"""The servers' jars: fetched one by one into the shared cache folder, each checked against its pin before it may run.
+"""Download the servers' jars into the shared cache folder, and verify each against its pinned SHA-256 before it runs.
 
-A jar that is there with the right content is not fetched again. Once all were checked, a stamp keeps their sizes and times, so that
-a later start needs only to look at those; a jar that changed since is checked, and fetched anew where it is not what was pinned.
+A jar that is already in the cache with the pinned content is not downloaded again. After all jars are verified, a stamp file records their
+sizes and modification times, so that the next start only compares those. A jar that has changed since is hashed again, and downloaded
+again if its hash does not match.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -19,39 +20,37 @@ from typing import Any
 from filelock import FileLock
 
 from core.errors import HeadraceError, Unavailable
-from services.files import write_whole
+from services.files import write_atomic
 from services.pins import Pin, PinList
-from services.server import NotInstalled
+from services.server import NotInstalled, Progress
 
-Progress = Callable[[str], None]
-
-# without a handler its warnings go to standard error; what they are about is checked here anyway
+# without a handler, its warnings go to standard error; this module checks what they warn about
 logging.getLogger("jgo").addHandler(logging.NullHandler())
 
-# polite to the registry, and past this the line is full anyway
+# considerate of the registry; more threads do not download faster
 _THREADS = 8
 _TRIES = 3
 _TIMEOUT_S = 30
-_OTHER_WAY = "Give this machine its Maven registry once, or run the servers with `docker compose up` and set their URLs in headrace.toml."
+_REMEDY = "Give this machine access to a Maven registry once, or run `docker compose up` and set the servers' URLs in headrace.toml."
 
 
 def provide(pins: PinList, cache: Path, progress: Progress) -> list[Path]:
-    """Every jar of a list, there and checked, in classpath order.
+    """Return the paths of a list's jars in classpath order, each downloaded and verified.
 
-    Raises HeadraceError: `jar-hash-mismatch` where the registry gives other content than was pinned, `servers-unavailable`
-    where a jar is missing and cannot be fetched.
+    Raises HeadraceError: `jar-hash-mismatch` if a downloaded jar is not the pinned one, `servers-unavailable` if a jar is missing and
+    cannot be downloaded.
     """
     cache.mkdir(parents=True, exist_ok=True)
     stamp = cache / f"{pins.server}.stamp"
-    if not _as_stamped(stamp, pins, cache):
+    if not _matches_stamp(stamp, pins, cache):
         with FileLock(cache / f"{pins.server}.lock"):
-            _check_all(pins, cache, progress)
-            write_whole(stamp, json.dumps(_stamp(pins, cache)))
+            _complete(pins, cache, progress)
+            write_atomic(stamp, json.dumps(_stamp(pins, cache)))
     return [cache / pin.path for pin in pins.pins]
 
 
-def _as_stamped(stamp: Path, pins: PinList, cache: Path) -> bool:
-    """Whether every jar looks as it did when all were checked against this very list."""
+def _matches_stamp(stamp: Path, pins: PinList, cache: Path) -> bool:
+    """Whether no jar has changed since all were verified against this pin list."""
     try:
         return bool(_read_stamp(stamp) == _stamp(pins, cache))
     except FileNotFoundError:
@@ -59,9 +58,9 @@ def _as_stamped(stamp: Path, pins: PinList, cache: Path) -> bool:
 
 
 def _stamp(pins: PinList, cache: Path) -> dict[str, Any]:
-    """Sizes in bytes and times in ns. Raises FileNotFoundError where a jar is missing."""
-    seen = {str(pin.path): (cache / pin.path).stat() for pin in pins.pins}
-    return {"pins": pins.digest, "jars": {path: [stat.st_size, stat.st_mtime_ns] for path, stat in seen.items()}}
+    """The jars' sizes in bytes and modification times in ns. Raises FileNotFoundError if a jar is missing."""
+    stats = {str(pin.path): (cache / pin.path).stat() for pin in pins.pins}
+    return {"pins": pins.digest, "jars": {path: [stat.st_size, stat.st_mtime_ns] for path, stat in stats.items()}}
 
 
 def _read_stamp(path: Path) -> dict[str, Any]:
@@ -72,8 +71,8 @@ def _read_stamp(path: Path) -> dict[str, Any]:
     return stamp if isinstance(stamp, dict) else {}
 
 
-def _good(pin: Pin, cache: Path) -> bool:
-    """Whether the jar is there as pinned. A damaged one is deleted, so that it is fetched anew."""
+def _verified(pin: Pin, cache: Path) -> bool:
+    """Whether the cache has the jar with the pinned content. Deletes a damaged one, so that it is downloaded again."""
     path = cache / pin.path
     if not path.exists():
         return False
@@ -88,20 +87,20 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check_all(pins: PinList, cache: Path, progress: Progress) -> None:
-    missing = [pin for pin in pins.pins if not _good(pin, cache)]
+def _complete(pins: PinList, cache: Path, progress: Progress) -> None:
+    missing = [pin for pin in pins.pins if not _verified(pin, cache)]
     prefix = f".fetching-{pins.server}-"
-    # of one that was killed
-    for left in cache.glob(f"{prefix}*"):
-        shutil.rmtree(left)
+    # left by a process that was killed
+    for stale in cache.glob(f"{prefix}*"):
+        shutil.rmtree(stale)
     with tempfile.TemporaryDirectory(dir=cache, prefix=prefix) as folder:
-        here = len(pins.pins) - len(missing)
-        for done, _ in enumerate(_fetch_all(missing, cache, registry(Path(folder)) if missing else None), start=here + 1):
+        cached = len(pins.pins) - len(missing)
+        for done, _ in enumerate(_fetch_all(missing, cache, registry(Path(folder)) if missing else None), start=cached + 1):
             progress(f"{pins.server.capitalize()}: {done} of {len(pins.pins)} jars")
 
 
 def _fetch_all(missing: list[Pin], cache: Path, context: Any) -> Iterator[None]:
-    """Fetch at once, telling of each that is there; the first failure ends what has not begun."""
+    """Download in parallel and yield once per finished jar. The first failure cancels the downloads that have not started."""
     with ThreadPoolExecutor(_THREADS) as pool:
         tasks = [pool.submit(_fetch, pin, cache, context) for pin in missing]
         try:
@@ -116,13 +115,13 @@ def _fetch(pin: Pin, cache: Path, context: Any) -> None:
     if (found := sha256(fetched)) != pin.sha256:
         fetched.unlink()
         raise HeadraceError(
-            f"{pin.coordinate} is not what was pinned: SHA-256 {found}, expected {pin.sha256}",
+            f"{pin.coordinate} does not match its pin: SHA-256 {found}, expected {pin.sha256}",
             reason="jar-hash-mismatch",
-            remedy="Do not run it. Ask whoever serves your Maven registry.",
+            remedy="Do not run it. Ask the operator of your Maven registry.",
         )
     target = cache / pin.path
     target.parent.mkdir(parents=True, exist_ok=True)
-    # on the same file system, so that the jar appears whole or not at all
+    # atomic: both are on the same file system
     fetched.replace(target)
 
 
@@ -134,17 +133,17 @@ def _from_registry(pin: Pin, context: Any) -> Path:
     for attempt in range(1, _TRIES + 1):
         try:
             return Path(jar.resolve())
-        # jgo raises a RuntimeError where no registry has the jar; a cut line is an OSError of requests
+        # jgo raises RuntimeError if no registry has the jar; requests' exception (an OSError) means a broken connection
         except (requests.RequestException, RuntimeError) as error:
             jar.cached_path.unlink(missing_ok=True)
             if attempt == _TRIES:
                 what = f"cannot fetch {pin.coordinate} ({type(error).__name__})"
-                raise Unavailable(what, reason="servers-unavailable", remedy=_OTHER_WAY) from error
+                raise Unavailable(what, reason="servers-unavailable", remedy=_REMEDY) from error
     raise AssertionError(_TRIES)
 
 
 def registry(folder: Path) -> Any:
-    """jgo's Maven client, downloading into `folder`; its own configuration file may name more registries, or a mirror as `central`."""
+    """Return jgo's Maven client, which downloads into `folder`. jgo's configuration file may add registries, or a mirror as `central`."""
     try:
         from jgo.config import GlobalSettings
         from jgo.constants import MAVEN_CENTRAL_URL

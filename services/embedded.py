@@ -1,4 +1,4 @@
-"""`up`, `down`, `status`, `endpoints`: which servers are ours, which are given by URL, and where each is."""
+"""`up`, `down`, `status`, `endpoints`: which servers are embedded, which are given by URL, and where each listens."""
 
 from __future__ import annotations
 
@@ -25,53 +25,53 @@ from services.report import ServiceStatus
 from services.server import Progress, Server
 
 _REMEDY = "Run `headrace up`."
-Listener = Callable[[str], None]
+ProgressCallback = Callable[[str], None]
 
 
-def _silent(line: str) -> None:
-    """The listener of those who do not listen."""
+def _ignore(line: str) -> None:
+    """The default progress callback."""
 
 
-def up(settings: Settings, progress: Listener = _silent) -> Endpoints:
-    """Start what is not running and not given by URL, and wait until each answers an authenticated request.
+def up(settings: Settings, progress: ProgressCallback = _ignore) -> Endpoints:
+    """Start the embedded servers that are not running, and wait until each answers an authenticated request.
 
-    Safe to repeat and to run twice at once; takes up what a crash left. `progress` is told a line now and then.
+    Idempotent, safe to run concurrently, and recovers from a crash at any point. Calls `progress` with one line of text at a time.
     Raises HeadraceError: `server-did-not-start`, `servers-unavailable`, `jar-hash-mismatch`, `port-taken`, `bad-configuration`.
     """
     _require_master_key(settings)
-    place = layout(settings)
-    place.prepare()
-    tell = Progress(progress)
-    with exclusive(place, tell):
-        servers = _servers(settings, place, passwords.ensure(place))
-        _each(servers.values(), lambda server: server.up(tell), tell)
+    folder = layout(settings)
+    folder.prepare()
+    report = Progress(progress)
+    with locked(folder, report):
+        servers = _servers(settings, folder, passwords.ensure(folder))
+        _in_parallel(servers.values(), lambda server: server.up(report), report)
     return endpoints(settings)
 
 
-def down(settings: Settings, *, purge: bool = False, progress: Listener = _silent) -> None:
-    """Stop what we started, Postgres last; with `purge` also delete what is ours in the data folder, the data included."""
-    place = layout(settings)
-    if not place.root.exists():
+def down(settings: Settings, *, purge: bool = False, progress: ProgressCallback = _ignore) -> None:
+    """Stop the embedded servers, Postgres last. With `purge`, delete their files in the data folder too, including all data."""
+    folder = layout(settings)
+    if not folder.root.exists():
         return
-    tell = Progress(progress)
-    with exclusive(place, tell):
-        servers = _servers(settings, place, passwords.Secrets({}))
+    report = Progress(progress)
+    with locked(folder, report):
+        servers = _servers(settings, folder, passwords.Secrets({}))
         postgres = [servers.pop("postgres")] if "postgres" in servers else []
         for group in (list(servers.values()), postgres):
-            _each(group, lambda server: _stop(server, tell), tell)
+            _in_parallel(group, lambda server: _stop(server, report), report)
         if purge:
-            _purge(place)
+            _purge(folder)
 
 
 def endpoints(settings: Settings) -> Endpoints:
-    """Where the servers are, without starting one.
+    """Return where the servers are and how to log in, without starting any.
 
-    Raises Unavailable where the embedded Postgres does not run, or another was never started. One that is down for now is given by its
-    last port: whoever needs it finds out, and nobody else is held up.
+    Raises Unavailable if the embedded Postgres is not running, or if another embedded server was never started. A server that is
+    temporarily down is returned with its last port, so that only its users are affected.
     """
-    place = layout(settings)
-    secrets = passwords.read(place)
-    servers = _servers(settings, place, secrets)
+    folder = layout(settings)
+    secrets = passwords.read(folder)
+    servers = _servers(settings, folder, secrets)
     return Endpoints(
         **_postgres_endpoint(settings, servers.get("postgres")),
         **_kafka_endpoint(settings, servers.get("kafka")),
@@ -81,19 +81,19 @@ def endpoints(settings: Settings) -> Endpoints:
 
 
 def status(settings: Settings) -> list[ServiceStatus]:
-    """What runs, in a fixed order. Starts nothing, logs in nowhere, and works while everything is down."""
+    """Return each server's status, in a fixed order. Starts nothing, does not log in, and works while everything is down."""
     servers = _servers(settings, layout(settings), passwords.Secrets({}))
     return [_status(settings, name, servers.get(name)) for name in ("postgres", "kafka", "neo4j")]
 
 
 @contextmanager
-def exclusive(place: Layout, progress: Listener = _silent) -> Iterator[None]:
-    """The data folder's lock: one `up`, `down` or change of secrets at a time."""
-    lock = FileLock(place.lock, mode=0o600)
+def locked(folder: Layout, progress: ProgressCallback = _ignore) -> Iterator[None]:
+    """Hold the data folder's lock, which admits one `up`, `down` or change of secrets at a time."""
+    lock = FileLock(folder.lock, mode=0o600)
     try:
         lock.acquire(timeout=0.2)
     except Timeout:
-        progress("waiting for another headrace that holds the data folder")
+        progress("waiting for another headrace command that is using the data folder")
         lock.acquire()
     try:
         yield
@@ -101,24 +101,24 @@ def exclusive(place: Layout, progress: Listener = _silent) -> Iterator[None]:
         lock.release()
 
 
-def _servers(settings: Settings, place: Layout, secrets: Secrets) -> dict[str, Server]:
-    """The embedded servers: those that are not given by URL."""
+def _servers(settings: Settings, folder: Layout, secrets: Secrets) -> dict[str, Server]:
+    """Return the embedded servers by name: those that are not given by URL."""
     kinds: list[tuple[type[Server], bool, int]] = [
         (EmbeddedPostgres, settings.postgres.owner_url is not None, settings.postgres.port),
         (EmbeddedKafka, settings.kafka.bootstrap is not None, settings.kafka.port),
         (EmbeddedNeo4j, settings.neo4j.url is not None, settings.neo4j.port),
     ]
-    return {kind.name: kind(place, secrets, settings.jars, port) for kind, external, port in kinds if not external}
+    return {kind.name: kind(folder, secrets, settings.jars, port) for kind, external, port in kinds if not external}
 
 
-def _each(servers: Iterable[Server], work: Callable[[Server], object], progress: Progress) -> None:
-    """At once; all are waited for, then the first failure is raised. Ctrl-C ends the work soon, not after it is done."""
+def _in_parallel(servers: Iterable[Server], work: Callable[[Server], object], progress: Progress) -> None:
+    """Work on all servers in parallel, wait for all, then raise the first failure. Ctrl-C cancels the work instead of waiting for it."""
     with ThreadPoolExecutor(3) as pool:
         tasks = [pool.submit(work, server) for server in servers]
         try:
             wait(tasks)
         except BaseException:
-            progress.stop()
+            progress.cancel()
             raise
     for task in tasks:
         task.result()
@@ -130,8 +130,8 @@ def _stop(server: Server, progress: Progress) -> None:
     server.down()
 
 
-def _purge(place: Layout) -> None:
-    for path in place.owned:
+def _purge(folder: Layout) -> None:
+    for path in folder.owned:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
@@ -141,7 +141,7 @@ def _purge(place: Layout) -> None:
 def _require_master_key(settings: Settings) -> None:
     if settings.postgres.owner_url is not None and settings.master_key is None:
         raise ConfigurationError(
-            "an external Postgres needs master_key: what is encrypted there must not depend on this data folder",
+            "an external Postgres needs master_key: data encrypted there must not depend on a key in this data folder",
             remedy="Set HEADRACE_MASTER_KEY to 32 random bytes in base64, and keep it safe.",
         )
 
@@ -198,7 +198,7 @@ def _status(settings: Settings, name: str, server: Server | None) -> ServiceStat
         return ServiceStatus(name, "external", address=_external_address(settings, name))
     found = server.running()
     if found is None:
-        return ServiceStatus(name, "down", version=server.version, log=_if_there(server.log))
+        return ServiceStatus(name, "down", version=server.version, log=_if_exists(server.log))
     state, process = found
     return ServiceStatus(
         name,
@@ -211,12 +211,12 @@ def _status(settings: Settings, name: str, server: Server | None) -> ServiceStat
     )
 
 
-def _if_there(log: Path) -> Path | None:
+def _if_exists(log: Path) -> Path | None:
     return log if log.exists() else None
 
 
 def _external_address(settings: Settings, name: str) -> str | None:
-    """Host and port alone: a URL may hold a password."""
+    """The host and port only, because a URL may contain a password."""
     if name == "kafka":
         return settings.kafka.bootstrap
     url = settings.neo4j.url if name == "neo4j" else settings.postgres.owner_url and settings.postgres.owner_url.get_secret_value()

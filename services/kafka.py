@@ -1,4 +1,4 @@
-"""The embedded Kafka: one KRaft node that is broker and controller, with SCRAM and Kafka's own authorizer. No topic is made here."""
+"""The embedded Kafka: one KRaft node, broker and controller, with SCRAM and Kafka's own authorizer. Topics are created elsewhere."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from importlib.resources import files
 from pathlib import Path
 from uuid import uuid4
 
-from services.files import write_whole
+from services.files import write_atomic
 from services.jvm import JavaServer
 from services.processes import free_port
-from services.server import NotYet, Progress
+from services.server import NotReady, Progress
 
 ADMIN = "headrace"
 PROTOCOL = "SASL_PLAINTEXT"
@@ -21,10 +21,10 @@ _PROBE_S = 3.0
 _NODE = "1"
 
 # librdkafka logs to standard error unless it is given a logger
-quiet = logging.getLogger("headrace.services.kafka")
-quiet.addHandler(logging.NullHandler())
+silent_logger = logging.getLogger("headrace.services.kafka")
+silent_logger.addHandler(logging.NullHandler())
 
-# one node, small topics of its own, and no wait for more consumers to join
+# one node, small internal topics, and no delay for more consumers to join
 _FIXED = {
     "process.roles": "broker,controller",
     "node.id": _NODE,
@@ -38,7 +38,7 @@ _FIXED = {
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
     "group.initial.rebalance.delay.ms": "0",
-    # everything is on this machine: who is gone is noticed in seconds, not in Kafka's 45
+    # all members are on this machine: detect a lost one in 4 seconds instead of Kafka's default 45
     "group.consumer.heartbeat.interval.ms": "500",
     "group.consumer.min.heartbeat.interval.ms": "500",
     "group.consumer.session.timeout.ms": "4000",
@@ -62,7 +62,7 @@ _FIXED = {
 class EmbeddedKafka(JavaServer):
     name = "kafka"
     title = "Kafka"
-    patience_s = 30.0
+    stop_timeout_s = 30.0
     main = "kafka.Kafka"
     heap = "256m"
 
@@ -78,10 +78,10 @@ class EmbeddedKafka(JavaServer):
         return (f"-Dlog4j2.configurationFile={self.home / 'log4j2.xml'}",)
 
     def initialize(self, jars: list[Path], progress: Progress) -> None:
-        """Format beside the log folder's place and then rename, so that one that is there is a whole one."""
+        """Format a temporary log folder and then rename it, so that an existing log folder is always complete."""
         if self._data.exists():
             return
-        progress("Kafka: formatting its log folder")
+        progress("Kafka: formatting the log folder")
         fresh = self.home / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
         properties = self._write_properties("format.properties", fresh, port=1)
@@ -96,12 +96,12 @@ class EmbeddedKafka(JavaServer):
         from confluent_kafka.admin import AdminClient
 
         try:
-            AdminClient(self.client(port), logger=quiet).list_topics(timeout=_PROBE_S)
+            AdminClient(self.client(port), logger=silent_logger).list_topics(timeout=_PROBE_S)
         except KafkaException as error:
-            raise NotYet from error
+            raise NotReady from error
 
     def client(self, port: int) -> dict[str, str | int | float | bool]:
-        """librdkafka's properties for the administrator."""
+        """Return the librdkafka properties of an administrator's client."""
         return {
             "bootstrap.servers": f"127.0.0.1:{port}",
             "security.protocol": PROTOCOL,
@@ -122,11 +122,11 @@ class EmbeddedKafka(JavaServer):
     def _write_properties(self, name: str, logs: Path, port: int) -> Path:
         path = self.home / name
         properties = _FIXED | self._addresses(port) | self._logins() | {"log.dirs": str(logs)}
-        write_whole(path, "".join(f"{key}={_escaped(value)}\n" for key, value in properties.items()))
+        write_atomic(path, "".join(f"{key}={_escaped(value)}\n" for key, value in properties.items()))
         return path
 
     def _addresses(self, port: int) -> dict[str, str]:
-        """The controller's port is nobody's business but the node's own, so it may be another at each start."""
+        """Return the listener properties. Only the node itself uses the controller's port, so it may change at each start."""
         controller = f"127.0.0.1:{free_port()}"
         return {
             "listeners": f"CLIENT://127.0.0.1:{port},CONTROLLER://{controller}",
@@ -147,12 +147,12 @@ class EmbeddedKafka(JavaServer):
 
 
 def _cluster_id() -> str:
-    """22 characters of base64, as Kafka's own `random-uuid` gives."""
+    """A random cluster id in the format of `kafka-storage random-uuid`: 22 characters of base64."""
     return base64.urlsafe_b64encode(uuid4().bytes).decode().rstrip("=").replace("-", "A")
 
 
 def _escaped(value: str) -> str:
-    """As a Java properties file reads it: a backslash escapes, and what is not ASCII is written by its code unit."""
+    """Escape a value for a Java properties file: double each backslash, and write non-ASCII characters as UTF-16 code units."""
     units = value.replace("\\", "\\\\").encode("utf-16-be")
     pairs = [int.from_bytes(units[at : at + 2], "big") for at in range(0, len(units), 2)]
     return "".join(chr(unit) if unit < 128 else f"\\u{unit:04x}" for unit in pairs)

@@ -1,6 +1,6 @@
-"""The generated passwords and the generated master key: `secrets.json` in the data folder, mode 0600.
+"""The generated passwords and master key, stored in `secrets.json` in the data folder, mode 0600.
 
-Nothing here logs in anywhere. A value leaves this module only as a `SecretStr`.
+Values leave this module only as `SecretStr`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from core.errors import ConfigurationError
-from services.files import PRIVATE_FILE, Layout, write_whole
+from services.files import PRIVATE_FILE, Layout, write_atomic
 
 POSTGRES_ROLES = ("superuser", "owner", "pipeline", "reader", "dagster")
 _GENERATED = (*(f"postgres_{role}" for role in POSTGRES_ROLES), "kafka_admin", "kafka_controller", "neo4j")
@@ -21,7 +21,7 @@ _GENERATED = (*(f"postgres_{role}" for role in POSTGRES_ROLES), "kafka_admin", "
 
 @dataclass(frozen=True)
 class Secrets:
-    """What this data folder's servers were given. `repr` shows names only."""
+    """The secrets of this data folder's servers, by name. `repr` shows only the names."""
 
     values: dict[str, str]
 
@@ -36,7 +36,7 @@ class Secrets:
 
 
 def read(layout: Layout) -> Secrets:
-    """What was generated so far; nothing, where nothing was. Raises ConfigurationError where the file is not ours to read."""
+    """Return the stored secrets; empty if there is no file. Raises ConfigurationError if the file is damaged."""
     try:
         text = layout.secrets.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -46,34 +46,30 @@ def read(layout: Layout) -> Secrets:
 
 
 def ensure(layout: Layout) -> Secrets:
-    """Generate what is missing and keep what is there. Call under the data folder's lock."""
-    known = read(layout).values
-    missing = {name: _password() for name in _GENERATED if name not in known}
-    if "master_key" not in known:
+    """Generate the secrets that are missing, keep the others, and return all. Call it with the data folder's lock held."""
+    stored = read(layout).values
+    missing = {name: generate() for name in _GENERATED if name not in stored}
+    if "master_key" not in stored:
         missing["master_key"] = base64.b64encode(secrets.token_bytes(32)).decode()
     return add(layout, missing)
 
 
 def add(layout: Layout, values: dict[str, str]) -> Secrets:
-    """Keep more values. Call under the data folder's lock."""
+    """Store additional secrets and return all. Call it with the data folder's lock held."""
     merged = read(layout).values | values
     if values:
-        write_whole(layout.secrets, json.dumps(merged, indent=1, sort_keys=True) + "\n")
+        write_atomic(layout.secrets, json.dumps(merged, indent=1, sort_keys=True) + "\n")
     return Secrets(merged)
 
 
-def forget(layout: Layout, name: str) -> None:
-    """Drop one value, if it is there. Call under the data folder's lock."""
+def remove(layout: Layout, name: str) -> None:
+    """Delete one secret, if it exists. Call it with the data folder's lock held."""
     kept = {key: value for key, value in read(layout).values.items() if key != name}
-    write_whole(layout.secrets, json.dumps(kept, indent=1, sort_keys=True) + "\n")
+    write_atomic(layout.secrets, json.dumps(kept, indent=1, sort_keys=True) + "\n")
 
 
 def generate() -> str:
-    """A password that needs no quoting anywhere, nor looks like a program's option: 64 hexadecimal digits; 256 bits."""
-    return _password()
-
-
-def _password() -> str:
+    """Return a password of 64 hexadecimal digits (256 bits): it never needs quoting, and never looks like a command-line option."""
     return secrets.token_hex(32)
 
 
@@ -84,7 +80,7 @@ def _parsed(text: str, layout: Layout) -> dict[str, str]:
         values = None
     if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
         raise ConfigurationError(
-            f"{layout.secrets} is damaged; the servers' passwords are in it",
-            remedy="Restore it from a backup, or start afresh with `headrace down --purge`.",
+            f"{layout.secrets}, which contains the servers' passwords, is damaged",
+            remedy="Restore it from a backup, or delete everything with `headrace down --purge` and start again.",
         )
     return values

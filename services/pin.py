@@ -1,6 +1,6 @@
-"""`python -m services.pin`: resolve the servers again, with jgo, and write their pin lists. Run it to move to another version.
+"""`python -m services.pin`: resolve the servers' jars with jgo and write the pin lists. Run it after changing a version in `ROOTS`.
 
-Every jar is fetched and hashed here; what it then lists is what `services.download` accepts.
+It downloads and hashes every jar. `services.download` accepts only the jars in these lists.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from services.download import registry, sha256
 
 ROOTS = {
-    # Kafka's own distribution adds the binding through which it logs; its POM does not name one
+    # Kafka's distribution adds a logging binding, which its POM does not list
     "kafka": ("org.apache.kafka:kafka_2.13:4.1.2", "org.apache.logging.log4j:log4j-slf4j-impl:2.25.3"),
     "neo4j": ("org.neo4j:neo4j:5.26.30",),
 }
@@ -30,9 +30,9 @@ def main() -> None:
 
 
 def pinned(server: str, extra: tuple[str, ...], folder: Path) -> list[str]:
-    """The lines of a pin list: the server's own jar, then every other that it needs at run time, then `extra` as they stand.
+    """Return the lines of a pin list: the server's own jar, its runtime dependencies, and the jars in `extra`.
 
-    The extra ones are not resolved together with the server: jgo would let their POMs manage the server's versions.
+    The extra jars are not resolved together with the server, because jgo would let their POMs manage the server's versions.
     """
     context = registry(folder)
     inputs, transitive = context.resolver.resolve([context.create_dependency(server)])

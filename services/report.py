@@ -1,4 +1,4 @@
-"""What `headrace status` shows of a server."""
+"""The status of a server, as `headrace status` shows it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class ServiceStatus:
-    """One server. `up`: ours, and answering; `starting`: ours, not answering yet or no more; `external`: given by URL, not asked.
+    """One server's status.
 
-    `address` is host:port, without any password. `pid`, `log` and `memory_bytes` (resident, children included) are null unless it is ours.
+    `up`: embedded and accepting connections. `starting`: embedded and running, but not accepting connections. `external`: given by URL and
+    not checked. `address` is host:port, without a password. `pid`, `log` and `memory_bytes` (resident, including child processes) are None
+    unless the server is embedded.
     """
 
     name: str

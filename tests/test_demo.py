@@ -1,4 +1,4 @@
-"""The demo ends well, twice, and nothing it left anywhere holds the samples' personal data in clear."""
+"""The demo succeeds twice in a row, and nothing that it stores contains the samples' personal data in clear."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PLANTED: dict[str, list[dict[str, str]]] = json.loads((FOLDER / "pii.json").read
 
 @pytest.fixture(scope="module")
 def demo(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """The demo, run twice on servers of its own, so that whatever is found there was left by it. The names model as `make demo` has it."""
+    """The demo, run twice on its own servers, so that only the demo has written there. Uses the names model that `make demo` uses."""
     named = Privacy(profile="names", names_model="en_core_web_sm")
     own = settings.model_copy(update={"data_dir": tmp_path_factory.mktemp("demo"), "privacy": named})
     try:
@@ -38,29 +38,29 @@ def demo(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def planted(*kinds: str) -> set[str]:
-    """The planted values of these kinds."""
+    """Return the planted values of these kinds."""
     return {entry["value"] for entries in PLANTED.values() for entry in entries if entry["kind"] in kinds}
 
 
 def variants(value: str) -> set[str]:
-    """How a value could be written and still be the value: without its separators too."""
+    """Return the ways in which a value could be written: with and without its separators."""
     return {value, re.sub(r"[\s()-]", "", value)}
 
 
-HIDDEN = sorted({written for value in planted("EMAIL", "PHONE", "IBAN", "CARD") for written in variants(value)})
+REDACTED = sorted({written for value in planted("EMAIL", "PHONE", "IBAN", "CARD") for written in variants(value)})
 NAMES = sorted(planted("PERSON"))
 
 
 def found_in(haystack: str | bytes) -> set[str]:
-    """Which planted values, of those that patterns find, are in there. Numbers are told, values are not printed."""
+    """Return the planted values that occur in the text, of the kinds that patterns find."""
     if isinstance(haystack, bytes):
         lowered = haystack.lower()
-        return {value for value in HIDDEN if value.lower().encode() in lowered}
-    return {value for value in HIDDEN if value.lower() in haystack.lower()}
+        return {value for value in REDACTED if value.lower().encode() in lowered}
+    return {value for value in REDACTED if value.lower() in haystack.lower()}
 
 
 def cells(url: str) -> Iterator[tuple[str, str]]:
-    """(table, row as text) of every table of a database, read by the superuser, whom row security does not bind."""
+    """Yield (table, row as text) for every table of a database. Reads as the superuser, to whom row-level security does not apply."""
     with psycopg.connect(url, row_factory=tuple_row) as connection:
         tables = connection.execute(
             "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
@@ -71,7 +71,7 @@ def cells(url: str) -> Iterator[tuple[str, str]]:
 
 
 def superuser(settings: Settings, database: str) -> str:
-    """The embedded server's superuser, on this database."""
+    """Return the URL of the embedded server's superuser for this database."""
     secret = passwords.read(layout(settings))["postgres_superuser"].get_secret_value()
     address = next(status.address for status in services.status(settings) if status.name == "postgres")
     return f"postgresql://postgres:{secret}@{address}/{database}"
@@ -82,8 +82,8 @@ def test_no_table_holds_a_planted_value(demo: Settings) -> None:
     assert {table for table, _ in leaks} == set()
 
 
-def test_no_names_that_the_model_found_are_left_in_the_index(demo: Settings) -> None:
-    """The small model misses some; what it is measured by is the share that it finds."""
+def test_at_most_a_tenth_of_the_names_are_left_in_the_index(demo: Settings) -> None:
+    """The small model misses some names, so this limits the share that it misses."""
     index = "\n".join(row for table, row in cells(superuser(demo, "headrace")) if ".chunk" in table or ".indexed" in table)
     missed = {name for name in NAMES if name in index}
     assert len(missed) <= len(NAMES) // 10
@@ -107,14 +107,14 @@ def test_no_property_in_neo4j_holds_a_planted_value(demo: Settings) -> None:
     endpoints = services.endpoints(demo)
     auth = (endpoints.neo4j_username, endpoints.neo4j_password.get_secret_value())
     with neo4j.GraphDatabase.driver(endpoints.neo4j_url, auth=auth) as driver:
-        nodes = driver.execute_query("MATCH (n) RETURN properties(n) AS held").records
-        edges = driver.execute_query("MATCH ()-[r]->() RETURN properties(r) AS held").records
-    held: list[dict[str, Any]] = [record["held"] for record in (*nodes, *edges)]
-    assert len(held) > 100
-    assert sum(bool(found_in(json.dumps(properties, default=str))) for properties in held) == 0
+        nodes = driver.execute_query("MATCH (n) RETURN properties(n) AS properties").records
+        edges = driver.execute_query("MATCH ()-[r]->() RETURN properties(r) AS properties").records
+    everything: list[dict[str, Any]] = [record["properties"] for record in (*nodes, *edges)]
+    assert len(everything) > 100
+    assert sum(bool(found_in(json.dumps(properties, default=str))) for properties in everything) == 0
 
 
-def test_the_receipt_holds_nothing_that_was_erased(demo: Settings) -> None:
+def test_the_receipt_contains_nothing_that_was_erased(demo: Settings) -> None:
     receipt = (demo.data_dir / "receipt.json").read_text(encoding="utf-8")
     assert json.loads(receipt)["complete"]
     assert found_in(receipt) == set()
@@ -122,5 +122,5 @@ def test_the_receipt_holds_nothing_that_was_erased(demo: Settings) -> None:
 
 
 def test_the_scan_would_find_a_planted_value(tmp_path: Path) -> None:
-    (tmp_path / "leak.log").write_text(f"oops {HIDDEN[0]}", encoding="utf-8")
-    assert found_in((tmp_path / "leak.log").read_bytes()) == {HIDDEN[0]}
+    (tmp_path / "leak.log").write_text(f"oops {REDACTED[0]}", encoding="utf-8")
+    assert found_in((tmp_path / "leak.log").read_bytes()) == {REDACTED[0]}

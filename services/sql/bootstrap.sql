@@ -1,26 +1,26 @@
--- The roles and databases of a fresh Postgres, connected to any database but those made here, as a superuser, outside a transaction.
--- Then comes sql/bootstrap_headrace.sql. Without passwords, so that no role can log in before it was given one (services.postgres,
--- or docker-compose's init with `ALTER ROLE … PASSWORD`). The embedded server repeats every statement but CREATE DATABASE.
+-- The roles and databases of a new Postgres. Run it as a superuser, outside a transaction, connected to a database that is not created
+-- here; then run sql/bootstrap_headrace.sql. The roles have no passwords, so none can log in until it is given one (by services.postgres,
+-- or by docker-compose's init script with `ALTER ROLE … PASSWORD`). The embedded server repeats every statement except CREATE DATABASE.
 
 -- name: roles
 DO $$
 DECLARE
-    wanted text;
+    role_name text;
 BEGIN
-    FOREACH wanted IN ARRAY ARRAY['headrace_owner', 'headrace_pipeline', 'headrace_reader', 'headrace_dagster'] LOOP
-        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted) THEN
-            EXECUTE format('CREATE ROLE %I', wanted);
+    FOREACH role_name IN ARRAY ARRAY['headrace_owner', 'headrace_pipeline', 'headrace_reader', 'headrace_dagster'] LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role_name) THEN
+            EXECUTE format('CREATE ROLE %I', role_name);
         END IF;
     END LOOP;
 END
 $$;
 
 -- name: owner_role
--- makes a role per tenant and grants it to the pipeline; no superuser, and bound by row-level security like everyone else
+-- creates one role per tenant and grants it to the pipeline; not a superuser, so row-level security applies to it
 ALTER ROLE headrace_owner LOGIN CREATEROLE INHERIT NOSUPERUSER NOCREATEDB NOREPLICATION NOBYPASSRLS;
 
 -- name: pipeline_role
--- owns nothing and inherits nothing: it takes on one tenant's role per transaction
+-- owns nothing and inherits nothing: it sets one tenant's role per transaction
 ALTER ROLE headrace_pipeline LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
 
 -- name: reader_role
@@ -39,7 +39,7 @@ CREATE DATABASE dagster OWNER headrace_dagster TEMPLATE template0 ENCODING 'UTF8
 REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;
 
 -- name: close_headrace
--- TEMP too: a temporary table could shadow a real one
+-- TEMP too, because a temporary table could shadow a real one
 REVOKE ALL ON DATABASE headrace FROM PUBLIC;
 
 -- name: close_dagster

@@ -1,4 +1,4 @@
--- After sql/bootstrap.sql, connected to the database headrace, as a superuser. Safe to repeat.
+-- Run it after sql/bootstrap.sql, as a superuser, connected to the database headrace. Idempotent.
 
 -- name: vector
 CREATE EXTENSION IF NOT EXISTS vector;
@@ -7,5 +7,5 @@ CREATE EXTENSION IF NOT EXISTS vector;
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 
 -- name: close_large_objects
--- they belong to no schema and no tenant's partition, and anyone may make one
+-- large objects are outside schemas and partitions, and by default every role may create them
 REVOKE EXECUTE ON FUNCTION lo_creat(integer), lo_create(oid), lo_from_bytea(oid, bytea) FROM PUBLIC;

@@ -1,4 +1,4 @@
--- The embedded Postgres's own questions.
+-- Queries and statements of services.postgres.
 
 -- name: databases
 SELECT datname FROM pg_database WHERE datname IN ('headrace', 'dagster');

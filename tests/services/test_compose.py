@@ -1,4 +1,4 @@
-"""docker-compose.yml: valid, pinned, on loopback only, without a default password, every variable documented, and starting in order."""
+"""docker-compose.yml is valid, pinned and on loopback only, has no default passwords, documents its variables, and starts in order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCUMENTED = dict(re.findall(r"^(\w+)=(.*)$", (ROOT / ".env.example").read_text(encoding="utf-8"), re.MULTILINE))
-# `$$` is a dollar for the container's own shell
+# `$$` is a literal dollar, for the container's shell
 VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)(:[-?])?([^}]*)\}")
 SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|MASTER_KEY|AUTH$|_URL$")
 
@@ -43,7 +43,7 @@ def test_it_is_valid_by_the_compose_specification() -> None:
     assert [error.json_path for error in jsonschema.Draft7Validator(schema).iter_errors(COMPOSE)] == []
 
 
-def test_the_services_that_the_design_names_are_there() -> None:
+def test_it_has_the_services_that_the_design_names() -> None:
     assert {"postgres", "kafka", "neo4j", "dagster-webserver", "dagster-daemon", "code-location"} <= set(SERVICES)
 
 
@@ -109,7 +109,7 @@ def test_volumes_are_named_or_files_of_ours_that_are_read_only(name: str) -> Non
 def test_our_containers_settings_are_settings_that_exist(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name, value in SERVICES["code-location"]["environment"].items():
         monkeypatch.setenv(name, VARIABLE.sub("A" * 43 + "=" if name == "HEADRACE_MASTER_KEY" else "secret", value))
-    monkeypatch.chdir(tmp_path)  # away from a headrace.toml
+    monkeypatch.chdir(tmp_path)  # so that no headrace.toml is found
     settings = load()
     assert settings.postgres.owner_url is not None
     assert settings.kafka.bootstrap == "kafka:9092"

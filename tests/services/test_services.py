@@ -1,4 +1,4 @@
-"""The embedded servers: real ones, in data folders of their own."""
+"""The embedded servers, tested with real servers in their own data folders."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ from events.outcomes import Outcomes
 from services import passwords, processes
 from services.download import provide
 from services.files import Layout
-from services.kafka import quiet
+from services.kafka import silent_logger
 from services.neo4j import EmbeddedNeo4j
 from services.pin import ROOTS
 from services.pins import PinList, pin_list
 from services.postgres import EmbeddedPostgres
 from services.server import Progress
 
-# a secret in our environment that no server may inherit
+# a secret in the environment, which no server may inherit
 CANARY = "canary-7d1f"
 ELSEWHERE_KAFKA = {"bootstrap": "kafka.invalid:9092", "protocol": "PLAINTEXT"}
 ELSEWHERE_NEO4J = {"url": "bolt://neo4j.invalid:7687", "password": "given"}
@@ -55,7 +55,7 @@ MASTER_KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """All three servers, in a folder whose name needs quoting everywhere."""
+    """All three servers, in a data folder whose name needs quoting."""
     settings = load(data_dir=tmp_path_factory.mktemp("services") / "dätä $folder")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CANARY", CANARY)
@@ -66,7 +66,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 @pytest.fixture(scope="module")
 def postgres_only(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """A data folder whose one embedded server is Postgres; it may be up or down."""
+    """A data folder whose only embedded server is Postgres, which may be up or down."""
     settings = load(data_dir=tmp_path_factory.mktemp("postgres") / "data", kafka=ELSEWHERE_KAFKA, neo4j=ELSEWHERE_NEO4J)
     yield settings
     services.down(settings, purge=True)
@@ -74,7 +74,7 @@ def postgres_only(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Iterator[Settings]:
-    """The same, never started."""
+    """Like `postgres_only`, but never started before the test."""
     settings = load(data_dir=tmp_path / "data", kafka=ELSEWHERE_KAFKA, neo4j=ELSEWHERE_NEO4J)
     yield settings
     services.down(settings, purge=True)
@@ -91,7 +91,7 @@ def nothing_embedded(tmp_path: Path) -> Settings:
 
 
 def _quickest_s(work: Callable[[], object]) -> float:
-    """The best of some: the machine may be busy with something else."""
+    """The shortest of five runs, in seconds, because the machine may be busy."""
 
     def timed() -> float:
         started = time.monotonic()
@@ -129,7 +129,7 @@ def test_servers_listen_on_loopback_only(world: Settings) -> None:
         assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
 
 
-def test_no_server_is_told_a_secret_by_its_environment_or_command_line(world: Settings) -> None:
+def test_no_server_has_a_secret_in_its_environment_or_command_line(world: Settings) -> None:
     services.up(world)
     values = passwords.read(Layout(world.data_dir)).values.values()
     for pid in _pids(world).values():
@@ -139,7 +139,7 @@ def test_no_server_is_told_a_secret_by_its_environment_or_command_line(world: Se
         assert not any(value in seen for value in values)
 
 
-def test_killed_servers_come_back_where_they_were_with_their_data(world: Settings) -> None:
+def test_killed_servers_restart_with_the_same_ports_and_data(world: Settings) -> None:
     before = services.up(world)
     _write_everywhere(before)
     killed = _pids(world)
@@ -153,9 +153,9 @@ def test_killed_servers_come_back_where_they_were_with_their_data(world: Setting
 
 def test_servers_outlive_the_process_that_started_them_and_two_ups_at_once_start_one(fresh: Settings) -> None:
     with ThreadPoolExecutor(2) as pool:
-        told = list(pool.map(_up_in_another_process, [fresh, fresh]))
-    assert told[0] == told[1]
-    assert _pids(fresh) == {"postgres": told[0]}
+        pids = list(pool.map(_up_in_another_process, [fresh, fresh]))
+    assert pids[0] == pids[1]
+    assert _pids(fresh) == {"postgres": pids[0]}
     assert len(_servers_of(fresh)) == 1
     _select_one(services.endpoints(fresh))
 
@@ -189,7 +189,7 @@ def test_an_external_postgres_without_a_master_key_is_refused(tmp_path: Path) ->
     assert not (tmp_path / "data").exists()
 
 
-def test_what_is_down_is_said_to_be_down_with_the_remedy(postgres_only: Settings) -> None:
+def test_a_stopped_server_is_reported_as_down_with_the_remedy(postgres_only: Settings) -> None:
     services.up(postgres_only)
     services.down(postgres_only)
     services.down(postgres_only)
@@ -198,7 +198,7 @@ def test_what_is_down_is_said_to_be_down_with_the_remedy(postgres_only: Settings
         services.endpoints(postgres_only)
 
 
-def test_a_server_that_is_away_for_now_is_given_by_its_last_port_and_holds_nobody_up(world: Settings) -> None:
+def test_endpoints_has_the_last_port_of_a_server_that_is_temporarily_down(world: Settings) -> None:
     before = services.up(world)
     psutil.Process(_pids(world)["neo4j"]).kill()
     assert services.endpoints(world) == before
@@ -206,7 +206,7 @@ def test_a_server_that_is_away_for_now_is_given_by_its_last_port_and_holds_nobod
     assert services.up(world) == before
 
 
-def test_a_restart_keeps_port_and_data_and_a_purge_takes_what_is_ours_only(fresh: Settings) -> None:
+def test_a_restart_keeps_port_and_data_and_a_purge_deletes_only_our_files(fresh: Settings) -> None:
     before = services.up(fresh)
     with _postgres(before) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
@@ -220,7 +220,7 @@ def test_a_restart_keeps_port_and_data_and_a_purge_takes_what_is_ours_only(fresh
     assert {path.name for path in fresh.data_dir.iterdir()} == {"theirs.txt", "services.lock"}
 
 
-def test_an_open_connection_does_not_hold_up_the_way_down(postgres_only: Settings) -> None:
+def test_an_open_connection_does_not_delay_down(postgres_only: Settings) -> None:
     with _postgres(services.up(postgres_only)) as connection:
         started = time.monotonic()
         services.down(postgres_only)
@@ -229,26 +229,26 @@ def test_an_open_connection_does_not_hold_up_the_way_down(postgres_only: Setting
             connection.execute("SELECT 1")
 
 
-# --- what a crash leaves
+# --- recovery from crashes
 
 
-def test_a_pid_that_another_program_has_now_is_neither_trusted_nor_killed(postgres_only: Settings) -> None:
+def test_a_recorded_pid_that_now_belongs_to_another_program_is_neither_trusted_nor_killed(postgres_only: Settings) -> None:
     layout = Layout(postgres_only.data_dir)
     services.up(postgres_only)
     services.down(postgres_only)
-    with _stranger() as stranger:
+    with _other_program() as other:
         state = processes.read_state(layout.state("postgres"))
         assert state
-        processes.write_state(layout.state("postgres"), processes.adopt(state, stranger))
-        (layout.home("postgres") / "data" / "postmaster.pid").write_text(f"{stranger.pid}\n")
+        processes.write_state(layout.state("postgres"), processes.adopt(state, other))
+        (layout.home("postgres") / "data" / "postmaster.pid").write_text(f"{other.pid}\n")
         assert services.status(postgres_only)[0].state == "down"
         services.down(postgres_only)
         _select_one(services.up(postgres_only))
-        assert services.status(postgres_only)[0].pid != stranger.pid
-        assert processes.alive(stranger)
+        assert services.status(postgres_only)[0].pid != other.pid
+        assert processes.alive(other)
 
 
-def test_a_pid_of_ours_with_another_start_time_is_not_trusted(postgres_only: Settings) -> None:
+def test_a_recorded_pid_with_a_different_start_time_is_not_trusted(postgres_only: Settings) -> None:
     services.up(postgres_only)
     state_file = Layout(postgres_only.data_dir).state("postgres")
     state = json.loads(state_file.read_text())
@@ -256,19 +256,19 @@ def test_a_pid_of_ours_with_another_start_time_is_not_trusted(postgres_only: Set
     assert services.status(postgres_only)[0].state == "down"
 
 
-def test_a_server_whose_start_was_cut_off_is_taken_up_again(postgres_only: Settings) -> None:
+def test_a_server_whose_start_was_interrupted_is_adopted(postgres_only: Settings) -> None:
     before = services.up(postgres_only)
     pids = _pids(postgres_only)
     state_file = Layout(postgres_only.data_dir).state("postgres")
     state = json.loads(state_file.read_text())
-    # as it stands between the choice of a port and the start of the process
+    # the state file as it is after the port is chosen and before the process is recorded
     state_file.write_text(json.dumps(state | {"pid": None, "created": None}))
     assert services.up(postgres_only) == before
     assert _pids(postgres_only) == pids
 
 
 @pytest.mark.parametrize("damage", ["", '{"port": 1', '{"port": "x", "pid": 1, "created": 1}', '{"port": 1, "pid": []}', "[]", "null"])
-def test_a_damaged_state_file_says_nothing(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_state_file_is_read_as_no_state(tmp_path: Path, damage: str) -> None:
     (tmp_path / "state.json").write_text(damage)
     assert processes.read_state(tmp_path / "state.json") is None
 
@@ -282,14 +282,14 @@ def test_a_damaged_state_file_leaves_one_server_and_its_data(postgres_only: Sett
     assert len(_servers_of(postgres_only)) == 1
 
 
-def test_a_first_start_that_was_killed_midway_is_made_good(fresh: Settings) -> None:
+def test_a_first_start_that_was_killed_is_repaired(fresh: Settings) -> None:
     home = Layout(fresh.data_dir).home("postgres")
     (home / "data.new" / "half").mkdir(parents=True)
     _select_one(services.up(fresh))
     assert not (home / "data.new").exists()
 
 
-def test_roles_that_were_made_only_in_part_are_completed(postgres_only: Settings) -> None:
+def test_partly_created_roles_are_completed(postgres_only: Settings) -> None:
     before = services.up(postgres_only)
     secrets = passwords.read(Layout(postgres_only.data_dir))
     server = EmbeddedPostgres(Layout(postgres_only.data_dir), secrets, postgres_only.jars, 0)
@@ -304,7 +304,7 @@ def test_roles_that_were_made_only_in_part_are_completed(postgres_only: Settings
         connection.execute("CREATE TABLE mine (one integer)")
 
 
-def test_a_server_that_dies_while_it_starts_is_told_with_its_log(fresh: Settings) -> None:
+def test_a_server_that_exits_while_starting_is_reported_with_its_log(fresh: Settings) -> None:
     layout = Layout(fresh.data_dir)
     (layout.home("postgres") / "data").mkdir(parents=True)
     with pytest.raises(HeadraceError) as caught:
@@ -315,7 +315,7 @@ def test_a_server_that_dies_while_it_starts_is_told_with_its_log(fresh: Settings
     assert services.status(fresh)[0].state == "down"
 
 
-def test_a_configured_port_that_is_taken_is_said_to_be(fresh: Settings) -> None:
+def test_a_configured_port_that_is_taken_is_reported(fresh: Settings) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         settings = fresh.model_copy(update={"postgres": fresh.postgres.model_copy(update={"port": other.getsockname()[1]})})
         with pytest.raises(HeadraceError) as caught:
@@ -324,7 +324,7 @@ def test_a_configured_port_that_is_taken_is_said_to_be(fresh: Settings) -> None:
     assert str(settings.postgres.port) in caught.value.detail
 
 
-# --- who may do what
+# --- permissions
 
 
 def test_secrets_are_readable_by_their_owner_alone_and_never_shown(world: Settings) -> None:
@@ -399,7 +399,7 @@ def test_a_publisher_may_write_to_its_tenants_topic_and_nowhere_else(world: Sett
     assert _read_error(as_publisher, "documents.alpha") in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
 
 
-def test_a_publisher_hears_of_its_own_tenants_outcomes_and_of_no_others(world: Settings) -> None:
+def test_a_publisher_reads_its_own_tenants_outcomes_and_no_others(world: Settings) -> None:
     found = services.up(world)
     _create_topics(found, "outcomes.delta", "outcomes.delta-2")
     for tenant, other in (("delta", "delta-2"), ("delta-2", "delta")):
@@ -412,7 +412,7 @@ def test_a_publisher_hears_of_its_own_tenants_outcomes_and_of_no_others(world: S
         assert refused.value.reason == "kafka-refused"
 
 
-def test_a_revoked_publisher_is_locked_out_and_can_be_let_in_again(world: Settings) -> None:
+def test_a_revoked_publisher_cannot_log_in_and_can_be_authorized_again(world: Settings) -> None:
     found = services.up(world)
     user, password = services.authorize_publisher(world, "gamma")
     services.revoke_publisher(world, "gamma")
@@ -433,30 +433,30 @@ def test_pin_lists_are_of_the_versions_that_pinning_asks_for() -> None:
         assert all(len(pin.sha256) == 64 for pin in pin_list(server).pins)
 
 
-def test_jars_are_fetched_once_and_a_damaged_one_anew(world: Settings, tmp_path: Path, few: PinList, registry: Registry) -> None:
-    first = provide(few, tmp_path, Progress(registry.told.append))
-    assert registry.told[-1] == "Kafka: 3 of 3 jars"
+def test_jars_are_downloaded_once_and_a_damaged_one_again(world: Settings, tmp_path: Path, few: PinList, registry: Registry) -> None:
+    first = provide(few, tmp_path, Progress(registry.progress.append))
+    assert registry.progress[-1] == "Kafka: 3 of 3 jars"
     assert len(registry.jars) == 3
-    assert provide(few, tmp_path, _silent()) == first
+    assert provide(few, tmp_path, _no_progress()) == first
     assert len(registry.jars) == 3
     first[1].write_bytes(first[1].read_bytes()[:-1] + b"x")
-    assert provide(few, tmp_path, _silent()) == first
+    assert provide(few, tmp_path, _no_progress()) == first
     assert registry.jars[3:] == [first[1].name]
     first[2].unlink()
-    provide(few, tmp_path, _silent())
+    provide(few, tmp_path, _no_progress())
     assert registry.jars[4:] == [first[2].name]
 
 
-@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # jgo does not close an answer of 404
-def test_a_broken_off_download_goes_on_where_it_was(tmp_path: Path, few: PinList, registry: Registry) -> None:
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # jgo does not close a 404 response
+def test_an_interrupted_download_resumes(tmp_path: Path, few: PinList, registry: Registry) -> None:
     registry.missing = {few.pins[2].path.name}
     with pytest.raises(Unavailable) as caught:
-        provide(few, tmp_path, _silent())
+        provide(few, tmp_path, _no_progress())
     assert caught.value.reason == "servers-unavailable"
     (tmp_path / ".fetching-kafka-killed").mkdir()
     registry.missing = set()
     fetched = len(registry.jars)
-    provide(few, tmp_path, _silent())
+    provide(few, tmp_path, _no_progress())
     assert fetched < len(registry.jars) <= fetched + 3
     assert registry.jars.count(few.pins[2].path.name) >= 1
     assert not list(tmp_path.glob(".fetching-*"))
@@ -464,16 +464,16 @@ def test_a_broken_off_download_goes_on_where_it_was(tmp_path: Path, few: PinList
     gc.collect()
 
 
-def test_a_jar_that_is_not_what_was_pinned_is_refused_and_not_kept(tmp_path: Path, few: PinList, registry: Registry) -> None:
+def test_a_jar_that_does_not_match_its_pin_is_refused_and_deleted(tmp_path: Path, few: PinList, registry: Registry) -> None:
     registry.forged = {few.pins[1].path.name}
     with pytest.raises(HeadraceError) as caught:
-        provide(few, tmp_path, _silent())
+        provide(few, tmp_path, _no_progress())
     assert caught.value.reason == "jar-hash-mismatch"
     assert few.pins[1].coordinate in caught.value.detail
     assert not (tmp_path / few.pins[1].path).exists()
 
 
-def test_without_network_and_cache_the_error_names_the_other_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_network_and_cache_the_error_names_docker_compose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _use_registry(monkeypatch, tmp_path, _closed_port())
     settings = load(
         data_dir=tmp_path / "data", cache_dir=tmp_path / "cache", neo4j=ELSEWHERE_NEO4J, postgres=ELSEWHERE_POSTGRES, master_key=MASTER_KEY
@@ -484,22 +484,22 @@ def test_without_network_and_cache_the_error_names_the_other_way(tmp_path: Path,
     assert services.status(settings)[1].state == "down"
 
 
-# --- with what the tests above are written
+# --- fixtures and functions used above
 
 
 class Registry:
-    """A Maven registry on loopback that serves the jars of the cache folder, and what it was asked for and is to do wrong."""
+    """A Maven registry on loopback that serves the jars of the cache folder: what was requested of it, and which faults it injects."""
 
     def __init__(self) -> None:
         self.jars: list[str] = []
-        self.told: list[str] = []
+        self.progress: list[str] = []
         self.missing: set[str] = set()
         self.forged: set[str] = set()
 
 
 @pytest.fixture
 def few(world: Settings) -> PinList:
-    """The three smallest jars of Kafka, which the world's start put into the cache."""
+    """The three smallest jars of Kafka; starting `world` has put them into the cache."""
     whole = pin_list("kafka")
     smallest = sorted(whole.pins, key=lambda pin: (world.jars / "jars" / pin.path).stat().st_size)[:3]
     return PinList("kafka", tuple(smallest), "few")
@@ -536,7 +536,7 @@ def registry(world: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def _use_registry(monkeypatch: pytest.MonkeyPatch, folder: Path, port: int) -> None:
-    """As a person would who has a mirror: through jgo's own configuration file."""
+    """Configure a Maven mirror as a user does: in jgo's configuration file."""
     configuration = folder / "jgo.conf"
     configuration.write_text(f"[repositories]\ncentral = http://127.0.0.1:{port}\n")
     monkeypatch.setenv("JGO_CONFIG_FILE", str(configuration))
@@ -547,7 +547,7 @@ def _closed_port() -> int:
         return int(closed.getsockname()[1])
 
 
-def _silent() -> Progress:
+def _no_progress() -> Progress:
     return Progress(lambda _: None)
 
 
@@ -565,7 +565,7 @@ def _servers_of(settings: Settings) -> list[int]:
 
 
 def _up_in_another_process(settings: Settings) -> int:
-    """The pid of the Postgres that it found or started."""
+    """Return the pid of the Postgres that the process found or started."""
     code = "import sys, services; from core.config import load; s = load(); services.up(s); print(services.status(s)[0].pid)"
     given = {
         "HEADRACE_DATA_DIR": str(settings.data_dir),
@@ -577,8 +577,8 @@ def _up_in_another_process(settings: Settings) -> int:
 
 
 @contextmanager
-def _stranger() -> Iterator[psutil.Process]:
-    """Another program's process."""
+def _other_program() -> Iterator[psutil.Process]:
+    """A process of an unrelated program."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         yield psutil.Process(child.pid)
         child.kill()
@@ -600,22 +600,22 @@ def _refused(connection: psycopg.Connection[Any], *attempts: str) -> None:
 
 
 def _create_topics(found: Endpoints, *topics: str) -> None:
-    admin = AdminClient(found.kafka_client(), logger=quiet)
+    admin = AdminClient(found.kafka_client(), logger=silent_logger)
     for future in admin.create_topics([NewTopic(topic, 1) for topic in topics]).values():
         future.result(15)
 
 
 def _publish(found: Endpoints, topic: str) -> int | None:
-    """The error code of one idempotent write, or None."""
+    """Return the error code of one idempotent write, or None."""
     codes: list[int | None] = []
-    producer = Producer(found.kafka_client() | {"enable.idempotence": True, "linger.ms": 0}, logger=quiet)
+    producer = Producer(found.kafka_client() | {"enable.idempotence": True, "linger.ms": 0}, logger=silent_logger)
     producer.produce(topic, b"kept", on_delivery=lambda error, _: codes.append(error and error.code()))
     assert producer.flush(20) == 0
     return codes[0]
 
 
 def _read(found: Endpoints, topic: str) -> Any:
-    consumer = Consumer(found.kafka_client() | {"group.id": f"test.{topic}", "auto.offset.reset": "earliest"}, logger=quiet)
+    consumer = Consumer(found.kafka_client() | {"group.id": f"test.{topic}", "auto.offset.reset": "earliest"}, logger=silent_logger)
     try:
         consumer.subscribe([topic])
         return consumer.poll(20)
@@ -631,7 +631,7 @@ def _read_error(found: Endpoints, topic: str) -> int:
 def _kafka_login_error(found: Endpoints, password: str, user: str | None = None) -> int | None:
     codes: list[int] = []
     login = found.kafka_client() | {"sasl.username": user or found.kafka_username, "sasl.password": password}
-    admin = AdminClient(login | {"error_cb": lambda error: codes.append(error.code())}, logger=quiet)
+    admin = AdminClient(login | {"error_cb": lambda error: codes.append(error.code())}, logger=silent_logger)
     with pytest.raises(KafkaException):
         admin.list_topics(timeout=2)
     admin.poll(2)
@@ -656,17 +656,17 @@ def _read_everywhere(found: Endpoints) -> tuple[str, bytes, str]:
     return row[0], _read(found, "documents.kept").value(), records[0]["word"]
 
 
-def test_a_password_that_looks_like_an_option_is_neo4js_password_all_the_same(tmp_path: Path, world: Settings) -> None:
-    place = Layout(tmp_path)
-    place.prepare()
-    server = EmbeddedNeo4j(place, passwords.Secrets({"neo4j": "-h-and-eight-more"}), world.jars, 0)
-    server.prepare(processes.free_port(), _silent())
+def test_neo4j_accepts_a_password_that_looks_like_an_option(tmp_path: Path, world: Settings) -> None:
+    layout = Layout(tmp_path)
+    layout.prepare()
+    server = EmbeddedNeo4j(layout, passwords.Secrets({"neo4j": "-h-and-eight-more"}), world.jars, 0)
+    server.prepare(processes.free_port(), _no_progress())
     assert list((tmp_path / "neo4j" / "data").rglob("auth.ini"))
 
 
-def test_two_processes_with_the_same_random_seed_take_different_ports() -> None:
-    def taken_first() -> int:
+def test_two_processes_with_the_same_random_seed_choose_different_ports() -> None:
+    def chosen() -> int:
         random.seed(7)
         return processes.free_port()
 
-    assert len({taken_first() for _ in range(20)}) > 1
+    assert len({chosen() for _ in range(20)}) > 1
