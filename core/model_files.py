@@ -28,23 +28,25 @@ class ModelFile(NamedTuple):
 
 
 def model_folders(model: str, markers: Sequence[str]) -> Iterator[Path]:
-    """The folders of `model` that contain a file with one of these names, the preferred one first.
+    """The folders of `model` that contain a file with one of the names in `markers`, the preferred one first.
 
-    `model` is a folder (itself, or a package's folder with a versioned one inside) or the name of an installed package. The package is
-    not imported. Yields nothing if there is no such folder or package, or if it contains no marked folder.
+    `model` is the path of a folder, itself the model's or with a versioned one inside (`name-1.0`), or the name of an installed package,
+    which is not imported. Yields nothing if there is no such folder or package, or if none of its folders is marked.
     """
     folder = Path(model).expanduser()
-    roots = [folder] if folder.is_dir() else [*_package_roots(_WHEELS.get(model, "")), *_package_roots(model)]
-    pattern = "*-[0-9]*/" if folder.is_dir() else "**/"
-    for marker in markers:
-        for root in roots:
-            marked = [root / marker, *sorted(root.glob(pattern + marker))]
-            yield from dict.fromkeys(path.parent for path in marked if path.is_file())
+    if not folder.is_dir():
+        yield from _package_folders(model, markers)
+        return
+    for candidate in (folder, *sorted(folder.glob("*-[0-9]*"))):
+        if any((candidate / marker).is_file() for marker in markers):
+            yield candidate
 
 
-def _package_roots(name: str) -> list[Path]:
-    spec = find_spec(name) if name.isidentifier() else None
-    return [Path(place) for place in spec.submodule_search_locations or ()] if spec else []
+def _package_folders(model: str, markers: Sequence[str]) -> Iterator[Path]:
+    for package in (_WHEELS.get(model, ""), model):
+        spec = find_spec(package) if package.isidentifier() else None
+        roots = [Path(root) for root in spec.submodule_search_locations or ()] if spec else []
+        yield from (path.parent for marker in markers for root in roots for path in sorted(root.rglob(marker)))
 
 
 def model_files(folder: Path, patterns: Sequence[str] = ("**/*",)) -> Iterator[ModelFile]:

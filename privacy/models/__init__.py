@@ -1,11 +1,11 @@
-"""Models that read a text for names: where one is found, what kind it is, and how each kind is asked.
+"""Models that find names in texts, from the model's files to the spans it finds.
 
-Here belongs everything up to the spans that a model sees. What becomes of a span is `privacy.finders.names`'s. spaCy, torch and
-transformers are
-imported when a model is loaded, not before.
+`files` locates a model and identifies its files; `reader` has the interface of a loaded model, which `spacy_model`, `transformer` and
+`gliner_model` implement; `labels`, `tags`, `windows`, `device` and `loading` are what those share. How spans become findings is in
+`privacy.finders.names`. spaCy, torch and transformers are imported when a model is loaded.
 """
 
-from privacy.models.found import Found, Kind, find, kind_of
+from privacy.models.files import Kind, ModelFiles, find, kind_of
 from privacy.models.reader import Reader, Span, loaded
 
-__all__ = ["Found", "Kind", "Reader", "Span", "find", "kind_of", "loaded"]
+__all__ = ["Kind", "ModelFiles", "Reader", "Span", "find", "kind_of", "loaded"]

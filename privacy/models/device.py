@@ -1,4 +1,4 @@
-"""On what a model computes: CUDA where there is one, in half precision where that sees the same; else the processor, in f32."""
+"""Where a model computes: on CUDA if available, in half precision if the results agree; otherwise on the CPU in f32."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     Probe = Callable[[], torch.Tensor]
 
 CLOSE = 0.02
-"""Most that a probability may differ in half precision. `embedding.precision` measures vectors; a tag is far from its neighbour."""
+"""The largest allowed difference of a probability in half precision. Looser than for vectors: tags are far apart."""
 
 
 def chosen() -> str:
@@ -24,9 +24,9 @@ def chosen() -> str:
 
 
 def lowered(model: torch.nn.Module, device: str, probe: Probe) -> torch.dtype | None:
-    """The first of f16 and bf16 whose probabilities are those of f32, the linear layers' weights then of that type; None is f32.
+    """The first of f16 and bf16 whose probabilities agree with f32, with the linear layers' weights converted to it; None for f32.
 
-    `probe` gives the model's probabilities of texts that are always the same, by what `computing` is in force.
+    `probe` returns the model's probabilities for fixed texts in the precision that `computing` sets.
     """
     import torch
 
@@ -43,7 +43,7 @@ def lowered(model: torch.nn.Module, device: str, probe: Probe) -> torch.dtype | 
 
 
 def computing(device: str, dtype: torch.dtype | None) -> AbstractContextManager[object]:
-    """Matrix products in `dtype`, and all else in f32; norms and residuals need it."""
+    """Compute matrix products in `dtype` and the rest in f32, which norms and residuals need."""
     import torch
 
     return torch.autocast(device, dtype) if dtype else nullcontext()
@@ -51,13 +51,13 @@ def computing(device: str, dtype: torch.dtype | None) -> AbstractContextManager[
 
 @contextmanager
 def device_errors(device: str) -> Iterator[None]:
-    """A device that fails, or has no memory left, is nothing that a document has done: the stage waits. On a processor it is a bug."""
+    """Raise Unavailable if the device fails or runs out of memory, so that the stage waits and no document fails. On a CPU it is a bug."""
     try:
         yield
     except RuntimeError as error:
         if device == "cpu":
             raise
-        told = f"the names model's device could not compute a batch: {type(error).__name__}"
+        problem = f"the names model's device could not compute a batch: {type(error).__name__}"
         raise Unavailable(
-            told, remedy="If it stays so, start the process anew: a CUDA device that failed computes nothing more in it."
+            problem, remedy="If this persists, restart the process: a CUDA device that failed computes nothing more in it."
         ) from error

@@ -1,4 +1,4 @@
-"""What is asked of every model, whichever library runs it, and the one that is loaded for all who ask for the same files."""
+"""The interface of a loaded names model, and a cache of loaded models by their files."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
-from privacy.models.found import Found
+from privacy.models.files import ModelFiles
 
 
 class Span(NamedTuple):
-    """A name at `[start, end)` of the text in characters. `label`: PERSON, LOCATION or ORGANIZATION; `score`: 0-1, how sure it is."""
+    """A name at `[start, end)` of the text, in characters. `label`: PERSON, LOCATION or ORGANIZATION; `score`: the confidence, 0 to 1."""
 
     start: int
     end: int
@@ -19,37 +19,37 @@ class Span(NamedTuple):
 
 
 class Reader(Protocol):
-    """A loaded model. Threads share it."""
+    """A loaded model. Thread-safe."""
 
     @property
     def identity(self) -> str:
-        """Changes whenever a result may: of the files, and of the libraries that run them; not of the device, nor of where they lie."""
+        """Changes whenever a result may change. Covers the files and the libraries that run them, not their path and not the device."""
         ...
 
     @property
     def together(self) -> bool:
-        """Whether many texts at once are read faster than one after the other."""
+        """Whether reading many texts in one call is faster than one call for each."""
         ...
 
     def read(self, texts: Sequence[str]) -> list[list[Span]]:
-        """Of each text its names in reading order, none overlapping another.
+        """The names in each text, in reading order and without overlaps.
 
-        What is found in a text does not depend on the other texts. Raises Unavailable where a device fails.
+        The result for a text does not depend on the other texts. Raises Unavailable if the device fails.
         """
         ...
 
 
 @lru_cache(maxsize=4)
-def loaded(found: Found) -> Reader:
-    """Raises ConfigurationError where the model cannot be loaded, or knows neither people nor places."""
-    if found.kind == "spacy":
+def loaded(files: ModelFiles) -> Reader:
+    """The loaded model. Raises ConfigurationError if it cannot be loaded, or labels neither people nor places."""
+    if files.kind == "spacy":
         from privacy.models.spacy_model import SpacyReader
 
-        return SpacyReader(found)
-    if found.kind == "gliner":
+        return SpacyReader(files)
+    if files.kind == "gliner":
         from privacy.models.gliner_model import GlinerReader
 
-        return GlinerReader(found)
+        return GlinerReader(files)
     from privacy.models.transformer import TransformerReader
 
-    return TransformerReader(found)
+    return TransformerReader(files)

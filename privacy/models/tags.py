@@ -1,4 +1,4 @@
-"""From a probability of every tag for every token to names in characters."""
+"""Turns the probability of each tag for each token into names with character positions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Word(NamedTuple):
-    """Characters `[start, end)` and the word's first token, whose tag is the word's: models are trained on that one."""
+    """Characters `[start, end)` and the index of the word's first token, whose tag counts for the word: models are trained that way."""
 
     start: int
     end: int
@@ -23,7 +23,7 @@ class Word(NamedTuple):
 
 
 def words(text: str, offsets: Sequence[tuple[int, int]], word_ids: Sequence[int | None]) -> list[Word]:
-    """The words of a tokenized text. A space ends one too, as some tokenizers take a whole text for a word, or a space into a token."""
+    """The words of a tokenized text. A space also ends a word: some tokenizers report a whole text as one word, or include the space."""
     found: list[Word] = []
     previous: int | None = None
     for token, ((first, end), word) in enumerate(zip(offsets, word_ids, strict=True)):
@@ -46,10 +46,10 @@ class _Tagged(NamedTuple):
 
 
 class Tags:
-    """What a model's tags mean; tags of one entity are added up, so that a doubt between `B-PER` and `I-PER` is none about a person."""
+    """A model's tags by entity. Probabilities of one entity's tags are added up: doubt between `B-PER` and `I-PER` still means a person."""
 
     def __init__(self, labels: Mapping[int, str]) -> None:
-        """`labels` by index, from 0 without a gap."""
+        """`labels`: tags by index, from 0 without gaps."""
         self._labels = [str(labels[index]) for index in range(len(labels))]
         self._of = {entity: [at for at, label in enumerate(self._labels) if meaning(label) == entity] for entity in ENTITIES}
         self._others = [at for at, label in enumerate(self._labels) if meaning(label) is None]
@@ -58,7 +58,7 @@ class Tags:
         return len(self._labels)
 
     def spans(self, words: Sequence[Word], probabilities: NDArray[np.float32]) -> Iterator[Span]:
-        """`probabilities`: (tokens, tags). The score of a span is the mean of its words'."""
+        """The names in reading order. `probabilities`: (tokens, tags). A span's score is the mean over its words."""
         tagged = (self._tagged(word, probabilities[word.token]) for word in words)
         for entity, run in groupby(tagged, key=lambda each: each.entity if each else None):
             if entity:
@@ -74,7 +74,7 @@ class Tags:
 
 
 def _split(run: Sequence[_Tagged]) -> Iterator[Span]:
-    """Words of one entity side by side: several where a tag says that another begins, but not where a surname begins after a name."""
+    """Spans within a run of words of one entity. A beginning tag starts a new one only if its kind occurred: a surname continues a name."""
     first, kinds = 0, set[str]()
     for place, each in enumerate(run):
         if begins(each.tag) and kind(each.tag) in kinds:

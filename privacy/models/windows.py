@@ -1,4 +1,4 @@
-"""Which tokens of a text a model sees at once, and which texts stand in one batch. No model is known here."""
+"""Splits texts into windows of tokens and groups the windows into batches. Knows no model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Window(NamedTuple):
-    """Tokens `[start, end)` are shown; what the model says of `[own_start, own_end)` counts, as the others are nearer to an edge."""
+    """The model reads tokens `[start, end)`; its results count for `[own_start, own_end)`, because the rest is closer to an edge."""
 
     start: int
     end: int
@@ -17,7 +17,7 @@ class Window(NamedTuple):
 
 
 def windows(count: int, size: int) -> list[Window]:
-    """Windows of at most `size` of `count` tokens. Neighbours share a quarter; each token counts in the one that shows more around it."""
+    """Windows of at most `size` of `count` tokens. Neighbours overlap by a quarter; a token counts in the window with more context."""
     step = max(1, size - size // 4)
     starts = [0, *range(step, count - size + step, step)] if count > size else [0]
     # the last one is as long as the others
@@ -27,17 +27,17 @@ def windows(count: int, size: int) -> list[Window]:
     return [Window(*window) for window in zip(starts, ends, edges, edges[1:], strict=False)]
 
 
-# so few lengths that every shape is met soon, and so near that at most half of a batch is padding
+# few enough that every shape occurs early, and close enough that at most half of a batch is padding
 _LENGTHS = (32, 64, 128, 256, 512)
 BATCH_TOKENS = 2048
-"""Of a batch, padding included, always: not measured on a GPU; of 12 layers of 768 it is about a millisecond's work for a large one."""
+"""Tokens in every batch, padding included. Not measured on a GPU; for 12 layers of 768 about a millisecond on a large one."""
 
 
 def batches(lengths: Sequence[int], limit: int) -> Iterator[tuple[int, int, list[int]]]:
-    """(rows, tokens a row, indices of those that stand in it), rows of similar length together; `indices` may be fewer than `rows`.
+    """Batches as (rows, tokens in a row, indices of its texts), grouped by similar length. There may be fewer `indices` than `rows`.
 
-    The shape that a row is computed in follows from its own length alone, so its result does not depend on its company: a matrix product
-    adds up each row in an order that its shape decides, and not the other rows' contents.
+    The shape of a row's batch follows from the row's own length, so its result does not depend on the other rows: the order of the
+    additions in a matrix product depends on the shape, not on the contents.
     """
     by_length: dict[int, list[int]] = defaultdict(list)
     for index, length in enumerate(lengths):

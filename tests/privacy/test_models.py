@@ -501,7 +501,7 @@ EVIL = {"auto_map": {"AutoModel": "acme/evil--own.Model"}}
 @pytest.mark.parametrize(
     ("changed", "spelling", "problem"),
     [
-        ({"encoder_config": None}, "auto_map", "does not hold its encoder"),
+        ({"encoder_config": None}, "auto_map", "lacks its encoder"),
         ({"encoder_config": EVIL}, "auto_map", "code of its own"),
         ({"encoder_config": EVIL}, r"auto\u005fmap", "code of its own"),
         ({"encoder_config": {"deeper": [EVIL]}}, r"\u0061uto_map", "code of its own"),
@@ -520,7 +520,7 @@ def test_a_gliner_folder_that_needs_more_than_its_files_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("file", "problem"), [("tokenizer_config.json", "does not hold its encoder"), ("model.safetensors", r"has no model\.safetensors")]
+    ("file", "problem"), [("tokenizer_config.json", "lacks its encoder"), ("model.safetensors", r"has no model\.safetensors")]
 )
 def test_a_gliner_folder_holds_its_files_itself(file: str, problem: str, gliner_folder: Path, tmp_path: Path) -> None:
     """One of this name deeper down, or weights of another name, are not what gliner takes."""
