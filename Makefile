@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check env lock bench clean help
+.PHONY: demo test check docs env lock bench clean help
 .DEFAULT_GOAL := help
 
 help:  ## What can be made
@@ -20,6 +20,10 @@ check: env  ## Lint, format, types, layers
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+docs: env  ## The documentation site, in build/site
+	@$(BIN)/properdocs build --quiet --strict
+	@echo build/site/index.html
 
 bench: env  ## Every benchmark, one JSON object each
 	@for b in $$(ls benchmarks/*.py | xargs -n1 basename -s .py | grep -v '^_'); do $(BIN)/python -m benchmarks.$$b --json || exit 1; done
@@ -43,4 +47,4 @@ lock: env  ## Resolve again, for every platform, with hashes and without address
 	  --no-emit-index-url --no-header --python-version 3.11 - -o requirements-uv.lock
 
 clean:  ## Remove .venv and caches; the servers' data stays (see `headrace down --purge`)
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
