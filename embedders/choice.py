@@ -150,8 +150,8 @@ def _offered(precision: str, wanted: Candidate) -> bool:
 
 
 def _fastest(origin: Origin, wanted: Candidate, choices: list[Candidate], batch_tokens: int | None) -> tuple[Engine, About]:
-    """By what was measured here before; else measured now."""
-    file = origin.cache / f"{origin.identity}-choice-{_machine()}.json"
+    """By what was measured here before for the same request; else measured now."""
+    file = origin.cache / _note_name(origin.identity, wanted)
     with suppress(OSError, ValueError, TypeError, Refusal):
         for ranked, speed in json.loads(file.read_text()):
             if Candidate(*ranked) in choices:
@@ -210,6 +210,11 @@ def _backend(origin: Origin, choice: Candidate, batch_tokens: int | None) -> Bac
     from embedders.torch_backend import TorchBackend
 
     return TorchBackend(origin.folder, choice.device, choice.precision, origin.dimension, batch_tokens)
+
+
+def _note_name(identity: str, requested: Candidate) -> str:
+    """The file that ranks the candidates. A narrower request ranks fewer of them, so that each request has a file of its own."""
+    return f"{identity}-choice-{'.'.join(requested).replace(':', '')}-{_machine()}.json"
 
 
 def _machine() -> str:

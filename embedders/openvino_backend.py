@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedders import conversion, hardware, packing
+from embedders import compilation, conversion, hardware, packing
 from embedders.backend import Item, Vectors
 from embedders.refusal import Refusal
 
@@ -30,7 +30,8 @@ class OpenVinoBackend:
     """One lane a core, each with batches of its own: no core ever waits for another, as it does where all share one batch.
 
     A text that comes alone is computed by all cores at once instead, which costs more work and less time.
-    `folder` is what `conversion.converted` gave, and is checked. Raises Refusal: `conversion-corrupt`, `model-not-loadable`.
+    `folder` is what `conversion.converted` gave, and is checked. Raises Refusal: `conversion-corrupt`, `model-not-loadable`,
+    `compile-crashed`.
     """
 
     name = "openvino"
@@ -93,17 +94,17 @@ class OpenVinoBackend:
     def _compiled(self, streams: int) -> CompiledModel:
         """In a thread that ends with it: compiling leaves its thread without denormals, which the caller may want."""
         path, settings = self._folder / conversion.GRAPH, self._settings(streams)
+        compilation.ensure_compiles(path, settings)
         try:
             with ThreadPoolExecutor(1) as apart:
                 return apart.submit(self._core.compile_model, path, "CPU", settings).result()
         except RuntimeError as error:
             raise Refusal("model-not-loadable", f"OpenVINO cannot load {self._folder}: {type(error).__name__}") from error
 
-    def _settings(self, streams: int) -> dict[str, Any]:
+    def _settings(self, streams: int) -> dict[str, str | int | bool]:
         return {
             "INFERENCE_PRECISION_HINT": self.precision,
-            # compiled graphs are kept, and loaded in a fifth of the time; apart, for one of another precision would be taken for this one
-            "CACHE_DIR": str(self._folder / f"compiled-{self.precision}-{streams}"),
+            **self._cached(streams),
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": self.lanes,
             # a lane that stays on its core keeps its cache; under a quota the cores are shared, and a pinned thread waits for its own.
@@ -115,6 +116,17 @@ class OpenVinoBackend:
             "CPU_DENORMALS_OPTIMIZATION": True,
             "PERFORMANCE_HINT": "THROUGHPUT" if streams > 1 else "LATENCY",
         }
+
+    def _cached(self, streams: int) -> dict[str, str]:
+        """Where compiled graphs are kept; loading one takes a fifth of the time. Empty if the folder cannot be made: OpenVINO would fail.
+
+        One folder for each precision, because OpenVINO would take a graph of another precision for this one.
+        """
+        folder = self._folder / f"compiled-{self.precision}-{streams}"
+        with suppress(OSError):
+            folder.mkdir(exist_ok=True)
+            return {"CACHE_DIR": str(folder)}
+        return {}
 
 
 def _requests(model: CompiledModel, lanes: int) -> SimpleQueue[InferRequest]:

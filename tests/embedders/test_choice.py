@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import embedders
-from embedders import Embedder, Endpoint, Refusal, Wanted, choice, conversion, hardware, models
+from embedders import Embedder, Endpoint, Refusal, Wanted, choice, compilation, conversion, hardware, models
 from embedders.choice import Candidate
 from tests.models.tiny_models import WORDS, Architecture, write_model
 
@@ -129,6 +129,92 @@ def test_converting_reports_to_nobody(files: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "intel").exists()
 
 
+# ── compilation ──────────────────────────────────────────────────────────────────────────────────────────────
+
+CRASHES = "import os, signal; os.kill(os.getpid(), signal.SIGFPE)"
+HANGS = "import time; time.sleep(60)"
+RAISES = "raise RuntimeError"
+
+
+@pytest.fixture
+def child(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Replaces the program of the child process that compiles."""
+    return lambda program: monkeypatch.setattr(compilation, "COMMAND", (sys.executable, "-c", program))
+
+
+@pytest.fixture
+def uncompiled(cache: Path) -> Path:
+    """A cache with the converted model and no record of a compilation."""
+    for marker in converted(cache).glob("*/compiles-*"):
+        marker.unlink()
+    return cache
+
+
+@pytest.mark.parametrize("precision", ["bf16", "f32"])
+def test_a_precision_whose_compilation_crashes_is_refused_with_a_remedy(
+    precision: str, files: Path, uncompiled: Path, child: Callable[[str], None]
+) -> None:
+    child(CRASHES)
+    with pytest.raises(Refusal) as error:
+        opened(files, uncompiled, backend="openvino", precision=precision)
+    assert (error.value.reason, error.value.transient) == ("compile-crashed", False)
+    assert f"OpenVINO crashed with SIGFPE compiling {converted(uncompiled)} in {precision}" == error.value.detail
+    assert "another precision" in error.value.remedy
+
+
+def test_auto_leaves_out_a_candidate_whose_compilation_crashes_and_says_so(
+    files: Path, uncompiled: Path, child: Callable[[str], None]
+) -> None:
+    child(CRASHES)
+    about = opened(files, uncompiled).about
+    assert (about.backend, about.precision) == ("torch", "f32")
+    assert "openvino f32 on cpu left out (compile-crashed)" in about.why
+
+
+def test_a_compilation_that_does_not_end_is_refused(
+    files: Path, uncompiled: Path, child: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child(HANGS)
+    monkeypatch.setattr(compilation, "TIMEOUT_S", 0.2)
+    with pytest.raises(Refusal, match=r"did not finish within 0\.2 s") as error:
+        opened(files, uncompiled, backend="openvino", precision="f32")
+    assert error.value.reason == "compile-crashed"
+
+
+def test_an_exception_in_the_child_is_left_to_the_callers_own_compilation(
+    files: Path, uncompiled: Path, child: Callable[[str], None]
+) -> None:
+    child(RAISES)
+    assert opened(files, uncompiled, backend="openvino", precision="f32").about.precision == "f32"
+
+
+def test_what_compiled_once_is_not_compiled_apart_again(files: Path, uncompiled: Path, child: Callable[[str], None]) -> None:
+    opened(files, uncompiled, backend="openvino", precision="f32").close()
+    child(CRASHES)
+    assert opened(files, uncompiled, backend="openvino", precision="f32").about.precision == "f32"
+
+
+def test_another_processor_compiles_apart_in_a_shared_cache(
+    files: Path, cache: Path, child: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child(CRASHES)
+    monkeypatch.setattr(hardware, "cpu_features", lambda: ["asimd"])
+    with pytest.raises(Refusal) as error:
+        opened(files, cache, backend="openvino", precision="f32")
+    assert error.value.reason == "compile-crashed"
+
+
+def test_a_folder_that_cannot_be_written_is_compiled_for_at_every_start(files: Path, cache: Path, child: Callable[[str], None]) -> None:
+    for folder in converted(cache).glob("compiled-*"):
+        shutil.rmtree(folder)
+        folder.write_text("")
+    assert opened(files, cache, backend="openvino", precision="f32").about.precision == "f32"
+    child(CRASHES)
+    with pytest.raises(Refusal) as error:
+        opened(files, cache, backend="openvino", precision="f32")
+    assert error.value.reason == "compile-crashed"
+
+
 # ── references and the choice ────────────────────────────────────────────────────────────────────────────────
 
 
@@ -186,9 +272,18 @@ def test_what_was_measured_once_is_kept(files: Path, cache: Path) -> None:
     assert "when it was picked" in about.why
 
 
+def test_a_choice_among_fewer_candidates_does_not_serve_a_wider_request(files: Path, cache: Path) -> None:
+    opened(files, cache, precision="f32").close()
+    opened(files, cache, backend="torch", precision="f32").close()
+    opened(files, cache, backend="openvino").close()
+    why = opened(files, cache).about.why
+    assert "when it was picked" not in why
+    assert "tokens a second" in why
+
+
 @pytest.mark.parametrize("spoilt", ["{", '[["x", 1]]', "[]"])
 def test_a_spoilt_note_of_the_choice_is_measured_anew(spoilt: str, files: Path, cache: Path) -> None:
-    file = cache / f"{models.find(str(files)).identity}-choice-{choice._machine()}.json"
+    file = cache / choice._note_name(models.find(str(files)).identity, Candidate("auto", "cpu", "auto"))
     file.write_text(spoilt)
     opened(files, cache).close()
     assert len(json.loads(file.read_text())) >= 2
