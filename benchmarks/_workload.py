@@ -18,7 +18,7 @@ from typing import Any
 from confluent_kafka import Producer
 
 from events.contract import DELETE, UPSERT, topic_of
-from events.kafka.client import Line
+from events.kafka.client import ClientErrors
 
 SOURCE = "/chaos"
 STRUCTURED = (("content-type", b"application/cloudevents+json"),)
@@ -167,8 +167,8 @@ class Workload:
 
 def publish(kafka_client_properties: Mapping[str, Any], tenant: str, records: list[Record]) -> None:
     """Produce them in this order. Returns when the broker has all. Raises RuntimeError where it has not after a minute."""
-    line = Line()
-    producer = Producer(line.configuration(kafka_client_properties, **{"enable.idempotence": True, "linger.ms": 5}))
+    errors = ClientErrors()
+    producer = Producer(errors.configuration(kafka_client_properties, **{"enable.idempotence": True, "linger.ms": 5}))
     for record in records:
         record.send(producer, tenant)
     if producer.flush(60):

@@ -1,16 +1,15 @@
-"""Landing: events of 2 KB through the whole contract check into Postgres, beside a bare loop that only moves their bytes.
+"""Landing: events of 2 KB from Kafka into Postgres with all checks, compared with a bare loop that only copies their bytes.
 
-Each turn publishes the same events (prose, title, access list, metadata, a sequence) for a tenant that has none yet and lands them, as
-`headrace ingest` does: schema, ownership and fencing, sealed content and envelope, event, outcome, position. Then the same records are
-read by a plain consumer and copied (binary) as they are into one plain table, partition and offset beside them, with a commit for as many
-as landing takes at once.
-Both clients are connected before the clock runs and have read nothing of the topic; the table is logged as any other.
+Each turn publishes the same events (prose, title, access list, metadata, a sequence) for a new tenant and lands them as
+`headrace ingest` does: schema, ownership and fencing, sealed content and envelope, event, outcome, position. Then a plain consumer reads
+the same records and copies them (binary) with partition and offset into a plain table, committing as often as landing does.
+Both clients are connected before the clock starts and have read nothing of the topic; the table is logged.
 
 Keys, medians of the turns:
   events             in each turn
-  event_bytes        a record's key and value on average
+  event_bytes        mean size of a record's key and value
   events_per_s       landed
-  bare_events_per_s  moved by the bare loop
+  bare_events_per_s  copied by the bare loop
   share              events_per_s / bare_events_per_s, of each turn (goal: at least .15)
 """
 
@@ -35,13 +34,13 @@ from core.tenancy import Connection
 from pipelines.app import LAND_RECORDS, Headrace
 
 CONTENT = 1_650
-"""Characters of each document's text; with all that is told of it, a record of 2 KB."""
+"""Characters of each document's text; with its attributes, a record of 2 KB."""
 PATIENCE_S = 20.0
 
 
 def options(parser: ArgumentParser) -> None:
     parser.add_argument("--events", type=int, default=6000, help="events in each turn (%(default)s)")
-    parser.add_argument("--turns", type=int, default=3, help="how often both are measured (%(default)s)")
+    parser.add_argument("--turns", type=int, default=3, help="turns to measure (%(default)s)")
 
 
 def measure(data: Path, events: int, turns: int) -> dict[str, Any]:
@@ -92,7 +91,7 @@ def _publish(headrace: Headrace, tenant: str, prose: str, events: int) -> None:
 def _land(headrace: Headrace, tenant: str, events: int) -> None:
     landed = headrace.land(tenant)
     if landed.fates != {"landed": events}:
-        raise Unmeasured(f"of {events} events, this landed: {dict(landed.fates)}")
+        raise Unmeasured(f"not all of {events} events landed: {dict(landed.fates)}")
 
 
 # the bare loop
@@ -100,7 +99,7 @@ def _land(headrace: Headrace, tenant: str, events: int) -> None:
 
 def _make_table(headrace: Headrace) -> None:
     with owner(headrace.endpoints.postgres_owner.get_secret_value()) as connection:
-        connection.execute(_sql("table"))
+        connection.execute(_SQL["table"])
 
 
 @contextmanager
@@ -114,7 +113,7 @@ def _connected(headrace: Headrace) -> Iterator[Consumer]:
 
 
 def _move(consumer: Consumer, connection: Connection, tenant: str, events: int) -> Iterator[int]:
-    """The bytes of each record, as they are copied."""
+    """Copy the records; yields the bytes of each."""
     from events.contract import topic_of
 
     partitions = consumer.list_topics(topic_of(tenant), timeout=PATIENCE_S).topics[topic_of(tenant)].partitions
@@ -123,13 +122,13 @@ def _move(consumer: Consumer, connection: Connection, tenant: str, events: int) 
     while left:
         messages = consumer.consume(min(LAND_RECORDS, left), 0.2)
         if monotonic() > until:
-            raise Unmeasured(f"the bare loop waits for {left} records")
+            raise Unmeasured(f"{left} records did not arrive within {PATIENCE_S:g} s")
         left -= len(messages)
         yield from _copied(connection, messages)
 
 
 def _copied(connection: Connection, messages: Sequence[Message]) -> list[int]:
-    with connection.cursor() as cursor, cursor.copy(_sql("copy")) as copy:
+    with connection.cursor() as cursor, cursor.copy(_SQL["copy"]) as copy:
         copy.set_types(("int4", "int8", "bytea", "bytea"))
         for message in messages:
             copy.write_row((message.partition(), message.offset(), message.key(), message.value()))
@@ -137,8 +136,7 @@ def _copied(connection: Connection, messages: Sequence[Message]) -> list[int]:
     return [len(message) + len(message.key() or b"") for message in messages]
 
 
-def _sql(name: str) -> Any:
-    return statements("benchmarks", "landing.sql")[name]
+_SQL = statements("benchmarks", "landing.sql")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Documents inside documents: what the parse of a parent finds in it becomes documents of their own, which follow it from then on.
+"""Documents inside documents: the parse stage finds them, and each becomes a document that follows its parent.
 
-A child's id is its parent's, `!/` and its path there. It has its parent's source, sequence, access and place in Kafka; what it fails with
-is told beside its parent's event. Landing knows events; here nothing arrives.
+A child's id is its parent's id, `!/` and its path in the parent. It has its parent's source, sequence, access list and Kafka position, so
+its dead letters stand under its parent's event. Events are landed in `events.landing`; a child has none of its own.
 """
 
 from __future__ import annotations
@@ -9,58 +9,63 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from core import artifacts
+from core import artifacts, envelopes
 from core.keys import TenantKeys
 from core.ledger import ledger
-from core.records import Child, Envelope, decode, encode
+from core.records import Child, Envelope, encode
 from core.sql import statements
 from core.tenancy import Connection
 from events.digests import content_key, document_key
 
 INSIDE = "!/"
-"""Between a parent's id and a child's path, as in the URL of a file in an archive."""
+"""Separates a parent's id from a child's path, as in Java's URLs of archive members."""
 
 DEEPEST = 3
-"""Levels below a document that came with an event."""
+"""Most levels below a document that has an event of its own."""
 
 
 def depth(name: str) -> int:
-    """How many documents this one is inside of."""
+    """The number of documents that contain this one."""
     return name.count(INSIDE)
 
 
-def adopt(connection: Connection, keys: TenantKeys, found: Mapping[str, Sequence[Child]]) -> int:
-    """Make these the children of each document, and let go of those that it had before. Gives how many are new or changed.
+def replace(connection: Connection, keys: TenantKeys, found: Mapping[str, Sequence[Child]]) -> int:
+    """Replace each parent's children by those that were found in it. Returns how many are new or changed.
 
-    The parents are locked with all that they held before (`core.ledger.ledger.hold`). An id that is somebody else's stays theirs.
+    The caller has locked the parents and their former children (`core.ledger.ledger.lock_current`). An id that belongs to another parent
+    or to an event of its own is left as it is.
     """
-    parents = {row["document"]: _opened(keys, row) for row in connection.execute(_sql("parents"), {"documents": list(found)})}
+    parents = {
+        row["document"]: envelopes.unseal(keys, row["envelope"], row["document"])
+        for row in connection.execute(_SQL["parents"], {"documents": list(found)})
+    }
     rows = [row for parent, envelope in parents.items() for row in _rows(keys, parent, envelope, found[parent])]
-    before = {row["document"]: row for row in connection.execute(_sql("there"), {"documents": [row["document"] for row in rows]})}
-    ours = [row for row in rows if _may_have(row, before.get(row["document"]))]
-    changed = [row for row in ours if _differs(row, before.get(row["document"]))]
+    before = {row["document"]: row for row in connection.execute(_SQL["existing"], {"documents": [row["document"] for row in rows]})}
+    owned = [row for row in rows if _owns(row, before.get(row["document"]))]
+    changed = [row for row in owned if _differs(row, before.get(row["document"]))]
     if changed:
         _write(connection, keys, changed)
-    leave(connection, list(found), [row["document"] for row in ours])
+    delete(connection, list(found), [row["document"] for row in owned])
     return len(changed)
 
 
-def leave(connection: Connection, parents: Collection[str], kept: Collection[str] = ()) -> None:
-    """Bury the children of these documents but for those that are kept."""
-    gone = connection.execute(_sql("leave"), {"parents": list(parents), "kept": list(kept)}).fetchall()
-    _moved(connection, [row["document"] for row in gone], [row["document"] for row in gone])
+def delete(connection: Connection, parents: Collection[str], kept: Collection[str] = ()) -> None:
+    """Delete the children of these documents, except those in `kept`."""
+    rows = connection.execute(_SQL["delete_children"], {"parents": list(parents), "kept": list(kept)}).fetchall()
+    deleted = [row["document"] for row in rows]
+    _invalidate(connection, deleted, deleted)
 
 
-def follow(connection: Connection, documents: Collection[str]) -> list[str]:
-    """At landing: what is inside of these documents goes with those that are deleted, and is hidden from whom they are hidden.
+def propagate(connection: Connection, documents: Collection[str]) -> list[str]:
+    """At landing: apply the deletes and access lists of these documents to the documents inside them. Returns those that changed.
 
-    Gives what changed. What is granted anew comes with the swap, as everywhere.
+    A revoked principal loses access now; a granted one gains it with the swap.
     """
-    rows = connection.execute(_sql("follow"), {"documents": list(documents)}).fetchall()
-    changed, gone = [row["document"] for row in rows], [row["document"] for row in rows if row["deleted"]]
-    _moved(connection, changed, gone)
-    if gone:
-        connection.execute(_sql("read_again"), {"documents": list(documents)})
+    rows = connection.execute(_SQL["propagate"], {"documents": list(documents)}).fetchall()
+    changed, deleted = [row["document"] for row in rows], [row["document"] for row in rows if row["deleted"]]
+    _invalidate(connection, changed, deleted)
+    if deleted:
+        connection.execute(_SQL["invalidate_parse"], {"documents": list(documents)})
     return changed
 
 
@@ -77,18 +82,18 @@ def _row(keys: TenantKeys, parent: str, envelope: Envelope, child: Child) -> dic
         file_name=child.path.rpartition("/")[2],
         refused=child.reason,
     )
-    document, plain = document_key(own.name, keys), encode(own)
+    document = document_key(own.name, keys)
     return {
         "document": document,
         "parent": parent,
         "content_key": content_key(keys, b"inline\0%b\0%b" % (child.reason.encode(), child.content), own.media_type, own.file_name),
-        "envelope_key": keys.digest(plain, "envelope"),
-        "envelope": keys.seal(plain, f"envelope/{document}"),
+        "envelope_key": keys.digest(encode(own), "envelope"),
+        "envelope": envelopes.seal(keys, own, document),
         "content": child.content,
     }
 
 
-def _may_have(row: Mapping[str, Any], before: Mapping[str, Any] | None) -> bool:
+def _owns(row: Mapping[str, Any], before: Mapping[str, Any] | None) -> bool:
     return before is None or before["parent"] == row["parent"] or (before["deleted"] and before["parent"] is not None)
 
 
@@ -99,21 +104,16 @@ def _differs(row: Mapping[str, Any], before: Mapping[str, Any] | None) -> bool:
 def _write(connection: Connection, keys: TenantKeys, rows: Sequence[Mapping[str, Any]]) -> None:
     columns = {"documents": "document", "parents": "parent", "content_keys": "content_key"}
     columns |= {"envelope_keys": "envelope_key", "envelopes": "envelope"}
-    connection.execute(_sql("adopt"), {name: [row[key] for row in rows] for name, key in columns.items()})
+    connection.execute(_SQL["upsert_children"], {name: [row[key] for row in rows] for name, key in columns.items()})
     artifacts.put(connection, keys, "land", {row["document"]: row["content"] for row in rows})
-    _moved(connection, [row["document"] for row in rows], [])
+    _invalidate(connection, [row["document"] for row in rows], [])
 
 
-def _moved(connection: Connection, documents: list[str], gone: list[str]) -> None:
+def _invalidate(connection: Connection, documents: list[str], deleted: list[str]) -> None:
     if documents:
-        artifacts.discard(connection, ["land"], gone)
-        ledger.fall_behind(connection, documents)
-        connection.execute(statements("events", "sql/landing.sql")["narrow"], {"documents": documents})
+        artifacts.discard(connection, ["land"], deleted)
+        ledger.invalidate(connection, documents)
+        connection.execute(statements("events", "sql/landing.sql")["narrow_acl"], {"documents": documents})
 
 
-def _opened(keys: TenantKeys, row: Mapping[str, Any]) -> Envelope:
-    return decode(keys.open(row["envelope"], f"envelope/{row['document']}"), Envelope)
-
-
-def _sql(name: str) -> Any:
-    return statements("events", "sql/children.sql")[name]
+_SQL = statements("events", "sql/children.sql")

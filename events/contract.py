@@ -1,8 +1,8 @@
-"""The contract of a document event: what a record on `documents.<tenant>` must be, and what it means.
+"""The contract of a document event: which records of `documents.<tenant>` are valid, and what they mean.
 
-The newest schema in `schema/` is the contract's one definition and `docs/events.md` explains it. Here a record becomes an `Event`, or
-a `Rejected` that says why without quoting it. No Kafka client, no database: `events.kafka.reader` reads records, `events.landing` keeps
-events.
+The newest schema in `schema/` defines the contract and `docs/events.md` explains it. `read` turns a record into an `Event`, or into a
+`Rejected` that gives the reason without quoting the record. No Kafka client and no database: `events.kafka` reads records,
+`events.landing` stores events.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DELETE = "headrace.document.delete.v1"
 EVERYONE = "*"
 
 SCHEMA = "schema/document-event.v1.0.json"
-"""The newest published schema. Older ones stay beside it, and nothing valid under one of them is refused here: see docs/events.md."""
+"""The newest published schema. What is valid under an older one of its version is valid under it: see docs/events.md."""
 
 NOT_CLOUDEVENTS = "not-cloudevents"
 VIOLATION = "contract-violation"
@@ -51,7 +51,7 @@ _JSON = StrictJson()
 
 
 class _Positioned(msgspec.Struct, frozen=True):
-    """Something at a place in a topic. Its repr is the place alone: the rest may be personal."""
+    """A record's position. The repr shows the position only: everything else may be personal data."""
 
     topic: str
     partition: int
@@ -62,7 +62,7 @@ class _Positioned(msgspec.Struct, frozen=True):
 
 
 class KafkaRecord(_Positioned, frozen=True):
-    """A record as the broker gives it. `timestamp_ms` is since 1970, or -1 where the broker has none."""
+    """A record as read from the broker. `timestamp_ms` is in milliseconds since 1970, -1 if the broker has none."""
 
     timestamp_ms: int
     key: bytes | None
@@ -73,9 +73,9 @@ class KafkaRecord(_Positioned, frozen=True):
 class Event(_Positioned, frozen=True):
     """A change of one document.
 
-    `document_name` is the CloudEvents subject. `sequence` is the offset where the publisher gave none. `source` is empty for a bare
-    null value. `acl` is sorted and distinct: `("*",)` everyone in the tenant, `()` nobody. An upsert has `content` or `uri`.
-    No text holds a NUL or a lone surrogate.
+    `document_name` is the CloudEvents subject. `sequence` is the offset if the publisher set none. `source` is empty for a null value
+    without `ce_source`. `acl` is sorted and distinct: `("*",)` is everyone in the tenant, `()` nobody. An upsert has `content` or `uri`.
+    No text contains a NUL or a lone surrogate.
     """
 
     event_id: str
@@ -97,7 +97,7 @@ class Event(_Positioned, frozen=True):
 
 
 class Rejected(_Positioned, frozen=True):
-    """A record outside the contract. `detail` names a schema keyword and the contract's own properties, never anything of the record's."""
+    """A record that violates the contract. `detail` names a schema keyword and the contract's properties; it never quotes the record."""
 
     reason: str
     detail: str
@@ -106,19 +106,19 @@ class Rejected(_Positioned, frozen=True):
 
 
 def topic_of(tenant: str) -> str:
-    """The topic that a tenant's events arrive on. Raises TenantError where the name is not allowed."""
+    """The topic of a tenant's document events. Raises TenantError if the name is not allowed."""
     return _DOCUMENTS + valid_tenant(tenant)
 
 
 def tenant_of(topic: str) -> str:
-    """The tenant whose topic this is. Raises TenantError where it is nobody's."""
+    """The tenant of a topic of document events. Raises TenantError for any other topic."""
     if not topic.startswith(_DOCUMENTS):
         raise TenantError(f"not a topic of document events: {topic[:60]!r}", reason="bad-topic")
     return valid_tenant(topic.removeprefix(_DOCUMENTS))
 
 
 def read(message: KafkaRecord) -> Event | Rejected:
-    """What the record says, or why it may not say it. Never raises, whatever the bytes."""
+    """The record's event, or why it is rejected. Never raises, whatever the bytes."""
     try:
         return _event(message, _checked(message))
     except ContractError as refusal:
@@ -127,7 +127,7 @@ def read(message: KafkaRecord) -> Event | Rejected:
 
 
 def _checked(message: KafkaRecord) -> dict[str, Any]:
-    """The event as one JSON object that satisfies the schema, under its own key."""
+    """The event as one JSON object, checked against its type, the schema and the record's key."""
     instance = _null_value(message) if message.value is None else _decoded(message, message.value)
     _check_type(instance)
     _check_schema(instance)
@@ -149,15 +149,15 @@ JSON_EVENT = _JSON.get_content_type()
 
 
 def _headers(message: KafkaRecord) -> dict[str, bytes]:
-    """The headers that CloudEvents defines, names in lower case. Others may hold anything, and may come twice."""
-    ours: dict[str, bytes] = {}
-    for given, value in message.headers:
-        name = given.lower()
+    """The headers that CloudEvents defines, with lower-case names. Other headers may have any value, and may repeat."""
+    defined: dict[str, bytes] = {}
+    for raw_name, value in message.headers:
+        name = raw_name.lower()
         if name == CONTENT_TYPE_HEADER or name.startswith(CE_PREFIX):
-            if value is None or name in ours:
+            if value is None or name in defined:
                 raise ContractError("headers: one without a value, or twice", reason=NOT_CLOUDEVENTS)
-            ours[name] = value
-    return ours
+            defined[name] = value
+    return defined
 
 
 def _structured(headers: dict[str, bytes], value: bytes) -> dict[str, Any]:
@@ -177,7 +177,7 @@ def _binary(headers: dict[str, bytes], value: bytes) -> dict[str, Any]:
 
 
 def _attributes(headers: dict[str, bytes]) -> dict[str, Any]:
-    """What the library makes of the headers, but for the time: it would take more than RFC 3339."""
+    """The attributes that the library reads from the headers, except the time: it would accept more than RFC 3339."""
     timeless = {name: value for name, value in headers.items() if name != "ce_time"}
     try:
         instance = _whole(from_binary(KafkaMessage(timeless, None, b""), _JSON, Unchecked))
@@ -188,13 +188,13 @@ def _attributes(headers: dict[str, bytes]) -> dict[str, Any]:
 
 def _whole(event: object) -> dict[str, Any]:
     if not isinstance(event, Unchecked):
-        raise TypeError("the library made another event than it was told to")
+        raise TypeError("the cloudevents library returned another class than the requested one")
     return event.structured()
 
 
 def _null_value(message: KafkaRecord) -> dict[str, Any]:
-    """A null value is a delete of its key, unless its headers say that it is something else; then that fails its own checks."""
-    given = _attributes({name: value for name, value in _headers(message).items() if name != CONTENT_TYPE_HEADER})
+    """A delete of the record's key, overridden by the record's headers; an upsert without data then fails the schema."""
+    attributes = _attributes({name: value for name, value in _headers(message).items() if name != CONTENT_TYPE_HEADER})
     defaults = {
         "specversion": "1.0",
         "id": f"{message.topic}:{message.partition}:{message.offset}",
@@ -202,8 +202,9 @@ def _null_value(message: KafkaRecord) -> dict[str, Any]:
         "type": DELETE,
         "subject": _key_text(message.key),
     }
-    sequence = given.pop("sequence", None)
-    return defaults | given | ({"data": {"sequence": _number(sequence)}} if sequence is not None and _deletes(given) else {})
+    sequence = attributes.pop("sequence", None)
+    data = {"data": {"sequence": _number(sequence)}} if sequence is not None and _deletes(attributes) else {}
+    return defaults | attributes | data
 
 
 def _deletes(attributes: dict[str, Any]) -> bool:
@@ -255,7 +256,7 @@ def _check_key(key: bytes | None, subject: str) -> None:
 
 
 def _explained(error: jsonschema_rs.ValidationError) -> str:
-    """Where and which keyword. Names that are not the contract's own (of metadata, of added fields) become `*`."""
+    """The path and the keyword that failed. Names outside the contract (in metadata, or of unknown fields) become `*`."""
     names = [name if name in _property_names() else "*" for name in error.instance_path if isinstance(name, str)]
     if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Required):
         names.append(error.kind.property)
@@ -313,7 +314,7 @@ def _upserted(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sequence(data: dict[str, Any]) -> int | None:
-    """JSON Schema calls 1.0 an integer; beyond 2^53 a float has already lost digits, so a publisher that writes floats is refused."""
+    """JSON Schema accepts 1.0 as an integer; a float has lost digits beyond 2^53, so floats are refused."""
     sequence = data.get("sequence")
     if sequence is not None and type(sequence) is not int:
         raise ContractError("data.sequence: type")
@@ -337,7 +338,7 @@ def _unbase64(text: str) -> bytes:
 
 
 def _time(text: str | None) -> datetime | None:
-    """The schema has seen RFC 3339; what is left to refuse is a leap second and a year that `datetime` does not have."""
+    """The schema has checked RFC 3339; a leap second, or a year outside the range of `datetime`, is refused here."""
     try:
         return None if text is None else datetime.fromisoformat(text.upper()).astimezone(UTC)
     except (ValueError, OverflowError):
@@ -345,5 +346,5 @@ def _time(text: str | None) -> datetime | None:
 
 
 def _received(timestamp_ms: int) -> datetime:
-    """Producers may write any 64 bits as a timestamp; it is bounded to the years 1970 to 9999."""
+    """Bounded to the years 1970 to 9999: producers may write any 64 bits as a timestamp."""
     return _EPOCH + timedelta(milliseconds=max(0, min(timestamp_ms, _LAST_MS)))

@@ -1,7 +1,7 @@
-"""Landing: a batch of records becomes documents' newest states, and the position moves, in one transaction.
+"""Landing: one transaction turns a batch of records into documents' newest states and moves the position.
 
-`fold` says what one event does to one document's state and is pure; `land` runs it over a batch under the tenant's role.
-Dead letters of the contract are written here; those of later stages by `core.ledger.stage`.
+`fold` applies one event to one document's state and is pure; `land` applies a batch under the tenant's role. Landing writes the dead
+letters of its own refusals; `core.ledger.stage` writes those of later stages.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any, Literal
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
-from core import artifacts, outcomes
+from core import artifacts, envelopes, outcomes
 from core.errors import LostRace
 from core.keys import TenantKeys
 from core.ledger import ledger
-from core.ledger.ledger import Letter
+from core.ledger.ledger import DeadLetter
 from core.records import Envelope, encode
 from core.sql import statements
 from core.tenancy import Connection
@@ -33,10 +33,10 @@ Fate = Literal["landed", "unchanged", "superseded", "dead-lettered"]
 
 
 class State(Struct, frozen=True):
-    """A document's newest state as landing compares it. Every `*_key` is a keyed digest.
+    """A document's newest state, as landing compares it. Every `*_key` is a keyed digest.
 
-    `revision` is the one that was read, 0 where there is none; writing makes it one more, however many events the batch has of it.
-    `source_key` is empty where no event has named a source yet.
+    `revision` is the stored revision, 0 for a new document; a write increments it by one, however many events of the document the batch
+    has. `source_key` is empty until an event names a source.
     """
 
     document: str
@@ -52,7 +52,7 @@ class State(Struct, frozen=True):
 
 
 class Verdict(Struct, frozen=True):
-    """What an event did: its fate, why it was refused where it was, and the state after it."""
+    """An event's fate, the document's state after it, and the reason and detail of a refusal."""
 
     fate: Fate
     state: State | None
@@ -61,10 +61,10 @@ class Verdict(Struct, frozen=True):
 
 
 def fold(before: State | None, proposed: State) -> Verdict:
-    """What `proposed`, the state an event asks for, does to the state that is there.
+    """Apply `proposed`, the state that an event asks for, to the state before it.
 
-    The highest sequence wins in whatever order events arrive; a tombstone is a state like any other and keeps its sequence.
-    A null value without a source asks for no ownership, and leaves a document that it meets first to the first source that comes.
+    The highest sequence wins, in whatever order events arrive; a tombstone is a state like any other and keeps its sequence.
+    A null value without a source claims no ownership: if it comes first, the first source that follows owns the document.
     """
     if before is None:
         return Verdict("landed", proposed)
@@ -79,10 +79,10 @@ def fold(before: State | None, proposed: State) -> Verdict:
 
 REFUSALS = {
     "source-mismatch": "another source owns this document",
-    "sequence-kind-mismatch": "a source numbers a document's events itself or leaves that to the broker, not both",
-    "sequence-conflict": "the same sequence came with other content; the first stays",
+    "sequence-kind-mismatch": "a document's events either all carry a sequence or none does",
+    "sequence-conflict": "another event with this sequence and other content landed before",
 }
-"""Why landing refuses an event that matches the contract, by reason code."""
+"""Reason code → detail, of landing's refusals of events that satisfy the contract."""
 
 
 def _refusal(before: State, proposed: State) -> str | None:
@@ -97,7 +97,7 @@ def _refusal(before: State, proposed: State) -> str | None:
 
 @dataclass
 class Landed:
-    """What a batch came to: fates and reasons by count, and the documents whose state changed."""
+    """The result of a batch: counts of fates and reasons, and the keys of the documents that changed."""
 
     events: int = 0
     fates: Counter[str] = field(default_factory=Counter)
@@ -111,25 +111,25 @@ class Landed:
         self.documents.extend(other.documents)
 
 
-Known = Mapping[tuple[int, int], tuple[str, str | None]]
-"""What is kept of events that landed before, by partition and running offset: the fate, and the reason of the open dead letter."""
+Fates = Mapping[tuple[int, int], tuple[str, str | None]]
+"""Partition and running offset → fate and the open dead letter's reason, of events that were landed before."""
 
 
 @dataclass
 class _Fold:
-    """A batch in the making: each document's state so far, the event that gave it, and every event's row.
+    """A batch while it is folded: each document's state so far, the event that set it, and a row of every event.
 
-    Offsets are counted on from `base`, so that no two events of a partition ever share one (`events.positions`); only what a source is told
-    has the topic's own.
+    Offsets are running offsets, counted from `base` (`events.positions`), so that they are unique in a partition; only the outcome, which
+    the source reads, has the topic's own offset.
     """
 
     keys: TenantKeys
     states: dict[str, State]
     base: int = 0
-    known: Known | None = None
+    former: Fates | None = None
     newest: dict[str, Event] = field(default_factory=dict)
     rows: list[tuple[Any, ...]] = field(default_factory=list)
-    letters: list[Letter] = field(default_factory=list)
+    letters: list[DeadLetter] = field(default_factory=list)
     landed: Landed = field(default_factory=Landed)
 
     def add(self, message: Event | Rejected, document: str | None) -> None:
@@ -141,18 +141,20 @@ class _Fold:
     def take(self, event: Event, document: str) -> None:
         proposed = propose(event, document, self.keys)
         verdict = fold(self.states.get(proposed.document), proposed)
-        if self._told(event, proposed.document, verdict.fate, verdict.reason):
+        if self._repeats(event, proposed.document, verdict.fate, verdict.reason):
+            self._count(verdict.fate, verdict.reason)
             return
         if verdict.fate == "landed" and verdict.state:
             self.states[proposed.document], self.newest[proposed.document] = verdict.state, event
         if verdict.reason:
-            self._bury(event, proposed.document, verdict.reason, verdict.detail)
-        self._note(event, proposed.document, verdict.fate, verdict.reason)
+            self._dead_letter(event, proposed.document, verdict.reason, verdict.detail)
+        self._add_row(event, proposed.document, verdict.fate, verdict.reason)
 
     def refuse(self, rejected: Rejected, document: str | None) -> None:
-        if self._told(rejected, document, "dead-lettered", rejected.reason):
+        if self._repeats(rejected, document, "dead-lettered", rejected.reason):
+            self._count("dead-lettered", rejected.reason)
             return
-        self._bury(rejected, document, rejected.reason, rejected.detail)
+        self._dead_letter(rejected, document, rejected.reason, rejected.detail)
         row = (rejected.partition, self._running(rejected), None, document, None, None, "dead-lettered", None, rejected.received)
         self.rows.append((*row, rejected.reason, self._subject(rejected, None, rejected.key), rejected.offset))
         self._count("dead-lettered", rejected.reason)
@@ -160,26 +162,22 @@ class _Fold:
     def _running(self, message: Event | Rejected) -> int:
         return self.base + message.offset
 
-    def _bury(self, message: Event | Rejected, document: str | None, reason: str, detail: str) -> None:
-        self.letters.append(Letter(message.partition, self._running(message), "land", document, reason, detail))
+    def _dead_letter(self, message: Event | Rejected, document: str | None, reason: str, detail: str) -> None:
+        self.letters.append(DeadLetter(message.partition, self._running(message), "land", document, reason, detail))
 
-    def _told(self, message: Event | Rejected, document: str | None, fate: Fate, reason: str | None) -> bool:
-        """Count, and no more, where this says nothing that is not known already. Never outside a replay."""
-        told = self.known is not None and fate != "landed" and self._repeats(message, document, fate, reason, self.known)
-        if told:
-            self._count(fate, reason)
-        return told
-
-    def _repeats(self, message: Event | Rejected, document: str | None, fate: Fate, reason: str | None, known: Known) -> bool:
+    def _repeats(self, message: Event | Rejected, document: str | None, fate: Fate, reason: str | None) -> bool:
+        """Whether a replay's event has the same result as before, so that it is counted and not written."""
+        if self.former is None or fate == "landed":
+            return False
         place = message.partition, self._running(message)
-        if place in known:
-            before, open_reason = known[place]
+        if place in self.former:
+            before, open_reason = self.former[place]
             return before != "dead-lettered" or reason == open_reason
-        # nothing is known of what was erased, and nothing shall be; anything else was passed over before it could be refused
+        # no row: the event was erased, and no row may come back; or it was skipped before landing could refuse it
         state = self.states.get(document or "")
         return fate != "dead-lettered" or (state is not None and state.state_key == ERASED)
 
-    def _note(self, event: Event, document: str, fate: Fate, reason: str | None) -> None:
+    def _add_row(self, event: Event, document: str, fate: Fate, reason: str | None) -> None:
         event_key = self.keys.digest(event.event_id.encode(), "event")
         row = (event.partition, self._running(event), event_key, document, event.operation, event.sequence, fate, event.time)
         subject = self._subject(event, event.event_id, event.document_name.encode())
@@ -197,11 +195,11 @@ class _Fold:
 
 
 ERASED = "erased"
-"""The state key that an erasure leaves."""
+"""The state key of an erased document."""
 
 
 def propose(event: Event, document: str, keys: TenantKeys) -> State:
-    """The state that an event asks for, before fencing. `document` is the document's key."""
+    """The state that an event asks for, before fencing. `document` is the document's key in Postgres."""
     content = _content(event)
     envelope = encode(_envelope(event))
     acl = encode(event.acl)
@@ -221,9 +219,9 @@ def propose(event: Event, document: str, keys: TenantKeys) -> State:
 
 
 def _content(event: Event) -> bytes:
-    """What stands for the content in a digest.
+    """The bytes that identify the content in a digest.
 
-    A reference without a digest of its own means whatever is there by then: every new event of it is fetched anew.
+    A reference without `content_sha256` may refer to other content at any time, so every new event with it is fetched again.
     """
     if event.content is not None:
         return b"inline\0" + event.content
@@ -231,40 +229,40 @@ def _content(event: Event) -> bytes:
 
 
 def land(connection: Connection, keys: TenantKeys, batch: Batch, topic_id: str | None = None) -> Landed:
-    """Land a batch: events, documents, contents, dead letters and the position, or nothing.
+    """Land a batch: write its events, documents, contents and dead letters and move the position.
 
-    `topic_id` says in which of the topics of this name the batch was read, as `events.positions.settle` was told.
-    Raises LostRace where the position is no longer where the batch was read from, or a document moved in between.
+    `topic_id` is the id of the topic that the batch was read from, as in `events.positions.reconcile`.
+    Raises LostRace if the position is no longer the batch's start, or another worker landed one of the documents meanwhile.
     """
     base = move(connection, batch, topic_id)
-    return land_records(connection, keys, batch.records, base=base, anew=True)
+    return land_records(connection, keys, batch.records, base=base, first_read=True)
 
 
 def land_records(
     connection: Connection,
     keys: TenantKeys,
     records: Sequence[KafkaRecord],
-    known: Known | None = None,
+    former: Fates | None = None,
     *,
     base: int = 0,
-    anew: bool = False,
+    first_read: bool = False,
 ) -> Landed:
-    """Land records without moving the position: what a replay does. Fencing makes it safe to repeat.
+    """Land records without moving the position, as a replay does. Fencing makes it safe to repeat.
 
-    Where `known` is given, an event that comes to nothing new leaves no trace but its count. What became of an event that has landed
-    before is not told again; `anew` says that none of these has, whatever stood at their positions. `base` is the position's.
+    With `former`, an event whose result is the same as before is counted and not written. An event that landed before gets no second
+    outcome; `first_read` says that none of the records did, whatever rows their offsets have. `base` is the position's.
     """
     messages = [_numbered(read(record), base) for record in records]
     documents = [_document_of(message, keys) for message in messages]
-    fold_ = _Fold(keys, states(connection, sorted({document for document in documents if document})), base, known)
+    fold_ = _Fold(keys, states(connection, sorted({document for document in documents if document})), base, former)
     for message, document in zip(messages, documents, strict=True):
         fold_.add(message, document)
-    _write(connection, fold_, anew=anew)
+    _write(connection, fold_, first_read=first_read)
     return fold_.landed
 
 
 def _numbered(message: Event | Rejected, base: int) -> Event | Rejected:
-    """Without a sequence of its source's, the broker's order over every topic of this name: a topic made anew begins at offset 0."""
+    """Without an explicit sequence, the running offset is the sequence: a recreated topic starts at offset 0 again."""
     if base and isinstance(message, Event) and not message.sequence_explicit:
         return replace(message, sequence=base + message.offset)
     return message
@@ -277,43 +275,42 @@ def _document_of(message: Event | Rejected, keys: TenantKeys) -> str | None:
 
 
 def states(connection: Connection, documents: Sequence[str]) -> dict[str, State]:
-    """The newest states of these documents and of all that is inside of them, by key. Locked: until the commit neither a landing
-    nor a stage moves them."""
-    rows = connection.execute(_sql("states"), {"documents": list(documents)})
+    """Key → newest state, of these documents and the documents inside them. Locks them until the commit, against landings and stages."""
+    rows = connection.execute(_SQL["states"], {"documents": list(documents)})
     return {row["document"]: State(**row) for row in rows}
 
 
-def _write(connection: Connection, fold_: _Fold, *, anew: bool) -> None:
+def _write(connection: Connection, fold_: _Fold, *, first_read: bool) -> None:
     changed = sorted(fold_.newest)
     _upsert(connection, [_document_row(fold_, document) for document in changed])
     bodies = {d: event.content for d, event in fold_.newest.items() if event.content is not None}
     artifacts.put(connection, fold_.keys, "land", bodies)
-    _leave_behind(connection, [d for d in changed if fold_.states[d].revision], bodies)
-    _note_events(connection, fold_.rows, anew=anew)
-    ledger.bury(connection, fold_.letters)
+    _supersede(connection, [d for d in changed if fold_.states[d].revision], bodies)
+    _record_events(connection, fold_.rows, first_read=first_read)
+    ledger.dead_letter(connection, fold_.letters)
     fold_.landed.documents = changed
 
 
-def _leave_behind(connection: Connection, documents: list[str], bodies: Collection[str]) -> None:
-    """What there is of older states of these documents. Of a document that lands for the first time there is none."""
+def _supersede(connection: Connection, documents: list[str], bodies: Collection[str]) -> None:
+    """Invalidate what was computed from these documents' former states, and narrow access. New documents have no former state."""
     if documents:
         artifacts.discard(connection, ["land"], [d for d in documents if d not in bodies])
-        ledger.fall_behind(connection, documents)
-        connection.execute(_sql("narrow"), {"documents": documents})
+        ledger.invalidate(connection, documents)
+        connection.execute(_SQL["narrow_acl"], {"documents": documents})
         outcomes.decide(connection, documents, "superseded")
-        children.follow(connection, documents)
+        children.propagate(connection, documents)
 
 
 def _upsert(connection: Connection, rows: list[dict[str, Any]]) -> None:
     if rows:
         columns = {name: [row[name] for row in rows] for name in rows[0]}
-        if connection.execute(_sql("land"), columns).rowcount != len(rows):
-            raise LostRace("a document of this batch was landed by another worker in between")
+        if connection.execute(_SQL["upsert_documents"], columns).rowcount != len(rows):
+            raise LostRace("another worker landed a document of this batch meanwhile")
 
 
 def _document_row(fold_: _Fold, document: str) -> dict[str, Any]:
     state, event = fold_.states[document], fold_.newest[document]
-    envelope = None if state.deleted else fold_.keys.seal(encode(_envelope(event)), f"envelope/{document}")
+    envelope = None if state.deleted else envelopes.seal(fold_.keys, _envelope(event), document)
     return asdict(state) | {
         "envelope": envelope,
         "acl": encode(() if state.deleted else event.acl).decode(),
@@ -337,15 +334,14 @@ def _envelope(event: Event) -> Envelope:
     )
 
 
-_NOTED = ("partitions", "offsets", "event_keys", "documents", "operations", "sequences", "fates", "event_times", "received")
-_EVENT_COLUMNS = (*_NOTED, "reasons", "subjects", "own_offsets")
+_EVENT_ROW = ("partitions", "offsets", "event_keys", "documents", "operations", "sequences", "fates", "event_times", "received")
+_EVENT_COLUMNS = (*_EVENT_ROW, "reasons", "subjects", "own_offsets")
 
 
-def _note_events(connection: Connection, rows: Sequence[tuple[int | str | bytes | datetime | None, ...]], *, anew: bool) -> None:
+def _record_events(connection: Connection, rows: Sequence[tuple[int | str | bytes | datetime | None, ...]], *, first_read: bool) -> None:
     if rows:
         columns = dict(zip(_EVENT_COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
-        connection.execute(_sql("note"), {**columns, "anew": anew})
+        connection.execute(_SQL["record_events"], {**columns, "first_read": first_read})
 
 
-def _sql(name: str) -> Any:
-    return statements("events", "sql/landing.sql")[name]
+_SQL = statements("events", "sql/landing.sql")

@@ -1,6 +1,6 @@
-"""Outcomes on Kafka: what became of each event, written to `outcomes.<tenant>` and read there by source systems.
+"""Outcomes on Kafka: publishing each event's outcome to `outcomes.<tenant>`, and reading them there, for source systems.
 
-When an event's fate is decided stands in `core.outcomes`; docs/events.md explains the record to those who read it.
+`core.outcomes` stores outcomes until they are published; docs/events.md documents the record.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 from core.records import decode, encode
-from events.kafka.client import REQUEST_S, Line
-from events.kafka.reader import outcomes_of
+from events.kafka.client import REQUEST_S, ClientErrors
+from events.kafka.topics import outcomes_of
 
 _POLL_S = 0.2
 _PRODUCING = {"acks": "all", "enable.idempotence": True, "compression.type": "zstd", "linger.ms": 5}
@@ -24,11 +24,11 @@ _CONSUMING = {"enable.auto.commit": False, "fetch.wait.max.ms": 100}
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What became of one event. `partition` and `offset` are where it stands in `documents.<tenant>`.
+    """The outcome of one event. `partition` and `offset` are its position in `documents.<tenant>`.
 
-    `event` and `document` are the ids that the source gave, redacted where they carry personal data, null where the record had none that
-    could be read or kept. `time` is when the source says that the change happened; `latency_s` are the seconds from `received_at`, the
-    record's own timestamp, to `decided_at`.
+    `event` and `document` are the source's ids: redacted if they carry personal data, null if the record has none that could be read or
+    stored. `time` is when the change happened, according to the source. `latency_s` is the time from `received_at`, the record's
+    timestamp, to `decided_at`, in seconds.
     """
 
     event: str | None
@@ -47,62 +47,62 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class OutcomeProducer:
-    """Writes outcomes, each under a key of its document's, so that a document's come in order. Not for two threads."""
+    """Publishes outcomes under their documents' keys, so that a document's outcomes stay in order. Not thread-safe."""
 
     def __init__(self, properties: Mapping[str, Any]) -> None:
         self._properties = properties
-        self._line = Line()
+        self._errors = ClientErrors()
         self._producer: Producer | None = None
 
     def publish(self, tenant: str, outcomes: Sequence[tuple[bytes | None, Outcome]]) -> None:
-        """All of these, in this order, with their keys. Returns when the broker has them.
+        """Publish pairs of key and outcome, in this order. Returns when the broker has acknowledged all of them.
 
-        Raises Unavailable or HeadraceError where it has not all of them; of each key it then has the first few, or none.
+        Raises Unavailable or HeadraceError if it has not; it then has the first few outcomes of each key, or none.
         """
         failed: list[KafkaError] = []
 
-        def note(error: KafkaError | None, _: Message) -> None:
+        def collect(error: KafkaError | None, _: Message) -> None:
             if error:
                 failed.append(error)
 
         topic = outcomes_of(tenant)
-        with self._line.translated("publishing outcomes"):
+        with self._errors.translated("publishing outcomes"):
             producer = self._connected()
             for key, outcome in outcomes:
-                producer.produce(topic, encode(outcome), key, on_delivery=note)
-        if self._left(producer) or failed:
-            # nothing that is left may go out later, behind what is published by then
+                producer.produce(topic, encode(outcome), key, on_delivery=collect)
+        if self._unsent(producer) or failed:
+            # a queued outcome must not be sent later, after newer ones
             producer.purge()
             self._producer = None
-            raise self._line.ours(failed[0] if failed else KafkaError(KafkaError._TIMED_OUT), "publishing outcomes")  # noqa: SLF001
+            raise self._errors.translate(failed[0] if failed else KafkaError(KafkaError._TIMED_OUT), "publishing outcomes")  # noqa: SLF001
 
-    def _left(self, producer: Producer) -> int:
+    def _unsent(self, producer: Producer) -> int:
         until = monotonic() + REQUEST_S
-        while (left := producer.flush(_POLL_S)) and not self._line.refusal and monotonic() < until:
+        while (unsent := producer.flush(_POLL_S)) and not self._errors.refusal and monotonic() < until:
             pass
-        return left
+        return unsent
 
     def _connected(self) -> Producer:
         if self._producer is None:
-            self._line = Line()
-            self._producer = Producer(self._line.configuration(self._properties, **_PRODUCING))
+            self._errors = ClientErrors()
+            self._producer = Producer(self._errors.configuration(self._properties, **_PRODUCING))
         return self._producer
 
 
 class Outcomes:
-    """What becomes of a tenant's events, from the moment this is made: make it before publishing. Not for two threads.
+    """Reads a tenant's outcomes that are published after it is created: create it before publishing events. Not thread-safe.
 
-    It is in no consumer group and keeps no position. Raises TenantError for a name that is not allowed, Unavailable where the broker does
-    not answer, HeadraceError `kafka-refused` or `unknown-topic`.
+    It joins no consumer group and commits no position. Raises TenantError if the tenant's name is not allowed, Unavailable if the broker
+    does not answer, HeadraceError `kafka-refused` or `unknown-topic`.
     """
 
     def __init__(self, kafka_client_properties: Mapping[str, Any], tenant: str) -> None:
         topic = outcomes_of(tenant)
-        self._line = Line()
-        with self._line.translated("connecting"):
-            configuration = self._line.configuration(kafka_client_properties, **_CONSUMING, **{"group.id": f"publisher.{tenant}.wait"})
+        self._errors = ClientErrors()
+        with self._errors.translated("connecting"):
+            configuration = self._errors.configuration(kafka_client_properties, **_CONSUMING, **{"group.id": f"publisher.{tenant}.wait"})
             self._consumer = Consumer(configuration)
-        with self._line.translated("listing outcomes"):
+        with self._errors.translated("listing outcomes"):
             self._consumer.assign([TopicPartition(topic, partition, end) for partition, end in self._ends(topic)])
 
     def __enter__(self) -> Outcomes:
@@ -115,9 +115,9 @@ class Outcomes:
         self._consumer.close()
 
     def wait_for(self, events: Iterable[str], timeout_s: float) -> dict[str, Outcome]:
-        """By event id, what became of these; those that are not decided after `timeout_s` are left out. Raises as the class does.
+        """Event id → outcome, without the events that are not decided within `timeout_s`. Raises as the class does.
 
-        An event whose id carries personal data is told of under its redacted id, and so never found here: wait for ids that carry none.
+        The outcome of an event whose id carries personal data has the redacted id, so it is never found here: wait for ids that carry none.
         """
         missing, found = set(events), dict[str, Outcome]()
         until = monotonic() + timeout_s
@@ -134,11 +134,11 @@ class Outcomes:
             if error is None:
                 yield decode(message.value() or b"", Outcome)
             elif not error.retriable():
-                raise self._line.ours(error, "reading outcomes")
+                raise self._errors.translate(error, "reading outcomes")
 
     def _ends(self, topic: str) -> Iterator[tuple[int, int]]:
         found = self._consumer.list_topics(topic, timeout=REQUEST_S).topics[topic]
         if found.error:
-            raise self._line.ours(found.error, "listing outcomes")
+            raise self._errors.translate(found.error, "listing outcomes")
         for partition in sorted(found.partitions):
             yield partition, self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=REQUEST_S)[1]

@@ -1,19 +1,19 @@
-"""Where reading goes on: the only position that counts, and what becomes of it where the topic is not what it was.
+"""Stored positions: where reading continues, and how a position is reset if its topic was recreated, cut or emptied.
 
-A partition's events have *running offsets*: base + offset, where `base` is how far earlier topics of the same name led. They never go back,
-so that they number events over every topic of that name; Postgres keeps events, documents and dead letters under them.
-No Kafka client here: what a topic is by now, the caller asks (`events.kafka.topics`, `events.kafka.reader.Reader`).
+A partition's events have *running offsets*: base + offset, where `base` is how far former topics of the same name were read. Running
+offsets never decrease, so they number the events of all topics of a name; Postgres stores events, documents and dead letters under them.
+No Kafka client here: callers ask Kafka for ids and bounds (`events.kafka.topics.Topics`, `events.kafka.reader.Reader`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from core.errors import LostRace
 from core.ledger import ledger
-from core.ledger.ledger import Letter
+from core.ledger.ledger import DeadLetter
 from core.sql import statements
 from core.tenancy import Connection, Row
 from events.kafka.batches import Batch
@@ -22,14 +22,14 @@ RECREATED: Final = "topic-recreated"
 LOST: Final = "events-lost-to-retention"
 CUT: Final = "offset-out-of-range"
 LOSSES = (LOST, CUT)
-"""Reason codes of dead letters that stand for events which nobody can read any more."""
+"""Reason codes of dead letters for events that can no longer be read."""
 
 
 @dataclass(frozen=True)
 class Position:
-    """Of one partition: the next offset to read, in which topic (None: not asked yet), and what its offsets are counted on from.
+    """A partition's position: the next offset to read, the topic's id (None: not looked up yet), and the base of its running offsets.
 
-    `base` counts from the offset `base_from` on; a lower offset of the same topic was counted from another base.
+    `base` applies from the offset `base_from` on; lower offsets of the same topic had another base.
     """
 
     next_offset: int = 0
@@ -39,11 +39,11 @@ class Position:
 
     @property
     def running(self) -> int:
-        """The running offset of what comes next."""
+        """The running offset of the next event."""
         return self.base + self.next_offset
 
     def offset_of(self, running: int) -> int | None:
-        """The topic's own offset of an event, or None where that was in a topic, or a part of it, that is gone."""
+        """The topic's own offset of a running offset, or None if it belongs to a former topic or to a part that was cut."""
         offset = running - self.base
         return offset if offset >= self.base_from else None
 
@@ -52,8 +52,8 @@ NEVER_READ = Position()
 
 
 @dataclass(frozen=True)
-class Happening:
-    """Why a position moved without reading: a reason code, and a sentence that holds numbers only. `at` is its letter's running offset."""
+class PositionReset:
+    """Why a position moved without reading. `detail` names numbers only; `at` is the running offset of the dead letter."""
 
     reason: Literal["topic-recreated", "events-lost-to-retention", "offset-out-of-range"]
     detail: str
@@ -61,134 +61,133 @@ class Happening:
 
 
 @dataclass(frozen=True)
-class Settled:
-    """Where reading goes on, and what happened; most often nothing."""
+class Reconciled:
+    """Where reading continues, and why the position was reset, if it was."""
 
     position: Position
-    happened: tuple[Happening, ...] = ()
+    resets: tuple[PositionReset, ...] = ()
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a partition has by now: its first offset, and the one after its last committed record."""
+    """A partition's first offset, and its last stable offset: the one after the last committed record."""
 
     low: int
     high: int
 
 
-def known(connection: Connection, topic: str) -> dict[int, Position]:
-    """Partition → position, for the partitions that have been opened."""
-    rows = connection.execute(_sql("positions"), {"topic": topic})
+def stored(connection: Connection, topic: str) -> dict[int, Position]:
+    """Partition → position, of all partitions that were read before."""
+    rows = connection.execute(_SQL["stored"], {"topic": topic})
     return {row.pop("kafka_partition"): Position(**row) for row in rows}
 
 
 def move(connection: Connection, batch: Batch, topic_id: str | None = None) -> int:
-    """Move the position over a batch; gives the base that its offsets are counted on from.
+    """Move the position over a batch. Returns the base of the batch's running offsets.
 
-    Raises LostRace where the position is not where the batch was read from, or in another topic than `topic_id`, where that is given.
+    Raises LostRace if the position is not the batch's start, or belongs to another topic than `topic_id` (None: any).
     """
     values = {"topic": batch.topic, "partition": batch.partition, "start": batch.start, "end": batch.end, "topic_id": topic_id}
     if batch.start == 0:
-        connection.execute(_sql("open"), values)
-    moved = connection.execute(_sql("move"), values).fetchall()
+        connection.execute(_SQL["open"], values)
+    moved = connection.execute(_SQL["move"], values).fetchall()
     if not moved:
         raise LostRace(f"{batch.topic}/{batch.partition} is no longer at offset {batch.start}")
     return int(moved[0]["base"])
 
 
-def settle(
+def reconcile(
     connection: Connection, topic: str, topic_id: str, seen: Mapping[int, Position], bounds: Mapping[int, Bounds]
-) -> dict[int, Settled]:
-    """Before reading partitions of a topic: move those positions that cannot be read from any more, and bury what was lost by that.
+) -> dict[int, Reconciled]:
+    """Before reading partitions: reset positions that cannot be read from any more, and write dead letters for the events lost.
 
-    `seen` is what `known` gave (of all the topic's partitions) *before* `topic_id` and `bounds` (of those to be read) were asked for:
-    bounds that are older than a position say nothing of it. The id comes before the bounds: those of a topic that is newer than its id are
-    put right when it is settled again, those of an older one would not be. Writes nothing where all is as it was. Raises LostRace where
-    somebody else moved a position since it was seen: look again.
+    `seen` is the result of `stored`, of all the topic's partitions, from *before* `topic_id` and `bounds`, of the partitions to read, were
+    requested: bounds older than a position say nothing about it. Request the id before the bounds: the next reconciliation corrects bounds
+    that are newer than the id, but not older ones. Writes nothing if no position changes. Raises LostRace if another worker moved a
+    position since it was seen: start over with `stored`.
     """
-    settled = judge(topic_id, seen, bounds)
-    for partition, found in sorted(settled.items()):
+    reconciled = plan(topic_id, seen, bounds)
+    for partition, found in sorted(reconciled.items()):
         if found.position != seen.get(partition):
             _store(connection, topic, partition, seen.get(partition, NEVER_READ), found.position)
-        ledger.bury(connection, [_letter(partition, one) for one in found.happened if one.at is not None])
-    return settled
+        ledger.dead_letter(connection, [_letter(partition, one) for one in found.resets if one.at is not None])
+    return reconciled
 
 
-def judge(topic_id: str, seen: Mapping[int, Position], bounds: Mapping[int, Bounds]) -> dict[int, Settled]:
-    """`settle`, before it writes: partition → where reading goes on, and why it does not go on where it was."""
+def plan(topic_id: str, seen: Mapping[int, Position], bounds: Mapping[int, Bounds]) -> dict[int, Reconciled]:
+    """What `reconcile` would store: partition → the position to read from, and its resets."""
     former = _former(topic_id, seen, bounds)
-    # a document may come to another partition in a topic that was made anew: no partition of it begins below any of the former one
+    # a recreated topic may put a document into another partition, so none of its partitions starts below any of the former topic's
     base = max((position.running if partition in former else position.base for partition, position in seen.items()), default=0)
-    settled = {}
+    reconciled = {}
     for partition, there in bounds.items():
         position = seen.get(partition)
         if position is None or partition in former:
-            happened = () if position is None else (_recreated(position),)
-            settled[partition] = _readable(Position(0, topic_id, base), there, happened)
+            resets = () if position is None else (_recreated(position),)
+            reconciled[partition] = _readable(Position(0, topic_id, base), there, resets)
         else:
-            settled[partition] = _readable(Position(position.next_offset, topic_id, position.base, position.base_from), there)
-    return settled
+            reconciled[partition] = _readable(Position(position.next_offset, topic_id, position.base, position.base_from), there)
+    return reconciled
 
 
 def _former(topic_id: str, seen: Mapping[int, Position], bounds: Mapping[int, Bounds]) -> set[int]:
-    """The partitions whose position is in a former topic.
+    """The partitions whose position belongs to a former topic.
 
-    Those whose topic was not asked for yet are, all of them, where one of the others is, or where the topic ends before one of them.
+    Positions without an id count as former, all of them, if any position has a former topic's id, or one of them is beyond the end.
     """
-    asked = {partition for partition, position in seen.items() if position.topic_id not in (None, topic_id)}
-    unasked = {partition for partition, position in seen.items() if position.topic_id is None}
-    beyond = any(seen[partition].next_offset > bounds[partition].high for partition in unasked & bounds.keys())
-    return asked | unasked if asked or beyond else set()
+    former = {partition for partition, position in seen.items() if position.topic_id not in (None, topic_id)}
+    without_id = {partition for partition, position in seen.items() if position.topic_id is None}
+    beyond = any(seen[partition].next_offset > bounds[partition].high for partition in without_id & bounds.keys())
+    return former | without_id if former or beyond else set()
 
 
-def _readable(position: Position, there: Bounds, happened: tuple[Happening, ...] = ()) -> Settled:
-    """The position, or the nearest one that the partition has."""
+def _readable(position: Position, there: Bounds, resets: tuple[PositionReset, ...] = ()) -> Reconciled:
+    """The position, or the nearest one within the partition's bounds."""
     at, running = position.next_offset, position.running
     if at > there.high:
-        why = Happening(CUT, f"the topic ends at offset {there.high}, before the position {at}", running)
-        # one more: the letter stands at the running offset that would have come next
-        return Settled(Position(there.high, position.topic_id, running + 1 - there.high, there.high), (*happened, why))
+        why = PositionReset(CUT, f"the topic ends at offset {there.high}, before the position {at}", running)
+        # one more, because the dead letter takes the running offset that would have come next
+        return Reconciled(Position(there.high, position.topic_id, running + 1 - there.high, there.high), (*resets, why))
     if at < there.low:
-        why = Happening(LOST, f"offsets {at} to {there.low - 1} were removed before they were read", running)
-        return Settled(Position(there.low, position.topic_id, position.base, position.base_from), (*happened, why))
-    return Settled(position, happened)
+        why = PositionReset(LOST, f"offsets {at} to {there.low - 1} were removed before they were read", running)
+        return Reconciled(Position(there.low, position.topic_id, position.base, position.base_from), (*resets, why))
+    return Reconciled(position, resets)
 
 
-def _recreated(position: Position) -> Happening:
-    return Happening(RECREATED, f"the topic was made anew; the former one was read up to offset {position.next_offset}")
+def _recreated(position: Position) -> PositionReset:
+    return PositionReset(RECREATED, f"the topic was recreated; the former one was read up to offset {position.next_offset}")
 
 
-def _letter(partition: int, happening: Happening) -> Letter:
-    return Letter(partition, happening.at or 0, "land", None, happening.reason, happening.detail)
+def _letter(partition: int, reset: PositionReset) -> DeadLetter:
+    return DeadLetter(partition, reset.at or 0, "land", None, reset.reason, reset.detail)
 
 
 def _store(connection: Connection, topic: str, partition: int, seen: Position, position: Position) -> None:
     place = {"topic": topic, "partition": partition}
     if seen == NEVER_READ:
-        connection.execute(_sql("open"), place | {"topic_id": None})
+        connection.execute(_SQL["open"], place | {"topic_id": None})
     before = {"seen_offset": seen.next_offset, "seen_base": seen.base, "seen_topic_id": seen.topic_id}
     after = {name: getattr(position, name) for name in Position.__dataclass_fields__}
-    if connection.execute(_sql("settle"), place | before | after).rowcount != 1:
+    if connection.execute(_SQL["reconcile"], place | before | after).rowcount != 1:
         raise LostRace(f"{topic}/{partition} is no longer at offset {seen.next_offset}")
 
 
 def current(topic_id: str, seen: Mapping[int, Position]) -> dict[int, int]:
-    """Partition → the offset that is read next: 0 in a topic that was made anew and is not settled yet. For who only counts."""
+    """Partition → the next offset to read, for counting lag: 0 in a recreated topic that is not reconciled yet."""
     return {p: position.next_offset if position.topic_id in (None, topic_id) else 0 for p, position in seen.items()}
 
 
 def losses(connection: Connection) -> list[Row]:
-    """The open dead letters of events that nobody can read any more: `position`, `reason`, `detail`, `first_at`; oldest first."""
-    return connection.execute(_sql("losses"), {"reasons": list(LOSSES)}).fetchall()
+    """The open dead letters of events that can no longer be read: `position`, `reason`, `detail`, `first_at`; oldest first."""
+    return connection.execute(_SQL["losses"], {"reasons": list(LOSSES)}).fetchall()
 
 
 def dismiss(connection: Connection, partition: int, offset: int) -> int:
-    """Settle landing's open dead letter at this running offset by an operator's word: gives how many there were, 0 or 1.
+    """Resolve landing's open dead letter at this running offset, on an operator's decision. Returns how many there were, 0 or 1.
 
-    Letters of later stages are not for this: their documents' records say failed, and a replay takes them up.
+    Dead letters of later stages are not dismissed: their documents' records are failed, and a replay retries them.
     """
-    return connection.execute(_sql("dismiss"), {"partition": partition, "offset": offset}).rowcount
+    return connection.execute(_SQL["dismiss"], {"partition": partition, "offset": offset}).rowcount
 
 
-def _sql(name: str) -> Any:
-    return statements("events", "sql/positions.sql")[name]
+_SQL = statements("events", "sql/positions.sql")

@@ -1,6 +1,4 @@
-"""Publishing document events: what a source system calls. Reading them back is in `events.kafka.reader`, the contract in
-`events.contract`.
-"""
+"""Publishing document events, for source systems. Events are read in `events.kafka`; the contract is in `events.contract`."""
 
 from __future__ import annotations
 
@@ -20,10 +18,10 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from core.errors import ContractError, HeadraceError
 from events.contract import DELETE, UPSERT, KafkaRecord, Rejected, read, topic_of
-from events.kafka.client import MAX_EVENT_BYTES, Line
+from events.kafka.client import MAX_EVENT_BYTES, ClientErrors
 from events.strict_json import StrictJson
 
-BY_REFERENCE = "Publish larger content by reference: put it where Headrace may fetch it and give its `uri`."
+BY_REFERENCE = "Publish larger content by reference: put it where Headrace may fetch it, and send its `uri`."
 
 _JSON = StrictJson()
 _TEXT_TYPES = frozenset({"application/json", "application/xml", "application/x-ndjson", "application/yaml", "message/rfc822"})
@@ -39,10 +37,10 @@ _PRODUCING = {
 
 
 class Publisher:
-    """Publishes one source's events for one tenant. Leaving its context flushes.
+    """Publishes one source's events for one tenant. A context manager that flushes on exit.
 
     `source` is a URI-reference that names the system; the first source to publish a document owns it.
-    Raises TenantError for a name that is not allowed.
+    Raises TenantError if the tenant's name is not allowed.
     """
 
     def __init__(self, kafka_client_properties: Mapping[str, Any], tenant: str, source: str) -> None:
@@ -50,9 +48,9 @@ class Publisher:
         self._source = source
         self._failed: Counter[int] = Counter()
         self._delivered = 0
-        self._line = Line()
-        with self._line.translated("connecting"):
-            self._producer = Producer(self._line.configuration(kafka_client_properties, **_PRODUCING))
+        self._errors = ClientErrors()
+        with self._errors.translated("connecting"):
+            self._producer = Producer(self._errors.configuration(kafka_client_properties, **_PRODUCING))
 
     def __enter__(self) -> Publisher:
         return self
@@ -60,7 +58,7 @@ class Publisher:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if kind is None:
             self.flush()
-        else:  # what was handed over before still goes out; its failures must not hide this error
+        else:  # events that are queued are still sent; their failures must not hide this error
             self._producer.flush(_DELIVERY_S)
 
     def upsert(
@@ -78,14 +76,14 @@ class Publisher:
         time: datetime | None = None,
         content_sha256: str | None = None,
     ) -> str:
-        """Hand over a document's new state: its content, or where that is. Delivery is sure only after `flush`. Gives the event's id.
+        """Queue a document's new state: its `content`, or its `uri`. Returns the event's id. Only `flush` confirms delivery.
 
-        `acl` None is everyone in the tenant, empty is nobody. Bytes travel as text where `media_type` says text and they are UTF-8.
-        `time` (aware) is when the change happened; without it, now. `content_sha256` goes with `uri`.
-        Raises ContractError where the contract would refuse the event, HeadraceError `event-too-large`.
+        `acl`: None is everyone in the tenant, empty is nobody. Bytes are sent as text if `media_type` is textual and they are UTF-8.
+        `time` (aware) is when the change happened, now by default. `content_sha256` requires `uri`.
+        Raises ContractError if the event violates the contract, HeadraceError `event-too-large`.
         """
         data = {
-            **_carried(content, media_type),
+            **_content(content, media_type),
             "uri": uri,
             "content_sha256": content_sha256,
             "media_type": media_type,
@@ -98,18 +96,18 @@ class Publisher:
         return self._send(UPSERT, document_id, data, time)
 
     def delete(self, document_id: str, sequence: int | None = None, time: datetime | None = None) -> str:
-        """Hand over a tombstone. A source that numbers its upserts numbers its deletes. Gives the event's id; raises like `upsert`."""
+        """Queue a tombstone. A source that numbers its upserts also numbers its deletes. Returns the event's id; raises like `upsert`."""
         return self._send(DELETE, document_id, {"sequence": sequence}, time)
 
     def flush(self) -> None:
-        """Wait until the broker has everything.
+        """Wait until the broker has acknowledged every queued event.
 
-        Raises HeadraceError: `publish-failed` with counts and Kafka's codes where it has not, `kafka-refused` for a wrong login.
+        Raises HeadraceError: `publish-failed` with counts and Kafka's error codes, `kafka-refused` if the login is refused.
         """
         until = monotonic() + _DELIVERY_S + 5.0
         while self._producer.flush(0.5) and monotonic() < until:
-            if self._line.refusal:
-                raise self._line.ours(self._line.refusal, "publishing")
+            if self._errors.refusal:
+                raise self._errors.translate(self._errors.refusal, "publishing")
         self._failed[KafkaError._MSG_TIMED_OUT] += len(self._producer)  # noqa: SLF001 - the library's public name for it
         failed, delivered = +self._failed, self._delivered
         self._failed, self._delivered = Counter(), 0
@@ -117,15 +115,15 @@ class Publisher:
             raise _failure(failed, delivered)
 
     def _send(self, kind: str, document_id: str, data: Mapping[str, Any], time: datetime | None) -> str:
-        given = {name: value for name, value in data.items() if value is not None}
-        event = _event(kind, document_id, self._source, given, time)
+        present = {name: value for name, value in data.items() if value is not None}
+        event = _event(kind, document_id, self._source, present, time)
         message = to_structured(event, _JSON, lambda _: document_id)
         self._check(message)
         self._produce(message)
         return event.get_id()
 
     def _check(self, message: KafkaMessage) -> None:
-        """A source system learns here, and not from a dead letter, what the contract refuses."""
+        """Raise a violation of the contract at once instead of leaving it to a dead letter."""
         outcome = read(KafkaRecord(self._topic, 0, 0, -1, _key(message), message.value, tuple(message.headers.items())))
         if isinstance(outcome, Rejected):
             raise ContractError(outcome.detail, reason=outcome.reason, remedy="See docs/events.md.")
@@ -134,23 +132,23 @@ class Publisher:
         headers: list[tuple[str, str | bytes | None]] = list(message.headers.items())
         while True:
             try:
-                self._producer.produce(self._topic, message.value, _key(message), headers=headers, on_delivery=self._note)
+                self._producer.produce(self._topic, message.value, _key(message), headers=headers, on_delivery=self._count)
                 self._producer.poll(0)
             except BufferError:
-                self._producer.poll(0.1)  # the queue is full: wait for the broker
+                self._producer.poll(0.1)  # the queue is full
             except KafkaException as error:
-                raise self._refused(error.args[0], len(message.value)) from None
+                raise self._not_queued(error.args[0], len(message.value)) from None
             else:
                 return
 
-    def _refused(self, error: KafkaError, size: int) -> HeadraceError:
+    def _not_queued(self, error: KafkaError, size: int) -> HeadraceError:
         if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
             return HeadraceError(
                 f"an event of {size:,} bytes is more than {MAX_EVENT_BYTES:,}", reason="event-too-large", remedy=BY_REFERENCE
             )
-        return self._line.ours(error, "publishing")
+        return self._errors.translate(error, "publishing")
 
-    def _note(self, error: KafkaError | None, _: Message) -> None:
+    def _count(self, error: KafkaError | None, _: Message) -> None:
         if error is None:
             self._delivered += 1
         else:
@@ -169,7 +167,7 @@ def _key(message: KafkaMessage) -> bytes:
     return message.key if isinstance(message.key, bytes) else (message.key or "").encode("utf-8", "surrogatepass")
 
 
-def _carried(content: bytes | str | None, media_type: str | None) -> dict[str, str]:
+def _content(content: bytes | str | None, media_type: str | None) -> dict[str, str]:
     if content is None:
         return {}
     if isinstance(content, str):
@@ -179,7 +177,7 @@ def _carried(content: bytes | str | None, media_type: str | None) -> dict[str, s
 
 
 def _as_text(content: bytes, media_type: str | None) -> str | None:
-    """The text that these bytes are, or None where `content` would not give the same bytes back."""
+    """These bytes as text, or None if sending them as text would not restore the same bytes."""
     kind = (media_type or "").split(";")[0].strip().lower()
     if not (kind.startswith("text/") or kind in _TEXT_TYPES or kind.endswith(("+xml", "+json"))) or b"\0" in content:
         return None
@@ -191,5 +189,5 @@ def _as_text(content: bytes, media_type: str | None) -> str | None:
 
 def _failure(failed: Counter[int], delivered: int) -> HeadraceError:
     codes = ", ".join(f"{KafkaError(code).name()} ({count})" for code, count in sorted(failed.items()))
-    remedy = BY_REFERENCE if KafkaError.MSG_SIZE_TOO_LARGE in failed else "Publish them again; what is there already is `unchanged`."
+    remedy = BY_REFERENCE if KafkaError.MSG_SIZE_TOO_LARGE in failed else "Publish them again; those that were delivered are `unchanged`."
     return HeadraceError(f"{failed.total()} of {failed.total() + delivered} events: {codes}", reason="publish-failed", remedy=remedy)

@@ -1,51 +1,49 @@
-"""Landing what was read before: a dead letter once more, or a stretch of a topic. The position stays where it is.
+"""Landing records again: a dead letter, or a range of a topic. The position does not move.
 
-Every event is judged as any repeated delivery is (`events.landing`), and an event that passes settles its dead letter.
-Reading the records again is the caller's, and so is `base`: the position's, in whose topic they were read (`events.positions`).
+Every event is fenced like a repeated delivery (`events.landing`), and one that passes resolves its dead letter. The caller reads the
+records and passes `base`: that of the position in their topic (`events.positions`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from core.keys import TenantKeys
 from core.sql import statements
 from core.tenancy import Connection
 from events.contract import KafkaRecord
-from events.landing import Known, Landed, land_records
+from events.landing import Fates, Landed, land_records
 
 
 def retry(connection: Connection, keys: TenantKeys, record: KafkaRecord, base: int = 0) -> Landed:
-    """Land a refused event once more. Refused again, its dead letter counts another attempt. Raises LostRace."""
+    """Land a refused event again. If it is refused again, its dead letter counts another attempt. Raises LostRace."""
     landed = land_records(connection, keys, [record], base=base)
-    _settle(connection, [record], base)
+    _resolve(connection, [record], base)
     return landed
 
 
 def reread(connection: Connection, keys: TenantKeys, records: Sequence[KafkaRecord], base: int = 0) -> Landed:
     """Land records of one partition that may have landed before. Raises LostRace.
 
-    What comes to nothing new is counted and leaves no trace, so that doing it twice writes nothing: not the event's row, nor an attempt
-    at a dead letter that is refused for the same reason as before.
+    An event with the same result as before is counted and not written, so that a second replay writes nothing: neither the event's row
+    nor another attempt of a dead letter that is refused for the same reason.
     """
-    landed = land_records(connection, keys, records, _known(connection, records, base), base=base)
-    _settle(connection, records, base)
+    landed = land_records(connection, keys, records, _fates(connection, records, base), base=base)
+    _resolve(connection, records, base)
     return landed
 
 
-def _known(connection: Connection, records: Sequence[KafkaRecord], base: int) -> Known:
-    rows = connection.execute(_sql("known"), _places(records, base))
+def _fates(connection: Connection, records: Sequence[KafkaRecord], base: int) -> Fates:
+    rows = connection.execute(_SQL["fates"], _positions(records, base))
     return {(row["kafka_partition"], row["kafka_offset"]): (row["fate"], row["reason"]) for row in rows}
 
 
-def _settle(connection: Connection, records: Sequence[KafkaRecord], base: int) -> None:
-    connection.execute(_sql("settle"), _places(records, base))
+def _resolve(connection: Connection, records: Sequence[KafkaRecord], base: int) -> None:
+    connection.execute(_SQL["resolve"], _positions(records, base))
 
 
-def _places(records: Sequence[KafkaRecord], base: int) -> dict[str, list[int]]:
+def _positions(records: Sequence[KafkaRecord], base: int) -> dict[str, list[int]]:
     return {"partitions": [record.partition for record in records], "offsets": [base + record.offset for record in records]}
 
 
-def _sql(name: str) -> Any:
-    return statements("events", "sql/replay.sql")[name]
+_SQL = statements("events", "sql/replay.sql")

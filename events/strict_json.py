@@ -1,7 +1,7 @@
-"""JSON as the contract wants it, behind the `cloudevents` library's own `Format`: nothing ambiguous is read.
+"""A strict JSON format for the `cloudevents` library: it refuses ambiguous JSON.
 
-The library's format takes the last of two equal keys, takes NaN, and hands text on where JSON was promised. What an event means
-does not belong here (`events.contract`).
+The library's own format keeps the last of two equal keys, accepts NaN, and returns text where JSON is declared. What an event means is in
+`events.contract`.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ codecs.register_error(REPLACING, _replacement)
 
 
 class Unchecked(CloudEvent):
-    """An event's attributes and data as they came.
+    """An event's attributes and data, unchanged.
 
-    The library would fill in an id and a time that nobody gave; the contract's schema checks them instead.
+    The library would fill in a missing id and time; the contract's schema checks them instead.
     """
 
     def __init__(self, attributes: dict[str, Any], data: dict[str, Any] | str | bytes | None = None) -> None:
@@ -44,7 +44,7 @@ class Unchecked(CloudEvent):
 
 
 class StrictJson(JSONFormat):
-    """Reads with `ValueError` for anything but one unambiguous JSON object in UTF-8; times stay text."""
+    """Reads one unambiguous JSON object in UTF-8, and raises ValueError for anything else. Times stay text."""
 
     def read(self, event_factory: EventFactory | None, data: str | bytes) -> BaseCloudEvent:
         attributes = loads(data)
@@ -62,21 +62,21 @@ class StrictJson(JSONFormat):
 
 
 def loads(data: str | bytes) -> dict[str, Any]:
-    """One JSON object. ValueError where a key comes twice, a number is not one, or it nests too deep."""
+    """One JSON object. Raises ValueError for other values, duplicate keys, NaN, infinities and too deep nesting."""
     text = data.decode("utf-8") if isinstance(data, bytes) else data
     try:
         found = _DECODER.decode(text)
     except RecursionError:
         raise ValueError("nested too deep") from None
     if not isinstance(found, dict):
-        raise ValueError("not an object")  # noqa: TRY004 - one error for everything that is not JSON of ours
+        raise ValueError("not an object")  # noqa: TRY004 - one error for everything that is refused
     return found
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a key comes twice")
+        raise ValueError("duplicate key")
     return found
 
 

@@ -1,7 +1,7 @@
-"""Content by reference: from a uri in an event to bytes, under the operator's allow-lists and limits.
+"""Fetching the content of an event's uri, within the operator's allow-lists and limits.
 
-A publisher writes the uri, so it is an attacker's until shown otherwise. The ways are in `events.fetch.file`, `events.fetch.http` and
-`events.fetch.objects`.
+A publisher writes the uri, so it is treated as an attacker's. Each scheme is in a module of its own: `events.fetch.file`,
+`events.fetch.http`, `events.fetch.objects`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from events.fetch.http import fetch_http
 from events.fetch.limits import HASH_MISMATCH, not_allowed
 from events.fetch.objects import fetch_object
 
-# what RFC 3986 lets a URI consist of: anything else is where two parsers begin to disagree
+# the characters that RFC 3986 allows in a URI; on others, parsers disagree
 _CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
 
-_WAYS: dict[str, Callable[[SplitResult, Fetching], bytes]] = {
+_FETCHERS: dict[str, Callable[[SplitResult, Fetching], bytes]] = {
     "file": fetch_file,
     "http": fetch_http,
     "https": fetch_http,
@@ -34,12 +34,12 @@ _WAYS: dict[str, Callable[[SplitResult, Fetching], bytes]] = {
 def fetch(uri: str, fetching: Fetching, sha256: str | None) -> bytes:
     """The bytes at `uri`, at most `fetching.max_bytes` of them within `fetching.timeout_s`.
 
-    `sha256` is what they must hash to, in hexadecimal, or None. Raises DocumentError: `uri-not-allowed`, `fetch-not-found`,
-    `fetch-refused`, `fetch-too-large`, `fetch-timeout`, `fetch-extra-missing`, `content-hash-mismatch`; and Unavailable where the
-    other side is down.
+    `sha256`: their expected SHA-256 in hexadecimal, or None. Raises DocumentError: `uri-not-allowed`, `fetch-not-found`,
+    `fetch-refused`, `fetch-too-large`, `fetch-timeout`, `fetch-extra-missing`, `content-hash-mismatch`; and Unavailable if the host is
+    down.
     """
     parts = _split(uri)
-    content = _WAYS[parts.scheme](parts, fetching)
+    content = _FETCHERS[parts.scheme](parts, fetching)
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256.lower():
         raise DocumentError(f"{parts.scheme}: the content has another SHA-256 than the event says", reason=HASH_MISMATCH)
     return content
@@ -50,8 +50,8 @@ def _split(uri: str) -> SplitResult:
         parts = urlsplit(uri if _CHARACTERS.fullmatch(uri) else "")
     except ValueError:
         raise not_allowed("uri", "it is malformed") from None
-    if parts.scheme not in _WAYS:
-        raise not_allowed("uri", f"its scheme is none of {', '.join(_WAYS)}")
+    if parts.scheme not in _FETCHERS:
+        raise not_allowed("uri", f"its scheme is none of {', '.join(_FETCHERS)}")
     if "@" in parts.netloc:
         raise not_allowed(parts.scheme, "it carries credentials")
     return parts

@@ -1,4 +1,4 @@
-"""`file:` uris: regular files under the allowed roots, whatever links and races say."""
+"""`file:` uris: regular files under the allowed roots, safe against symbolic links and races."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _SCHEME = "file"
 
 
 def fetch_file(parts: SplitResult, fetching: Fetching) -> bytes:
-    """The file's bytes. Raises DocumentError as `events.fetch.content.fetch` says."""
-    root, inside = _place(parts, fetching)
-    with _opened(root, inside) as descriptor:
+    """The file's bytes. Raises the DocumentErrors of `events.fetch.content.fetch`."""
+    root, relative = _resolved(parts, fetching)
+    with _opened(root, relative) as descriptor:
         state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode):
             raise not_allowed(_SCHEME, "it is no regular file")
         return _read(descriptor, fetching.max_bytes)
 
 
-def _place(parts: SplitResult, fetching: Fetching) -> tuple[Path, Path]:
-    """The root that the file is really under, every link followed, and its path from there."""
+def _resolved(parts: SplitResult, fetching: Fetching) -> tuple[Path, Path]:
+    """The root that the file is under after all links are resolved, and its path relative to the root."""
     if parts.netloc not in ("", "localhost") or parts.query or parts.fragment or not parts.path.startswith("/"):
         raise not_allowed(_SCHEME, "it is not of the form file:///path")
     try:
@@ -41,12 +41,12 @@ def _place(parts: SplitResult, fetching: Fetching) -> tuple[Path, Path]:
 
 
 @contextmanager
-def _opened(root: Path, inside: Path) -> Iterator[int]:
-    """Open step by step and follow no link: the path has none, unless one was put there since it was resolved."""
+def _opened(root: Path, relative: Path) -> Iterator[int]:
+    """Open the path one component at a time, following no link: a link in it was created after the path was resolved."""
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        for index, name in enumerate(inside.parts, 1):
-            directory = os.O_DIRECTORY if index < len(inside.parts) else os.O_NONBLOCK
+        for index, name in enumerate(relative.parts, 1):
+            directory = os.O_DIRECTORY if index < len(relative.parts) else os.O_NONBLOCK
             descriptor, parent = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | directory, dir_fd=descriptor), descriptor
             os.close(parent)
         yield descriptor
@@ -59,7 +59,7 @@ def _opened(root: Path, inside: Path) -> Iterator[int]:
 
 
 def _read(descriptor: int, max_bytes: int) -> bytes:
-    """The size may change while it is read, so it is the bytes that are counted."""
+    """Counts the bytes: the file's size may change while it is read."""
     with open(descriptor, "rb", closefd=False) as file:
         content = file.read(max_bytes + 1)
     if len(content) > max_bytes:

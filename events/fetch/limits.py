@@ -1,4 +1,4 @@
-"""Content by reference: what every way of fetching shares. A message names the scheme and the reason, never the uri: it may be personal."""
+"""The errors and the size limit that all schemes share. A message names the scheme and the reason, never the uri: it may be personal."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def unavailable(scheme: str, why: str) -> Unavailable:
     return Unavailable(f"{scheme}: {why}")
 
 
-def gathered(scheme: str, pieces: Iterable[bytes], max_bytes: int) -> bytes:
-    """The pieces as one, given up as soon as they are more than `max_bytes`."""
-    found = bytearray()
+def joined(scheme: str, pieces: Iterable[bytes], max_bytes: int) -> bytes:
+    """The pieces joined. Raises DocumentError `fetch-too-large` as soon as they exceed `max_bytes`."""
+    content = bytearray()
     for piece in pieces:
-        found += piece
-        if len(found) > max_bytes:
+        content += piece
+        if len(content) > max_bytes:
             raise too_large(scheme, max_bytes)
-    return bytes(found)
+    return bytes(content)

@@ -1,6 +1,6 @@
 """`s3:`, `gs:` and `az:` uris: objects in allowed buckets, through obstore (the extra `object-stores`).
 
-Credentials and endpoints are obstore's own: the environment's, or the machine's role. An event names a bucket and a key, nothing more.
+obstore finds credentials and endpoints in the environment or the machine's role. An event names a bucket and a key only.
 """
 
 from __future__ import annotations
@@ -15,35 +15,35 @@ from urllib.parse import SplitResult, unquote
 
 from core.config import Fetching
 from core.errors import DocumentError
-from events.fetch.limits import EXTRA_MISSING, gathered, not_allowed, not_found, refused, timed_out, too_large, unavailable
+from events.fetch.limits import EXTRA_MISSING, joined, not_allowed, not_found, refused, timed_out, too_large, unavailable
 
 if TYPE_CHECKING:
     from obstore.store import AzureStore, ClientConfig, GCSStore, S3Store
 
-_PLAIN = {"s3": "AWS_ALLOW_HTTP", "gs": "GOOGLE_ALLOW_HTTP", "az": "AZURE_ALLOW_HTTP"}
+_ALLOW_HTTP = {"s3": "AWS_ALLOW_HTTP", "gs": "GOOGLE_ALLOW_HTTP", "az": "AZURE_ALLOW_HTTP"}
 
 
 def fetch_object(parts: SplitResult, fetching: Fetching) -> bytes:
-    """The object's bytes. Raises as `events.fetch.content.fetch` says."""
+    """The object's bytes. Raises the errors of `events.fetch.content.fetch`."""
     bucket, key = parts.netloc, unquote(parts.path.removeprefix("/"))
     if bucket not in fetching.buckets and f"{parts.scheme}://{bucket}" not in fetching.buckets:
         raise not_allowed(parts.scheme, "its bucket is not allowed")
     if not key or parts.query or parts.fragment:
         raise not_allowed(parts.scheme, "it is not of the form bucket/key")
-    return _got(parts.scheme, bucket, key, fetching)
+    return _get(parts.scheme, bucket, key, fetching)
 
 
-def _got(scheme: str, bucket: str, key: str, fetching: Fetching) -> bytes:
+def _get(scheme: str, bucket: str, key: str, fetching: Fetching) -> bytes:
     until = monotonic() + fetching.timeout_s
     store = _store(scheme, bucket, fetching.timeout_s)
     with _translated(scheme, until, fetching.timeout_s):
         result = store.get(key)
         if result.meta["size"] > fetching.max_bytes:
             raise too_large(scheme, fetching.max_bytes)
-        return gathered(scheme, _in_time(scheme, map(bytes, result.stream()), until, fetching.timeout_s), fetching.max_bytes)
+        return joined(scheme, _timed(scheme, map(bytes, result.stream()), until, fetching.timeout_s), fetching.max_bytes)
 
 
-def _in_time(scheme: str, pieces: Iterator[bytes], until: float, timeout_s: float) -> Iterator[bytes]:
+def _timed(scheme: str, pieces: Iterator[bytes], until: float, timeout_s: float) -> Iterator[bytes]:
     for piece in pieces:
         if monotonic() > until:
             raise timed_out(scheme, timeout_s)
@@ -56,19 +56,19 @@ def _store(scheme: str, bucket: str, timeout_s: float) -> S3Store | GCSStore | A
     except ImportError:
         raise DocumentError(f"{scheme}: obstore is missing", reason=EXTRA_MISSING, remedy="Install headrace[object-stores].") from None
     kinds: dict[str, type[S3Store | GCSStore | AzureStore]] = {"s3": store.S3Store, "gs": store.GCSStore, "az": store.AzureStore}
-    limits: ClientConfig = {"timeout": timedelta(seconds=timeout_s), "allow_http": _plain(scheme)}
-    # no retries here: they would multiply the limit, and whoever asked tries again
+    limits: ClientConfig = {"timeout": timedelta(seconds=timeout_s), "allow_http": _http_allowed(scheme)}
+    # no retries here: they would multiply the time limit, and the stage retries
     return kinds[scheme](bucket, client_options=limits, retry_config={"max_retries": 0})
 
 
-def _plain(scheme: str) -> bool:
-    """Options of ours hide this one of the environment from obstore, so it is read here."""
-    return os.environ.get(_PLAIN[scheme], "").lower() in {"1", "true"}
+def _http_allowed(scheme: str) -> bool:
+    """Read here because the client options passed to obstore hide this setting of the environment from it."""
+    return os.environ.get(_ALLOW_HTTP[scheme], "").lower() in {"1", "true"}
 
 
 @contextmanager
 def _translated(scheme: str, until: float, timeout_s: float) -> Iterator[None]:
-    """obstore's errors as ours. Its messages hold the key, so they are not handed on."""
+    """Raise our errors for obstore's. Its messages contain the key, so they are not passed on."""
     from obstore import exceptions
 
     try:
@@ -76,10 +76,10 @@ def _translated(scheme: str, until: float, timeout_s: float) -> Iterator[None]:
     except FileNotFoundError:
         raise not_found(scheme) from None
     except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError, PermissionError):
-        raise refused(scheme, "the store does not let us read it") from None
+        raise refused(scheme, "the store denies reading it") from None
     except exceptions.InvalidPathError:
         raise not_allowed(scheme, "its key is malformed") from None
     except (exceptions.BaseError, OSError):
         if monotonic() >= until:
             raise timed_out(scheme, timeout_s) from None
-        raise unavailable(scheme, "the store does not answer, or knows no credentials of ours") from None
+        raise unavailable(scheme, "the store does not answer, or has no valid credentials") from None

@@ -1,4 +1,4 @@
-"""Records on their way from partitions into batches: what a batch is, and how much of them is held at a time. No client here."""
+"""How records become batches: `Batch`, and the buffer that collects records by partition within common limits. No Kafka client here."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Place = tuple[str, int]
 class Batch:
     """Records of one partition in order, and the positions around them.
 
-    `start` is the position it was read from, `end` the one after it. Transactions and compaction leave gaps, so `end - start` may be more
-    than `len(records)`, and a batch may have no records at all: its position still has to move.
+    `start` is the position before the first record, `end` the one after the last. Transactions and compaction leave gaps, so
+    `end - start` may exceed `len(records)`, and a batch may have no records at all: its position still has to move.
     """
 
     topic: str
@@ -27,29 +27,29 @@ class Batch:
 
 
 @dataclass
-class _Shelf:
-    """One partition's records since the last batch."""
+class _Partition:
+    """One partition's records since its last batch."""
 
     start: int
     position: int
     records: list[KafkaRecord] = field(default_factory=list)
 
 
-class Intake:
-    """Shelves by partition, bounded together: it is full at `max_records`, or at `max_bytes` (which one record may pass)."""
+class RecordBuffer:
+    """Records by partition, with common limits: full at `max_records`, or at `max_bytes`, which the last record may exceed."""
 
     def __init__(self, max_records: int, max_bytes: int) -> None:
         self._max_records = max_records
         self._max_bytes = max_bytes
-        self._shelves: dict[Place, _Shelf] = {}
+        self._partitions: dict[Place, _Partition] = {}
         self._records = 0
         self._bytes = 0
 
     def __contains__(self, place: Place) -> bool:
-        return place in self._shelves
+        return place in self._partitions
 
     def __len__(self) -> int:
-        return len(self._shelves)
+        return len(self._partitions)
 
     @property
     def full(self) -> bool:
@@ -57,54 +57,55 @@ class Intake:
 
     @property
     def positions(self) -> dict[Place, int]:
-        """The next offset of every partition that is being read."""
-        return {place: shelf.position for place, shelf in self._shelves.items()}
+        """The next offset of every open partition."""
+        return {place: partition.position for place, partition in self._partitions.items()}
 
     def position(self, place: Place) -> int | None:
-        """The next offset of this partition, or None where it is not being read."""
-        shelf = self._shelves.get(place)
-        return shelf.position if shelf else None
+        """The next offset of this partition, or None if it is not open."""
+        partition = self._partitions.get(place)
+        return partition.position if partition else None
 
     def open(self, place: Place, position: int) -> None:
-        self._shelves[place] = _Shelf(position, position)
+        """Collect records of this partition, from `position` on."""
+        self._partitions[place] = _Partition(position, position)
 
     def drop(self, place: Place) -> None:
-        """Forget a partition and what has not become a batch."""
-        self._empty(self._shelves.pop(place))
+        """Close a partition and discard its records."""
+        self._release(self._partitions.pop(place))
 
     def add(self, record: KafkaRecord) -> None:
-        shelf = self._shelves[record.topic, record.partition]
-        shelf.records.append(record)
-        shelf.position = record.offset + 1
+        partition = self._partitions[record.topic, record.partition]
+        partition.records.append(record)
+        partition.position = record.offset + 1
         self._records += 1
         self._bytes += _size(record)
 
     def skip_to(self, place: Place, position: int) -> None:
         """Move over a gap: offsets without a record that a reader may see."""
-        shelf = self._shelves[place]
-        shelf.position = max(shelf.position, position)
+        partition = self._partitions[place]
+        partition.position = max(partition.position, position)
 
-    def finish(self, place: Place) -> Iterator[Batch]:
-        """The partition's last batch; it is not being read any more."""
-        yield from self._cleared(place)
-        del self._shelves[place]
+    def close(self, place: Place) -> Iterator[Batch]:
+        """Close a partition; yields its last batch, if it has one."""
+        yield from self._flushed(place)
+        del self._partitions[place]
 
-    def clear(self) -> Iterator[Batch]:
+    def flush(self) -> Iterator[Batch]:
         """One batch of every partition whose position has moved."""
-        for place in list(self._shelves):
-            yield from self._cleared(place)
+        for place in list(self._partitions):
+            yield from self._flushed(place)
 
-    def _cleared(self, place: Place) -> Iterator[Batch]:
-        shelf = self._shelves[place]
-        if shelf.position == shelf.start:
+    def _flushed(self, place: Place) -> Iterator[Batch]:
+        partition = self._partitions[place]
+        if partition.position == partition.start:
             return
-        self._empty(shelf)
-        self._shelves[place] = _Shelf(shelf.position, shelf.position)
-        yield Batch(*place, shelf.start, shelf.position, tuple(shelf.records))
+        self._release(partition)
+        self.open(place, partition.position)
+        yield Batch(*place, partition.start, partition.position, tuple(partition.records))
 
-    def _empty(self, shelf: _Shelf) -> None:
-        self._records -= len(shelf.records)
-        self._bytes -= sum(map(_size, shelf.records))
+    def _release(self, partition: _Partition) -> None:
+        self._records -= len(partition.records)
+        self._bytes -= sum(map(_size, partition.records))
 
 
 def _size(record: KafkaRecord) -> int:

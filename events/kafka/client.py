@@ -1,6 +1,7 @@
-"""How this folder talks to librdkafka: quiet clients, and its errors as ours.
+"""What every Kafka client of ours shares: quiet logging, and librdkafka's errors translated to ours.
 
-What is read or written with a client belongs in `events.kafka.reader` and `events.publish`.
+Topics are administered in `events.kafka.topics`; records are read in `events.kafka.reader` and `events.kafka.group` and published in
+`events.publish` and `events.outcomes`.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from confluent_kafka import KafkaError, KafkaException
 from core.errors import HeadraceError, Unavailable
 
 LOG = logging.getLogger("headrace.kafka")
-"""Where librdkafka's own lines go; without a logger it writes to stderr."""
-# and so would `logging` itself, where the program has configured nothing
+"""Receives librdkafka's own log lines; without a logger librdkafka writes them to stderr."""
+# without a handler, `logging` would write them to stderr too if the program has configured nothing
 LOG.addHandler(logging.NullHandler())
 
 REQUEST_S = 10.0
-"""How long one question to the broker may take."""
+"""Timeout of one request to the broker."""
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
-"""What a topic of document events takes and a publisher sends, before compression. Larger content goes by reference."""
+"""The largest event that a topic accepts and a publisher sends, before compression. Larger content goes by reference."""
 
 _REFUSED = frozenset(
     {
@@ -35,7 +36,7 @@ _REFUSED = frozenset(
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     }
 )
-_SILENT = frozenset(
+_UNREACHABLE = frozenset(
     {
         KafkaError._TRANSPORT,  # noqa: SLF001
         KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
@@ -47,39 +48,41 @@ _SILENT = frozenset(
 )
 
 
-class Line:
-    """What a client last heard about its connection.
+class ClientErrors:
+    """The error callback of one client: records what librdkafka reports about the connection, and translates its errors.
 
-    A refused login only shows in librdkafka's error callback; the call that waited for it merely times out.
-    `silence`: why no broker is reached, until something is heard again.
+    librdkafka reports a refused login in this callback only; the call that waits for the login merely times out.
+    `refusal`: the last refusal, or None. `outage`: why no broker is reached, or None.
     """
 
     def __init__(self) -> None:
         self.refusal: KafkaError | None = None
-        self.silence: str | None = None
+        self.outage: str | None = None
 
     def __call__(self, error: KafkaError) -> None:
         if error.code() in _REFUSED:
             self.refusal = error
         elif error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
-            self.silence = f"Kafka: {error.name()}"
+            self.outage = f"Kafka: {error.name()}"
 
-    def heard(self) -> None:
-        self.silence = None
+    def clear_outage(self) -> None:
+        """A broker has answered."""
+        self.outage = None
 
-    def configuration(self, properties: Mapping[str, Any], **ours: Any) -> dict[str, Any]:
-        """librdkafka's configuration: ours, then what the caller set."""
-        return {"log.connection.close": False, **ours, **properties, "error_cb": self, "logger": LOG}
+    def configuration(self, properties: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
+        """librdkafka's configuration: `defaults`, overridden by `properties`, with this object as the error callback."""
+        return {"log.connection.close": False, **defaults, **properties, "error_cb": self, "logger": LOG}
 
     @contextmanager
     def translated(self, doing: str) -> Iterator[None]:
-        """Raise Unavailable or HeadraceError for KafkaException. `doing` ends "Kafka: … while"."""
+        """Raise Unavailable or HeadraceError for KafkaException. `doing` completes "Kafka: … while"."""
         try:
             yield
         except KafkaException as error:
-            raise self.ours(error.args[0], doing) from error
+            raise self.translate(error.args[0], doing) from error
 
-    def ours(self, error: KafkaError, doing: str) -> HeadraceError:
+    def translate(self, error: KafkaError, doing: str) -> HeadraceError:
+        """Our error for librdkafka's; `kafka-refused` if the broker has refused this client, whatever `error` is."""
         refusal = error if error.code() in _REFUSED else self.refusal
         if refusal:
             return HeadraceError(
@@ -91,6 +94,6 @@ class Line:
 def _unrefused(error: KafkaError, doing: str) -> HeadraceError:
     if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART or error.code() == KafkaError._UNKNOWN_TOPIC:  # noqa: SLF001
         return HeadraceError(f"Kafka: no such topic or partition while {doing}", reason="unknown-topic")
-    if error.code() in _SILENT or error.retriable():
+    if error.code() in _UNREACHABLE or error.retriable():
         return Unavailable(f"Kafka: {error.name()} while {doing}", remedy="`headrace status` and `headrace doctor` say more.")
     return HeadraceError(f"Kafka: {error.name()} while {doing}", reason="kafka-error")

@@ -1,7 +1,7 @@
-"""A member of the consumer group: the broker says which partitions are ours, the database from where each is read.
+"""A member of the consumer group: the broker assigns partitions, the database says where each is read from.
 
-Several members, on one host or many, share the tenants' topics under Kafka's own protocol for it (KIP-848). Who reads what is the
-broker's word and may be late: that an event lands once is the position's compare-and-set in `events.landing`, not this.
+Several members, on one host or many, share the tenants' topics under Kafka's consumer group protocol (KIP-848). A member may learn of a
+rebalance late, so the assignment does not guarantee that an event lands once: the compare-and-set of `events.positions.move` does.
 """
 
 from __future__ import annotations
@@ -13,39 +13,39 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from events.kafka.batches import Batch, Intake, Place
-from events.kafka.client import Line
+from events.kafka.batches import Batch, Place, RecordBuffer
+from events.kafka.client import ClientErrors
 from events.kafka.reader import CONSUMING, GROUP, place_of, record_of
 
 _MEMBER = {
     **CONSUMING,
     "group.protocol": "consumer",
-    # how long one landing, or a server that is waited for, may keep us from asking for more
+    # how long one landing, or waiting for a server, may delay the next poll
     "max.poll.interval.ms": 5 * 60 * 1000,
-    # what the client holds ahead of us
+    # how much the client prefetches
     "queued.max.messages.kbytes": 32 * 1024,
 }
-_ASK_S = 1.0
-_BRIEF = 64
-"""Records are taken at a time, so that rebalances and other topics get their turn."""
+_PROBE_S = 1.0
+_POLL_RECORDS = 64
+"""Most records of one poll; few, so that rebalances and other topics are served in between."""
 
 
 class Member:
-    """One consumer of the group. For one thread. Use it as a context manager: leaving hands its partitions to the others at once.
+    """One consumer of the group. Not thread-safe. A context manager: on exit, its partitions are reassigned to other members at once.
 
-    A partition that is given to it has `arrived`, and is read from when `open` says where. One that cannot be read any further there (it
-    was lost to retention, or the topic was made anew) arrives again, and so does one that the caller `forget`s.
-    Every method raises Unavailable where the broker does not answer and HeadraceError where it refuses.
+    An assigned partition is `unopened` until `open` says where to read from. It becomes unopened again if it cannot be read from there
+    (its records were removed by retention, or the topic was recreated), or if the caller `discard`s it.
+    Every method raises Unavailable if the broker does not answer, HeadraceError if it refuses.
     """
 
     def __init__(self, properties: Mapping[str, Any], name: str, *, max_records: int, max_bytes: int) -> None:
-        self._line = Line()
-        self._intake = Intake(max_records, max_bytes)
-        self._arrived: set[Place] = set()
+        self._errors = ClientErrors()
+        self._buffer = RecordBuffer(max_records, max_bytes)
+        self._unopened: set[Place] = set()
         self._paused: set[Place] = set()
         self._topics: list[str] = []
-        with self._line.translated("joining the group"):
-            self._consumer = Consumer(self._line.configuration(properties, **_MEMBER, **{"group.id": GROUP, "client.id": name}))
+        with self._errors.translated("joining the group"):
+            self._consumer = Consumer(self._errors.configuration(properties, **_MEMBER, **{"group.id": GROUP, "client.id": name}))
 
     def __enter__(self) -> Member:
         return self
@@ -54,79 +54,79 @@ class Member:
         self._consumer.close()
 
     @property
-    def arrived(self) -> frozenset[Place]:
-        """Partitions that are ours and wait to be opened."""
-        return frozenset(self._arrived)
+    def unopened(self) -> frozenset[Place]:
+        """Assigned partitions that are not read yet."""
+        return frozenset(self._unopened)
 
     @property
     def places(self) -> frozenset[Place]:
-        """Partitions that are ours and are read."""
-        return frozenset(self._intake.positions)
+        """Assigned partitions that are read."""
+        return frozenset(self._buffer.positions)
 
-    def silent(self) -> str | None:
-        """Why no broker answers, or None. Asks one where none did before."""
-        if self._line.silence:
+    def outage(self) -> str | None:
+        """Why no broker is reached, or None. Probes a broker if none was reached before."""
+        if self._errors.outage:
             with suppress(KafkaException):
-                self._consumer.list_topics(self._topics[0] if self._topics else None, timeout=_ASK_S)
-                self._line.heard()
-        return self._line.silence
+                self._consumer.list_topics(self._topics[0] if self._topics else None, timeout=_PROBE_S)
+                self._errors.clear_outage()
+        return self._errors.outage
 
     def subscribe(self, topics: Iterable[str]) -> None:
-        """Share in these topics, and in no other from now on."""
-        wanted = sorted(topics)
-        if wanted == self._topics:
+        """Subscribe to these topics only."""
+        requested = sorted(topics)
+        if requested == self._topics:
             return
-        with self._line.translated("subscribing"):
-            if wanted:
-                self._consumer.subscribe(wanted, on_assign=self._given, on_revoke=self._taken, on_lost=self._taken)
+        with self._errors.translated("subscribing"):
+            if requested:
+                self._consumer.subscribe(requested, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
             else:
                 self._consumer.unsubscribe()
-        self._topics = wanted
+        self._topics = requested
 
     def open(self, positions: Mapping[Place, int]) -> None:
-        """Read these of the arrived partitions, each from its offset on."""
-        ours = {place: at for place, at in positions.items() if place in self._arrived}
+        """Read these partitions, each from its offset on; those that are not in `unopened` are ignored."""
+        ours = {place: at for place, at in positions.items() if place in self._unopened}
         if not ours:
             return
-        with self._line.translated("opening partitions"):
-            # assigned once more: that drops whatever was fetched from elsewhere, and a seek fails on one that is not being fetched yet
+        with self._errors.translated("opening partitions"):
+            # reassigned, which discards what was fetched from elsewhere: a seek fails on a partition that is not being fetched yet
             self._consumer.incremental_unassign([TopicPartition(*place) for place in ours])
             self._consumer.incremental_assign([TopicPartition(*place, at) for place, at in ours.items()])
             self._consumer.resume([TopicPartition(*place) for place in ours])
         for place, at in ours.items():
-            self._intake.open(place, at)
-        self._arrived -= ours.keys()
+            self._buffer.open(place, at)
+        self._unopened -= ours.keys()
 
-    def forget(self, place: Place) -> None:
-        """Drop what was read of this partition and not landed; it arrives again."""
-        if place in self._intake:
-            self._intake.drop(place)
-            self._set_aside([place])
+    def discard(self, place: Place) -> None:
+        """Discard what was read of this partition and not returned; it is unopened again."""
+        if place in self._buffer:
+            self._buffer.drop(place)
+            self._mark_unopened([place])
 
     def poll(self, timeout_s: float) -> Iterator[Batch]:
-        """What has come, in order within a partition; waits at most `timeout_s` where nothing has. Rebalances happen in here."""
-        with self._line.translated("reading"):
+        """The records that have arrived, in order within a partition; waits up to `timeout_s` for the first. Rebalances happen in here."""
+        with self._errors.translated("reading"):
             first = self._consumer.poll(timeout_s)
-            messages = [] if first is None else [first, *self._consumer.consume(_BRIEF, 0)]
+            messages = [] if first is None else [first, *self._consumer.consume(_POLL_RECORDS, 0)]
         for message in messages:
-            self._put(message)
-            if self._intake.full:
-                yield from self._intake.clear()
-        yield from self._intake.clear()
+            self._add(message)
+            if self._buffer.full:
+                yield from self._buffer.flush()
+        yield from self._buffer.flush()
 
-    def hold(self, held: Collection[str]) -> None:
-        """Fetch nothing of these topics until they are left out again. What was fetched of them is dropped and fetched anew by then."""
-        wanted = {place for place in self._intake.positions if place[0] in held}
-        self._switch(self._consumer.pause, wanted - self._paused)
-        self._switch(self._consumer.resume, self._paused - wanted)
-        self._paused = wanted
+    def pause(self, topics: Collection[str]) -> None:
+        """Pause fetching these topics and resume all others. librdkafka discards what it prefetched of a paused topic."""
+        paused = {place for place in self._buffer.positions if place[0] in topics}
+        self._switch(self._consumer.pause, paused - self._paused)
+        self._switch(self._consumer.resume, self._paused - paused)
+        self._paused = paused
 
     def lag(self) -> dict[Place, int]:
-        """Events between our position and the end that was last heard of, by partition. Asks nobody."""
-        return {place: self._behind(place, at) for place, at in self._intake.positions.items()}
+        """Partition → events between the position and the last known end. Sends no request."""
+        return {place: self._behind(place, at) for place, at in self._buffer.positions.items()}
 
     def commit(self, place: Place, at: int) -> None:
-        """Tell lag tools how far we are, in the background."""
+        """Commit a position for lag tools, in the background."""
         with suppress(KafkaException):
             self._consumer.commit(offsets=[TopicPartition(*place, at)], asynchronous=True)
 
@@ -134,42 +134,40 @@ class Member:
         _, high = self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
         return max(0, high - at)
 
-    def _given(self, consumer: Consumer, given: list[TopicPartition]) -> None:
-        places = [(one.topic, one.partition) for one in given]
+    def _assigned(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
+        places = [(one.topic, one.partition) for one in assigned]
         consumer.incremental_assign([TopicPartition(*place, 0) for place in places])
-        self._set_aside(places)
+        self._mark_unopened(places)
 
-    def _set_aside(self, places: list[Place]) -> None:
-        """Ours, and not read until we know from where."""
-        self._arrived.update(places)
+    def _mark_unopened(self, places: list[Place]) -> None:
+        """Not fetched until `open` says from where."""
+        self._unopened.update(places)
         self._paused.difference_update(places)
         self._consumer.pause([TopicPartition(*place) for place in places])
 
-    def _taken(self, consumer: Consumer, taken: list[TopicPartition]) -> None:
-        for place in ((one.topic, one.partition) for one in taken):
-            self._arrived.discard(place)
+    def _revoked(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
+        for place in ((one.topic, one.partition) for one in revoked):
+            self._unopened.discard(place)
             self._paused.discard(place)
-            if place in self._intake:
-                self._intake.drop(place)
-        consumer.incremental_unassign(taken)
+            if place in self._buffer:
+                self._buffer.drop(place)
+        consumer.incremental_unassign(revoked)
 
-    def _put(self, message: Message) -> None:
-        self._line.heard()
+    def _add(self, message: Message) -> None:
+        self._errors.clear_outage()
         place, error = place_of(message), message.error()
         if error is not None and message.topic() is None and not error.retriable():
-            raise self._line.ours(error, "reading")
-        if place not in self._intake:
-            return  # fetched before it was set aside, or taken from us
+            raise self._errors.translate(error, "reading")
+        if place not in self._buffer:
+            return  # fetched before it was discarded or revoked
         if error is None:
-            self._intake.add(record_of(message))
+            self._buffer.add(record_of(message))
         elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's public name for it
-            self._intake.skip_to(place, message.offset() or 0)
+            self._buffer.skip_to(place, message.offset() or 0)
         elif not error.retriable():
-            self.forget(place)
+            self.discard(place)
 
-    def _switch(self, how: Any, places: set[Place]) -> None:
+    def _switch(self, method: Any, places: set[Place]) -> None:
         if places:
-            try:
-                how([TopicPartition(*place) for place in places])
-            except KafkaException as error:
-                raise self._line.ours(error.args[0], "pausing partitions") from error
+            with self._errors.translated("pausing partitions"):
+                method([TopicPartition(*place) for place in places])

@@ -1,57 +1,70 @@
-"""Which topic a name stands for: Kafka gives each topic an id, and one that is deleted and made anew has another."""
+"""A tenant's topics: their names, creating and deleting them, and which topic a name stands for.
+
+Kafka gives each topic an id; a topic that is deleted and recreated under the same name gets another one. Records are read in
+`events.kafka.reader`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from concurrent.futures import wait
-from time import monotonic
 from typing import Any, NoReturn
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaError, TopicCollection
+from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
 from core.errors import HeadraceError
-from events.kafka.client import REQUEST_S, Line
+from core.tenancy import valid_tenant
+from events.contract import topic_of
+from events.kafka.admin import Admin
+from events.kafka.client import MAX_EVENT_BYTES, REQUEST_S
 
-_POLL_S = 0.2
+
+def outcomes_of(tenant: str) -> str:
+    """The topic that a tenant's outcomes are published to. Raises TenantError if the name is not allowed."""
+    return f"outcomes.{valid_tenant(tenant)}"
+
+
+def ensure_topics(properties: Mapping[str, Any], tenant: str, partitions: int, replication: int) -> None:
+    """Create the tenant's two topics if they are missing.
+
+    Existing topics stay as they are: more partitions would break the order of a key's events.
+    """
+    documents = NewTopic(topic_of(tenant), partitions, replication, config={"max.message.bytes": str(MAX_EVENT_BYTES)})
+    topics = [documents, NewTopic(outcomes_of(tenant), partitions, replication)]
+    with Admin(properties) as admin:
+        for future in admin.client.create_topics(topics, operation_timeout=REQUEST_S).values():
+            admin.result(future, "creating topics", ignored=KafkaError.TOPIC_ALREADY_EXISTS)
+
+
+def delete_topics(properties: Mapping[str, Any], tenant: str) -> None:
+    """Delete the tenant's two topics and their records. A topic that does not exist is no error."""
+    names = [topic_of(tenant), outcomes_of(tenant)]
+    with Admin(properties) as admin:
+        for future in admin.client.delete_topics(names, operation_timeout=REQUEST_S).values():
+            admin.result(future, "deleting topics", ignored=KafkaError.UNKNOWN_TOPIC_OR_PART)
 
 
 class Topics:
-    """Asks for topics' ids. Thread-safe. Raises Unavailable where the broker does not answer, and HeadraceError where it refuses."""
+    """Looks up topic ids. Thread-safe. Raises Unavailable if the broker does not answer, HeadraceError if it refuses."""
 
     def __init__(self, properties: Mapping[str, Any]) -> None:
-        self._line = Line()
-        with self._line.translated("connecting"):
-            self._client = AdminClient(self._line.configuration(properties))
+        self._admin = Admin(properties)
 
     def ids(self, topics: Collection[str]) -> dict[str, str]:
-        """Topic → id, without the topics that are not there; none is made by asking."""
+        """Topic → id, without the topics that do not exist; the request creates none."""
         if not topics:
             return {}
-        asked = self._client.describe_topics(TopicCollection(sorted(topics)), request_timeout=REQUEST_S)
-        with self._line.translated("asking for topics"):
-            self._wait(list(asked.values()))
-            found = {topic: self._id(answer) for topic, answer in asked.items()}
-        return {topic: topic_id for topic, topic_id in found.items() if topic_id is not None}
+        futures = self._admin.client.describe_topics(TopicCollection(sorted(topics)), request_timeout=REQUEST_S)
+        found = {topic: self._described(future) for topic, future in futures.items()}
+        return {topic: str(description.topic_id) for topic, description in found.items() if description is not None}
 
     def id_of(self, topic: str) -> str:
-        """Of one topic. Raises HeadraceError `unknown-topic` where it is not there."""
+        """The id of one topic. Raises HeadraceError `unknown-topic` if it does not exist."""
         found = self.ids([topic])
         return found[topic] if topic in found else unknown_topic(topic)
 
-    def _wait(self, answers: list[Any]) -> None:
-        """Until all are answered or the login is refused: librdkafka would go on asking until its own time is up."""
-        until = monotonic() + 2 * REQUEST_S
-        while wait(answers, timeout=_POLL_S).not_done and not self._line.refusal and monotonic() < until:
-            self._client.poll(0)
-
-    def _id(self, answer: Any) -> str | None:
-        error = answer.exception() if answer.done() else KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
-        if error is None:
-            return str(answer.result().topic_id)
-        if isinstance(error, KafkaException) and error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            return None
-        raise error
+    def _described(self, future: Any) -> Any:
+        return self._admin.result(future, "asking for topics", ignored=KafkaError.UNKNOWN_TOPIC_OR_PART)
 
 
 def unknown_topic(topic: str) -> NoReturn:

@@ -1,12 +1,12 @@
 -- name: parents
 SELECT document, envelope FROM document WHERE document = ANY (%(documents)s) AND NOT deleted
 
--- name: there
--- Whoever has these ids now. What another parent has, or an event of its own, keeps it.
+-- name: existing
+-- The documents that have these ids now. One that belongs to another parent, or to an event of its own, stays as it is.
 SELECT document, parent, content_key, envelope_key, acl_key, deleted FROM document WHERE document = ANY (%(documents)s)
 
--- name: adopt
--- A child has its parent's sequence, access and place in Kafka.
+-- name: upsert_children
+-- A child has its parent's sequence, access list and Kafka position.
 INSERT INTO document AS d (document, parent, revision, sequence, sequence_explicit, deleted, source_key, state_key, content_key, envelope_key,
   acl_key, envelope, acl, kafka_partition, kafka_offset, event_time, received_at)
 SELECT x.document, p.document, 1, p.sequence, p.sequence_explicit, false, p.source_key, x.content_key, x.content_key, x.envelope_key,
@@ -22,15 +22,15 @@ ON CONFLICT (tenant, document) DO UPDATE SET
   kafka_partition = excluded.kafka_partition, kafka_offset = excluded.kafka_offset, event_time = excluded.event_time,
   received_at = excluded.received_at, landed_at = now()
 
--- name: leave
--- What its parent does not hold any more, or a parent that is gone. What is inside of it follows when its own turn comes.
+-- name: delete_children
+-- Children that their parent does not contain any more. The documents inside them are deleted when the parse stage takes them.
 UPDATE document c SET deleted = true, envelope = NULL, acl = '{}', revision = c.revision + 1, sequence = p.sequence, landed_at = now()
 FROM document p
 WHERE p.document = c.parent AND c.parent = ANY (%(parents)s) AND c.document <> ALL (%(kept)s) AND NOT c.deleted
 RETURNING c.document
 
--- name: follow
--- In the landing's own transaction: what is inside of a document, however deep, is gone with it, and has its access.
+-- name: propagate
+-- In the landing's transaction: all documents inside a deleted one are deleted too, and the others get its access list.
 WITH RECURSIVE family AS (
   SELECT c.document, c.parent AS root FROM document c WHERE c.parent = ANY (%(documents)s)
   UNION SELECT c.document, f.root FROM family f JOIN document c ON c.parent = f.document)
@@ -40,6 +40,6 @@ FROM family f JOIN document p ON p.document = f.root
 WHERE c.document = f.document AND NOT c.deleted AND (p.deleted OR c.acl_key <> p.acl_key)
 RETURNING c.document, c.deleted
 
--- name: read_again
--- A parent that comes back as it was has to be read for its children once more.
+-- name: invalidate_parse
+-- A parent that is restored with the same content must be parsed again, to find its children.
 UPDATE stage_record SET output_key = NULL WHERE stage = 'parse' AND document = ANY (%(documents)s)

@@ -1,5 +1,6 @@
 -- name: states
--- With what is inside of them. Locked: what is decided of an event here is told after what a swap, whose commit is still open, has decided of an earlier one.
+-- Including the documents inside them. The lock keeps outcomes in order: an open swap's outcomes of earlier events are numbered before
+-- those that this landing decides.
 SELECT document, revision, sequence, sequence_explicit, source_key, state_key, content_key, envelope_key, acl_key, deleted
 FROM document WHERE document IN (
   WITH RECURSIVE family AS (
@@ -7,7 +8,7 @@ FROM document WHERE document IN (
   SELECT document FROM family)
 ORDER BY document FOR NO KEY UPDATE
 
--- name: land
+-- name: upsert_documents
 INSERT INTO document AS d (document, revision, sequence, sequence_explicit, deleted, source_key, state_key, content_key, envelope_key,
   acl_key, envelope, acl, kafka_partition, kafka_offset, event_time, received_at)
 SELECT x.document, x.revision + 1, x.sequence, x.sequence_explicit, x.deleted, x.source_key, x.state_key, x.content_key, x.envelope_key,
@@ -27,20 +28,20 @@ ON CONFLICT (tenant, document) DO UPDATE SET
   received_at = excluded.received_at, landed_at = now(), parent = NULL
 WHERE d.revision = excluded.revision - 1
 
--- name: narrow
--- A revoked principal loses access now; what is granted anew comes with the swap.
+-- name: narrow_acl
+-- A revoked principal loses access now; a granted one gains it with the swap.
 UPDATE chunk_source s SET acl = headrace.narrowed(s.acl, d.acl)
 FROM document d WHERE d.document = s.document AND d.document = ANY (%(documents)s) AND s.acl IS DISTINCT FROM headrace.narrowed(s.acl, d.acl)
 
--- name: note
--- Every event's row, and what is told of it: once, under the topic's own offset. A document's newest event is not decided yet, its older
--- ones of the same batch are.
+-- name: record_events
+-- Each event's row, and its outcome, under the topic's own offset. An event gets one outcome: undecided for a document's newest event,
+-- decided for all others.
 WITH x AS MATERIALIZED (
   SELECT * FROM unnest(%(partitions)b::int[], %(offsets)b::bigint[], %(event_keys)b::text[], %(documents)b::text[],
     %(operations)b::text[], %(sequences)b::bigint[], %(fates)b::text[], %(event_times)b::timestamptz[], %(received)b::timestamptz[],
     %(reasons)b::text[], %(subjects)b::bytea[], %(own_offsets)b::bigint[])
   AS x (partition, kafka_offset, event_key, document, operation, sequence, fate, event_time, received, reason, subject, own_offset)
-), noted AS (
+), recorded AS (
   INSERT INTO event (kafka_partition, kafka_offset, event_key, document, operation, sequence, fate, event_time, received_at)
   SELECT partition, kafka_offset, event_key, document, operation, sequence, fate, event_time, received FROM x
   ON CONFLICT (tenant, kafka_partition, kafka_offset) DO UPDATE SET fate = excluded.fate, landed_at = now()
@@ -52,6 +53,6 @@ FROM x
 LEFT JOIN document d ON d.document = x.document AND d.kafka_partition = x.partition AND d.kafka_offset = x.kafka_offset
 CROSS JOIN LATERAL (
   SELECT CASE WHEN x.fate <> 'landed' THEN x.fate WHEN d.document IS NULL THEN 'superseded' END AS outcome) c
--- what stood there before this statement
-WHERE %(anew)s OR NOT EXISTS (SELECT FROM event e WHERE e.kafka_partition = x.partition AND e.kafka_offset = x.kafka_offset)
+-- this reads the rows from before the statement
+WHERE %(first_read)s OR NOT EXISTS (SELECT FROM event e WHERE e.kafka_partition = x.partition AND e.kafka_offset = x.kafka_offset)
 ORDER BY x.partition, x.kafka_offset

@@ -1,4 +1,4 @@
--- name: positions
+-- name: stored
 SELECT kafka_partition, next_offset, topic_id, base, base_from FROM stream_position WHERE topic = %(topic)s
 
 -- name: open
@@ -6,14 +6,14 @@ INSERT INTO stream_position (topic, kafka_partition, next_offset, topic_id) VALU
 ON CONFLICT DO NOTHING
 
 -- name: move
--- The compare-and-set that makes landing exactly once: whoever read from another position, or from another topic, writes nothing.
+-- The compare-and-set that makes events land exactly once: a batch from another position or another topic writes nothing.
 UPDATE stream_position SET next_offset = %(end)s, topic_id = coalesce(topic_id, %(topic_id)s), updated_at = now()
 WHERE topic = %(topic)s AND kafka_partition = %(partition)s AND next_offset = %(start)s
   AND (topic_id = %(topic_id)s OR topic_id IS NULL OR %(topic_id)s::text IS NULL)
 RETURNING base
 
--- name: settle
--- A compare-and-set as well: what was made of a position holds while it stands where it was found.
+-- name: reconcile
+-- A compare-and-set too: the reset applies only to the position that it was computed from.
 UPDATE stream_position SET next_offset = %(next_offset)s, topic_id = %(topic_id)s, base = %(base)s, base_from = %(base_from)s,
   updated_at = now()
 WHERE topic = %(topic)s AND kafka_partition = %(partition)s AND next_offset = %(seen_offset)s AND base = %(seen_base)s

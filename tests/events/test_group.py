@@ -1,4 +1,4 @@
-"""Members of the consumer group on the real broker: who reads what, from where, and that joining, leaving and dying lose nothing."""
+"""Members of the consumer group on the real broker: assignment, positions, and that joining, leaving and dying lose nothing."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from core.config import Endpoints
 from events.contract import topic_of
 from events.kafka.batches import Batch, Place
 from events.kafka.group import Member
-from events.kafka.reader import delete_topics, ensure_topics
+from events.kafka.topics import delete_topics, ensure_topics
 
 PARTITIONS = 4
 
 
 class Readers:
-    """Some members with one memory of positions between them, as the database is: what was read and still stood there is taken."""
+    """Members that share positions, as the database does: a batch is accepted if it starts at its partition's position."""
 
     def __init__(self, client: dict[str, Any], topics: list[str]) -> None:
         self.client, self.topics = client, topics
         self.positions: dict[Place, int] = {}
-        self.taken: list[bytes] = []
+        self.accepted: list[bytes] = []
         self.members: list[Member] = []
         self._closing = ExitStack()
 
@@ -39,28 +39,28 @@ class Readers:
         self.members.remove(member)
         member.__exit__(None, None, None)
 
-    def turn(self) -> None:
+    def poll(self) -> None:
         for member in self.members:
-            member.open({place: self.positions.get(place, 0) for place in member.arrived})
+            member.open({place: self.positions.get(place, 0) for place in member.unopened})
             for batch in member.poll(0.05):
-                self._take(member, batch)
+                self._accept(member, batch)
 
-    def _take(self, member: Member, batch: Batch) -> None:
+    def _accept(self, member: Member, batch: Batch) -> None:
         place = (batch.topic, batch.partition)
         if self.positions.get(place, 0) != batch.start:
-            member.forget(place)
+            member.discard(place)
             return
         self.positions[place] = batch.end
-        self.taken.extend(record.value or b"" for record in batch.records)
+        self.accepted.extend(record.value or b"" for record in batch.records)
 
-    def until(self, seen: Callable[[], Any]) -> None:
+    def until(self, reached: Callable[[], Any]) -> None:
         deadline = monotonic() + 30
-        while not seen():
+        while not reached():
             assert monotonic() < deadline
-            self.turn()
+            self.poll()
 
-    def read_by(self) -> list[int]:
-        """How many partitions each member reads."""
+    def partition_counts(self) -> list[int]:
+        """The number of partitions that each member reads."""
         return [len(member.places) for member in self.members]
 
     def close(self) -> None:
@@ -84,9 +84,9 @@ def topics(client: dict[str, Any], tenant: str) -> Iterator[list[str]]:
 
 @pytest.fixture
 def readers(client: dict[str, Any], topics: list[str]) -> Iterator[Readers]:
-    made = Readers(client, topics)
-    yield made
-    made.close()
+    readers = Readers(client, topics)
+    yield readers
+    readers.close()
 
 
 @pytest.fixture
@@ -110,16 +110,16 @@ def test_members_that_join_and_leave_share_the_partitions_and_each_record_is_tak
 ) -> None:
     first = readers.join()
     produce(readers.topics[0], *numbers(0, 40))
-    readers.until(lambda: len(readers.taken) == 40)
+    readers.until(lambda: len(readers.accepted) == 40)
     second = readers.join()
-    readers.until(lambda: readers.read_by() == [PARTITIONS, PARTITIONS])
+    readers.until(lambda: readers.partition_counts() == [PARTITIONS, PARTITIONS])
     produce(readers.topics[1], *numbers(40, 80))
-    readers.until(lambda: len(readers.taken) == 80)
+    readers.until(lambda: len(readers.accepted) == 80)
     readers.leave(first)
-    readers.until(lambda: readers.read_by() == [2 * PARTITIONS])
+    readers.until(lambda: readers.partition_counts() == [2 * PARTITIONS])
     produce(readers.topics[0], *numbers(80, 120))
-    readers.until(lambda: len(readers.taken) == 120)
-    assert sorted(readers.taken) == sorted(numbers(0, 120))
+    readers.until(lambda: len(readers.accepted) == 120)
+    assert sorted(readers.accepted) == sorted(numbers(0, 120))
     assert second.lag() == {(topic, partition): 0 for topic in readers.topics for partition in range(PARTITIONS)}
 
 
@@ -129,38 +129,38 @@ def test_topics_join_and_leave_without_a_restart(readers: Readers, produce: Call
     readers.until(lambda: {topic for topic, _ in member.places} == {readers.topics[0]})
     produce(readers.topics[1], *numbers(0, 4))
     member.subscribe(readers.topics)
-    readers.until(lambda: len(readers.taken) == 4)
+    readers.until(lambda: len(readers.accepted) == 4)
     member.subscribe(readers.topics[1:])
     readers.until(lambda: {topic for topic, _ in member.places} == {readers.topics[1]})
     member.subscribe([])
     readers.until(lambda: not member.places)
 
 
-def test_a_topic_that_is_held_back_is_not_read_and_its_neighbours_are_and_then_all_of_it_comes(
+def test_a_paused_topic_is_not_read_while_others_are_and_all_of_it_is_read_once_resumed(
     readers: Readers, produce: Callable[..., None]
 ) -> None:
-    held, other = readers.topics
+    paused, other = readers.topics
     member = readers.join()
     readers.until(lambda: len(member.places) == 2 * PARTITIONS)
-    member.hold({held})
-    produce(held, *numbers(0, 20))
+    member.pause({paused})
+    produce(paused, *numbers(0, 20))
     produce(other, *numbers(20, 40))
-    readers.until(lambda: len(readers.taken) >= 20)
+    readers.until(lambda: len(readers.accepted) >= 20)
     for _ in range(10):
-        readers.turn()
-    assert sorted(readers.taken) == sorted(numbers(20, 40))
-    member.hold(())
-    readers.until(lambda: len(readers.taken) == 40)
-    assert sorted(readers.taken) == sorted(numbers(0, 40))
+        readers.poll()
+    assert sorted(readers.accepted) == sorted(numbers(20, 40))
+    member.pause(())
+    readers.until(lambda: len(readers.accepted) == 40)
+    assert sorted(readers.accepted) == sorted(numbers(0, 40))
 
 
-def test_what_was_read_and_not_taken_comes_again_from_where_it_is_told(readers: Readers, produce: Callable[..., None]) -> None:
+def test_a_discarded_partition_is_read_again_from_the_position_that_it_is_opened_at(readers: Readers, produce: Callable[..., None]) -> None:
     topic = readers.topics[0]
     member = readers.join()
     produce(topic, b"0", b"", b"", b"", b"1")
-    readers.until(lambda: len(readers.taken) == 5)
+    readers.until(lambda: len(readers.accepted) == 5)
     readers.positions[topic, 0] = 1
-    member.forget((topic, 0))
-    assert (topic, 0) in member.arrived
-    readers.until(lambda: len(readers.taken) == 6)
-    assert readers.taken[-1] == b"1"
+    member.discard((topic, 0))
+    assert (topic, 0) in member.unopened
+    readers.until(lambda: len(readers.accepted) == 6)
+    assert readers.accepted[-1] == b"1"

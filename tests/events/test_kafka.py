@@ -1,4 +1,4 @@
-"""Publishing and reading on the real broker: nothing lost, nothing twice, gaps crossed, and every failure one of ours."""
+"""Publishing and reading on the real broker: nothing is lost or repeated, gaps are crossed, and every failure is one of our errors."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from core.config import Endpoints
 from core.errors import ContractError, HeadraceError, Unavailable
 from events.contract import Event, KafkaRecord, read, topic_of
-from events.kafka.batches import Batch, Intake, Place
-from events.kafka.reader import Reader, delete_topics, ensure_topics, outcomes_of
+from events.kafka.batches import Batch, Place, RecordBuffer
+from events.kafka.reader import Reader
+from events.kafka.topics import delete_topics, ensure_topics, outcomes_of
 from events.publish import Publisher
 
 QUIET: dict[str, Any] = {"logger": logging.getLogger("tests.kafka")}
@@ -38,7 +39,7 @@ def admin(client: dict[str, Any]) -> AdminClient:
 
 @pytest.fixture
 def topic(client: dict[str, Any], tenant: str) -> Iterator[str]:
-    """The inlet of a fresh tenant, with one partition."""
+    """The topic of a new tenant, with one partition."""
     ensure_topics(client, tenant, 1, 1)
     yield topic_of(tenant)
     delete_topics(client, tenant)
@@ -52,7 +53,7 @@ def reader(client: dict[str, Any]) -> Iterator[Reader]:
 
 @pytest.fixture
 def produce(client: dict[str, Any]) -> Callable[..., None]:
-    """Writes raw records, one batch to the broker each call."""
+    """Produces raw records, one batch for each call."""
 
     def write(topic: str, *values: bytes | None, partition: int = 0, headers: Any = None, key: bytes | None = b"k") -> None:
         producer = Producer(client | QUIET)
@@ -74,7 +75,7 @@ def transact(client: dict[str, Any], topic: str, *values: bytes, commit: bool) -
 
 
 def wait_for_end(reader: Reader, topic: str, end: int) -> None:
-    """The broker writes a transaction's marker some time after it has said that the transaction is over."""
+    """The broker writes a transaction's marker some time after it has acknowledged the end of the transaction."""
     until = monotonic() + 10
     while reader.high_watermarks([topic])[topic, 0] < end:
         assert monotonic() < until
@@ -84,7 +85,7 @@ def values(batches: list[Batch]) -> list[bytes | None]:
     return [record.value for batch in batches for record in batch.records]
 
 
-def test_what_is_published_is_read_as_it_was_meant(client: dict[str, Any], reader: Reader, topic: str, tenant: str) -> None:
+def test_a_published_event_is_read_with_all_its_fields(client: dict[str, Any], reader: Reader, topic: str, tenant: str) -> None:
     with Publisher(client, tenant, "/wiki") as publisher:
         publisher.upsert("räume/1", content="Grüße", media_type="text/plain", title="T", acl=["b", "a"], metadata={"k": "v"}, sequence=4)
         publisher.upsert("2", uri="https://x.example/2.pdf", content_sha256="ab" * 32, file_name="2.pdf", acl=[])
@@ -134,12 +135,12 @@ def test_bytes_arrive_as_they_were_given(client: dict[str, Any], reader: Reader,
         {"document_id": "1", "content": "x", "acl": [""]},
     ],
 )
-def test_a_publisher_hears_of_a_violation_at_once(client: dict[str, Any], tenant: str, wrong: dict[str, Any]) -> None:
+def test_a_publisher_raises_a_contract_violation_at_once(client: dict[str, Any], tenant: str, wrong: dict[str, Any]) -> None:
     with Publisher(client, tenant, "/wiki") as publisher, pytest.raises(ContractError):
         publisher.upsert(**wrong)
 
 
-def test_too_large_an_event_is_refused_with_a_way_out(client: dict[str, Any], tenant: str) -> None:
+def test_an_event_that_is_too_large_is_refused_and_the_message_names_the_uri(client: dict[str, Any], tenant: str) -> None:
     with Publisher(client, tenant, "/wiki") as publisher, pytest.raises(HeadraceError, match="`uri`") as caught:
         publisher.upsert("1", content=b"\xff" * (7 << 20))
     assert caught.value.reason == "event-too-large"
@@ -170,7 +171,7 @@ def test_a_missing_topic_is_a_failed_delivery(client: dict[str, Any], tenant: st
     assert caught.value.reason == "publish-failed"
 
 
-def test_topics_can_be_made_and_deleted_twice(client: dict[str, Any], reader: Reader, tenant: str) -> None:
+def test_creating_and_deleting_topics_is_idempotent(client: dict[str, Any], reader: Reader, tenant: str) -> None:
     for _ in range(2):
         ensure_topics(client, tenant, 3, 1)
     assert reader.partitions(topic_of(tenant)) == [0, 1, 2]
@@ -182,7 +183,7 @@ def test_topics_can_be_made_and_deleted_twice(client: dict[str, Any], reader: Re
     assert caught.value.reason == "unknown-topic"
 
 
-def test_a_record_comes_through_whole(reader: Reader, produce: Callable[..., None], topic: str) -> None:
+def test_a_record_is_read_with_its_headers_key_and_timestamp(reader: Reader, produce: Callable[..., None], topic: str) -> None:
     produce(topic, None, headers=[("ce_source", b"/a"), ("ce_source", b"/b"), ("x", None), ("y", b"\xff")], key=None)
     (batch,) = reader.read_batches({(topic, 0): 0})
     (record,) = batch.records
@@ -200,7 +201,7 @@ def test_reading_begins_at_the_position_and_ends_where_the_topic_ended(reader: R
     assert list(reader.read_batches({(topic, 0): 4})) == []
 
 
-def test_batches_join_without_a_gap_and_hold_no_more_than_allowed(reader: Reader, produce: Callable[..., None], topic: str) -> None:
+def test_batches_join_without_a_gap_and_stay_within_the_limits(reader: Reader, produce: Callable[..., None], topic: str) -> None:
     produce(topic, *(b"%d" % n for n in range(250)))
     batches = list(reader.read_batches({(topic, 0): 0}, max_records=100))
     assert [(batch.start, batch.end, len(batch.records)) for batch in batches] == [(0, 100, 100), (100, 200, 100), (200, 250, 50)]
@@ -240,9 +241,7 @@ def test_a_committed_transaction_is_read_and_its_marker_crossed(client: dict[str
     assert batches[-1].end == reader.high_watermarks([topic])[topic, 0] == 3
 
 
-def test_what_is_not_committed_yet_is_not_waited_for(
-    client: dict[str, Any], reader: Reader, produce: Callable[..., None], topic: str
-) -> None:
+def test_an_open_transaction_is_not_waited_for(client: dict[str, Any], reader: Reader, produce: Callable[..., None], topic: str) -> None:
     produce(topic, b"before")
     open_one = Producer(client | QUIET | {"transactional.id": f"open-{topic}"})
     open_one.init_transactions(10)
@@ -342,23 +341,23 @@ STEPS = st.lists(st.tuples(st.sampled_from(PLACES), st.integers(0, 3), st.intege
 
 @given(STEPS, st.integers(1, 5), st.integers(1, 60))
 def test_batches_always_cover_every_offset_once_and_in_order(steps: list[tuple[Place, int, int | None]], most: int, size: int) -> None:
-    """A step leaves a gap of some offsets, then has a record of some bytes, or ends in the gap."""
-    intake = Intake(most, size)
+    """A step is a gap of some offsets, then a record of some bytes or none."""
+    buffer = RecordBuffer(most, size)
     for place in PLACES:
-        intake.open(place, 5)
+        buffer.open(place, 5)
     given_records: dict[Place, list[KafkaRecord]] = defaultdict(list)
     batches: list[Batch] = []
     for place, gap, length in steps:
-        offset = (intake.position(place) or 0) + gap
-        intake.skip_to(place, offset)
+        offset = (buffer.position(place) or 0) + gap
+        buffer.skip_to(place, offset)
         if length is not None:
             given_records[place].append(KafkaRecord(*place, offset, 0, None, b"x" * length))
-            intake.add(given_records[place][-1])
-        if intake.full:
-            batches += intake.clear()
-            assert not intake.full
-    ends = intake.positions
-    batches += itertools.chain.from_iterable(intake.finish(place) for place in PLACES)
+            buffer.add(given_records[place][-1])
+        if buffer.full:
+            batches += buffer.flush()
+            assert not buffer.full
+    ends = buffer.positions
+    batches += itertools.chain.from_iterable(buffer.close(place) for place in PLACES)
     for place in PLACES:
         ours = [batch for batch in batches if (batch.topic, batch.partition) == place]
         assert [batch.start for batch in ours] == [5, *(batch.end for batch in ours)][: len(ours)]
