@@ -1,144 +1,91 @@
-"""Extraction: what a redacted document contributes to the graph. Pure; the same input gives the same bytes.
+"""Extraction: the extractors' findings in a document, merged into its contribution to the graph.
 
-Sections come from the chunks' heading paths, relations from links and from what the document is known as, entities from surrogates,
-references by number (`RFC 822`) and, with a names model, from names. Nothing here knows Neo4j.
+Pure: the same input gives the same bytes, in whatever order the extractors are listed. What is found is in `graph.extractors`; nothing here
+knows Neo4j.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import PurePosixPath
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
 from core import frames
 from core.records import Chunk, Contribution, Entity, Mention, Redacted, Relation, Section, decode, encode
-from graph.finder import SURROGATE, EntityFinder
-from graph.keys import bounded, document_key, entity_key, kind_and_name, link_key, reference_key, shortened, url_key
+from graph.extractors.extractor import Extractor, Findings, Occurrence
+from graph.keys import DOCUMENT, bounded, kind_and_name, shortened
 
-VERSION = 1
-
-_REFERENCE = re.compile(r"(?<![\w.-])([A-Z]{2,6})[\s-]([0-9]{1,5})(?!\w|[.,][0-9])")
-_REFERENCE_NAME = re.compile(r"([A-Za-z]{2,6})[-_ ]?([0-9]{1,5})")
-# series that count, measure or encode, and so refer to no document
-_ENCODINGS = {"UTF", "UCS", "SHA", "MD", "AES", "RSA", "BASE", "CRC", "COVID"}
-_TIMES = {"UTC", "GMT", "BC", "AD", "AM", "PM", "JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"}
-_PLACES = {"PAGE", "FIG", "TABLE", "NOTE", "STEP", "LINE", "PART", "TOP"}
-_CURRENCIES = {"USD", "EUR", "GBP", "CHF", "JPY", "CNY", "INR", "AUD", "CAD", "SEK", "NOK", "DKK", "PLN"}
-_NO_SERIES = frozenset(_ENCODINGS | _TIMES | _PLACES | _CURRENCIES)
-
-# (kind, name as written) of one occurrence, and the key it has
-Found = tuple[str, str, str]
+VERSION = 2
+"""The revision of the merge. Raise it if the same findings give another contribution."""
 
 
-def fingerprint(finder: EntityFinder | None) -> str:
-    """32 hex characters that change whenever `extract` could give another result for the same input."""
-    model = finder.identity if finder else "no model"
-    return hashlib.sha256(f"graph.extract {VERSION} {model}".encode()).hexdigest()[:32]
+def fingerprint(extractors: Sequence[Extractor]) -> str:
+    """32 hex characters that change whenever `extract` could return another result for the same input.
 
-
-def extract(frame: pl.DataFrame, entities: EntityFinder | None) -> pl.DataFrame:
-    """A CHUNKED frame to a RESULT frame whose payload is a `core.records.Contribution`.
-
-    `entities` finds names; with None only surrogates and references become entities.
+    The order of the extractors does not matter. Raises ValueError as `extract` does.
     """
-    return frames.apply(frame, lambda row: encode(_contribution(row, entities)))
+    parts = [(extractor.name, extractor.fingerprint) for extractor in _ordered(extractors)]
+    return hashlib.sha256(encode(("graph.extract", VERSION, parts))).hexdigest()[:32]
 
 
-def _contribution(row: Mapping[str, Any], finder: EntityFinder | None) -> Contribution:
-    redacted = decode(row["redacted"], Redacted)
+def extract(frame: pl.DataFrame, extractors: Sequence[Extractor]) -> pl.DataFrame:
+    """Turn a CHUNKED frame into a RESULT frame whose payload is a `core.records.Contribution`.
+
+    The order of the extractors does not matter. Raises ValueError if two have the same name.
+    """
+    ordered = _ordered(extractors)
+    return frames.apply(frame, lambda row: encode(_contribution(row, ordered)))
+
+
+def _ordered(extractors: Iterable[Extractor]) -> list[Extractor]:
+    ordered = sorted(extractors, key=lambda extractor: extractor.name)
+    names = [extractor.name for extractor in ordered]
+    if len(set(names)) < len(names):
+        raise ValueError(f"extractors must have distinct names, were: {', '.join(names)}")
+    return ordered
+
+
+def _contribution(row: Mapping[str, Any], extractors: Iterable[Extractor]) -> Contribution:
+    document = decode(row["redacted"], Redacted)
     chunks = sorted(decode(row["chunks"], tuple[Chunk, ...]), key=lambda chunk: chunk.ordinal)
-    found = {chunk.ordinal: occurrences for chunk, occurrences in zip(chunks, _occurrences(chunks, finder), strict=True)}
-    relations = _relations(redacted, chunks)
+    return _merged(document, [extractor.extract(document, chunks) for extractor in extractors])
+
+
+def _merged(document: Redacted, findings: Sequence[Findings]) -> Contribution:
+    occurrences = [occurrence for found in findings for occurrence in found.occurrences]
+    relations = {relation for found in findings for relation in found.relations}
     return Contribution(
-        name=redacted.name,
-        title=shortened(redacted.title),
-        sections=_sections(chunks),
-        entities=_entities(found.values(), relations),
-        mentions=_mentions(found),
-        relations=relations,
+        name=document.name,
+        title=shortened(document.title),
+        sections=_sections(section for found in findings for section in found.sections),
+        entities=_entities(occurrences, relations),
+        mentions=_mentions(occurrences),
+        relations=tuple(sorted(relations, key=lambda relation: (relation.source, relation.kind, relation.target))),
     )
 
 
-def _occurrences(chunks: list[Chunk], finder: EntityFinder | None) -> Iterator[list[Found]]:
-    texts = [chunk.text for chunk in chunks]
-    names = finder.find(texts) if finder else ([] for _ in texts)
-    for text, named in zip(texts, names, strict=True):
-        of_names = [(kind, name, entity_key(kind, name)) for kind, name in named]
-        yield [*_surrogates(text), *_references(text), *of_names]
+def _sections(sections: Iterable[Section]) -> tuple[Section, ...]:
+    """One section per path, where the path first appears."""
+    ordinals: dict[tuple[str, ...], set[int]] = {}
+    for section in sections:
+        ordinals.setdefault(section.path, set()).update(section.ordinals)
+    return tuple(Section(path, tuple(sorted(under))) for path, under in ordinals.items())
 
 
-def _surrogates(text: str) -> list[Found]:
-    return [(match[1], match[0], entity_key(match[1], match[2])) for match in SURROGATE.finditer(text)]
-
-
-def _references(text: str) -> list[Found]:
-    matches = _REFERENCE.finditer(SURROGATE.sub(" ", text))
-    return [
-        ("REFERENCE", f"{series} {number}", reference_key(series, number))
-        for series, number in (match.groups() for match in matches)
-        if series not in _NO_SERIES
-    ]
-
-
-def _sections(chunks: list[Chunk]) -> tuple[Section, ...]:
-    """One section a heading path, each after its ancestors, in reading order; equal paths are one section."""
-    ordinals: dict[tuple[str, ...], list[int]] = {}
-    for chunk in chunks:
-        path = tuple(shortened(heading) for heading in chunk.heading_path)
-        for depth in range(1, len(path) + 1):
-            ordinals.setdefault(path[:depth], [])
-        if path:
-            ordinals[path].append(chunk.ordinal)
-    return tuple(Section(path, tuple(under)) for path, under in ordinals.items())
-
-
-def _mentions(found: Mapping[int, list[Found]]) -> tuple[Mention, ...]:
-    counts = Counter((ordinal, key) for ordinal, occurrences in found.items() for _, _, key in occurrences)
+def _mentions(occurrences: Iterable[Occurrence]) -> tuple[Mention, ...]:
+    counts = Counter((occurrence.ordinal, occurrence.key) for occurrence in occurrences)
     return tuple(Mention(key, ordinal, count) for (ordinal, key), count in sorted(counts.items()))
 
 
-def _entities(found: Iterable[list[Found]], relations: tuple[Relation, ...]) -> tuple[Entity, ...]:
-    """Every entity mentioned or pointed to, under its most frequent spelling. Documents' names are no entities of their own."""
+def _entities(occurrences: Iterable[Occurrence], relations: Iterable[Relation]) -> tuple[Entity, ...]:
+    """Every entity that is mentioned or at an end of a relation, under its most frequent spelling. Documents' names are no entities."""
     spellings: dict[str, Counter[tuple[str, str]]] = {}
-    for kind, name, key in (occurrence for occurrences in found for occurrence in occurrences):
-        spellings.setdefault(key, Counter())[kind, name] += 1
-    for target in {relation.target for relation in relations if not relation.target.startswith("document:")}:
-        spellings.setdefault(target, Counter({kind_and_name(target): 1}))
+    for occurrence in occurrences:
+        spellings.setdefault(occurrence.key, Counter())[occurrence.kind, occurrence.name] += 1
+    for key in {end for relation in relations for end in (relation.source, relation.target) if not end.startswith(DOCUMENT)}:
+        spellings.setdefault(key, Counter({kind_and_name(key): 1}))
     chosen = ((key, min(counts, key=lambda spelling: (-counts[spelling], spelling))) for key, counts in spellings.items())
     return tuple(Entity(key, kind, bounded(name)) for key, (kind, name) in sorted(chosen))
-
-
-def _relations(redacted: Redacted, chunks: list[Chunk]) -> tuple[Relation, ...]:
-    source = document_key(redacted.name)
-    edges = {*_links(redacted), *_known_as(redacted), *(("NAMES", key) for key in _hidden_names(redacted, chunks))}
-    return tuple(Relation(source, kind, target) for kind, target in sorted(edges))
-
-
-def _links(redacted: Redacted) -> Iterator[tuple[str, str]]:
-    targets = {link.target for block in redacted.blocks for link in block.links}
-    for key in (link_key(redacted.name, target) for target in targets):
-        if key:
-            yield ("LINKS_TO" if key.startswith("URL:") else "REFERS_TO"), key
-
-
-def _known_as(redacted: Redacted) -> Iterator[tuple[str, str]]:
-    """What others may call this document: its web address, and its number where its name is one (`pep-0008.rst`)."""
-    for address in (redacted.name, redacted.uri):
-        if key := url_key(address):
-            yield "KNOWN_AS", key
-    numbered = _REFERENCE_NAME.fullmatch(PurePosixPath(redacted.name).name.partition(".")[0])
-    if numbered and numbered[1].upper() not in _NO_SERIES:
-        yield "KNOWN_AS", reference_key(numbered[1], numbered[2])
-
-
-def _hidden_names(redacted: Redacted, chunks: list[Chunk]) -> set[str]:
-    """Surrogates outside the running text: title, name, address, metadata, headings and link targets."""
-    headings = (heading for chunk in chunks for heading in chunk.heading_path)
-    targets = (link.target for block in redacted.blocks for link in block.links)
-    texts = [redacted.title, redacted.name, redacted.uri, *redacted.metadata.values(), *headings, *targets]
-    return {key for text in texts for _, _, key in _surrogates(text)}

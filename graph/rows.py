@@ -34,8 +34,8 @@ from graph.keys import bounded, document_key, kind_and_name, shortened
 
 Row = dict[str, Any]
 
-# raise it when the model above changes, so that what was written under the old one is written again
 MODEL = 1
+"""The revision of the model above. Raise it when the model changes, so that every document is written again."""
 NAMED = "NAMED"
 HEADING_CHARACTERS = 120
 
@@ -75,6 +75,11 @@ class Projected(msgspec.Struct, frozen=True, dict=True):
     def _ordinals(self) -> Iterator[int]:
         yield from (mention.ordinal for mention in self.contribution.mentions)
         yield from (ordinal for section in self.contribution.sections for ordinal in section.ordinals)
+
+
+def projection_fingerprint() -> str:
+    """32 hex characters that change with `MODEL`. The hashed text is from when projection and extraction shared a fingerprint."""
+    return hashlib.sha256(f"graph.extract {MODEL} no model".encode()).hexdigest()[:32]
 
 
 def _require(holds: bool, otherwise: str) -> None:

@@ -70,7 +70,7 @@ def _models(resources: Resources) -> dict[str, Callable[[], str]]:
         "embedding model": lambda: _embedder(resources),
         "parsers": lambda: _parsers(resources),
         "redaction": lambda: _redaction(resources),
-        "names model for the graph": lambda: f"{resources.settings.privacy.names_model if resources.models.entities else 'none'}",
+        "names model for the graph": lambda: _names_model(resources),
     }
 
 
@@ -93,6 +93,11 @@ def _parsers(resources: Resources) -> str:
     resources.models.parsers.warm(resources.settings.reading)
     recognised = "" if ocr.available() else ", without text recognition (extra ocr)"
     return f"a confined worker starts; PDFs in the grade {resources.settings.reading.pdf!r}{recognised}"
+
+
+def _names_model(resources: Resources) -> str:
+    found = any(extractor.name == "names" for extractor in resources.models.extractors)
+    return f"{resources.settings.privacy.names_model}" if found else "none"
 
 
 def _redaction(resources: Resources) -> str:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
+from collections.abc import Sequence
+from pathlib import Path
 
+import msgspec
 import polars as pl
 import pytest
 from hypothesis import given
@@ -12,16 +17,45 @@ from hypothesis import strategies as st
 from core.errors import ConfigurationError
 from core.frames import CHUNKED, RESULT
 from core.records import Block, Chunk, Contribution, Link, Redacted, Relation, Section, decode, encode
-from graph import EntityFinder, extract, fingerprint
+from graph import Extractor, extract, extractors_for, fingerprint, projection_fingerprint
+from graph.extractors import Findings, Occurrence
+from graph.extractors.names import Names
+from graph.extractors.sections import Sections
 from graph.keys import KEY_CHARACTERS, bounded, entity_key, link_key, url_key
 
 EMAIL = "<EMAIL:a1b2c3d4e5f60718>"
 PERSON = "<PERSON:b0b0b0b0b0b0b0b0>"
 
 
+RULES = extractors_for(None)
+RECORDED = json.loads((Path(__file__).parent / "recorded_contributions.json").read_text(encoding="utf-8"))
+"""Documents, and what they contributed (with names, and without) before there was a list of extractors."""
+
+
+class Acme:
+    """An extractor of one name."""
+
+    name = "acme"
+    fingerprint = "1"
+
+    def extract(self, document: Redacted, chunks: Sequence[Chunk]) -> Findings:
+        found = ((chunk.ordinal, match[0]) for chunk in chunks for match in re.finditer("acme corp", chunk.text, re.IGNORECASE))
+        return Findings(occurrences=tuple(Occurrence(ordinal, entity_key("ORG", name), "ORG", name) for ordinal, name in found))
+
+
+class Employment:
+    """An extractor of relations between entities, and of a section besides."""
+
+    name = "employment"
+    fingerprint = "1"
+
+    def extract(self, document: Redacted, chunks: Sequence[Chunk]) -> Findings:
+        return Findings(sections=(Section(("Guide",), (7,)),), relations=(Relation("PERSON:jo", "WORKS_FOR", "ORG:acme corp"),) * 2)
+
+
 @pytest.fixture(scope="module")
-def finder() -> EntityFinder:
-    return EntityFinder("en_core_web_sm")
+def names() -> Names:
+    return Names("en_core_web_sm")
 
 
 def chunk(ordinal: int, text: str, *path: str) -> Chunk:
@@ -32,16 +66,16 @@ def linking(*targets: str) -> tuple[Block, ...]:
     return tuple(Block("paragraph", "see there", links=(Link("there", target),)) for target in targets)
 
 
-def extracted(redacted: Redacted, *chunks: Chunk, entities: EntityFinder | None = None) -> bytes:
+def extracted(redacted: Redacted, *chunks: Chunk, extractors: Sequence[Extractor] = RULES) -> bytes:
     row = {"document": "0" * 32, "input_key": "k", "redacted": encode(redacted), "chunks": encode(chunks)}
-    frame = extract(pl.DataFrame([row], schema=dict(CHUNKED)), entities)
+    frame = extract(pl.DataFrame([row], schema=dict(CHUNKED)), extractors)
     assert dict(frame.schema) == dict(RESULT)
     assert frame["reason"].to_list() == [None]
     return bytes(frame["payload"][0])
 
 
-def contribution(redacted: Redacted, *chunks: Chunk, entities: EntityFinder | None = None) -> Contribution:
-    return decode(extracted(redacted, *chunks, entities=entities), Contribution)
+def contribution(redacted: Redacted, *chunks: Chunk, extractors: Sequence[Extractor] = RULES) -> Contribution:
+    return decode(extracted(redacted, *chunks, extractors=extractors), Contribution)
 
 
 def document(name: str = "docs/a.md", *targets: str) -> Redacted:
@@ -159,44 +193,89 @@ def test_without_a_model_there_are_no_names() -> None:
     assert contribution(document(), chunk(0, "Microsoft bought a company.")).entities == ()
 
 
-def test_names_come_from_the_model_under_one_key_whatever_their_case(finder: EntityFinder) -> None:
+def test_names_come_from_the_model_under_one_key_whatever_their_case(names: Names) -> None:
     found = contribution(
-        document(), chunk(0, "Microsoft and the European Union talked."), chunk(1, "Then Microsoft left."), entities=finder
+        document(), chunk(0, "Microsoft and the European Union talked."), chunk(1, "Then Microsoft left."), extractors=(*RULES, names)
     )
     assert {("ORG:microsoft", 0), ("ORG:microsoft", 1), ("ORG:european union", 0)} <= set(mentioned(found))
     assert entity_key("ORG", "MICROSOFT\n Corp") == entity_key("ORG", "Microsoft Corp")
 
 
-def test_surrogates_do_not_confuse_the_model(finder: EntityFinder) -> None:
+def test_surrogates_do_not_confuse_the_model(names: Names) -> None:
     text = f"{PERSON} of Acme Corporation wrote to {EMAIL} about Google. {PERSON} {EMAIL}, <IBAN:c0ffee00c0ffee00>."
-    (names,) = finder.find([text])
-    assert {"Acme Corporation", "Google"} <= {name for _, name in names}
-    assert not [name for _, name in names if any(part in name for part in ("<", "EMAIL", "PERSON", "IBAN", "b0b0", "it "))]
+    (found,) = names.find([text])
+    assert {"Acme Corporation", "Google"} <= {name for _, name in found}
+    assert not [name for _, name in found if any(part in name for part in ("<", "EMAIL", "PERSON", "IBAN", "b0b0", "it "))]
 
 
-def test_people_and_places_are_never_entities_by_name(finder: EntityFinder) -> None:
-    (names,) = finder.find(["Angela Merkel met Barack Obama in Berlin."])
-    assert names == []
+def test_people_and_places_are_never_entities_by_name(names: Names) -> None:
+    (found,) = names.find(["Angela Merkel met Barack Obama in Berlin."])
+    assert found == []
 
 
-def test_the_same_document_gives_the_same_bytes_whatever_the_order_of_its_chunks_and_links(finder: EntityFinder) -> None:
+def test_the_same_document_gives_the_same_bytes_whatever_the_order_of_its_chunks_and_links(names: Names) -> None:
     chunks = [chunk(i, f"PEP {i} by {PERSON} of Google and Microsoft", "Top", f"S{i // 3}") for i in range(9)]
     links = [f"b{i}.md" for i in range(5)]
-    first = extracted(document("a.md", *links), *chunks, entities=finder)
+    first = extracted(document("a.md", *links), *chunks, extractors=(*RULES, names))
     random.shuffle(chunks)
     random.shuffle(links)
-    assert extracted(document("a.md", *links), *chunks, entities=finder) == first
+    assert extracted(document("a.md", *links), *chunks, extractors=(*RULES, names)) == first
 
 
-def test_the_fingerprint_knows_the_model(finder: EntityFinder) -> None:
-    assert fingerprint(finder) == fingerprint(EntityFinder("en_core_web_sm"))
-    assert fingerprint(finder) != fingerprint(None)
-    assert len(fingerprint(None)) == 32
+@pytest.mark.parametrize("recorded", RECORDED, ids=[recorded["redacted"]["name"][:30] for recorded in RECORDED])
+@pytest.mark.parametrize(("expected", "extractors"), [("contribution", RULES), ("with_names", (*RULES, Acme()))])
+def test_documents_contribute_what_was_recorded_in_whatever_order_the_extractors_are_listed(
+    recorded: dict[str, object], expected: str, extractors: tuple[Extractor, ...]
+) -> None:
+    redacted = decode(encode(recorded["redacted"]), Redacted)
+    chunks = decode(encode(recorded["chunks"]), tuple[Chunk, ...])
+    for start in range(len(extractors)):
+        rotated = (*extractors[start:], *extractors[:start])
+        assert extracted(redacted, *chunks, extractors=rotated) == msgspec.json.encode(recorded[expected])
+        assert extracted(redacted, *chunks, extractors=rotated[::-1]) == msgspec.json.encode(recorded[expected])
+
+
+def test_what_only_looks_like_a_surrogate_is_none() -> None:
+    assert contribution(document(), chunk(0, "<FIX:a1b2c3d4e5f60718> <EMAIL:1234> <EMAIL:1111222233334444>")).entities == ()
+
+
+def test_an_extractor_may_relate_entities_and_both_become_entities() -> None:
+    found = contribution(document(), extractors=[Employment()])
+    assert found.relations == (Relation("PERSON:jo", "WORKS_FOR", "ORG:acme corp"),)
+    assert [entity.key for entity in found.entities] == ["ORG:acme corp", "PERSON:jo"]
+
+
+def test_a_section_that_two_extractors_find_is_one() -> None:
+    both: list[Extractor] = [Employment(), Sections()]
+    for extractors in (both, both[::-1]):
+        found = contribution(document(), chunk(0, "x", "Guide"), chunk(1, "x", "Guide", "Install"), extractors=extractors)
+        assert found.sections == (Section(("Guide",), (0, 7)), Section(("Guide", "Install"), (1,)))
+
+
+def test_extractors_of_the_same_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="distinct names, were: acme, acme"):
+        contribution(document(), extractors=[Acme(), Acme()])
+    with pytest.raises(ValueError, match="distinct names"):
+        fingerprint([Acme(), Acme()])
+
+
+def test_the_fingerprint_covers_every_extractor_and_not_their_order(names: Names) -> None:
+    changed = Acme()
+    changed.fingerprint = "2"
+    lists: list[tuple[Extractor, ...]] = [(), RULES, RULES[1:], (*RULES, Acme()), (*RULES, changed), (*RULES, names)]
+    assert len({fingerprint(extractors) for extractors in lists}) == len(lists)
+    assert {len(fingerprint(extractors)) for extractors in lists} == {32}
+    assert fingerprint(RULES[::-1]) == fingerprint(RULES)
+    assert fingerprint((names, *RULES)) == fingerprint(extractors_for("en_core_web_sm"))
+
+
+def test_what_is_projected_already_stays_current() -> None:
+    assert projection_fingerprint() == "ab010683cb02cc817523586c076bc7a8"
 
 
 def test_a_model_that_is_not_there_is_refused_at_once() -> None:
     with pytest.raises(ConfigurationError, match="no_such_model"):
-        EntityFinder("no_such_model")
+        extractors_for("no_such_model")
 
 
 @given(st.text(min_size=KEY_CHARACTERS, max_size=3 * KEY_CHARACTERS), st.text(min_size=1, max_size=5))

