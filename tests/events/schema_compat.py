@@ -1,7 +1,7 @@
-"""What a later JSON Schema refuses that an earlier one took, found by comparing the two keyword by keyword.
+"""Compares two JSON Schemas keyword by keyword, to find what the later one refuses and the earlier one accepts.
 
-It may call narrower what is not, and never the other way round: what it cannot compare it refuses. Objects are open unless they say
-otherwise, so a property that one side does not name stands for whatever its `additionalProperties` takes.
+It may report a narrowing that is none, never the reverse: it reports what it cannot compare. Objects are open by default, so a property
+that one side does not name has the schema of its `additionalProperties`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ Schema = dict[str, Any]
 ANNOTATIONS = {"$schema", "$id", "$defs", "$comment", "title", "description", "default", "examples", "deprecated"}
 LOWER_BOUNDS = {"minLength", "minItems", "minProperties", "minimum", "exclusiveMinimum"}
 UPPER_BOUNDS = {"maxLength", "maxItems", "maxProperties", "maximum", "exclusiveMaximum"}
-AS_IT_WAS = {"pattern", "format", "contentEncoding", "multipleOf", "uniqueItems", "not", "oneOf"}
-"""Keywords whose loosening is not worth telling from their tightening. They may go; but a `oneOf` with one choice more takes less."""
-NEEDS_OTHERS = {"then", "else"}
+UNCHANGED = {"pattern", "format", "contentEncoding", "multipleOf", "uniqueItems", "not", "oneOf"}
+"""Keywords whose changes are all reported. They may be removed. (A `oneOf` with another choice accepts less.)"""
+BRANCHES = {"then", "else"}
 
 
 def narrowings(old: Schema, new: Schema) -> list[str]:
-    """Where the later schema takes less than the earlier, as `place: keyword`; empty where it takes everything that the earlier does."""
+    """Where the later schema accepts less, as `path: keyword`; empty if it accepts everything that the earlier one does."""
     return list(dict.fromkeys(_Comparison(old, new).compare(old, new, "event")))
 
 
@@ -29,10 +29,10 @@ class _Comparison:
         self._old_root, self._new_root = old_root, new_root
 
     def compare(self, old_raw: Any, new_raw: Any, at: str) -> Iterator[str]:
-        old, new = whole(old_raw, self._old_root), whole(new_raw, self._new_root)
+        old, new = resolved(old_raw, self._old_root), resolved(new_raw, self._new_root)
         if old.get("not") == {}:
-            return  # it took nothing here
-        yield from (f"{at}.{name}: the property is gone" for name in old.get("properties", {}) if name not in new.get("properties", {}))
+            return  # it accepted nothing here
+        yield from (f"{at}.{name}: the property is removed" for name in old.get("properties", {}) if name not in new.get("properties", {}))
         for keyword in new:
             yield from self._keyword(keyword, old, new, at)
 
@@ -43,8 +43,8 @@ class _Comparison:
         elif keyword in LOWER_BOUNDS | UPPER_BOUNDS:
             if not _loosened(keyword, old, new):
                 yield f"{at}: {keyword}"
-        elif keyword in AS_IT_WAS:
-            if _another(old.get(keyword), new[keyword]):
+        elif keyword in UNCHANGED:
+            if _differs(old.get(keyword), new[keyword]):
                 yield f"{at}: {keyword}"
         elif keyword in ("items", "propertyNames"):
             yield from self.compare(old.get(keyword, True), new.get(keyword, True), f"{at}[{keyword}]")
@@ -54,8 +54,8 @@ class _Comparison:
             yield from self._all_of(old, new, at)
         elif keyword == "if":
             yield from self._conditional(old, new, at)
-        elif keyword not in ANNOTATIONS | NEEDS_OTHERS:
-            yield f"{at}: {keyword} is a keyword that this comparison does not know"
+        elif keyword not in ANNOTATIONS | BRANCHES:
+            yield f"{at}: {keyword} is an unknown keyword"
 
     def _properties(self, old: Schema, new: Schema, at: str) -> Iterator[str]:
         before, after = old.get("properties", {}), new.get("properties", {})
@@ -65,34 +65,34 @@ class _Comparison:
         yield from self.compare(rest_before, rest_after, f"{at}.*")
 
     def _all_of(self, old: Schema, new: Schema, at: str) -> Iterator[str]:
-        """Everything that the later schema asks for follows from one thing that the earlier asked for."""
+        """Each condition of the later schema must follow from one condition of the earlier one."""
         for number, part in enumerate(new["allOf"]):
             found = [list(self.compare(one, part, f"{at}(allOf {number})")) for one in old.get("allOf") or [{}]]
             yield from min(found, key=len)
 
     def _conditional(self, old: Schema, new: Schema, at: str) -> Iterator[str]:
-        if _another(old.get("if"), new["if"]):
+        if _differs(old.get("if"), new["if"]):
             yield f"{at}: if"
             return
         for branch in ("then", "else"):
             yield from self.compare(old.get(branch, True), new.get(branch, True), f"{at}({branch})")
 
 
-def whole(schema: Any, root: Schema) -> Schema:
-    """A schema with what it refers to merged in. AssertionError where that is not the same as both of them."""
+def resolved(schema: Any, root: Schema) -> Schema:
+    """The schema merged with the one that it refers to. AssertionError if the merge could mean something else."""
     if isinstance(schema, bool):
         return {} if schema else {"not": {}}
     if "$ref" not in schema:
         return dict(schema)
-    referred = whole(root["$defs"][schema["$ref"].removeprefix("#/$defs/")], root)
+    referred = resolved(root["$defs"][schema["$ref"].removeprefix("#/$defs/")], root)
     own = {keyword: value for keyword, value in schema.items() if keyword != "$ref"}
     assert not (referred.keys() & own.keys()) - ANNOTATIONS, schema
     assert not own.keys() & {"properties", "additionalProperties", "if", "then", "else"}, schema
     return referred | own
 
 
-def _another(before: Any, after: Any) -> bool:
-    """What it refers to may have changed though the reference is the same."""
+def _differs(before: Any, after: Any) -> bool:
+    """A reference always counts as different: its target may have changed."""
     return bool(before != after) or "$ref" in str(after)
 
 

@@ -1,4 +1,4 @@
-"""Documents inside documents: a child follows its parent's content, access and end, and what is somebody else's stays theirs."""
+"""Documents inside documents: a child follows its parent's content, access and deletion, and takes no id that belongs to another."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from core import artifacts
 from core.ledger import ledger
-from core.ledger.ledger import Letter, Step
+from core.ledger.ledger import DeadLetter, Step
 from core.records import Child
 from events import children
 from events.publish import Publisher
@@ -29,13 +29,13 @@ MAIL = "mail.eml"
 PARSE = Step("parse", None, "content", "parser-1")
 
 
-def adopt(world: World, parent: str = MAIL, /, **contents: str) -> int:
-    return adopt_all(world, parent, [Child(path.replace("_", "."), content.encode()) for path, content in contents.items()])
+def set_children(world: World, parent: str = MAIL, /, **contents: str) -> int:
+    return set_all(world, parent, [Child(path.replace("_", "."), content.encode()) for path, content in contents.items()])
 
 
-def adopt_all(world: World, parent: str, found: Sequence[Child]) -> int:
+def set_all(world: World, parent: str, found: Sequence[Child]) -> int:
     with world.session.transaction() as connection:
-        return children.adopt(connection, world.session.keys, {world.key(parent): found})
+        return children.replace(connection, world.session.keys, {world.key(parent): found})
 
 
 def rows(world: World) -> dict[str, dict[str, Any]]:
@@ -47,115 +47,115 @@ def child(world: World, path: str, parent: str = MAIL) -> dict[str, Any]:
     return rows(world)[world.key(f"{parent}!/{path}")]
 
 
-def living(world: World) -> set[str]:
+def existing(world: World) -> set[str]:
     return {document for document, row in rows(world).items() if not row["deleted"]}
 
 
 def stale(world: World) -> set[str]:
     with world.session.transaction() as connection:
-        ledger.reaffirm(connection, PARSE)
+        ledger.revalidate(connection, PARSE)
         return {row.document for row in ledger.stale(connection, PARSE, 1000)}
 
 
 def parsed(world: World) -> None:
-    """As if the parser had read all that is stale, and found no further children."""
+    """Record all stale documents as parsed, without further children."""
     with world.session.transaction() as connection:
         found = ledger.stale(connection, PARSE, 1000)
         ledger.record(connection, PARSE, [ledger.Entry(row.document, row.input_key, "done", output_key="read") for row in found])
 
 
-def test_a_child_has_its_parents_access_sequence_and_place_and_waits_for_the_parser(world: World, inlet: Inlet) -> None:
+def test_a_child_has_its_parents_access_sequence_and_position_and_is_stale_for_the_parser(world: World, inlet: Inlet) -> None:
     inlet.land(inlet.upsert(MAIL, "body", sequence=7, acl=["jo"]))
-    assert adopt(world, report_txt="a report") == 1
-    mother, found = rows(world)[world.key(MAIL)], child(world, "report.txt")
+    assert set_children(world, report_txt="a report") == 1
+    parent, found = rows(world)[world.key(MAIL)], child(world, "report.txt")
     inherited = ("sequence", "sequence_explicit", "source_key", "acl", "acl_key", "kafka_partition", "kafka_offset", "received_at")
-    assert {name: found[name] for name in inherited} == {name: mother[name] for name in inherited}
+    assert {name: found[name] for name in inherited} == {name: parent[name] for name in inherited}
     with world.session.transaction() as connection:
         kept = artifacts.get(connection, world.session.keys, "land", [found["document"]])
     assert kept == {found["document"]: b"a report"}
     assert found["document"] in stale(world)
 
 
-def test_what_is_found_again_as_it_was_moves_nothing(world: World, inlet: Inlet) -> None:
+def test_children_that_are_found_unchanged_write_nothing(world: World, inlet: Inlet) -> None:
     inlet.land(inlet.upsert(MAIL, "body"))
-    adopt(world, report_txt="a report")
+    set_children(world, report_txt="a report")
     before = world.everything()
-    assert adopt(world, report_txt="a report") == 0
+    assert set_children(world, report_txt="a report") == 0
     assert world.everything() == before
 
 
 def test_a_changed_child_is_parsed_again_and_its_neighbour_is_not(world: World, inlet: Inlet) -> None:
     inlet.land(inlet.upsert(MAIL, "body"))
-    adopt(world, a_txt="one", b_txt="two")
+    set_children(world, a_txt="one", b_txt="two")
     parsed(world)
-    assert adopt(world, a_txt="other", b_txt="two") == 1
+    assert set_children(world, a_txt="other", b_txt="two") == 1
     assert stale(world) == {child(world, "a.txt")["document"]}
 
 
-def test_what_its_parent_does_not_hold_any_more_is_deleted(world: World, inlet: Inlet) -> None:
+def test_a_child_that_its_parent_no_longer_contains_is_deleted(world: World, inlet: Inlet) -> None:
     inlet.land(inlet.upsert(MAIL, "body"))
-    adopt(world, a_txt="one", b_txt="two")
-    adopt(world, b_txt="two")
-    assert living(world) == {world.key(MAIL), world.key("mail.eml!/b.txt")}
+    set_children(world, a_txt="one", b_txt="two")
+    set_children(world, b_txt="two")
+    assert existing(world) == {world.key(MAIL), world.key("mail.eml!/b.txt")}
     assert child(world, "a.txt")["envelope"] is None
     assert world.artifact("land", "mail.eml!/a.txt") is None
 
 
-def test_all_that_is_inside_is_gone_with_a_landed_delete(world: World, inlet: Inlet) -> None:
+def test_a_landed_delete_deletes_all_documents_inside(world: World, inlet: Inlet) -> None:
     inlet.land(inlet.upsert(MAIL, "body"))
-    adopt(world, a_zip="one")
-    adopt_all(world, "mail.eml!/a.zip", [Child("deep/b.txt", b"two")])
-    assert len(living(world)) == 3
+    set_children(world, a_zip="one")
+    set_all(world, "mail.eml!/a.zip", [Child("deep/b.txt", b"two")])
+    assert len(existing(world)) == 3
     inlet.land(inlet.delete(MAIL))
-    assert living(world) == set()
+    assert existing(world) == set()
 
 
-def test_a_parent_that_comes_back_as_it_was_is_read_again_for_its_children(world: World, inlet: Inlet) -> None:
+def test_a_parent_that_is_restored_unchanged_is_parsed_again_for_its_children(world: World, inlet: Inlet) -> None:
     inlet.land(inlet.upsert(MAIL, "body"))
-    adopt(world, a_txt="one")
+    set_children(world, a_txt="one")
     parsed(world)
     inlet.land(inlet.delete(MAIL))
     inlet.land(inlet.upsert(MAIL, "body"))
     assert world.key(MAIL) in stale(world)
-    assert adopt(world, a_txt="one") == 1
+    assert set_children(world, a_txt="one") == 1
 
 
 def test_access_that_is_narrowed_is_narrowed_inside_at_once(world: World, inlet: Inlet) -> None:
     inlet.land(inlet.upsert(MAIL, "body", acl=["jo", "kim"]))
-    adopt(world, a_zip="one")
-    adopt_all(world, "mail.eml!/a.zip", [Child("b.txt", b"two")])
+    set_children(world, a_zip="one")
+    set_all(world, "mail.eml!/a.zip", [Child("b.txt", b"two")])
     inlet.land(inlet.upsert(MAIL, "body", acl=["jo"]))
     assert {tuple(row["acl"]) for row in rows(world).values()} == {("jo",)}
 
 
-def test_an_id_that_is_somebody_elses_stays_theirs(world: World, inlet: Inlet) -> None:
+def test_an_id_with_an_event_of_its_own_is_not_taken_by_a_child(world: World, inlet: Inlet) -> None:
     inlet.land(inlet.upsert("mail.eml!/a.txt", "of its own"), inlet.upsert(MAIL, "body"))
-    assert adopt(world, a_txt="one") == 0
+    assert set_children(world, a_txt="one") == 0
     assert world.artifact("land", "mail.eml!/a.txt") == b"of its own"
 
 
 def test_an_event_of_its_own_takes_a_child_over(world: World, inlet: Inlet) -> None:
     inlet.land(inlet.upsert(MAIL, "body"))
-    adopt(world, a_txt="one")
+    set_children(world, a_txt="one")
     inlet.land(inlet.upsert("mail.eml!/a.txt", "of its own"))
     assert child(world, "a.txt")["parent"] is None
     inlet.land(inlet.delete(MAIL))
-    assert living(world) == {world.key("mail.eml!/a.txt")}
+    assert existing(world) == {world.key("mail.eml!/a.txt")}
 
 
 def test_parent_and_children_that_fail_have_a_dead_letter_each(world: World, inlet: Inlet) -> None:
     inlet.land(inlet.upsert(MAIL, "body"))
-    adopt(world, a_txt="one", b_txt="two")
-    letters = [Letter(row["kafka_partition"], row["kafka_offset"], "parse", key, "no-text", "") for key, row in rows(world).items()]
+    set_children(world, a_txt="one", b_txt="two")
+    letters = [DeadLetter(row["kafka_partition"], row["kafka_offset"], "parse", key, "no-text", "") for key, row in rows(world).items()]
     for _ in range(2):
         with world.session.transaction() as connection:
-            ledger.bury(connection, letters)
+            ledger.dead_letter(connection, letters)
     assert sorted(letter["attempts"] for letter in world.letters()) == [2, 2, 2]
 
 
 PATHS = st.sampled_from(["a.txt", "b.txt", "c/d.txt"])
-HELD = st.dictionaries(PATHS, st.sampled_from(["one", "two"]))
-MOVES = st.lists(st.one_of(st.tuples(st.just("holds"), HELD), st.just(("deleted", None)), st.just(("published", None))), max_size=8)
+CHILDREN = st.dictionaries(PATHS, st.sampled_from(["one", "two"]))
+MOVES = st.lists(st.one_of(st.tuples(st.just("contains"), CHILDREN), st.just(("deleted", None)), st.just(("published", None))), max_size=8)
 
 
 @given(MOVES)
@@ -165,10 +165,10 @@ def test_whatever_happens_to_a_parent_its_children_are_what_it_holds(
 ) -> None:
     world.clear()
     inlet, there, inside = world.inlet(), False, dict[str, str]()
-    for what, held in moves:
-        if what == "holds" and held is not None and there:
-            adopt_all(world, MAIL, [Child(path, content.encode()) for path, content in held.items()])
-            inside = dict(held)
+    for what, found in moves:
+        if what == "contains" and found is not None and there:
+            set_all(world, MAIL, [Child(path, content.encode()) for path, content in found.items()])
+            inside = dict(found)
         elif what == "deleted":
             inlet.land(inlet.delete(MAIL))
             there, inside = False, {}
@@ -176,7 +176,7 @@ def test_whatever_happens_to_a_parent_its_children_are_what_it_holds(
             inlet.land(inlet.upsert(MAIL, "body"))
             there = True
     expected = {world.key(f"{MAIL}!/{path}") for path in inside} | ({world.key(MAIL)} if there else set())
-    assert living(world) == expected
+    assert existing(world) == expected
     assert all(world.artifact("land", f"{MAIL}!/{path}") == content.encode() for path, content in inside.items())
 
 

@@ -1,4 +1,4 @@
-"""The contract of an event: what is taken, what is refused and with which reason, and that no bytes whatever make it raise."""
+"""The contract of an event: what is accepted, what is refused with which reason, and that no bytes make it raise."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def rejected(message: KafkaRecord) -> tuple[str, str]:
     return outcome.reason, outcome.detail
 
 
-def test_a_structured_upsert_says_everything() -> None:
+def test_a_structured_upsert_is_read_with_all_fields() -> None:
     data = {
         "sequence": 7,
         "media_type": "text/markdown",
@@ -74,18 +74,18 @@ def test_a_structured_upsert_says_everything() -> None:
     assert (found.uri, found.content_sha256) == (None, None)
 
 
-def test_binary_mode_says_the_same_as_structured_mode() -> None:
+def test_binary_mode_means_the_same_as_structured_mode() -> None:
     data = {"sequence": 7, "acl": [], "content": "text"}
     whole = accepted(record(event(data=data, time="2024-05-06T07:08:09Z")))
     split = accepted(binary(json.dumps(data).encode(), ("ce_time", b"2024-05-06T07:08:09Z")))
     assert whole == split
 
 
-def test_other_headers_may_hold_anything() -> None:
+def test_other_headers_may_have_any_value() -> None:
     accepted(binary(b'{"content":"x"}', ("traceparent", b"\xff\xfe"), ("retries", None), ("retries", b"2")))
 
 
-def test_what_a_publisher_leaves_out_has_a_meaning() -> None:
+def test_optional_fields_have_defaults() -> None:
     found = accepted(record(event(), offset=99))
     assert (found.sequence, found.sequence_explicit, found.time) == (99, False, None)
     assert (found.acl, found.metadata, found.media_type) == (("*",), {}, None)
@@ -116,12 +116,12 @@ def test_a_delete_needs_no_data() -> None:
 def test_a_null_value_is_a_delete() -> None:
     bare = accepted(record(None, headers=()))
     assert (bare.operation, bare.document_name, bare.source, bare.sequence_explicit) == ("delete", "doc-1", "", False)
-    told = accepted(record(None, headers=(("ce_sequence", b"12"), ("ce_source", b"/wiki"))))
-    assert (told.sequence, told.sequence_explicit, told.source) == (12, True, "/wiki")
+    explicit = accepted(record(None, headers=(("ce_sequence", b"12"), ("ce_source", b"/wiki"))))
+    assert (explicit.sequence, explicit.sequence_explicit, explicit.source) == (12, True, "/wiki")
     assert accepted(binary(None, kind=DELETE)).event_id == "e1"
 
 
-def test_a_null_value_that_calls_itself_an_upsert_deletes_nothing() -> None:
+def test_a_null_value_with_the_type_of_an_upsert_is_refused() -> None:
     assert rejected(binary(None)) == ("contract-violation", "data: required")
 
 
@@ -208,7 +208,7 @@ def test_a_sequence_has_63_bits(sequence: int) -> None:
     assert accepted(record(event(data={"sequence": sequence}))).sequence == sequence
 
 
-def test_what_postgres_or_utf8_cannot_hold_is_replaced_in_content() -> None:
+def test_nul_and_lone_surrogates_are_replaced_in_content() -> None:
     assert accepted(record(event(data={"content": "a\0b\ud800c\udc00\ud83d\ude00"}))).content == "a\ufffdb\ufffdc\ufffd\U0001f600".encode()
 
 
@@ -224,7 +224,7 @@ def test_the_detail_names_the_property_and_the_keyword() -> None:
     assert rejected(record(event(data={"metadata": {SECRET: 1}}))) == ("contract-violation", "data.metadata.*: type")
 
 
-def test_a_repr_shows_the_place_alone() -> None:
+def test_a_repr_shows_the_position_only() -> None:
     message = record(event(subject=SECRET, data={"title": SECRET}), key=SECRET.encode())
     assert repr(read(message)) == "Event(documents.acme[2]@41)"
     assert repr(message) == "KafkaRecord(documents.acme[2]@41)"
@@ -264,8 +264,8 @@ def texts(outcome: Event) -> list[str]:
     ]
 
 
-def holds(outcome: Event | Rejected) -> None:
-    """What is true of every outcome."""
+def check(outcome: Event | Rejected) -> None:
+    """Assert what is true of every result."""
     assert outcome.received.utcoffset() == timedelta(0)
     if isinstance(outcome, Rejected):
         assert outcome.reason in {"not-cloudevents", "contract-violation", "unsupported-version", "unknown-type", "key-mismatch"}
@@ -316,7 +316,7 @@ HEADERS = st.lists(st.tuples(HEADER_NAMES | st.text(max_size=8), HEADER_VALUES),
     )
 )
 def test_no_bytes_whatever_make_it_raise(message: KafkaRecord) -> None:
-    holds(read(message))
+    check(read(message))
 
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=20)
@@ -356,13 +356,13 @@ def test_a_mutated_event_is_an_event_or_refused_and_is_never_quoted(attributes: 
     whole = event(type=kind, data=data) | attributes
     subject = whole.get("subject")
     key = subject.encode("utf-8", "surrogatepass") if isinstance(subject, str) else b"doc-1"
-    holds(read(record(json.dumps(whole).encode(), key)))
+    check(read(record(json.dumps(whole).encode(), key)))
 
 
 @given(st.binary(), st.integers(0, 400), st.integers(0, 3))
 def test_a_damaged_event_never_raises(noise: bytes, at: int, removed: int) -> None:
     whole = json.dumps(event(data={"acl": ["a"], "metadata": {"a": "b"}, "sequence": 4})).encode()
-    holds(read(record(whole[:at] + noise + whole[at + removed :])))
+    check(read(record(whole[:at] + noise + whole[at + removed :])))
 
 
 @given(st.datetimes(timezones=st.just(UTC)), st.integers(-23 * 60, 23 * 60))

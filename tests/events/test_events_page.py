@@ -1,4 +1,4 @@
-"""What docs/events.md shows is what the contract takes: its examples are read by the contract itself, its tables name what there is."""
+"""docs/events.md agrees with the contract: its examples are valid events, and its tables are complete."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def example() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("mode", ["structured", "binary"])
-def test_the_python_example_makes_a_record_that_the_contract_takes(example: dict[str, Any], mode: str) -> None:
+def test_the_python_example_makes_a_valid_record(example: dict[str, Any], mode: str) -> None:
     record: KafkaMessage = example[mode](example["upsert"]("contracts/riverside.docx", b"PK\x03\x04", sequence=17))
     found = accepted(str(record.key).encode(), record.value, record.headers.items())
     assert (found.document_name, found.operation, found.source) == ("contracts/riverside.docx", "upsert", "/dms")
@@ -52,13 +52,13 @@ def test_the_python_example_that_sends_is_python() -> None:
 
 
 @pytest.mark.parametrize(("number", "operation"), [(0, "upsert"), (1, "upsert"), (2, "delete")])
-def test_each_json_example_is_taken_by_the_contract(number: int, operation: str) -> None:
+def test_each_json_example_is_a_valid_event(number: int, operation: str) -> None:
     text = blocks("json")[number]
     found = accepted(json.loads(text)["subject"].encode(), text.encode(), STRUCTURED)
     assert found.operation == operation
 
 
-def test_the_outcome_that_the_page_shows_is_one_and_its_table_has_every_field() -> None:
+def test_the_outcome_example_is_valid_and_the_table_has_every_field() -> None:
     shown = blocks("json")[3]
     assert decode(shown.encode(), Outcome).outcome == "indexed"
     section = PAGE.split("## Outcomes")[1].split("## Size")[0]

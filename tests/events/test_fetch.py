@@ -1,4 +1,4 @@
-"""Content by reference: a uri from a stranger reaches what the operator allowed, and nothing else."""
+"""Content by reference: a publisher's uri reaches what the operator allows, and nothing else."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def refusal(uri: str, fetching: Fetching, sha256: str | None = None) -> str:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A folder that is allowed, beside a secret one that is not."""
+    """An allowed folder, next to a secret one that is not allowed."""
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "secret.txt").write_bytes(b"secret")
     (tmp_path / "in" / "sub dir").mkdir(parents=True)
@@ -64,15 +64,15 @@ def test_nothing_outside_the_roots_is_read(root: Path) -> None:
     (root / "folder").symlink_to(root.parent / "outside")
     fetching = Fetching(roots=(root,))
     outside = root.parent.as_uri() + "/outside/secret.txt"
-    ways = ["/link", "/folder/secret.txt", "/../outside/secret.txt", "/%2e%2e/outside/secret.txt", "/sub%20dir/..%2f../outside/secret.txt"]
-    assert {refusal(root.as_uri() + way, fetching) for way in ways} == {"uri-not-allowed"}
+    paths = ["/link", "/folder/secret.txt", "/../outside/secret.txt", "/%2e%2e/outside/secret.txt", "/sub%20dir/..%2f../outside/secret.txt"]
+    assert {refusal(root.as_uri() + path, fetching) for path in paths} == {"uri-not-allowed"}
     assert refusal(outside, fetching) == refusal(outside + ".missing", fetching) == "uri-not-allowed"
     assert refusal(root.as_uri() + "x/ä.txt".replace("ä", "a"), fetching) == "uri-not-allowed"
     assert refusal(outside, Fetching()) == "uri-not-allowed"
 
 
 def test_a_link_that_appears_after_the_check_is_not_followed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The race: the path is a folder when it is checked, and a link to outside when it is opened."""
+    """A race: the path is a folder when it is checked, and a link to the outside when it is opened."""
     (root / "sub").mkdir()
     (root / "sub" / "secret.txt").write_bytes(b"harmless")
     resolve = Path.resolve
@@ -177,7 +177,7 @@ class Site(BaseHTTPRequestHandler):
         self._answer(200, BODY, **{"Content-Encoding": "gzip"})
 
     def page_endless(self) -> None:
-        """No length given, and no end; the reader has to hang up."""
+        """No length and no end; the client has to close the connection."""
         self._begin()
         try:
             while True:
@@ -193,7 +193,7 @@ class Site(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def page_drip(self) -> None:
-        """A byte now and then, so that no single wait is long."""
+        """One byte at a time, so that no single wait is long."""
         self._begin()
         self._drip(b"x")
 
@@ -228,7 +228,7 @@ class Site(BaseHTTPRequestHandler):
 
 
 class Server:
-    """The site on a port of loopback, and what it was asked."""
+    """The site on a loopback port, and the requests that it received."""
 
     def __init__(self, handler: type[Site], pem: Path | None = None) -> None:
         self.seen: list[tuple[str, str]] = []
@@ -281,8 +281,8 @@ def test_an_allowed_host_with_a_private_address_is_not_asked(site: Server) -> No
     assert site.seen == []
 
 
-def test_the_address_that_was_checked_is_the_one_that_is_asked(site: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name is looked up once: a second look, which could give another address, never happens."""
+def test_the_connection_goes_to_the_address_that_was_checked(site: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name is looked up once; a second lookup could return another address."""
     looked_up: list[str] = []
     resolve = socket.getaddrinfo
 
@@ -297,7 +297,7 @@ def test_the_address_that_was_checked_is_the_one_that_is_asked(site: Server, mon
     assert site.seen == [(name, "/doc")]
 
 
-def test_redirects_are_followed_to_allowed_hosts_alone(site: Server) -> None:
+def test_redirects_are_followed_to_allowed_hosts_only(site: Server) -> None:
     start = f"http://{site.host}/to?"
     assert fetch(start + "/doc", allowing(site), None) == BODY
     assert fetch(start + f"http://{site.host}/to?/doc", allowing(site), None) == BODY
@@ -314,7 +314,7 @@ def test_redirects_are_followed_to_allowed_hosts_alone(site: Server) -> None:
     assert len(site.seen) == asked + len(elsewhere)
 
 
-def test_redirects_come_to_an_end(site: Server) -> None:
+def test_the_number_of_redirects_is_limited(site: Server) -> None:
     assert refusal(f"http://{site.host}/to?/to?/to?/to?/to?/doc", allowing(site)) == "fetch-refused"
     assert len(site.seen) == 4
 
@@ -322,12 +322,12 @@ def test_redirects_come_to_an_end(site: Server) -> None:
 @pytest.mark.parametrize(
     ("status", "reason"), [(404, "fetch-not-found"), (410, "fetch-not-found"), (401, "fetch-refused"), (204, "fetch-refused")]
 )
-def test_what_will_not_change_is_the_documents_failure(site: Server, status: int, reason: str) -> None:
+def test_a_permanent_error_fails_the_document(site: Server, status: int, reason: str) -> None:
     assert refusal(f"http://{site.host}/status/{status}", allowing(site)) == reason
 
 
 @pytest.mark.parametrize("page", ["status/500", "status/503", "status/429", "short"])
-def test_what_may_pass_is_tried_again_later(site: Server, page: str) -> None:
+def test_a_temporary_error_is_unavailable(site: Server, page: str) -> None:
     with pytest.raises(Unavailable):
         fetch(f"http://{site.host}/{page}", allowing(site), None)
 
@@ -350,12 +350,12 @@ def test_a_slow_drip_ends_at_the_time_limit(site: Server, page: str) -> None:
     assert monotonic() - began < 5
 
 
-def test_an_encoding_that_was_not_asked_for_is_refused(site: Server) -> None:
+def test_an_encoding_that_was_not_requested_is_refused(site: Server) -> None:
     assert refusal(f"http://{site.host}/zipped", allowing(site)) == "fetch-refused"
 
 
 def test_https_is_spoken_to_the_named_host(site: Server) -> None:
-    """The site speaks no TLS: the line fails, and nothing is asked in clear."""
+    """The site speaks no TLS: the connection fails, and no request is sent in clear."""
     with pytest.raises(Unavailable):
         fetch(f"https://{site.host}/doc", allowing(site), None)
     assert site.seen == []
@@ -363,7 +363,7 @@ def test_https_is_spoken_to_the_named_host(site: Server) -> None:
 
 @pytest.fixture
 def tls_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """The site under the name inside.example, with a certificate that we trust for that name alone."""
+    """The site under the name inside.example, with a certificate that is trusted for that name only."""
     pem = tmp_path / "site.pem"
     pem.write_bytes(certificate("inside.example"))
     monkeypatch.setenv("SSL_CERT_FILE", str(pem))
@@ -379,7 +379,7 @@ def tls_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server
 
 
 def certificate(name: str) -> bytes:
-    """A key and a certificate of its own signing, as PEM."""
+    """A key and a self-signed certificate, as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
@@ -405,7 +405,7 @@ def test_a_certificate_must_be_for_the_name_in_the_uri(tls_site: Server) -> None
     assert tls_site.seen == [(names[0], "/doc")]
 
 
-def test_an_encrypted_line_never_redirects_to_a_clear_one(site: Server, tls_site: Server) -> None:
+def test_https_never_redirects_to_http(site: Server, tls_site: Server) -> None:
     name = f"inside.example:{tls_site.port}"
     fetching = Fetching(hosts=(name, site.host), private_hosts=(name, site.host), timeout_s=10)
     assert refusal(f"https://{name}/to?http://{site.host}/doc", fetching) == "uri-not-allowed"
@@ -413,15 +413,15 @@ def test_an_encrypted_line_never_redirects_to_a_clear_one(site: Server, tls_site
     assert [path for _, path in site.seen] == [f"/to?https://{name}/doc"]
 
 
-INSIDE_V4 = "0.0.0.0 10.1.2.3 100.64.0.1 127.0.0.1 127.8.8.8 169.254.169.254 172.16.0.1 192.0.2.1 192.168.1.1 198.18.0.1"
-NOBODY_V4 = "224.0.0.1 239.1.1.1 240.0.0.1 255.255.255.255"
-INSIDE_V6 = ":: ::1 ::7f00:1 ::ffff:127.0.0.1 ::ffff:10.0.0.1 64:ff9b::7f00:1 64:ff9b:1::1 2001::1 2001:db8::1 2002:7f00:1::"
-NOBODY_V6 = "fc00::1 fd12::1 fe80::1 fe80::1%eth0 fec0::1 ff02::1"
-INSIDE = " ".join([INSIDE_V4, NOBODY_V4, INSIDE_V6, NOBODY_V6]).split()
+PRIVATE_V4 = "0.0.0.0 10.1.2.3 100.64.0.1 127.0.0.1 127.8.8.8 169.254.169.254 172.16.0.1 192.0.2.1 192.168.1.1 198.18.0.1"
+RESERVED_V4 = "224.0.0.1 239.1.1.1 240.0.0.1 255.255.255.255"
+PRIVATE_V6 = ":: ::1 ::7f00:1 ::ffff:127.0.0.1 ::ffff:10.0.0.1 64:ff9b::7f00:1 64:ff9b:1::1 2001::1 2001:db8::1 2002:7f00:1::"
+RESERVED_V6 = "fc00::1 fd12::1 fe80::1 fe80::1%eth0 fec0::1 ff02::1"
+NOT_PUBLIC = " ".join([PRIVATE_V4, RESERVED_V4, PRIVATE_V6, RESERVED_V6]).split()
 
 
-@pytest.mark.parametrize("address", INSIDE)
-def test_an_address_of_the_inside_is_not_public(address: str) -> None:
+@pytest.mark.parametrize("address", NOT_PUBLIC)
+def test_a_private_or_reserved_address_is_not_public(address: str) -> None:
     assert not public(address)
 
 
@@ -431,7 +431,7 @@ def test_an_address_of_the_internet_is_public(address: str) -> None:
 
 
 class Store(Site):
-    """What an S3 client asks: one bucket, path style, no signature checked."""
+    """An S3 service with one bucket: path style, signatures unchecked."""
 
     def do_GET(self) -> None:
         self.seen.append((self.headers["Host"], self.path))
@@ -476,7 +476,7 @@ def test_an_object_has_the_same_limits(store: Server) -> None:
 
 
 @pytest.mark.parametrize(("status", "reason"), [(404, "fetch-not-found"), (403, "fetch-refused"), (401, "fetch-refused")])
-def test_an_object_that_cannot_be_had_says_why(store: Server, status: int, reason: str) -> None:
+def test_an_object_that_cannot_be_fetched_has_a_reason(store: Server, status: int, reason: str) -> None:
     assert refusal(f"s3://bucket/{status}", Fetching(buckets=("bucket",))) == reason
 
 

@@ -1,4 +1,4 @@
-"""Landing: whatever way events arrive, split, repeated or out of order, each document is what its highest sequence says, once."""
+"""Landing: however events are split, repeated or reordered, each document has the state of its highest sequence."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ZSTD = b"\x28\xb5\x2f\xfd"
 
 @dataclass(frozen=True)
 class Change:
-    """What a source says once of a document under one sequence: the same sequence always says the same."""
+    """A source's change of a document under one sequence: the same sequence always has the same content."""
 
     name: str
     sequence: int
@@ -58,10 +58,10 @@ CHANGES = st.builds(
 
 @st.composite
 def arrivals(draw: st.DrawFn) -> list[list[Change]]:
-    """Changes in any order, some of them several times, in batches of any size."""
+    """Batches of any size, of changes in any order and partly repeated."""
     changes = draw(st.lists(CHANGES, min_size=1, max_size=8, unique_by=lambda change: (change.name, change.sequence)))
-    again = draw(st.lists(st.sampled_from(changes), max_size=6))
-    order = draw(st.permutations(changes + again))
+    repeated = draw(st.lists(st.sampled_from(changes), max_size=6))
+    order = draw(st.permutations(changes + repeated))
     cuts = sorted(draw(st.sets(st.integers(1, len(order)), max_size=4)) - {len(order)})
     return [order[start:end] for start, end in zip([0, *cuts], [*cuts, len(order)], strict=True)]
 
@@ -118,7 +118,7 @@ def _same_keys_as_landed_at_once(world: World, changes: list[Change]) -> None:
 
 @given(arrivals())
 @settings(max_examples=25)
-def test_the_fate_of_every_event_is_told_in_order(world: World, batches: list[list[Change]]) -> None:
+def test_the_fate_of_every_event_is_recorded_in_order(world: World, batches: list[list[Change]]) -> None:
     world.clear()
     inlet, seen, expected = world.inlet(), dict[str, int](), list[str]()
     for changes in batches:
@@ -214,7 +214,7 @@ def _land_and_crash(world: World, batch: Batch) -> None:
 
 @pytest.mark.parametrize("known", [False, True])
 def test_a_document_that_another_worker_lands_in_between_is_landed_by_one_of_them_alone(world: World, known: bool) -> None:
-    """Two partitions may hold one document: after a repartitioning, or in a replay."""
+    """Two partitions may have events of one document: after a repartitioning, or in a replay."""
     one, two = world.inlet(), world.inlet()
     if known:
         one.land(one.upsert("a.md", "first", 1))
@@ -224,7 +224,7 @@ def test_a_document_that_another_worker_lands_in_between_is_landed_by_one_of_the
             land(connection, world.session.keys, theirs)
             with world.until_blocked():
                 running = thread.submit(one.land_batch, ours)
-        if known:  # it has waited for the document, and judges what it finds then
+        if known:  # it waits for the document's lock, then sees the other's state
             landed = running.result(20)
         else:
             with pytest.raises(LostRace):
@@ -344,8 +344,8 @@ def test_no_event_of_another_source_ever_changes_a_document(world: World, events
     world.clear()
     inlet, owner = world.inlet(), events[0][0]
     for source, sequence, deletes in events:
-        said = f"{source} {sequence}"
-        inlet.land(inlet.delete("a.md", sequence, source) if deletes else inlet.upsert("a.md", said, sequence, source))
+        text = f"{source} {sequence}"
+        inlet.land(inlet.delete("a.md", sequence, source) if deletes else inlet.upsert("a.md", text, sequence, source))
         content = world.document("a.md")["content"]
         assert content is None or content.startswith(owner.encode())
     foreign = [letter for letter in world.letters() if letter["reason"] == "source-mismatch"]
@@ -377,7 +377,7 @@ def test_a_null_value_for_an_unknown_document_leaves_it_to_the_first_source_that
     assert as_landed(world, "a.md")[:4] == (1, False, ["*"], b"one")
 
 
-# what later stages are told
+# digests that later stages compare
 
 
 def test_a_reference_without_a_digest_is_new_content_with_every_event(world: World, inlet: Inlet) -> None:
@@ -392,7 +392,7 @@ def test_a_reference_without_a_digest_is_new_content_with_every_event(world: Wor
     assert len(set(content_keys(content_sha256="0" * 64))) == 1
 
 
-def test_a_text_that_reads_like_a_reference_is_not_taken_for_one(world: World, inlet: Inlet) -> None:
+def test_a_text_that_looks_like_a_reference_is_not_mistaken_for_one(world: World, inlet: Inlet) -> None:
     inlet.land(inlet.upsert("a.md", None, 1, uri="https://wiki.example/a", content_sha256="0" * 64))
     reference = world.document("a.md")["content_key"]
     for sequence, text in enumerate((f"uri:https://wiki.example/a:{'0' * 64}", f"uri\0https://wiki.example/a\0{'0' * 64}"), start=2):
@@ -418,13 +418,13 @@ def test_a_replay_of_landed_records_changes_no_document_and_no_position(world: W
     assert (world.rows("SELECT * FROM document"), world.rows("SELECT * FROM stream_position")) == before
 
 
-# refusals, and what is kept
+# refusals
 
 CANARY = "Zerelda-Quackenbush"
 
 
 def violations(inlet: Inlet) -> list[KafkaRecord]:
-    """Records outside the contract, each with the canary in as many places as it has."""
+    """Records that violate the contract, each with the canary in as many places as possible."""
     data = {"content": CANARY, "title": CANARY, "metadata": {CANARY: CANARY}}
     return [
         inlet.raw(CANARY.encode(), CANARY.encode()),
@@ -487,7 +487,7 @@ def test_nothing_of_an_event_stands_in_clear_in_any_table(world: World, inlet: I
 
 
 def every_value(world: World) -> Iterator[tuple[str, bytes]]:
-    """Every value of every table of the tenant's schema; what is zstd is opened."""
+    """Every value of every table of the tenant's schema; zstd frames are decompressed."""
     tables = world.rows("SELECT tablename FROM pg_tables WHERE schemaname = %(schema)s", schema=f"tenant_{world.tenant}")
     assert {"document", "artifact", "event", "dead_letter", "stage_record"} <= {row["tablename"] for row in tables}
     for table in sorted(row["tablename"] for row in tables):

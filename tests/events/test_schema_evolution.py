@@ -1,6 +1,6 @@
 """The rule of docs/events.md: within a version of the contract, what was valid stays valid.
 
-Every published schema is kept in `events/schema/`, its digest beside it. A published file is never edited: somebody validates with a copy
+Every published schema stays in `events/schema/`, with its digest. A published file is never edited, because users validate with copies
 of it. A change of the contract is a new file with the next number, a line in SHA256SUMS, and `events.contract.SCHEMA` pointing to it.
 """
 
@@ -60,11 +60,11 @@ OF_THIS_MAJOR = [name for name in PUBLISHED if number(name)[0] == number(PUBLISH
 
 
 def test_a_published_schema_is_never_edited_and_none_is_unpublished() -> None:
-    """Where this fails, put the file back as it was and publish the change under the next number."""
+    """If this fails, restore the file and publish the change under the next number."""
     assert {path.name: sha256(path.read_bytes()).hexdigest() for path in FOLDER.glob("*.json")} == manifest()
 
 
-def test_the_newest_published_schema_is_the_one_that_events_are_held_to() -> None:
+def test_events_are_validated_with_the_newest_published_schema() -> None:
     assert Path(contract.SCHEMA).name == PUBLISHED[-1]
 
 
@@ -99,7 +99,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "uri": st.sampled_from(["file:///srv/a", "https://x.example/a.pdf", "s3://bucket/key"]),
     "content_sha256": st.sampled_from(["ab" * 32, "0F" * 32]),
 }
-"""Values of what has a meaning; a field that is not here, a later version's or somebody's own, has any."""
+"""Values of known fields; any other field, of a later version or of a source's own, has any value."""
 CONTENT = ("content", "content_base64", "uri")
 
 
@@ -111,7 +111,7 @@ def valued(properties: dict[str, Any], always: tuple[str, ...], never: tuple[str
 
 @st.composite
 def events(draw: st.DrawFn, of: Schema) -> dict[str, Any]:
-    """Events of one published schema: each field there or not, at its bounds, others beside them."""
+    """Events of one published schema: with and without each field, at its bounds, with extra fields."""
     whole = draw(valued(of["properties"], tuple(of["required"]), ("data", "data_base64")))
     kind = "upsert" if whole["type"] == UPSERT else "delete"
     properties = of["$defs"][kind]["properties"]
@@ -130,14 +130,14 @@ def _without(content: str) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("older", OF_THIS_MAJOR)
 @given(data=st.data())
-def test_every_event_of_a_published_schema_is_taken(older: str, data: st.DataObject) -> None:
+def test_every_event_of_a_published_schema_is_accepted(older: str, data: st.DataObject) -> None:
     event = data.draw(events(schema(older)))
     assert validator(NEWEST).is_valid(event)
     record = KafkaRecord("documents.acme", 0, 5, 1_700_000_000_000, event["subject"].encode(), json.dumps(event).encode(), STRUCTURED)
     assert isinstance(read(record), Event)
 
 
-# that the comparison sees what it has to see
+# the comparison itself
 
 
 def _set(*path: str, to: Any) -> Callable[[Schema], None]:
@@ -154,7 +154,7 @@ REFUSED = {
     "a field is required": _set("required", to=["specversion", "id", "source", "type", "subject", "time"]),
     "a field of the data is required": _set("$defs", "upsert", "required", to=["title"]),
     "a type is gone": _set("properties", "type", "enum", to=[UPSERT]),
-    "a value is the one it was and none of a list": _set("properties", "specversion", "enum", to=[]),
+    "a constant becomes an empty enum": _set("properties", "specversion", "enum", to=[]),
     "a bound is lower": _set("properties", "subject", "maxLength", to=1000),
     "a bound is new": _set(*UPSERTS, "title", "maxLength", to=100),
     "a bound is higher": _set("$defs", "sequence", "minimum", to=1),
@@ -163,16 +163,16 @@ REFUSED = {
     "a pattern is another": _set("$defs", "text", "pattern", to="^[a-z]*$"),
     "a format is new": _set("properties", "id", "format", to="uuid"),
     "an open object is closed": _set("$defs", "upsert", "additionalProperties", to=False),
-    "a new field asks for something": _set(*UPSERTS, "lang", to={"type": "string"}),
+    "a new field has a type": _set(*UPSERTS, "lang", to={"type": "string"}),
     "a property is gone": lambda of: of["$defs"]["upsert"]["properties"].pop("title"),
     "a fourth way to give content": lambda of: of["$defs"]["upsert"]["oneOf"].append({"required": ["content_ref"]}),
     "one field needs another": _set("$defs", "upsert", "dependentRequired", "title", to=["file_name"]),
-    "something else is asked of every event": lambda of: of["allOf"].append({"required": ["time"]}),
+    "another condition for every event": lambda of: of["allOf"].append({"required": ["time"]}),
     "data for another condition": _set("allOf", 0, "if", "properties", to={}),  # type: ignore[arg-type]
     "keys of metadata are bounded": _set(*UPSERTS, "metadata", "propertyNames", to={"$ref": "#/$defs/name"}),
-    "a keyword that nobody compared yet": _set("$defs", "upsert", "unevaluatedProperties", to=False),
+    "an unknown keyword": _set("$defs", "upsert", "unevaluatedProperties", to=False),
 }
-TAKEN = {
+ACCEPTED = {
     "nothing": lambda of: None,
     "a description": _set("description", to="Other words."),
     "a field is optional": _set("required", to=["specversion", "id", "type", "subject"]),
@@ -192,10 +192,10 @@ def test_a_change_that_refuses_what_was_valid_is_found(what: str) -> None:
     assert narrowings(NEWEST, changed) != []
 
 
-@pytest.mark.parametrize("what", TAKEN)
-def test_a_change_that_takes_more_is_no_break(what: str) -> None:
+@pytest.mark.parametrize("what", ACCEPTED)
+def test_a_change_that_accepts_more_is_compatible(what: str) -> None:
     changed = deepcopy(NEWEST)
-    TAKEN[what](changed)
+    ACCEPTED[what](changed)
     assert narrowings(NEWEST, changed) == []
 
 
@@ -207,7 +207,7 @@ def places(of: Any) -> list[Schema]:
 
 @st.composite
 def changed(draw: st.DrawFn) -> Schema:
-    """The newest schema with something else somewhere: most of these are schemas still, few of them wiser."""
+    """The newest schema with random changes; most results are still schemas."""
     of = deepcopy(NEWEST)
     for _ in range(draw(st.integers(1, 3))):
         place = draw(st.sampled_from(places(of)))
@@ -222,10 +222,10 @@ def changed(draw: st.DrawFn) -> Schema:
 
 @given(changed(), st.data())
 @settings(max_examples=200)
-def test_where_the_comparison_finds_no_break_no_event_that_was_valid_is_refused(changed: Schema, data: st.DataObject) -> None:
+def test_if_the_comparison_finds_no_break_every_event_stays_valid(changed: Schema, data: st.DataObject) -> None:
     try:
         after, broken = validator(changed), narrowings(NEWEST, changed)
     except (ValueError, KeyError, TypeError, AttributeError, AssertionError):
-        return  # no schema, or one that the comparison refuses to look at
+        return  # no schema, or one that the comparison refuses
     if not broken:
         assert after.is_valid(data.draw(events(NEWEST)))
