@@ -1,7 +1,7 @@
-"""What stages leave for each other: one payload per document and stage, the newest, in Postgres.
+"""Artifacts: the newest output of each stage for each document, in Postgres.
 
-Compressed always, and sealed under the tenant's key where it precedes redaction (`SEALED`). An artifact is written in the same
-transaction as the ledger's record of it, so neither is ever without the other.
+Compressed always, and sealed under the tenant's key if it precedes redaction (`SEALED`). An artifact is written in the same
+transaction as the ledger's record of it, so neither exists without the other.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from core.sql import statements
 from core.tenancy import Connection
 
 SEALED = frozenset({"land", "parse"})
-"""The stages whose output is not redacted yet: the event's content, and what a parser made of it."""
+"""The stages whose output precedes redaction: the event's content, and the parsed document."""
 
 
 def put(connection: Connection, keys: TenantKeys, stage: str, payloads: Mapping[str, bytes]) -> None:
-    """Store each document's payload for this stage, replacing what was there."""
+    """Store each document's payload for this stage, replacing the former one."""
     if not payloads:
         return
     compressor = zstandard.ZstdCompressor(level=3)
@@ -29,9 +29,9 @@ def put(connection: Connection, keys: TenantKeys, stage: str, payloads: Mapping[
 
 
 def get(connection: Connection, keys: TenantKeys, stage: str, documents: Sequence[str], max_bytes: int | None = None) -> dict[str, bytes]:
-    """The payloads that are there, by document. Raises HeadraceError (`cannot-decrypt`) where a seal does not open.
+    """The payloads that exist, by document. Raises HeadraceError (`cannot-decrypt`) if a seal does not open.
 
-    Where `max_bytes` is given, one at least, and of the others as many as are no more together, as they are stored.
+    If `max_bytes` is given: at least one, and no more than that many stored bytes together.
     """
     query = statements("core", "sql/artifacts.sql")["get"]
     rows = connection.execute(query, {"documents": list(documents), "stage": stage, "max_bytes": max_bytes}, binary=True)
@@ -39,12 +39,12 @@ def get(connection: Connection, keys: TenantKeys, stage: str, documents: Sequenc
 
 
 def discard(connection: Connection, stages: Sequence[str], documents: Sequence[str]) -> None:
-    """Remove what these stages left for these documents."""
+    """Delete these stages' payloads of these documents."""
     connection.execute(statements("core", "sql/artifacts.sql")["discard"], {"documents": list(documents), "stages": list(stages)})
 
 
 def output_key(keys: TenantKeys, payload: bytes) -> str:
-    """Equal outputs have equal keys, so that an unchanged output stops the change there. Keyed: a digest of text must tell nothing."""
+    """Equal outputs have equal keys, so an unchanged output stops a change there. Keyed, because a plain digest would reveal guessed texts."""
     return keys.digest(payload, "output")
 
 

@@ -15,19 +15,31 @@ from typing import TypeVar
 
 Opened = TypeVar("Opened")
 
+_declared: set[str] = set()
 _armed: dict[str, int] = {}
 _signals: dict[str, signal.Signals] = {}
 _counting = Lock()
+
+
+def declare(*points: str) -> tuple[str, ...]:
+    """Make these points known, once for each; a misspelt one cannot be armed. Returns them."""
+    _declared.update(points)
+    return points
+
+
+def commit_points(*names: str) -> tuple[str, ...]:
+    """The points `<name>:before-commit` and `<name>:after-commit` of these transactions (`around`), declared."""
+    return declare(*(f"{name}:{side}" for name in names for side in ("before-commit", "after-commit")))
 
 
 def arm(point: str, nth: int = 1, by: signal.Signals = signal.SIGKILL) -> None:
     """Make this process kill itself (SIGKILL: nothing is cleaned up) when `point` is reached for the nth time from now.
 
     SIGSTOP leaves it there with all that it holds, until somebody sends SIGCONT.
-    Raises ValueError if nth is below 1. The points that there are: `pipelines.stages.registry.CRASH_POINTS`.
+    Raises ValueError if no module that was imported has declared the point, or nth is below 1.
     """
-    if nth < 1:
-        raise ValueError(f"nth counts from 1, was: {nth}")
+    if point not in _declared or nth < 1:
+        raise ValueError(f"no such crash point, or nth is below 1: {point!r}, {nth}")
     with _counting:
         _armed[point], _signals[point] = nth, by
 

@@ -1,4 +1,4 @@
-"""What can be personal in a text, by the names that configuration, surrogates and counts have for it. How it is found is not said here."""
+"""The kinds of personal data, by the names that configuration, surrogates and counts use. How each is found is in `privacy.finders`."""
 
 from __future__ import annotations
 
@@ -31,4 +31,4 @@ ENTITIES = (
     "URL",
     "CUSTOM",
 )
-"""A name is never taken away or given to something else: it is in the surrogates of what was redacted under it."""
+"""A name is never removed or reused: it is part of the surrogates of texts redacted earlier."""

@@ -1,7 +1,7 @@
-"""One exception root. Drivers' errors are translated at the edge of the folder that owns the driver.
+"""The exceptions, with one root. Drivers' errors are translated at the edge of the folder that owns the driver.
 
-A message never carries document text, a document id, a title or any other value that came out of a document:
-it may be shown in a terminal, a log or Dagster before redaction has happened.
+A message never contains document text, a document id, a title or any other value from a document: terminals, logs and Dagster may show
+it before redaction.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class TenantError(HeadraceError):
 
 
 class PolicyError(HeadraceError):
-    """What a tenant has decided for itself cannot work. Its own trouble alone: its neighbours go on."""
+    """A tenant's own settings cannot work. Its neighbours are not affected."""
 
     reason = "bad-policy"
     remedy = "`headrace tenant set` changes a tenant's configuration."
@@ -56,12 +56,12 @@ class DocumentError(HeadraceError):
 
 
 class Unavailable(HeadraceError):
-    """A server does not answer. The stage waits and is tried again; nothing is dead-lettered."""
+    """A server does not answer. The stage waits and retries; nothing is dead-lettered."""
 
     reason = "unavailable"
 
 
 class LostRace(HeadraceError):
-    """Another worker moved the position or the ledger first; this one's result is thrown away."""
+    """Another process moved the position or the ledger first; this one's result is discarded."""
 
     reason = "lost-race"

@@ -1,4 +1,4 @@
-"""A tenant's own regular expressions, checked before anything runs them. What they find is no concern of this module."""
+"""A tenant's own regular expressions, validated before use. `privacy.finders.lists` runs them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _MEMORY = 1 << 20
 
 
 def linear(pattern: str) -> Any:
-    """The expression, compiled by RE2: time linear in the text, whatever the expression and the text.
+    """The expression, compiled by RE2, whose time is linear in the text for every expression.
 
-    Raises ValueError, with the expression, where it is none, needs backtracking (back references, look-around) or matches the empty text.
+    Raises ValueError with the expression if it is invalid, needs backtracking (back references, look-around) or matches the empty text.
     """
-    import re2  # native code, and only where a tenant has an expression of its own
+    import re2  # native code, needed only for tenants with expressions
 
     options = re2.Options()
     options.log_errors = False
@@ -48,7 +48,7 @@ Checksum = Literal["luhn", "mod97", "mod11_10", "verhoeff"]
 
 
 class Expression(BaseModel):
-    """What a tenant looks for itself. `words`: one of them must stand shortly before; `checksum`: the digits and letters must pass it."""
+    """A tenant's own pattern. `words`: one of them must occur shortly before a match; `checksum`: its digits and letters must pass it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 

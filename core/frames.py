@@ -1,8 +1,8 @@
-"""The columns of the frames that stages take and give, and the one loop that runs a stage over a frame's rows.
+"""The columns of the frames that stage folders take and return, and the one loop that runs a function over a frame's rows.
 
-Every frame has `document` (the document's key: 32 hex characters, keyed per tenant, so that it tells nothing) and
-`input_key` (what the result is computed from, handed back untouched). Every result has `payload` (the record as JSON; null
-where the row failed), `reason` and `detail` (null where it did not). A failing row never raises: its error stands beside it.
+Every frame has `document` (the document's key: 32 hex characters, keyed per tenant, so it reveals nothing) and `input_key`
+(what the result is computed from, returned unchanged). Every result has `payload` (the record as JSON; null if the row failed),
+`reason` and `detail` (null if it did not). A failing row never raises: its error stands beside the successes.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ TEXTS: Mapping[str, Any] = {"text_hash": pl.String, "text": pl.String}
 
 
 def apply(frame: pl.DataFrame, work: Callable[[dict[str, Any]], bytes]) -> pl.DataFrame:
-    """Run `work` (a row → its payload) over every row. Gives a RESULT frame in the same order.
+    """Run `work` (a row → its payload) over every row. Returns a RESULT frame in the same order.
 
-    A `HeadraceError` becomes the row's `reason` and `detail`, but `Unavailable` is raised: it is about a server, not about a row.
+    A `HeadraceError` becomes the row's `reason` and `detail`; `Unavailable` is raised, because it is about a server and not about a row.
     Anything else is a bug and is raised too.
     """
     return pl.DataFrame([_outcome(row, work) for row in frame.iter_rows(named=True)], schema=dict(RESULT))

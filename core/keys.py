@@ -1,4 +1,4 @@
-"""What a stage may do with a tenant's data key, without ever holding it. `privacy.encryption` implements it."""
+"""What a stage may do with a tenant's data key without seeing it. `privacy.encryption` implements it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Surrogates:
-    """Which key a tenant's surrogates are made with. Epoch 0's is derived from its data key; a later one is random, and `wrapped`.
+    """The key that a tenant's surrogates are made with. Epoch 0's is derived from the data key; a later one is random, and `wrapped`.
 
-    `rotated_at`: since when the key of the epoch before is kept too, because something made with it is left; `former` is that, wrapped,
-    and None where it is the derived one.
+    `rotated_at`: since when the previous epoch's key is kept too, because data made with it is left. `former`: that key, wrapped; None if
+    it is the derived one.
     """
 
     epoch: int = 0
@@ -27,7 +27,7 @@ class TenantKeys(Protocol):
     `seal` and `open` are authenticated encryption bound to `context` (a payload moved elsewhere does not open).
     `digest` is a keyed hash: 32 hex characters, the same for the same value and purpose within a tenant, unlinkable across tenants.
     `surrogate_key` is the raw 32-byte key under which surrogates are computed, `epoch` its public number, counted up by each rotation.
-    `former`: the same keys with the surrogate key before that, while something made with it is left.
+    `former`: the same keys with the previous surrogate key, while data made with it is left.
     """
 
     def seal(self, plaintext: bytes, context: str) -> bytes: ...

@@ -1,6 +1,6 @@
-"""What may differ between tenants: how a document is read, what of it is personal, how long what is kept stays.
+"""Settings that a tenant may override: how documents are read, what counts as personal data, how long data is retained.
 
-Each section stands in `headrace.toml` for all, and key by key in a tenant's own configuration.
+Each section stands in `headrace.toml` for every tenant; a tenant's configuration overrides it key by key.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from core.section import Section, explain, meant
 
 
 def _texts(values: Any) -> Any:
-    """A list of texts that may be personal: what is wrong with it is said without any of them."""
+    """A list of texts that may be personal: an error message shows none of them."""
     if not isinstance(values, list | tuple) or not all(isinstance(value, SecretStr | str) and _plain(value).strip() for value in values):
         raise ValueError("must be a list of texts, none of them empty")
     if len(values) > 10_000:
@@ -37,13 +37,13 @@ Language = Literal["en", "de", "fr", "es", "it", "nl", "pl", "ro", "cs", "pt", "
 
 
 class Privacy(Section):
-    """A profile that is shipped, and what differs from it. `privacy.profiles` says what each profile looks for.
+    """A shipped profile and its overrides. `privacy.profiles` says what each profile looks for.
 
     `names_model` is a folder, an installed package or a name on the hub (privacy/models); `en_core_web_sm` is the wheel's.
     `actions` and `thresholds` (0-1) are by entity.
-    `allow`: values that stay; `deny`: values that go wherever they stand; no message, fingerprint or representation
-    shows either. `languages`: whose national numbers are looked for; none named is all. `most_residual`: the share of passages that may
-    still hold some, before the check `residual_pii` stops the stages below (quality/residual/check.py); it changes no redaction.
+    `allow`: values that are never redacted; `deny`: values that always are; no message, fingerprint or representation
+    shows either. `languages`: whose national numbers are looked for; empty means all. `most_residual`: the share of passages that may
+    still hold personal data before the check `residual_pii` blocks the stages below (quality/residual/check.py); it changes no redaction.
     """
 
     profile: Literal["patterns", "names", "strict", "health", "payments"] = "patterns"
@@ -68,10 +68,10 @@ class Privacy(Section):
 
 
 class Reading(Section):
-    """What is made of a document's bytes, and how well it must be readable.
+    """How a document is read, and how readable it must be.
 
-    `pdf`: `text` is fastest, `layout` finds headings, columns and tables by geometry, `model` has docling's own models find them.
-    The others are shares, of words, characters and pages, and a mean confidence: what is beyond is put aside (parsers/signals.py).
+    `pdf`: `text` is fastest, `layout` finds headings, columns and tables by geometry, `model` by docling's own models.
+    The others are shares of words, characters and pages, and a mean confidence: a document beyond them is quarantined (parsers/signals.py).
     """
 
     pdf: Literal["text", "layout", "model"] = "layout"
@@ -81,7 +81,7 @@ class Reading(Section):
     least_ocr_confidence: Share = 0.5
 
     def beyond(self, measured: Signals) -> list[str]:
-        """The signals of a document that are beyond these thresholds, by name."""
+        """The names of a document's signals that are beyond these thresholds."""
         confidence = measured.ocr_confidence
         judged = {
             "replaced": measured.replaced > self.most_replaced * measured.characters,
@@ -93,10 +93,9 @@ class Reading(Section):
 
 
 class Retention(Section):
-    """After how many days what can be let go is let go; without a number it stays. `pipelines.governance.retention` says of what, and
-    when it may go.
+    """After how many days each class of data is deleted; without a number it is kept. The classes: `pipelines.governance.retention`.
 
-    `legal_hold`: nothing is let go, and nothing is erased.
+    `legal_hold`: nothing is deleted by retention, and nothing is erased.
     """
 
     landed_days: Days | None = None
@@ -106,12 +105,12 @@ class Retention(Section):
     dead_letters_days: Days | None = None
     legal_hold: bool = False
 
-    # not of every key: true and false make sense of a hold
+    # not for legal_hold, which is true or false
     _each = field_validator("landed_days", "parsed_days", "embeddings_days", "events_days", "dead_letters_days", mode="before")(meant)
 
 
 class Policy(Section):
-    """What may differ between tenants: sections of `headrace.toml`, each of whose keys a tenant's configuration may have otherwise."""
+    """The sections that a tenant may override, key by key."""
 
     reading: Reading = Reading()
     privacy: Privacy = Privacy()
@@ -119,7 +118,7 @@ class Policy(Section):
 
 
 def overlaid(settings: Policy, configuration: Mapping[str, Any]) -> Policy:
-    """A tenant's policy: what its configuration says, and `settings` where it says nothing. Raises PolicyError."""
+    """A tenant's policy: its configuration over `settings`. Raises PolicyError."""
     own = {name: getattr(settings, name).model_dump() | _section(name, configuration) for name in Policy.model_fields}
     try:
         return Policy.model_validate(own)

@@ -1,7 +1,7 @@
-"""The records in which stages meet: what a parser gives, what redaction gives, what a chunker gives.
+"""The records in which stages meet: a parser's output, redaction's, a chunker's.
 
 Frozen, serialised as JSON by msgspec (`encode`, `decode`) into one binary column of a frame (`core.frames`).
-No behaviour lives here beyond that, and no I/O.
+No further behaviour is here, and no I/O.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Record = TypeVar("Record")
 
 
 class Link(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A hyperlink of a block: the text it is on and where it points. Both count as text for redaction."""
+    """A hyperlink of a block: its text and its target. Both count as text for redaction."""
 
     text: str
     target: str
@@ -26,10 +26,10 @@ class Link(msgspec.Struct, frozen=True, omit_defaults=True):
 class Block(msgspec.Struct, frozen=True, omit_defaults=True):
     """One piece of a document in reading order.
 
-    `level` is 1–6 for headings, the nesting depth (from 1) for list items, else 0. `page` is 1-based where the format has pages.
-    `box` is its place on that page where that is known: left, top, right, bottom in points from the upper left corner.
-    A table carries `rows` (first row = header where the format says so) and no `text`; every other kind carries `text` and no rows.
-    Alt text of a picture is a `caption`.
+    `level` is 1–6 for headings, the nesting depth (from 1) for list items, else 0. `page` is 1-based, None if the format has no pages.
+    `box`: its place on that page, if known: left, top, right, bottom in points from the upper left corner.
+    A table has `rows` (the first is the header if the format says so) and no `text`; every other kind has `text` and no rows.
+    The alt text of a picture is a `caption`.
     """
 
     kind: BlockKind
@@ -42,11 +42,11 @@ class Block(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Signals(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How well a document could be read: counts and shares, no text.
+    """How readable a document is: counts and shares, no text.
 
-    `replaced`: U+FFFD and its like; `wordlike`: the share of words that look like words, 0–1, None where there are too few to tell;
-    `empty_pages`: without any text; `grades`: pages by the way they were read; `dropped`: running heads and the like that were left out,
-    by kind; `ocr_confidence`: 0–1, the mean over what was recognised; `empty_tables`: tables without a filled cell.
+    `replaced`: U+FFFD and similar characters; `wordlike`: the share of words that look like words, 0–1, None if there are too few to
+    tell; `empty_pages`: pages without text; `grades`: pages by how they were read; `dropped`: running heads and other parts that were
+    left out, by kind; `ocr_confidence`: 0–1, the mean over the recognised text; `empty_tables`: tables without a filled cell.
     """
 
     characters: int = 0
@@ -61,9 +61,9 @@ class Signals(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Child(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A document inside another one: an attachment, a member of an archive. `path` is its place there, unique, with `/` between levels.
+    """A document inside another one: an attachment, a member of an archive. `path`: its place there, unique, with `/` between levels.
 
-    `reason` says why its content could not be had (`parsers.REASONS`); `content` is empty then.
+    `reason`: why its content could not be read (`parsers.REASONS`); `content` is empty then.
     """
 
     path: str
@@ -73,9 +73,9 @@ class Child(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Content(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a parser gives: not redacted, so never at rest in clear. `properties` are the file's own (author, subject, …).
+    """A parser's output: not redacted, so never at rest in clear. `properties`: the file's own (author, subject, …).
 
-    `language` is ISO 639-1, empty where it cannot be told. `children` become documents of their own.
+    `language`: ISO 639-1, empty if unknown. `children` become documents of their own.
     """
 
     blocks: tuple[Block, ...]
@@ -87,11 +87,11 @@ class Content(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the event says about a document beside its content: not redacted, so never at rest in clear.
+    """What the event says about a document besides its content: not redacted, so never at rest in clear.
 
-    `name` is the document id, unique within the tenant; `uri` is where the content was, or is. `media_type` and `file_name`
-    are hints for the parser; both may carry names of people, so both stay in here. `refused` is why the content of a document inside of
-    another one could not be had.
+    `name`: the document id, unique within the tenant; `uri`: where the content was, or is. `media_type` and `file_name`
+    are hints for the parser; both may contain names of people. `refused`: why the content of a document inside another one could not
+    be read.
     """
 
     name: str
@@ -106,7 +106,7 @@ class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Redacted(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A document whose every text has passed redaction. `found` counts what was replaced, by entity."""
+    """A document whose every text has passed redaction. `found`: the number of replaced values, by entity."""
 
     name: str
     blocks: tuple[Block, ...]
@@ -137,7 +137,7 @@ class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def embedded_text(heading_path: tuple[str, ...], text: str) -> str:
-    """The heading path on one line, then the text; the text alone where there is no heading."""
+    """The heading path on one line, then the text; the text alone if there is no heading."""
     return f"{' > '.join(heading_path)}\n{text}" if heading_path else text
 
 
@@ -188,7 +188,7 @@ class Section(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Contribution(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Everything one document adds to the graph, so that a delete subtracts exactly that."""
+    """Everything that one document adds to the graph, so that a delete subtracts exactly that."""
 
     name: str
     title: str = ""
@@ -204,24 +204,24 @@ def encode(record: object) -> bytes:
 
 
 def decode(payload: bytes, kind: type[Record]) -> Record:
-    """The record that `encode` wrote. Raises `msgspec.ValidationError` where the payload is of another kind."""
+    """The record that `encode` wrote. Raises `msgspec.ValidationError` if the payload is of another kind."""
     return _decoder(kind).decode(payload)
 
 
 def convert(value: object, kind: type[Record]) -> Record:
-    """A mapping as a record of this kind. Raises `msgspec.ValidationError` where it is none."""
+    """A mapping as a record of this kind. Raises `msgspec.ValidationError` if it does not match."""
     _decoder(kind)
     return msgspec.convert(value, kind)
 
 
-_learning = Lock()
+_resolving = Lock()
 _decoders: dict[object, Any] = {}
 
 
 def _decoder(kind: type[Record]) -> msgspec.json.Decoder[Record]:
-    """msgspec 0.22 learns a struct's fields with its first use, and a thread that meets it half learnt dies of it: one at a time."""
+    """One thread at a time: msgspec 0.22 resolves a struct's fields on first use, and a concurrent first use crashes the process."""
     if kind not in _decoders:
-        with _learning:
+        with _resolving:
             _decoders[kind] = msgspec.json.Decoder(kind)
     found: msgspec.json.Decoder[Record] = _decoders[kind]
     return found

@@ -1,4 +1,4 @@
-"""What every section of the configuration is like, and how what is wrong with one is told. No setting is here."""
+"""What the sections of the configuration share: strictness, and error messages without secrets. No setting is here."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 
 def meant(value: Any) -> Any:
-    """An empty string is a variable that was not filled in, and `true` would pass for the number 1."""
+    """Refuse an empty string (a variable that was not filled in) and a boolean (`true` would pass for the number 1)."""
     if isinstance(value, bool) or value == "":
-        raise ValueError(f"neither empty nor true or false makes sense here, was: {value!r}")
+        raise ValueError(f"must not be empty, true or false, was: {value!r}")
     return value
 
 
@@ -21,12 +21,12 @@ class Section(BaseModel):
 
 
 def explain(error: ValidationError) -> str:
-    """Each bad key, and its value unless that may be a secret."""
+    """Each bad key and its value, unless that may be a secret."""
     return "; ".join(_one_problem(dict(problem)) for problem in error.errors())
 
 
 def _one_problem(problem: dict[str, Any]) -> str:
-    """What is wrong with one key, and its value unless that may be a secret: one that stands in the wrong place, or a whole section."""
+    """One bad key and its value, unless that may be a secret: a misplaced one, or a whole section."""
     key = ".".join(str(part) for part in problem["loc"]) or "configuration"
     if problem["type"] == "extra_forbidden":
         return f"{key}: there is no such setting"

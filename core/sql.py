@@ -1,4 +1,4 @@
-"""SQL and Cypher stand in files of their own; this reads them.
+"""Reads SQL and Cypher, which stand in files of their own.
 
 A file holds one statement or several, each under a line `-- name: <name>` (`// name: <name>` in Cypher). Values are always parameters.
 """

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from core.config import Endpoints, Fetching, Settings
-from pipelines.app import Headrace
+from pipelines.dagster.runtime import Runtime
 from tests.tenant_fixture import Inlet, World
 
 # real servers answer when they answer: a deadline would test the machine. The seed is pytest-randomly's.
@@ -44,10 +44,10 @@ def endpoints(settings: Settings) -> Iterator[Endpoints]:
 
 
 @pytest.fixture(scope="session")
-def app(settings: Settings, endpoints: Endpoints) -> Iterator[Headrace]:
-    """One process' worth of Headrace, its models warm for the whole session."""
-    with Headrace(settings, endpoints) as headrace:
-        yield headrace
+def app(settings: Settings, endpoints: Endpoints) -> Iterator[Runtime]:
+    """Headrace in one process, its models warm for the whole session."""
+    with Runtime(settings, endpoints) as runtime:
+        yield runtime
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def tenant() -> str:
 
 
 @pytest.fixture
-def new_tenant(app: Headrace) -> Callable[[], str]:
+def new_tenant(app: Runtime) -> Callable[[], str]:
     """Makes tenants with their roles, partitions, keys and topics."""
     from pipelines.governance.tenants import add
 
@@ -80,11 +80,11 @@ def globex(new_tenant: Callable[[], str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def world(app: Headrace, request: pytest.FixtureRequest) -> World:
+def world(app: Runtime, request: pytest.FixtureRequest) -> World:
     """A tenant of this test file's own, and its rows."""
     from pipelines.governance.tenants import add
 
-    name = f"{request.module.__name__.rpartition('test_')[2].replace('_', '-')}-{os.getpid()}"
+    name = f"w{next(_numbers)}-{os.getpid()}"
     add(app, name)
     return World(app, name)
 

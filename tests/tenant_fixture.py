@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Any
 
-from core import artifacts
-from core.ledger.stage import Session
-from core.records import Envelope, decode
+from core import artifacts, envelopes
+from core.frames import Result
+from core.ledger.ledger import Stale, Step
+from core.ledger.stage import Session, Stage
+from core.tenancy import Connection
 from events.contract import DELETE, UPSERT, KafkaRecord, topic_of
 from events.digests import document_key
 from events.kafka.batches import Batch
@@ -24,7 +28,7 @@ from pipelines.app import Headrace
 from pipelines.operations import explain
 
 TABLES = (
-    "hand",
+    "claim",
     "outcome",
     "chunk_source",
     "chunk",
@@ -39,6 +43,27 @@ TABLES = (
 )
 STRUCTURED = (("content-type", b"application/cloudevents+json"),)
 WIKI = "/wiki"
+
+
+@dataclass(frozen=True)
+class FunctionStage(Stage):
+    """A stage made of functions."""
+
+    step: Step
+    computing: Callable[[Session, Sequence[Stale], Counter[str]], Sequence[Result]]
+    storing: Callable[[Connection, Session, Mapping[str, bytes]], Collection[str]]
+    removing: Callable[[Connection, Session, Sequence[str]], Collection[str]] = lambda *_: ()
+    batch: int = 64
+    revalidates: bool = True
+
+    def compute(self, session: Session, rows: Sequence[Stale], tally: Counter[str]) -> Sequence[Result]:
+        return self.computing(session, rows, tally)
+
+    def store(self, connection: Connection, session: Session, payloads: Mapping[str, bytes]) -> Collection[str]:
+        return self.storing(connection, session, payloads)
+
+    def remove(self, connection: Connection, session: Session, documents: Sequence[str]) -> Collection[str]:
+        return self.removing(connection, session, documents)
 
 
 class World:
@@ -78,7 +103,7 @@ class World:
         """The document's row, with its envelope opened and its landed content beside it."""
         row = self.rows("SELECT * FROM document WHERE document = %(document)s", document=self.key(name))[0]
         sealed = row["envelope"]
-        row["envelope"] = sealed and decode(self.session.keys.open(sealed, f"envelope/{row['document']}"), Envelope)
+        row["envelope"] = sealed and envelopes.unseal(self.session.keys, sealed, row["document"])
         return row | {"content": self.artifact("land", name)}
 
     def artifact(self, stage: str, name: str) -> bytes | None:

@@ -40,7 +40,7 @@ PLANTS = {
         ARRAY[%(text)s::text], 0, 0, now())""",
     "stage_record": """(document, stage, input_key, fingerprint, output_key, status, detail)
         VALUES (repeat('d', 32), 'parse', 'i', 'f', 'o', 'done', %(text)s::text)""",
-    "hand": "(document, stage, worker, company, deaths, trials) VALUES (repeat('d', 32), %(text)s::text, 1, 1, 0, 0)",
+    "claim": "(document, stage, process, batch_size, crashes, solo_attempts) VALUES (repeat('d', 32), %(text)s::text, 1, 1, 0, 0)",
     "artifact": "(document, stage, key, payload) VALUES (repeat('d', 32), 'parse', 'k', convert_to(%(text)s::text, 'UTF8'))",
     "generation": "(generation, fingerprint, model, dimension, state) VALUES (1, 'f', %(text)s::text, 3, 'active')",
     "embedding": "(model, text_hash, embedding) VALUES ('m', %(tenant)s::text, '[1,2,3]')",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from core import outcomes
+from core import crashpoints, outcomes
 from core.ledger.stage import Session
+from core.sql import statements
 from core.tenancy import Connection
-from pipelines.maintenance import Task
 from pipelines.resources import Resources
 from pipelines.stages import registry
+from pipelines.tasks import Task
 
 
 def _lacks_statistics(connection: Connection, resources: Resources, session: Session) -> bool:  # noqa: ARG001
@@ -26,10 +27,9 @@ def _learn_statistics(_: Resources, session: Session) -> Mapping[str, int]:
     return {"runs": 1}
 
 
-def _is_building(connection: Connection, resources: Resources, session: Session) -> bool:
-    from index import generations
-
-    return generations.is_building(connection, _fingerprint(resources, session))
+def _is_building(connection: Connection, resources: Resources, session: Session) -> bool:  # noqa: ARG001
+    """Loads no model: `headrace status` asks too."""
+    return bool(connection.execute(_SQL["building"]).fetchall()[0]["building"])
 
 
 def promote(resources: Resources, session: Session) -> Mapping[str, int]:
@@ -58,6 +58,8 @@ def _sweep(_: Resources, session: Session) -> Mapping[str, int]:
         return {"vectors": swap.sweep(connection)}
 
 
+crashpoints.commit_points("promote")
+
 TASKS = (
     # before the promotion: afterwards it might wait with the sources locked
     Task("statistics", "index", _lacks_statistics, _learn_statistics),
@@ -65,3 +67,5 @@ TASKS = (
     # a look through all vectors, for what was embedded for versions that never came to their swap
     Task("unused-vectors", None, lambda *_: True, _sweep, every_s=3600.0),
 )
+
+_SQL = statements("pipelines.stages", "sql/index_tasks.sql")

@@ -45,12 +45,12 @@ class Parse(Stage):
 
         parted = {document: acceptance.without_children(payload) for document, payload in payloads.items()}
         artifacts.put(connection, session.keys, "parse", {document: payload for document, (payload, _) in parted.items()})
-        children.adopt(connection, session.keys, {document: found for document, (_, found) in parted.items()})
+        children.replace(connection, session.keys, {document: found for document, (_, found) in parted.items()})
         return ()
 
     def remove(self, connection: Connection, session: Session, documents: Sequence[str]) -> Sequence[str]:  # noqa: ARG002
         from events import children
 
-        children.leave(connection, documents)
+        children.delete(connection, documents)
         artifacts.discard(connection, ["land", "parse"], documents)
         return ()

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from core import artifacts
+from core import artifacts, crashpoints
 from core.ledger.ledger import Part, Step
 from core.ledger.stage import Stage
 from core.policy import Policy
+from pipelines import outbox
 from pipelines.models import Models
 from pipelines.resources import Resources
 from pipelines.stages import chunk, embed, graph, index, parse, project, redact
@@ -121,10 +122,9 @@ DEPENDENT_ON_KEY = NAMES[min(NAMES.index(entry.name) for entry in STAGES if entr
 """The stages whose results depend on the surrogate key, directly or through what they are computed from."""
 
 CRASH_POINTS = (
-    *(f"{name}:{side}" for name in ("land", *NAMES) for side in ("before-commit", "after-commit")),
-    *(point for entry in STAGES for point in entry.crash_points),
-    "outcome:published",  # Kafka has it, and Postgres does not know it yet
-    "outcome:after-commit",
+    *crashpoints.commit_points("land", *NAMES),
+    *crashpoints.declare(*(point for entry in STAGES for point in entry.crash_points)),
+    *outbox.CRASH_POINTS,
 )
 """The points of `core.crashpoints` that every document passes."""
 

@@ -20,13 +20,14 @@ from hypothesis import strategies as st
 
 from core import artifacts, frames
 from core.errors import DocumentError, Unavailable
+from core.frames import Result
 from core.ledger import ledger
 from core.ledger.ledger import Part, Stale, Step
 from core.ledger.stage import MAX_ATTEMPTS, Report, Session, Stage, run
 from core.records import Envelope, decode
 from core.tenancy import Connection
 from events.landing import land
-from tests.tenant_fixture import Inlet, World
+from tests.tenant_fixture import FunctionStage, Inlet, World
 
 pytestmark = pytest.mark.usefixtures("empty_world")
 
@@ -59,12 +60,12 @@ class Plant:
         upstream, part = next((upstream, part) for stage, upstream, part in CHAIN if stage == name)
         step = Step(name, upstream, part, self.fingerprints[name])
 
-        def compute(session: Session, rows: Sequence[Stale], _: Counter[str]) -> pl.DataFrame:
+        def compute(session: Session, rows: Sequence[Stale], _: Counter[str]) -> Sequence[Result]:
             self.at(name, "before-load")
             inputs = _inputs(session, name, rows)
             self.at(name, "before-compute")
             self.computed[name] += len(rows)
-            result = frames.apply(pl.DataFrame(inputs), lambda row: _work(name, step.fingerprint, row))
+            result = frames.results(frames.apply(pl.DataFrame(inputs), lambda row: _work(name, step.fingerprint, row)))
             self.at(name, "after-compute")
             return result
 
@@ -82,7 +83,7 @@ class Plant:
             self.at(name, "after-remove")
             return ()
 
-        return Stage(step, compute, store, remove, batch, reaffirms=name != "keep")
+        return FunctionStage(step, compute, store, remove, batch, revalidates=name != "keep")
 
     def run(self, name: str, batch: int = 2) -> Report:
         return run(self.stage(name, batch), self.world.session, lambda _: self.at(name, "after-commit"))
@@ -175,7 +176,7 @@ def test_a_part_of_the_event_recomputes_only_the_stages_that_read_it(plant: Plan
     inlet.land(inlet.upsert("a.md", "text", 2, title="B"))
     with plant.computing() as titled:
         reports = plant.run_all()
-    assert (titled, reports["upper"].reaffirmed) == ({"count": 1, "keep": 1}, 1)
+    assert (titled, reports["upper"].revalidated) == ({"count": 1, "keep": 1}, 1)
     assert plant.world.artifact("keep", "a.md") == plant.expected("a.md", "text", "B", ["*"])["keep"]
 
 
@@ -186,7 +187,7 @@ def test_an_unchanged_landing_is_reaffirmed_without_work(plant: Plant, inlet: In
     assert statuses(plant.world) == {"behind"}
     with plant.computing() as computed:
         reports = plant.run_all()
-    assert [report.reaffirmed for report in reports.values()] == [1, 1, 0]
+    assert [report.revalidated for report in reports.values()] == [1, 1, 0]
     assert computed == {"keep": 1}
     assert statuses(plant.world) == {"done"}
 
@@ -282,7 +283,7 @@ def test_a_report_counts_what_failed_by_reason(plant: Plant, inlet: Inlet) -> No
     assert (report.done, report.failed, report.waiting, report.moved) == (1, 1, 1, 3)
     assert report.reasons == Counter({"indigestible": 1, "unavailable": 1})
     with plant.world.session.transaction() as connection:
-        assert ledger.fail_reasons(connection, "upper") == {"indigestible": 1, "unavailable": 1}
+        assert ledger.failure_reasons(connection, "upper") == {"indigestible": 1, "unavailable": 1}
         assert ledger.progress(connection)["upper"] == {"done": 1, "failed": 1, "waiting": 1}
 
 
@@ -290,7 +291,7 @@ def test_a_replay_tries_what_failed_again_and_counts_it(plant: Plant, inlet: Inl
     inlet.land(inlet.upsert("bad.md", POISON), inlet.upsert("a.md"))
     plant.run_all()
     with plant.world.session.transaction() as connection:
-        assert ledger.again(connection, [plant.world.key(name) for name in ("bad.md", "a.md")], "upper") == 1
+        assert ledger.retry(connection, [plant.world.key(name) for name in ("bad.md", "a.md")], "upper") == 1
     with plant.computing() as computed:
         plant.run_all()
     assert computed == {"upper": 1}
@@ -459,7 +460,7 @@ def test_what_lands_while_a_stage_is_reaffirmed_stays_behind(plant: Plant, inlet
 
     def reaffirm() -> int:
         with plant.world.session.transaction() as connection:
-            return ledger.reaffirm(connection, plant.stage("upper").step)
+            return ledger.revalidate(connection, plant.stage("upper").step)
 
     with ThreadPoolExecutor(1) as thread:
         batch = inlet.batch(inlet.upsert("a.md", "other", 3))

@@ -96,7 +96,7 @@ def with_further(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def test_the_files_are_numbered_from_one_without_a_gap(here: Path) -> None:
-    files = sorted(path.name for path in (here / "index/sql/migrations").iterdir())
+    files = sorted(path.name for path in (here / "core/schema/migrations").iterdir())
     assert files == ALL
     assert [migration.number for migration in migrations()] == list(range(1, len(files) + 1))
 

@@ -22,17 +22,19 @@ from psycopg_pool import ConnectionPool
 
 from core import artifacts, crashpoints, frames
 from core.errors import DocumentError, HeadraceError, Unavailable
+from core.frames import Result
 from core.ledger import claims
-from core.ledger.bisection import StageCrashed, halved
-from core.ledger.ledger import Hand, Stale, Step
+from core.ledger.bisection import StageCrashed, bisected
+from core.ledger.ledger import Claim, Stale, Step
 from core.ledger.stage import Report, Session, Stage, run
 from core.tenancy import Connection, Database
 from events.publish import Publisher
 from pipelines.app import Headrace
 from pipelines.operations import replay
 from pipelines.operations.replay import Wanted
+from pipelines.stages.registry import CRASH_POINTS
 from tests.faults.mortal import deaths
-from tests.tenant_fixture import Inlet, World
+from tests.tenant_fixture import FunctionStage, Inlet, World
 
 SECRET = "Ottilie Vanderbeek"
 BUG, OTHER_BUG, PANIC, AWAY, ENDS = "bug", "other bug", "panic", "away", "ends"
@@ -63,19 +65,19 @@ def fragile(
 ) -> Stage:
     """A stage with bugs. `at` hears with how many documents it is called; it gives no more than `takes` of them."""
 
-    def compute(session: Session, rows: Sequence[Stale], tally: Counter[str]) -> pl.DataFrame:
+    def compute(session: Session, rows: Sequence[Stale], tally: Counter[str]) -> Sequence[Result]:
         at(len(rows))
         with session.transaction() as connection:
             found = artifacts.get(connection, session.keys, "land", [row.document for row in rows])
         tally["computed"] += len(rows)
         inputs = [{"document": r.document, "input_key": r.input_key, "content": found[r.document]} for r in rows[:takes]]
-        return frames.apply(pl.DataFrame(inputs), work)
+        return frames.results(frames.apply(pl.DataFrame(inputs), work))
 
     def store(connection: Connection, session: Session, payloads: Mapping[str, bytes]) -> Sequence[str]:
         artifacts.put(connection, session.keys, "fragile", payloads)
         return ()
 
-    return Stage(Step("fragile", None, "content", "1"), compute, store, lambda *_: (), batch)
+    return FunctionStage(Step("fragile", None, "content", "1"), compute, store, lambda *_: (), batch)
 
 
 @pytest.fixture
@@ -96,8 +98,8 @@ def reasons(world: World) -> dict[str, str]:
     return {letter["document"]: letter["reason"] for letter in world.letters() if letter["resolved_at"] is None}
 
 
-def in_hand(world: World) -> int:
-    return len(world.rows("SELECT FROM hand"))
+def claimed(world: World) -> int:
+    return len(world.rows("SELECT FROM claim"))
 
 
 # a document that crashes the stage
@@ -110,7 +112,7 @@ def test_halving_gives_every_row_that_passes_and_every_culprit_and_no_other(rows
             raise ValueError(SECRET)
         return [{"row": row} for row in some]
 
-    results, culprits = halved(attempt, list(range(rows)))
+    results, culprits = bisected(attempt, list(range(rows)))
     assert [row["row"] for row in results] == [row for row in range(rows) if row not in bad]
     assert [culprit.row for culprit in culprits] == [row for row in range(rows) if row in bad]
     assert all(culprit.reason == "stage-crashed" and SECRET not in culprit.detail for culprit in culprits)
@@ -122,9 +124,9 @@ def test_a_document_that_crashes_the_stage_is_dead_lettered_by_where_it_did_and_
     assert (report.done, report.failed, dict(report.reasons)) == (3, 2, {"stage-crashed": 2})
     assert reasons(clean) == {clean.key("1.md"): "stage-crashed", clean.key("3.md"): "stage-crashed"}
     details = [letter["detail"].rpartition(":")[0] for letter in clean.letters()]
-    assert details == ["ValueError at test_isolation_of_documents.py:_work", "PanicException at test_isolation_of_documents.py:_work"]
+    assert details == ["ValueError at test_poisoned_documents.py:_work", "PanicException at test_poisoned_documents.py:_work"]
     assert report.tally["computed"] == 3
-    assert (in_hand(clean), run(fragile(), clean.session).moved) == (0, 0)
+    assert (claimed(clean), run(fragile(), clean.session).moved) == (0, 0)
     told = replay.dead_letters(clean.app, clean.tenant, Wanted(reason="stage-crashed"))
     assert [row["outcome"] for row in told] == ["stale", "stale"]
     assert run(fragile(), clean.session).failed == 2
@@ -150,7 +152,7 @@ def test_a_stage_that_crashes_over_all_alike_is_broken_and_buries_nobody(clean: 
         run(fragile(), clean.session)
     assert SECRET not in str(broken.value)
     assert broken.value.__cause__ is broken.value.__context__ is None
-    assert (clean.rows("SELECT FROM stage_record"), clean.letters(), in_hand(clean)) == ([], [], 0)
+    assert (clean.rows("SELECT FROM stage_record"), clean.letters(), claimed(clean)) == ([], [], 0)
 
 
 def test_two_that_crash_in_different_places_are_two_bad_documents(clean: World) -> None:
@@ -174,7 +176,7 @@ def test_documents_that_crash_alike_one_by_one_bury_the_first_and_then_the_stage
 def test_a_server_that_is_away_is_nobodys_fault(clean: World) -> None:
     land(clean, "one", AWAY, BUG)
     assert run(fragile(), clean.session).unavailable == "its server is away"
-    assert (clean.letters(), in_hand(clean)) == ([], 0)
+    assert (clean.letters(), claimed(clean)) == ([], 0)
 
 
 # a document that kills its process
@@ -184,44 +186,44 @@ def test_a_server_that_is_away_is_nobodys_fault(clean: World) -> None:
 def test_whoever_kills_is_condemned_after_few_deaths_and_nobody_else_ever_is(documents: int, kills: set[int]) -> None:
     left = {row.document: row for row in (_row(number) for number in range(documents))}
     killers = {f"{number:032x}" for number in kills if number < documents}
-    died, dead, condemned = 0, set[int](), set[str]()
+    died, dead, poisoned = 0, set[int](), set[str]()
     while left:
         # as `stale` gives them
-        found = sorted(left.values(), key=lambda row: (row.hand is not None, -(row.hand.company if row.hand else 0), row.document))
+        found = sorted(left.values(), key=lambda row: (row.claim is not None, -(row.claim.batch_size if row.claim else 0), row.document))
         taken = claims.choose(found[:64], dead)
         names = [row.document for row in taken.rows]
-        if taken.condemned:
-            condemned.update(names)
-        if taken.condemned or not killers.intersection(names):
+        if taken.poisoned:
+            poisoned.update(names)
+        if taken.poisoned or not killers.intersection(names):
             left = {document: row for document, row in left.items() if document not in names}
             continue
         died += 1
         for row in taken.rows:
-            before = row.hand or Hand(0, 1, 0, 0)
-            left[row.document] = replace(row, hand=Hand(died, len(names), before.deaths, before.trials + taken.trial))
+            before = row.claim or Claim(0, 1, 0, 0)
+            left[row.document] = replace(row, claim=Claim(died, len(names), before.crashes, before.solo_attempts + taken.solo))
         dead.add(died)
-    assert condemned == killers
-    assert died <= len(killers) * (floor(log2(documents)) + 1 + claims.TRIALS)
+    assert poisoned == killers
+    assert died <= len(killers) * (floor(log2(documents)) + 1 + claims.SOLO_ATTEMPTS)
 
 
-def _row(number: int, in_hand: Hand | None = None) -> Stale:
-    return Stale(f"{number:032x}", 1, "i", False, 1, ("*",), 0, number, datetime.now(UTC), 0, None, in_hand)
+def _row(number: int, claimed: Claim | None = None) -> Stale:
+    return Stale(f"{number:032x}", 1, "i", False, 1, ("*",), 0, number, datetime.now(UTC), 0, None, claimed)
 
 
 def test_a_document_that_kills_its_process_ends_as_a_dead_letter_and_its_neighbours_are_done(clean: World) -> None:
     inlet = land(clean, *[f"text {n}" for n in range(5)], "kills every process", "text", "text")
-    assert deaths(clean) == 3 + claims.TRIALS
+    assert deaths(clean) == 3 + claims.SOLO_ATTEMPTS
     assert reasons(clean) == {clean.key("5.md"): "killed-its-worker"}
     assert clean.letters()[0]["detail"] == "alone with it, 4 processes died"
     assert [row["done"] for row in clean.rows("SELECT count(*) AS done FROM stage_record WHERE status = 'done'")] == [7]
     assert clean.rows("SELECT outcome, reason FROM outcome WHERE outcome IS NOT NULL") == [
         {"outcome": "dead-lettered", "reason": "killed-its-worker"}
     ]
-    assert in_hand(clean) == 0
+    assert claimed(clean) == 0
     # a replay is a new trial, and so is a new version
     told = replay.dead_letters(clean.app, clean.tenant, Wanted(reason="killed-its-worker"))
     assert [row["outcome"] for row in told] == ["stale"]
-    assert deaths(clean) == 1 + claims.TRIALS
+    assert deaths(clean) == 1 + claims.SOLO_ATTEMPTS
     assert [letter["attempts"] for letter in clean.letters()] == [2]
     inlet.land(inlet.upsert("5.md", "mended"))
     assert deaths(clean) == 0
@@ -235,25 +237,25 @@ def test_what_died_in_a_company_is_not_mixed_with_those_that_never_did(clean: Wo
     sizes: list[int] = []
     assert run(fragile(at=sizes.append), clean.session).done == 6
     assert sizes == [2, 2, 2]
-    assert in_hand(clean) == 0
+    assert claimed(clean) == 0
 
 
 def test_a_new_version_is_tried_as_if_nothing_had_died(clean: World) -> None:
     inlet = land(clean, "one", "two")
     for _ in range(4):
         _dies(clean, 1)
-    assert clean.rows("SELECT max(trials) AS most FROM hand") == [{"most": 2}]
+    assert clean.rows("SELECT max(solo_attempts) AS most FROM claim") == [{"most": 2}]
     inlet.land(inlet.upsert("0.md", "changed"), inlet.upsert("1.md", "changed"))
-    assert in_hand(clean) == 0
+    assert claimed(clean) == 0
 
 
 def test_a_delete_is_never_condemned(clean: World) -> None:
     inlet = land(clean, "one")
     inlet.land(inlet.delete("0.md"))
-    for _ in range(2 * claims.TRIALS):
+    for _ in range(2 * claims.SOLO_ATTEMPTS):
         _dies(clean, 1)
     assert run(fragile(), clean.session).deleted == 1
-    assert (clean.letters(), in_hand(clean)) == ([], 0)
+    assert (clean.letters(), claimed(clean)) == ([], 0)
 
 
 def _dies(world: World, batch: int) -> None:
@@ -261,18 +263,18 @@ def _dies(world: World, batch: int) -> None:
     from core.ledger import ledger
 
     with Database(world.app.endpoints.postgres_pipeline.get_secret_value()) as database:
-        worker = database.present()
+        worker = database.presence()
         with database.tenant(world.tenant) as connection:
             step = fragile().step
-            claims.take(connection, step, ledger.stale(connection, step, batch), worker, alone=True)
+            claims.claim(connection, step, ledger.stale(connection, step, batch), worker, exclusive=True)
 
 
 @pytest.mark.parametrize(("content", "error"), [(AWAY, None), (ENDS, Ended)])
-def test_a_run_that_ends_alive_has_nothing_in_hand(clean: World, content: str, error: type[BaseException] | None) -> None:
+def test_a_run_that_ends_alive_has_nothing_claimed(clean: World, content: str, error: type[BaseException] | None) -> None:
     land(clean, "one", content)
     with suppress(error or HeadraceError):
         run(fragile(), clean.session)
-    assert in_hand(clean) == 0
+    assert claimed(clean) == 0
 
 
 def test_of_two_live_workers_with_the_same_documents_neither_is_suspected(clean: World) -> None:
@@ -295,10 +297,10 @@ def test_of_two_live_workers_with_the_same_documents_neither_is_suspected(clean:
         # the same results of the same input, written twice; nobody was thought dead
         assert slow.result(20).done == 6
     assert sizes == [6]
-    assert in_hand(clean) == 0
+    assert claimed(clean) == 0
 
 
-def test_a_suspect_is_tried_when_nothing_else_is_in_hand_in_its_process(clean: World) -> None:
+def test_a_suspect_is_tried_when_nothing_else_is_claimed_in_its_process(clean: World) -> None:
     """Another thread's document would else be tried with it, and be suspected of what it did."""
     inlet = land(clean, "suspect")
     _dies(clean, 1)
@@ -316,7 +318,7 @@ def test_a_suspect_is_tried_when_nothing_else_is_in_hand_in_its_process(clean: W
         trial = threads.submit(run, fragile(at=lambda _: order.append("suspect")), clean.session, only=[clean.key("0.md")])
         with pytest.raises(TimeoutError):
             trial.result(0.3)
-        assert clean.rows("SELECT trials FROM hand WHERE document = %(d)s", d=clean.key("0.md")) == [{"trials": 0}]
+        assert clean.rows("SELECT solo_attempts FROM claim WHERE document = %(d)s", d=clean.key("0.md")) == [{"solo_attempts": 0}]
         go_on.set()
         assert (other.result(20).done, trial.result(20).done) == (1, 1)
     assert order == ["other", "suspect"]
@@ -324,13 +326,13 @@ def test_a_suspect_is_tried_when_nothing_else_is_in_hand_in_its_process(clean: W
 
 def test_a_worker_whose_session_was_cut_is_present_again_under_the_same_key(app: Headrace) -> None:
     with Database(app.endpoints.postgres_pipeline.get_secret_value()) as database:
-        worker = database.present()
+        worker = database.presence()
         with app.database.control() as connection:
             query = """SELECT pg_terminate_backend(pid, 5000) AS ended FROM pg_locks
                        WHERE locktype = 'advisory' AND objsubid = 1 AND (classid::bigint << 32) | objid::bigint = %s"""
             assert connection.execute(query, (worker,)).fetchall() == [{"ended": True}]
         assert worker not in _living(app)
-        assert database.present() == worker
+        assert database.presence() == worker
         assert worker in _living(app)
     assert worker not in _living(app)
 
@@ -339,7 +341,7 @@ def _living(app: Headrace) -> set[int]:
     from core.sql import statements
 
     with app.database.control() as connection:
-        return {row["worker"] for row in connection.execute(statements("core.ledger", "sql/claims.sql")["living"])}
+        return {row["process"] for row in connection.execute(statements("core.ledger", "sql/claims.sql")["living"])}
 
 
 # what a run costs
@@ -366,7 +368,7 @@ def test_a_run_of_a_stage_costs_a_transaction_to_take_one_to_load_and_one_to_com
     clean: World, transactions: list[int], documents: int, batch: int, only: bool, expected: int
 ) -> None:
     land(clean, *[f"text {n}" for n in range(documents)])
-    clean.session.database.present()
+    clean.session.database.presence()
     transactions.clear()
     names = [clean.key(f"{n}.md") for n in range(documents)]
     assert run(fragile(batch), clean.session, only=names if only else None).done == documents
@@ -376,14 +378,14 @@ def test_a_run_of_a_stage_costs_a_transaction_to_take_one_to_load_and_one_to_com
 def test_what_a_stage_leaves_out_of_a_batch_is_taken_by_the_same_run(clean: World) -> None:
     land(clean, "one", "two", "three")
     assert run(fragile(takes=1), clean.session).done == 3
-    assert in_hand(clean) == 0
+    assert claimed(clean) == 0
 
 
 def test_a_run_for_some_documents_reaffirms_no_others(clean: World) -> None:
     inlet = land(clean, "one", "two")
     run(fragile(), clean.session)
     inlet.land(inlet.upsert("0.md", "one"), inlet.upsert("1.md", "two"))
-    assert run(fragile(), clean.session, only=[clean.key("0.md")]).reaffirmed == 1
+    assert run(fragile(), clean.session, only=[clean.key("0.md")]).revalidated == 1
     assert clean.record("fragile", "1.md")["status"] == "behind"
 
 
@@ -400,7 +402,7 @@ def test_a_report_says_how_long_each_document_took_since_it_was_published(clean:
 
 
 def test_every_crash_point_is_reached_by_an_upsert_an_edit_and_a_delete(app: Headrace, acme: str) -> None:
-    for point in crashpoints.POINTS:
+    for point in CRASH_POINTS:
         crashpoints.arm(point, 1_000_000)
     try:
         with Publisher(app.endpoints.kafka_client(), acme, "/wiki") as publisher:
@@ -414,7 +416,7 @@ def test_every_crash_point_is_reached_by_an_upsert_an_edit_and_a_delete(app: Hea
     finally:
         left = crashpoints.disarm()
     assert {point for point, times in left.items() if times == 1_000_000} == set()
-    assert left.keys() == set(crashpoints.POINTS)
+    assert left.keys() == set(CRASH_POINTS)
 
 
 def test_a_transaction_that_fails_reaches_no_point(clean: World) -> None:
@@ -433,6 +435,7 @@ def test_a_transaction_that_fails_reaches_no_point(clean: World) -> None:
 def test_an_armed_process_dies_at_the_nth_time() -> None:
     script = """if True:
         from core import crashpoints
+        from pipelines.stages import registry
         crashpoints.arm("land:before-commit", 2)
         for _ in range(2):
             crashpoints.reached("land:after-commit")

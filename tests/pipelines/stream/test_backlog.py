@@ -1,4 +1,4 @@
-"""What waits for a lane of the stream, and whose turn it is."""
+"""What waits for a lane of the stream, and whose batch it is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from time import monotonic, sleep
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.stream.backlog import LARGEST, LEAST, LEAST_ALONE, Backlog, Turn
+from pipelines.stream.backlog import LARGEST, SMALLEST, SMALLEST_ALONE, Backlog, Batch
 from pipelines.stream.lanes import Lanes
 
 TENANTS = st.sampled_from("abcde")
@@ -23,10 +23,10 @@ def filled(added: list[tuple[str, list[str]]]) -> Backlog:
     return backlog
 
 
-def turns(backlog: Backlog) -> list[Turn]:
+def batches(backlog: Backlog) -> list[Batch]:
     found = []
-    while turn := backlog.take():
-        found.append(turn)
+    while batch := backlog.take():
+        found.append(batch)
     return found
 
 
@@ -36,8 +36,8 @@ def test_every_document_comes_once_and_a_tenant_s_in_the_order_they_came(added: 
     for tenant, documents in added:
         wanted.setdefault(tenant, {}).update(dict.fromkeys(documents))
     got: dict[str, list[str]] = {}
-    for turn in turns(filled(added)):
-        got.setdefault(turn.tenant, []).extend(turn.documents)
+    for batch in batches(filled(added)):
+        got.setdefault(batch.tenant, []).extend(batch.documents)
     assert got == {tenant: list(documents) for tenant, documents in wanted.items() if documents}
 
 
@@ -45,7 +45,7 @@ def test_every_document_comes_once_and_a_tenant_s_in_the_order_they_came(added: 
 def test_no_tenant_has_a_second_turn_before_every_other_that_waits_had_one(added: list[tuple[str, list[str]]]) -> None:
     backlog = filled(added)
     while waiting := set(backlog.counts()):
-        round_of = [turn.tenant for turn in (backlog.take() for _ in waiting) if turn]
+        round_of = [batch.tenant for batch in (backlog.take() for _ in waiting) if batch]
         assert sorted(round_of) == sorted(waiting)
 
 
@@ -53,10 +53,10 @@ def test_no_tenant_has_a_second_turn_before_every_other_that_waits_had_one(added
 def test_who_has_a_turn_already_keeps_its_place(added: list[tuple[str, list[str]]], busy: frozenset[str]) -> None:
     backlog = filled(added)
     before = list(backlog.counts())
-    turn = backlog.take(but=busy)
-    assert (turn.tenant if turn else None) == next((tenant for tenant in before if tenant not in busy), None)
-    others = [tenant for tenant in before if not turn or tenant != turn.tenant]
-    assert [tenant for tenant in backlog.counts() if not turn or tenant != turn.tenant] == others
+    batch = backlog.take(without=busy)
+    assert (batch.tenant if batch else None) == next((tenant for tenant in before if tenant not in busy), None)
+    others = [tenant for tenant in before if not batch or tenant != batch.tenant]
+    assert [tenant for tenant in backlog.counts() if not batch or tenant != batch.tenant] == others
 
 
 @given(ADDED, st.floats(0.0001, 60))
@@ -65,28 +65,28 @@ def test_a_turn_is_as_long_as_fits_the_time_by_what_turns_took_but_not_of_a_few_
 ) -> None:
     backlog = filled(added)
     for tenant in "abcde":
-        backlog.took(Turn(tenant, ("x",)), pace)
+        backlog.measured(Batch(tenant, ("x",)), pace)
     while waiting := backlog.counts():
-        turn = backlog.take()
-        assert turn
-        least = LEAST if len(waiting) > 1 else LEAST_ALONE
+        batch = backlog.take()
+        assert batch
+        least = SMALLEST if len(waiting) > 1 else SMALLEST_ALONE
         fitting = min(LARGEST, max(least, round(1.0 / pace)))
-        assert len(turn.documents) == min(fitting, waiting[turn.tenant])
+        assert len(batch.documents) == min(fitting, waiting[batch.tenant])
 
 
 def test_lanes_work_at_the_same_time_and_each_gets_what_the_one_before_has_done() -> None:
     meeting, seen, lock = Event(), list[tuple[int, str]](), Lock()
 
-    def first(turn: Turn) -> None:
-        if turn.documents == ("2",):
+    def first(batch: Batch) -> None:
+        if batch.documents == ("2",):
             assert meeting.wait(10), "the second lane does not work while the first one does"
         with lock:
-            seen.extend((1, document) for document in turn.documents)
+            seen.extend((1, document) for document in batch.documents)
 
-    def second(turn: Turn) -> None:
+    def second(batch: Batch) -> None:
         meeting.set()
         with lock:
-            seen.extend((2, document) for document in turn.documents)
+            seen.extend((2, document) for document in batch.documents)
 
     lanes = Lanes(first, second)
     lanes.add("a", ("1",))
@@ -96,22 +96,22 @@ def test_lanes_work_at_the_same_time_and_each_gets_what_the_one_before_has_done(
     lanes.add("a", ("2",))
     assert lanes.close(10)
     assert sorted(seen) == [(1, "1"), (1, "2"), (2, "1"), (2, "2")]
-    assert lanes.held("a") == frozenset()
+    assert lanes.in_flight("a") == frozenset()
 
 
 def test_two_tenants_work_abreast_in_a_lane_and_no_tenant_beside_itself() -> None:
     meeting, going_on, lock = Barrier(2), Event(), Lock()
     at_work, most = Counter[str](), Counter[str]()
 
-    def work(turn: Turn) -> None:
+    def work(batch: Batch) -> None:
         with lock:
-            at_work[turn.tenant] += 1
-            most[turn.tenant] = max(most[turn.tenant], at_work[turn.tenant])
-        if turn.documents == ("first",):
+            at_work[batch.tenant] += 1
+            most[batch.tenant] = max(most[batch.tenant], at_work[batch.tenant])
+        if batch.documents == ("first",):
             meeting.wait(10)
             going_on.wait(10)
         with lock:
-            at_work[turn.tenant] -= 1
+            at_work[batch.tenant] -= 1
 
     lanes = Lanes(work)
     lanes.add("a", ("first",))
@@ -129,7 +129,7 @@ def test_two_tenants_work_abreast_in_a_lane_and_no_tenant_beside_itself() -> Non
 def test_closing_waits_no_longer_than_it_may() -> None:
     going_on, begun = Event(), Event()
 
-    def stuck(_: Turn) -> None:
+    def stuck(_: Batch) -> None:
         begun.set()
         going_on.wait(10)
 
@@ -137,6 +137,6 @@ def test_closing_waits_no_longer_than_it_may() -> None:
     lanes.add("a", ("1",))
     assert begun.wait(10)
     assert lanes.counts() == {"a": 1}
-    assert lanes.held("a") == {"1"}
+    assert lanes.in_flight("a") == {"1"}
     assert not lanes.close(0.05)
     going_on.set()

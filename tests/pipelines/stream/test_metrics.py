@@ -20,7 +20,7 @@ from events.landing import Landed
 from events.publish import Publisher
 from pipelines.app import Headrace
 from pipelines.stream.metrics import HOST, Metrics, exposed, served
-from pipelines.stream.observer import Beat, Listener
+from pipelines.stream.observer import Heartbeat, Observer
 
 
 @pytest.fixture
@@ -50,8 +50,8 @@ def values(page: str) -> dict[str, float]:
     }
 
 
-def beat(**changes: object) -> Beat:
-    return Beat(**{"slot": "s1", "tenants": 2, "partitions": 6, "waiting": {}, "lag": {}, "waits": {}, **changes})  # type: ignore[arg-type]
+def beat(**changes: object) -> Heartbeat:
+    return Heartbeat(**{"slot": "s1", "tenants": 2, "partitions": 6, "waiting": {}, "lag": {}, "waits": {}, **changes})  # type: ignore[arg-type]
 
 
 def everything(metrics: Metrics) -> None:
@@ -61,7 +61,7 @@ def everything(metrics: Metrics) -> None:
     metrics.ran(
         "acme", Report("parse", "acme", failed=1, waiting=1, seconds=0.1, reasons=Counter({"corrupt-document": 1, "unavailable": 1}))
     )
-    metrics.beat(beat(lag={"acme": 5}, waiting={"acme": 7}, waits={"project": "Neo4j: ServiceUnavailable"}))
+    metrics.heartbeat(beat(lag={"acme": 5}, waiting={"acme": 7}, waits={"project": "Neo4j: ServiceUnavailable"}))
 
 
 def test_the_page_counts_what_was_told(metrics: Metrics, page: str) -> None:
@@ -93,7 +93,7 @@ def test_latency_has_buckets_around_the_goals(metrics: Metrics, page: str) -> No
 
 def test_a_tenant_that_is_gone_is_not_behind_and_a_server_that_is_back_is_not_waited_for(metrics: Metrics, page: str) -> None:
     everything(metrics)
-    metrics.beat(beat(lag={"globex": 0}))
+    metrics.heartbeat(beat(lag={"globex": 0}))
     found = values(page)
     assert "headrace_lag_events{tenant=acme}" not in found
     assert found["headrace_lag_events{tenant=globex}"] == 0
@@ -146,7 +146,7 @@ def test_where_no_port_is_free_a_stream_does_not_start() -> None:
 
 def test_without_a_port_nothing_is_counted_and_nothing_listens() -> None:
     with exposed(None) as listener:
-        assert type(listener) is Listener
+        assert type(listener) is Observer
 
 
 def test_the_page_of_operations_lists_exactly_the_metrics_with_their_labels(metrics: Metrics, page: str, here: Path) -> None:

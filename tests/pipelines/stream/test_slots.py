@@ -64,11 +64,11 @@ def one(app: Headrace, name: str) -> slots.Slot:
 
 def test_a_slot_is_seen_with_what_it_does(app: Headrace, name: str) -> None:
     assert slots.enrol(app, name) == name
-    slots.seen(app, name, Beat(waiting={"acme": 3, "globex": 4}, waits={"project": "Neo4j: ServiceUnavailable", "embed": "503"}))
+    slots.record_heartbeat(app, name, Beat(waiting={"acme": 3, "globex": 4}, waits={"project": "Neo4j: ServiceUnavailable", "embed": "503"}))
     found = one(app, name)
     assert (found.state, found.tenants, found.partitions, found.in_hand, found.trouble) == ("running", 3, 9, 7, "embed, project")
     assert (found.host, found.pid) == (socket.gethostname(), os.getpid())
-    slots.seen(app, name, Beat())
+    slots.record_heartbeat(app, name, Beat())
     assert one(app, name).trouble is None
 
 
@@ -79,14 +79,14 @@ def test_a_slot_without_a_name_is_called_by_its_host_and_process(app: Headrace) 
 
 def test_a_slot_that_is_not_seen_is_lost_and_one_that_leaves_is_not(app: Headrace, name: str) -> None:
     slots.enrol(app, name)
-    slots.seen(app, name, Beat())
+    slots.record_heartbeat(app, name, Beat())
     pass_by(app, slots.LOST_S - 1)
     assert one(app, name).state == "running"
     pass_by(app, 2)
     assert (one(app, name).state, one(app, name).deaths) == ("lost", 1)
-    slots.seen(app, name, Beat())
+    slots.record_heartbeat(app, name, Beat())
     assert (one(app, name).state, one(app, name).deaths) == ("running", 0)
-    slots.left(app, name)
+    slots.leave(app, name)
     pass_by(app, 2 * slots.LOST_S)
     assert (one(app, name).state, one(app, name).deaths) == ("left", 0)
 
@@ -100,21 +100,21 @@ def test_a_slot_that_was_never_seen_is_starting_and_then_lost(app: Headrace, nam
 
 
 def test_a_slot_is_taken_while_its_process_streams_and_left_after_that(app: Headrace, name: str) -> None:
-    with slots.taken(app, name) as place:
-        place.beat(Beat(tenants=5))
+    with slots.occupied(app, name) as place:
+        place.heartbeat(Beat(tenants=5))
         assert (one(app, name).state, one(app, name).tenants) == ("running", 5)
     assert one(app, name).state == "left"
-    with pytest.raises(Unavailable), slots.taken(app, name):
+    with pytest.raises(Unavailable), slots.occupied(app, name):
         raise Unavailable("Jane Roe")
     assert (one(app, name).state, one(app, name).trouble) == ("failed", "unavailable")
 
 
 def test_an_end_with_an_error_keeps_its_reason_and_nothing_that_it_says(app: Headrace, name: str) -> None:
     slots.enrol(app, name)
-    slots.left(app, name, Unavailable("Jane Roe"))
+    slots.leave(app, name, Unavailable("Jane Roe"))
     assert (one(app, name).state, one(app, name).trouble, one(app, name).deaths) == ("failed", "unavailable", 1)
     slots.enrol(app, name)
-    slots.left(app, name, RuntimeError("Jane Roe"))
+    slots.leave(app, name, RuntimeError("Jane Roe"))
     assert (one(app, name).state, one(app, name).trouble, one(app, name).deaths) == ("failed", "RuntimeError", 2)
 
 
@@ -132,8 +132,8 @@ def test_deaths_count_for_ten_minutes(app: Headrace, name: str) -> None:
 def test_one_that_wakes_up_does_not_take_the_row_of_who_took_over(app: Headrace, name: str) -> None:
     slots.enrol(app, name)
     execute(app, "UPDATE headrace.slot SET host = 'elsewhere' WHERE slot = %(slot)s", slot=name)
-    slots.seen(app, name, Beat(tenants=77))
-    slots.left(app, name, HeadraceError("x"))
+    slots.record_heartbeat(app, name, Beat(tenants=77))
+    slots.leave(app, name, HeadraceError("x"))
     found = one(app, name)
     assert (found.host, found.state, found.tenants) == ("elsewhere", "running", 0)
 
@@ -144,7 +144,7 @@ def test_what_was_not_seen_for_a_day_is_forgotten_and_may_come_back(app: Headrac
     assert slots.slots(app) == []
     slots.enrol(app, "another")
     assert [slot.slot for slot in slots.slots(app)] == ["another"]
-    slots.seen(app, name, Beat())
+    slots.record_heartbeat(app, name, Beat())
     assert one(app, name).state == "running"
 
 
@@ -154,7 +154,7 @@ def test_a_slot_that_keeps_dying_is_named_though_it_is_alive_now(app: Headrace, 
         slots.enrol(app, name)
     assert slots.dying(slots.slots(app)) == {name: slots.DYING}
     pass_by(app, slots.DYING_S + 1)
-    slots.seen(app, name, Beat())
+    slots.record_heartbeat(app, name, Beat())
     assert slots.dying(slots.slots(app)) == {}
 
 
@@ -170,8 +170,8 @@ def test_without_postgres_a_stream_goes_on_and_nothing_is_written(app: Headrace,
     with Headrace(app.settings, app.endpoints) as ended:
         ended.tenants()
     # its connections are closed: Postgres is as far away as it can be, without the seconds that a connection takes to give up
-    with slots.taken(ended, name) as place:
-        place.beat(Beat())
+    with slots.occupied(ended, name) as place:
+        place.heartbeat(Beat())
         with pytest.raises(Unavailable):
             slots.slots(ended)
     assert slots.slots(app) == []
