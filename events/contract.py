@@ -21,12 +21,12 @@ from cloudevents.core.bindings.common import CONTENT_TYPE_HEADER
 from cloudevents.core.bindings.kafka import CE_PREFIX, KafkaMessage, from_binary, from_structured
 
 from core.errors import ContractError, TenantError
+from core.principals import EVERYONE
 from core.tenancy import valid_tenant
 from events.strict_json import REPLACING, StrictJson, Unchecked
 
 UPSERT = "headrace.document.upsert.v1"
 DELETE = "headrace.document.delete.v1"
-EVERYONE = "*"
 
 SCHEMA = "schema/document-event.v1.0.json"
 """The newest published schema. What is valid under an older one of its version is valid under it: see docs/events.md."""

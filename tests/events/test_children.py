@@ -19,7 +19,7 @@ from core.records import Child
 from events import children
 from events.publish import Publisher
 from pipelines.app import Headrace
-from pipelines.operations import explain
+from pipelines.operations import dead_letters
 from pipelines.operations.search import ask
 from tests.tenant_fixture import Inlet, World
 
@@ -224,7 +224,7 @@ def test_attachments_and_members_of_archives_are_found_edited_and_gone_with_thei
 def test_an_attachment_that_cannot_be_read_is_a_dead_letter_and_its_message_is_found(app: Headrace, acme: str) -> None:
     publish(app, acme, mail(("broken.docx", b"PK\x03\x04 cut off"), ("broken.pdf", b"%PDF-1.4 cut off")), 1)
     assert cited(app, acme) == {MAIL}
-    assert [letter["stage"] for letter in explain.letters(app, acme)] == ["parse", "parse"]
+    assert [letter.stage for letter in dead_letters.open_letters(app, acme)] == ["parse", "parse"]
 
 
 def test_documents_inside_documents_end_somewhere(app: Headrace, acme: str) -> None:
@@ -232,4 +232,4 @@ def test_documents_inside_documents_end_somewhere(app: Headrace, acme: str) -> N
     for _ in range(children.DEEPEST + 2):
         content = zipped(next_zip=content)
     publish(app, acme, content, 1, "all.zip")
-    assert [letter["reason"] for letter in explain.letters(app, acme)] == ["nested-too-deep"]
+    assert [letter.reason for letter in dead_letters.open_letters(app, acme)] == ["nested-too-deep"]

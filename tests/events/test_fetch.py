@@ -260,7 +260,8 @@ def site() -> Iterator[Server]:
 
 
 def allowing(site: Server, **more: Any) -> Fetching:
-    return Fetching(**({"hosts": (site.host,), "private_hosts": ("127.0.0.1",), "timeout_s": 10} | more))
+    allowed: dict[str, Any] = {"hosts": (site.host,), "private_hosts": ("127.0.0.1",), "timeout_s": 10}
+    return Fetching(**(allowed | more))
 
 
 def test_a_page_of_an_allowed_host_is_fetched(site: Server) -> None:

@@ -468,7 +468,7 @@ def test_no_bytes_whatever_stop_a_batch(world: World, records: list[tuple[bytes 
 
 
 def test_nothing_of_an_event_stands_in_clear_in_any_table(world: World, inlet: Inlet) -> None:
-    known = {"title": CANARY, "file_name": f"{CANARY}.md", "media_type": f"text/{CANARY}", "metadata": {CANARY: CANARY}}
+    known: dict[str, Any] = {"title": CANARY, "file_name": f"{CANARY}.md", "media_type": f"text/{CANARY}", "metadata": {CANARY: CANARY}}
     inlet.land(
         inlet.upsert(f"people/{CANARY}", f"about {CANARY}", 2, f"/{CANARY}", **known),
         inlet.upsert(f"people/{CANARY}", "another", 2, f"/{CANARY}"),

@@ -22,7 +22,7 @@ from events.landing import Landed, land
 from events.positions import Bounds, Position, Reconciled, current, dismiss, losses, plan, reconcile, stored
 from events.publish import Publisher
 from pipelines.app import Headrace
-from pipelines.operations import explain, replay
+from pipelines.operations import dead_letters, replay
 from tests.tenant_fixture import Inlet, World
 
 IDS = st.sampled_from(["one", "two"])
@@ -342,7 +342,7 @@ def test_events_lost_to_retention_are_an_open_dead_letter_until_an_operator_dism
     with world.session.transaction() as connection:
         assert [dismiss(connection, at, 1), dismiss(connection, at, 1), dismiss(connection, at, 0)] == [1, 0, 0]
         assert losses(connection) == []
-    assert explain.letters(app, acme) == []
+    assert dead_letters.open_letters(app, acme) == []
 
 
 def test_a_recreated_topic_that_lost_its_first_events_reports_both(app: Headrace, acme: str) -> None:
