@@ -53,11 +53,11 @@ class Index:
         Unavailable where Postgres does not answer, ConfigurationError where the model does not load, and HeadraceError:
         `model-mismatch` where the index was built with another model, `text-too-long` where the model does not read so long a question.
         """
-        from retrieval.search import search
+        from retrieval.search import SearchRequest, search
 
         if isinstance(principals, str):
             raise TypeError("principals is a list of principals, not one")
-        return search(self._database, self._embedder, self._tenant, query, principals=principals, top=top)
+        return search(self._database, self._embedder, self._tenant, SearchRequest(query, tuple(principals), top=top))
 
 
 def _embedding(keys: Mapping[str, Any]) -> Embedding:

@@ -1,1 +1,4 @@
-"""What a RAG application reads with: search under the tenant's reader role, only what the caller's principals may see, with citations."""
+"""Search under a tenant's reader role: only passages that the caller's principals may read, with citations.
+
+The pipeline, one module per step: `request` → `candidates` (`vector`) → `fusion` → `rerank` → `collapse` → `citations`. `search` runs it.
+"""

@@ -1,87 +1,40 @@
-"""Search by vector, exactly, as one tenant's reader and with the caller's principals; every passage with its citations."""
+"""Search: runs a request through the steps of retrieval."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from functools import partial
 
-import msgspec
-import numpy as np
-import numpy.typing as npt
-from pgvector import HalfVector
+from core.tenancy import Database
+from retrieval.candidates import Candidate, CandidateGenerator, OpenReader
+from retrieval.citations import Citation, Passage
+from retrieval.collapse import collapse
+from retrieval.fusion import fuse
+from retrieval.request import SearchRequest
+from retrieval.rerank import Reranker
+from retrieval.vector import QueryEncoder, VectorSearch
 
-from core.errors import HeadraceError
-from core.records import convert
-from core.sql import statements
-from core.tenancy import Connection, Database
-
-EVERYONE = "*"
-"""The principal that every caller has."""
+__all__ = ["Citation", "Passage", "SearchRequest", "retrieve", "search"]
 
 
-class QueryEncoder(Protocol):
-    """The embedding model as a searcher needs it: which it is, and a query's unit vector `(1, dim)`."""
+def search(database: Database, encoder: QueryEncoder, tenant: str, request: SearchRequest) -> list[Passage]:
+    """The nearest passages that one of the request's principals, or everyone, may read; best first.
 
-    @property
-    def identity(self) -> str: ...
-
-    def encode(self, texts: Sequence[str], kind: Any) -> npt.NDArray[np.float32]: ...
-
-
-class Citation(msgspec.Struct, frozen=True):
-    """One readable source of a passage. `document` is its id after redaction; `page` is 1-based where there are pages."""
-
-    document: str
-    document_key: str
-    title: str
-    uri: str
-    page: int | None
-    ordinal: int
-    sequence: int
-
-
-class Passage(msgspec.Struct, frozen=True):
-    """A passage found: its text, its place, the cosine similarity to the query (−1 to 1), and who may be cited for it."""
-
-    chunk: str
-    text: str
-    heading_path: tuple[str, ...]
-    score: float
-    citations: tuple[Citation, ...]
-
-
-def search(
-    database: Database, encoder: QueryEncoder, tenant: str, query: str, *, principals: Sequence[str] = (), top: int = 5
-) -> list[Passage]:
-    """The `top` nearest passages that one of `principals`, or everyone, may read; best first.
-
-    `query` should be redacted as the tenant's documents were (`privacy.redact_text`), so that a hidden value finds itself.
-    Raises TenantError, Unavailable, and HeadraceError (`model-mismatch`) where the index was built with another model.
+    `database` has a reader's login. Raises TenantError, Unavailable, and HeadraceError (`model-mismatch`) if the index was built with
+    another model than the encoder's.
     """
-    with database.tenant(tenant) as connection:
-        if not _has_generation(connection, encoder.identity):
-            return []
-    vector = HalfVector(encoder.encode([query], "query")[0]).to_text()
-    values = {"vector": vector, "model": encoder.identity, "principals": sorted({*principals, EVERYONE}), "top": top}
-    with database.tenant(tenant) as connection:
-        rows = connection.execute(statements("retrieval", "sql/search.sql")["search"], values).fetchall()
-        if not rows:
-            # nothing may also mean that another model's generation became the active one meanwhile
-            _has_generation(connection, encoder.identity)
-    return [_passage(row) for row in rows]
+    return retrieve(partial(database.tenant, tenant), [VectorSearch(encoder)], request)
 
 
-def _has_generation(connection: Connection, model: str) -> bool:
-    rows = connection.execute(statements("retrieval", "sql/search.sql")["model"]).fetchall()
-    if rows and rows[0]["model"] != model:
-        raise HeadraceError(
-            "this tenant's active index was built with another embedding model",
-            reason="model-mismatch",
-            remedy="Run `headrace ingest` to build the new generation, or configure the model it was built with.",
-        )
-    return bool(rows)
+def retrieve(
+    open_reader: OpenReader, generators: Sequence[CandidateGenerator], request: SearchRequest, reranker: Reranker | None = None
+) -> list[Passage]:
+    """The best `request.top` passages of these generators, best first. Raises what they raise."""
+    candidates = fuse([generator.candidates(open_reader, request) for generator in generators])
+    if reranker:
+        candidates = reranker.rerank(request.query, candidates)
+    return [_passage(candidate) for candidate in collapse(candidates)[: request.top]]
 
 
-def _passage(row: dict[str, Any]) -> Passage:
-    citations = tuple(convert(source, Citation) for source in row["cited"])
-    return Passage(row["chunk"], row["text"], tuple(row["heading_path"]), float(row["score"]), citations)
+def _passage(candidate: Candidate) -> Passage:
+    return Passage(candidate.chunk, candidate.text, candidate.heading_path, candidate.score, candidate.citations)

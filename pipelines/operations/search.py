@@ -1,17 +1,20 @@
-"""A question, as a RAG application asks it: redacted like the documents, embedded like the chunks, searched as the tenant's reader."""
+"""Search for operators: a question is redacted like the documents, embedded like the chunks, and run as the tenant's reader."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from core.errors import HeadraceError
 from core.keys import TenantKeys
+from core.ledger.stage import Session
 from pipelines.governance.surrogate_keys import searched
 from pipelines.resources import Resources
 
 if TYPE_CHECKING:
-    from retrieval.search import Passage
+    from retrieval.search import Passage, SearchRequest
 
 
 def ask(resources: Resources, tenant: str, query: str, principals: Sequence[str] = (), top: int = 5) -> list[Passage]:
@@ -19,19 +22,23 @@ def ask(resources: Resources, tenant: str, query: str, principals: Sequence[str]
 
     Raises HeadraceError `bad-query` for an empty question, and what `retrieval.search` raises.
     """
-    from privacy import redact_text
-    from retrieval.search import search
+    from retrieval.search import SearchRequest
 
     if not query.strip():
         raise HeadraceError("the question is empty", reason="bad-query", remedy="Ask for something.")
-    session, models = resources.session(tenant), resources.models
-
-    def found(keys: TenantKeys) -> list[Passage]:
-        redacted = redact_text(query, models.redactor(session.policy.privacy), keys)
-        return search(resources.readers, models.embedder, tenant, redacted, principals=principals, top=top)
-
+    request = SearchRequest(query, tuple(principals), top=top)
+    session = resources.session(tenant)
     keys = searched(session)
-    passages = found(keys)
-    # a rotation may have switched in between: the question stood under the former key beside texts under the new one
+    passages = _search(resources, session, request, keys)
+    # a rotation may have finished in between: the question was redacted with the former key, the texts with the new one
     after = searched(session)
-    return passages if after.epoch == keys.epoch else found(after)
+    return passages if after.epoch == keys.epoch else _search(resources, session, request, after)
+
+
+def _search(resources: Resources, session: Session, request: SearchRequest, keys: TenantKeys) -> list[Passage]:
+    from privacy import redact_text
+    from retrieval.search import search
+
+    models = resources.models
+    redacted = redact_text(request.query, models.redactor(session.policy.privacy), keys)
+    return search(resources.readers, models.embedder, session.tenant, replace(request, query=redacted))

@@ -28,13 +28,14 @@ from core.ledger import ledger
 from core.ledger.ledger import Entry, Stale, Step
 from core.ledger.stage import Report, Session, Stage, run
 from core.policy import Privacy
+from core.principals import EVERYONE
 from core.records import Chunk, EmbeddingModel, decode, encode
 from core.sql import statements
 from core.tenancy import Connection
 from index import embeddings, generations, swap
 from pipelines.app import Headrace
 from pipelines.stages.inputs import Versioned
-from retrieval.search import EVERYONE, Passage, search
+from retrieval.search import Passage, SearchRequest, search
 from tests.tenant_fixture import Inlet, World
 
 pytestmark = pytest.mark.usefixtures("empty_world")
@@ -113,7 +114,7 @@ class Library:
 
     def find(self, *principals: str, encoder: Encoder | None = None, top: int = 100) -> list[Passage]:
         encoder = encoder or self.encoder
-        return search(self.world.app.readers, encoder, self.world.tenant, "a question", principals=principals, top=top)
+        return search(self.world.app.readers, encoder, self.world.tenant, SearchRequest("a question", principals, top=top))
 
     def found(self, *principals: str) -> dict[str, set[str]]:
         """Text → the names it is cited from."""
@@ -149,7 +150,7 @@ class Library:
             swap.remove(connection, documents)
             return ()
 
-        return Stage(Step("index", "embed", "acl", self.fingerprint), compute, store, remove, reaffirms=False)
+        return Stage(Step("index", "embed", "acl", self.fingerprint), compute, store, remove, revalidates=False)
 
 
 def _texts(session: Session, rows: Sequence[Stale]) -> dict[str, list[str]]:
@@ -412,7 +413,7 @@ def test_a_search_reads_each_chunk_and_source_once_though_postgres_knows_nothing
     question = HalfVector(library.encoder.encode(["a question"])[0]).to_text()
     values = {"vector": question, "model": library.encoder.identity, "principals": [EVERYONE], "top": 5}
     with library.world.app.readers.tenant(library.world.tenant) as connection:
-        query = "EXPLAIN (ANALYZE, FORMAT JSON) " + statements("retrieval", "sql/search.sql")["search"]
+        query = "EXPLAIN (ANALYZE, FORMAT JSON) " + statements("retrieval", "sql/vector.sql")["nearest"]
         plan = connection.execute(query, values).fetchall()[0]["QUERY PLAN"][0]["Plan"]
     assert rows_seen(plan) < 5 * (400 + 600)
 
@@ -651,7 +652,7 @@ def test_access_that_is_narrowed_in_the_middle_of_a_swap_stays_narrowed(library:
             inlet.land(inlet.upsert("a.md", "one", acl=["jo"]))
         return result
 
-    racing = Stage(stage.step, compute, stage.store, stage.remove, reaffirms=False)
+    racing = Stage(stage.step, compute, stage.store, stage.remove, revalidates=False)
     assert run(racing, library.world.session).superseded == 1
     library.index()
     assert (library.found("kim"), library.found("jo")) == ({}, {"one": {"a.md"}})

@@ -33,7 +33,7 @@ from index import generations
 from pipelines.app import Headrace, merged
 from pipelines.operations.doctor import diagnose
 from pipelines.stages import registry
-from retrieval.search import Passage, search
+from retrieval.search import Passage, SearchRequest, search
 from tests.models.tiny_models import write_model
 from tests.tenant_fixture import Inlet, World
 
@@ -163,7 +163,7 @@ def run(headrace: Headrace, tenant: str, *stages: str) -> dict[str, Report]:
 
 
 def find(headrace: Headrace, tenant: str) -> list[Passage]:
-    return search(headrace.readers, headrace.models.embedder, tenant, "rain falls", top=50)
+    return search(headrace.readers, headrace.models.embedder, tenant, SearchRequest("rain falls", top=50))
 
 
 # ── the frame ────────────────────────────────────────────────────────────────────────────────────────────────

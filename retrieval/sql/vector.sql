@@ -1,8 +1,8 @@
--- name: search
--- Exact: every chunk of the active generation that one of the caller's principals may read, nearest first.
--- Only readable sources are cited. The distance is pgvector's cosine distance. The model is the vector's: a promotion may have come since.
--- IS TRUE and OFFSET 0 keep two subqueries from being made into joins: of a tenant some seconds old Postgres has no statistics, takes every
--- table for one row, and would go through all sources for each chunk. So they are hashed once, and looked up by their whole key.
+-- name: nearest
+-- Exact: compares every chunk of the active generation that one of the caller's principals may read; cites only readable sources.
+-- The distance is pgvector's cosine distance. The generation must have the vector's model: another one may have been promoted meanwhile.
+-- IS TRUE and OFFSET 0 keep two subqueries from becoming joins. For a new tenant Postgres has no statistics, assumes one row for every table,
+-- and would scan all sources for each chunk. As subqueries they are hashed once and probed by their whole key.
 WITH nearest AS MATERIALIZED (
   SELECT c.generation, c.text_hash, c.text, c.heading_path, c.token_count, c.embedding <=> %(vector)s::halfvec AS distance
   FROM chunk c
