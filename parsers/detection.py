@@ -1,4 +1,4 @@
-"""Which format a document is of. Containers and leading markup speak for themselves; a wrong name or type does not overrule them."""
+"""Format detection. Container signatures and leading markup take precedence over the declared media type and file name."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _HEAD = 4096
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _BINARY = (b"{\\rtf", b"7z\xbc\xaf", b"Rar!", b"RIFF", b"\x7fELF", b"%!PS")
-# gzip, bzip2 (with the mark of its first block), xz
+# gzip, bzip2 (with the magic of its first block), xz
 _COMPRESSED = re.compile(rb"\x1f\x8b\x08|BZh[1-9]1AY&SY|\xfd7zXZ\0")
 # PNG, GIF, JPEG, TIFF, WebP, BMP (its reserved fields are zero)
 _IMAGE = re.compile(rb"\x89PNG\r\n|GIF8[79]a|\xff\xd8\xff|II\*\0|MM\0\*|RIFF....WEBP|BM....\0\0\0\0", re.DOTALL)
 
-# streams of a compound file that say what it is ([MS-DOC] 2.1.1, [MS-PPT] 2.1.2, [MS-XLS] 2.1.2)
+# streams of a compound file that identify its format ([MS-DOC] 2.1.1, [MS-PPT] 2.1.2, [MS-XLS] 2.1.2)
 _OLE_STREAMS = {"WordDocument": Format.DOC, "PowerPoint Document": Format.PPT, "Workbook": Format.XLS, "Book": Format.XLS}
 _OPC = {"word/": Format.DOCX, "ppt/": Format.PPTX, "xl/": Format.XLSX}
 _MIMETYPES = {
@@ -29,7 +29,7 @@ _MIMETYPES = {
     "application/vnd.oasis.opendocument.spreadsheet": Format.ODS,
     "application/vnd.oasis.opendocument.presentation": Format.ODP,
 }
-_WEB = re.compile(r"(?:\s|<\?xml[^>]*>|<!--.*?-->)*<(?:!doctype\s+html|html[\s>])", re.IGNORECASE | re.DOTALL)
+_HTML = re.compile(r"(?:\s|<\?xml[^>]*>|<!--.*?-->)*<(?:!doctype\s+html|html[\s>])", re.IGNORECASE | re.DOTALL)
 _JATS = re.compile(r"(?:\s|<\?xml[^>]*>|<!--.*?-->)*<(?:!DOCTYPE\s+article\b|article\b[^>]*(?:dtd-version|article-type|xlink))", re.DOTALL)
 _MAIL_HEADER = re.compile(r"(?:[A-Za-z][A-Za-z0-9-]*:[^\n]*\n(?:[ \t][^\n]*\n)*){2,}\n")
 _MAIL_NAMES = re.compile(r"^(?:from|to|subject|date|received|message-id|mime-version):", re.IGNORECASE | re.MULTILINE)
@@ -40,9 +40,9 @@ _PEP = re.compile(r"PEP: \d+\nTitle: ")
 
 
 def detect(content: bytes, media_type: str, file_name: str) -> Format:
-    """The format to read `content` as.
+    """The format of `content`.
 
-    Raises DocumentError: `empty-document`, `encrypted-document`, `corrupt-document` (a container that does not open) or
+    Raises ParseError: `empty-document`, `encrypted-document`, `corrupt-document` (a container that does not open) or
     `unsupported-media-type`.
     """
     if not content.strip(b" \t\r\n\f\0\xef\xbb\xbf"):
@@ -67,7 +67,7 @@ def _container(content: bytes, media_type: str, file_name: str) -> Format | None
 
 
 def is_pdf(content: bytes, media_type: str, file_name: str) -> bool:
-    """Readers accept leading rubbish before `%PDF-`; a text that only mentions it is no PDF."""
+    """Whether the content is a PDF. Readers accept garbage before `%PDF-`, but text that only mentions it is not a PDF."""
     declared = "pdf" in media_type.lower() or file_name.lower().endswith(".pdf")
     return content[:1024].lstrip(b"\0\t\r\n \xef\xbb\xbf").startswith(b"%PDF-") or (declared and b"%PDF-" in content[:1024])
 
@@ -134,13 +134,13 @@ def _ole(content: bytes) -> Format:
 
 def _text(content: bytes, media_type: str, file_name: str) -> Format:
     head = opening(content, _HEAD)
-    return _leading(head) or by_media_type(media_type) or by_name(file_name) or _sniffed(head, media_type)
+    return _by_leading_markup(head) or by_media_type(media_type) or by_name(file_name) or _sniffed(head, media_type)
 
 
-def _leading(head: str) -> Format | None:
+def _by_leading_markup(head: str) -> Format | None:
     if head.startswith("WEBVTT"):
         return Format.VTT
-    if _WEB.match(head):
+    if _HTML.match(head):
         return Format.HTML
     if _JATS.match(head):
         return Format.JATS

@@ -1,4 +1,4 @@
-"""The formats that can be read, and the media types and file name endings that declare them. Content decides in `parsers.detection`."""
+"""The supported formats, and the media types and file name extensions that declare them. `parsers.detection` looks at the content first."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import PurePosixPath
 
 
 class Format(StrEnum):
-    """How a document's bytes are to be read; docs/formats.md says what is kept of each.
+    """The format of a document's bytes; docs/formats.md lists what each reader keeps.
 
-    `CODE` is text whose line breaks and indents carry meaning. `COMPRESSED` is one file in gzip, bzip2 or xz, a TAR most often.
+    `CODE` is text whose line breaks and indentation carry meaning. `COMPRESSED` is a single file in gzip, bzip2 or xz, most often a TAR.
     """
 
     HTML = "html"
@@ -47,7 +47,7 @@ class Format(StrEnum):
     COMPRESSED = "compressed"
 
 
-# text formats only: containers are told by what is in them
+# text formats only: containers are detected by their content
 _MEDIA_TYPES: Mapping[str, Format] = {
     "text/html": Format.HTML,
     "application/xhtml+xml": Format.HTML,
@@ -86,7 +86,7 @@ _MEDIA_TYPES: Mapping[str, Format] = {
     "application/sql": Format.CODE,
 }
 
-_ENDINGS: Mapping[Format, str] = {
+_EXTENSIONS: Mapping[Format, str] = {
     Format.HTML: "html htm xhtml",
     Format.MARKDOWN: "md markdown mdown mkd qmd rmd",
     Format.RESTRUCTURED: "rst rest",
@@ -108,11 +108,11 @@ _ENDINGS: Mapping[Format, str] = {
 
 # structured syntax suffixes (RFC 6839)
 _BY_SUFFIX: Mapping[str, Format] = {"json": Format.JSON, "xml": Format.XML, "yaml": Format.CODE}
-_BY_ENDING: Mapping[str, Format] = {ending: kind for kind, endings in _ENDINGS.items() for ending in endings.split()}
+_BY_EXTENSION: Mapping[str, Format] = {extension: kind for kind, extensions in _EXTENSIONS.items() for extension in extensions.split()}
 
 
 def by_media_type(media_type: str) -> Format | None:
-    """The text format that a media type declares. `text/plain` declares none: publishers use it for whatever is text."""
+    """The text format that a media type declares. `text/plain` declares none: publishers use it for any text."""
     essence = media_type.split(";", maxsplit=1)[0].strip().lower()
     if essence in _MEDIA_TYPES:
         return _MEDIA_TYPES[essence]
@@ -122,10 +122,10 @@ def by_media_type(media_type: str) -> Format | None:
 
 
 def by_name(file_name: str) -> Format | None:
-    """The text format that a file name's ending stands for."""
-    return _BY_ENDING.get(PurePosixPath(file_name.replace("\\", "/")).suffix.lower().removeprefix("."))
+    """The text format that a file name's extension declares."""
+    return _BY_EXTENSION.get(PurePosixPath(file_name.replace("\\", "/")).suffix.lower().removeprefix("."))
 
 
 def is_text(media_type: str) -> bool:
-    """Whether the media type claims to be text of some kind."""
+    """Whether the media type declares text."""
     return media_type.strip().lower().startswith("text/")

@@ -1,4 +1,4 @@
-"""Which language a text is in, by py3langid (naive Bayes over byte n-grams: Lui and Baldwin 2012). Its model is loaded when first asked."""
+"""Language identification by py3langid (naive Bayes over byte n-grams: Lui and Baldwin 2012). The model is loaded on first use."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 _CODES = {2: "H", 4: "I"}
 
 
-def identified(text: str) -> tuple[str, float]:
-    """ISO 639-1, and how sure that is, 0–1. The same text gives the same answer, however short."""
-    language, sureness = _identifier().classify(text)
-    return str(language), float(sureness)
+def identify(text: str) -> tuple[str, float]:
+    """ISO 639-1 code and confidence, 0–1. Deterministic, however short the text."""
+    language, confidence = _identifier().classify(text)
+    return str(language), float(confidence)
 
 
 @cache
 def _identifier() -> Any:
-    """The model, of the languages that have two letters."""
+    """The model, limited to languages with a two-letter code."""
     from py3langid.langid import LanguageIdentifier  # type: ignore[import-untyped]
 
     weights, priors, languages, moves, rows, features = _model()
@@ -29,7 +29,7 @@ def _identifier() -> Any:
 
 
 def _model() -> tuple[Any, ...]:
-    """What `py3langid.modelio.load_model` gives, which unpacks into a temporary file: a worker process may write none."""
+    """As `py3langid.modelio.load_model`, which unpacks into a temporary file: a worker process must not write files."""
     import numpy as np
     from py3langid.langid import MODEL_DIR, MODEL_FILE
 

@@ -1,21 +1,22 @@
-"""Pages that take seconds each: the reader says of each that it is read, and the document has its time anew.
+"""Progress reports for pages that take seconds each (text recognition, models): each report restarts the document's timeout.
 
-A worker process passes that on to the pool, which bounds the whole (`parsers.workers.process`). Elsewhere nobody listens.
+A worker process forwards reports to the pool, which bounds the total time (`parsers.workers.process`). Without an observer a report does
+nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-_listeners: list[Callable[[], None]] = []
+_observers: list[Callable[[], None]] = []
 
 
-def listen(listener: Callable[[], None]) -> None:
-    """Call `listener` after each such page, in whatever thread read it, for the rest of this process's life."""
-    _listeners[:] = [listener]
+def observe(observer: Callable[[], None]) -> None:
+    """Call `observer` after each reported page, in the thread that read the page, until the process ends."""
+    _observers[:] = [observer]
 
 
 def page_read() -> None:
-    """A page that takes seconds is read, and there was text on it: a page of nothing gives no time."""
-    for listener in _listeners:
-        listener()
+    """Report a page that was slow to read and has text. An empty page is not reported, so it does not extend the timeout."""
+    for observer in _observers:
+        observer()

@@ -1,4 +1,4 @@
-"""A file's own properties (author, subject, keywords …) from the places where each container keeps them."""
+"""A file's own properties (author, subject, keywords …), from the member of each container that stores them."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _NAMES: Mapping[str, str] = {
 
 
 def read(kind: Format, content: bytes) -> dict[str, str]:
-    """The properties that a container of this kind holds; none where it keeps none."""
-    if kind not in _PLACES:
+    """The properties of a container of this kind; empty if it has none."""
+    if kind not in _METADATA:
         return {}
     with zipfile.ZipFile(BytesIO(content)) as archive:
-        tree = _PLACES[kind](archive)
-    return _collected(tree) if tree is not None else {}
+        tree = _METADATA[kind](archive)
+    return _collect(tree) if tree is not None else {}
 
 
 def xml(archive: zipfile.ZipFile, name: str) -> etree._Element | None:
-    """A member as XML without entities, DTDs or network; None where there is none or it is broken or beyond all measure."""
+    """A member as XML without entities, DTDs or network; None if it is missing, broken or larger than 64 MiB."""
     try:
         with archive.open(name) as member:
             source = member.read(_MEMBER_BYTES + 1)
@@ -48,7 +48,7 @@ def xml(archive: zipfile.ZipFile, name: str) -> etree._Element | None:
 
 
 def xml_parser() -> etree.XMLParser:
-    """Of documents nobody trusts: no entity, DTD or file is resolved, nothing is fetched; comments and instructions are dropped."""
+    """A parser for untrusted documents: resolves no entity, DTD or file, fetches nothing, drops comments and processing instructions."""
     return etree.XMLParser(resolve_entities=False, load_dtd=False, no_network=True, huge_tree=True, remove_comments=True, remove_pis=True)
 
 
@@ -61,33 +61,33 @@ def _open_document(archive: zipfile.ZipFile) -> etree._Element | None:
     return None if tree is None else tree.find("{*}meta")
 
 
-def _book(archive: zipfile.ZipFile) -> etree._Element | None:
+def _epub(archive: zipfile.ZipFile) -> etree._Element | None:
     container = xml(archive, "META-INF/container.xml")
     root = None if container is None else container.find(".//{*}rootfile")
     package = None if root is None else xml(archive, str(PurePosixPath(root.get("full-path") or "")))
     return None if package is None else package.find("{*}metadata")
 
 
-_PLACES: Mapping[Format, Callable[[zipfile.ZipFile], etree._Element | None]] = {
+_METADATA: Mapping[Format, Callable[[zipfile.ZipFile], etree._Element | None]] = {
     Format.DOCX: _office,
     Format.PPTX: _office,
     Format.XLSX: _office,
     Format.ODT: _open_document,
     Format.ODS: _open_document,
     Format.ODP: _open_document,
-    Format.EPUB: _book,
+    Format.EPUB: _epub,
 }
 
 
-def _collected(tree: etree._Element) -> dict[str, str]:
-    found: dict[str, list[str]] = {}
-    for name, value in _named(tree):
-        if value not in found.setdefault(name, []):
-            found[name].append(value)
-    return {name: ", ".join(values) for name, values in found.items()}
+def _collect(tree: etree._Element) -> dict[str, str]:
+    properties: dict[str, list[str]] = {}
+    for name, value in _pairs(tree):
+        if value not in properties.setdefault(name, []):
+            properties[name].append(value)
+    return {name: ", ".join(values) for name, values in properties.items()}
 
 
-def _named(tree: etree._Element) -> Iterator[tuple[str, str]]:
+def _pairs(tree: etree._Element) -> Iterator[tuple[str, str]]:
     for element in tree:
         name = _NAMES.get(etree.QName(element).localname) if isinstance(element.tag, str) else None
         value = " ".join("".join(element.itertext()).split())

@@ -32,9 +32,9 @@ _READERS: Mapping[Format, str] = {
     Format.PPT: "legacy.ole:slides",
     Format.XLS: "legacy.ole:sheets",
     Format.IMAGE: "pdf.ocr:read_image",
-    Format.ZIP: "containers.archive:zipped",
-    Format.TAR: "containers.archive:tarred",
-    Format.COMPRESSED: "containers.archive:compressed",
+    Format.ZIP: "containers.archive:read_zip",
+    Format.TAR: "containers.archive:read_tar",
+    Format.COMPRESSED: "containers.archive:read_compressed",
 }
 
 

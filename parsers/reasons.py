@@ -1,6 +1,6 @@
-"""Why a document was not parsed: the stable reason codes, and how a library's exception becomes one of them.
+"""Reason codes of documents that could not be parsed (stable), and the mapping from a library's exception to one of them.
 
-A detail is the code's meaning and at most an exception's type name: libraries put document text into their messages.
+An error's detail is the code's meaning and at most an exception's type name: libraries put document text into their messages.
 """
 
 from __future__ import annotations
@@ -10,31 +10,31 @@ from collections.abc import Iterator, Mapping
 from core.errors import DocumentError
 
 REASONS: Mapping[str, str] = {
-    "empty-document": "there is no content",
-    "no-text": "the document was read and holds no text",
-    "no-text-layer": "the document is pictures of text, and text recognition (the extra `ocr`) is not installed",
-    "missing-models": "reading.pdf = model asks for docling's own models (parsing.models_dir), and they cannot be loaded",
+    "empty-document": "the document has no content",
+    "no-text": "the document was read and contains no text",
+    "no-text-layer": "the document contains only pictures of text, and text recognition (the extra `ocr`) is not installed",
+    "missing-models": "reading.pdf = model requires docling's models (parsing.models_dir), which cannot be loaded",
     "document-too-large": "the content is larger than parsing.max_bytes",
-    "unsupported-media-type": "neither the content nor its name is of a format that can be read",
-    "legacy-format": "of a version of Word before 97, which only a word processor can read",
+    "unsupported-media-type": "neither the content nor the file name indicates a supported format",
+    "legacy-format": "a Word document from before Word 97, which only a word processor can read",
     "encrypted-document": "the document is protected by a password",
     "corrupt-document": "the content is damaged, or not of the format it appears to be",
-    "archive-too-large": "an archive of more files, or of more bytes unpacked, than are read",
-    "archive-bomb": "an archive that unpacks to far more than what anybody wrote would",
+    "archive-too-large": "the archive exceeds the limits on files or unpacked bytes",
+    "archive-bomb": "the archive's compression ratio is far beyond that of ordinary content",
     "document-too-deep": "the document is nested too deeply",
     "missing-parser": "the library that reads this format is not installed",
-    "low-quality-text": "too little of it looks like words, or too much is lost (reading.least_wordlike, reading.most_replaced)",
-    "low-ocr-confidence": "what was recognised in pictures is too doubtful (reading.least_ocr_confidence)",
-    "mostly-empty-pages": "more of the pages hold no text than reading.most_empty_pages allows",
-    "parse-output-too-large": "what was read is larger than parsing.memory_mb allows",
-    "parse-timeout": "reading took longer than parsing.timeout_s, or all its pages longer than parsing.longest_s",
-    "parse-out-of-memory": "reading needed more memory than parsing.memory_mb",
-    "parse-crashed": "the process that read the document died",
+    "low-quality-text": "too few words look like words, or too many characters are lost (reading.least_wordlike, reading.most_replaced)",
+    "low-ocr-confidence": "text recognition in pictures is too uncertain (reading.least_ocr_confidence)",
+    "mostly-empty-pages": "the share of pages without text exceeds reading.most_empty_pages",
+    "parse-output-too-large": "the parsed content is larger than parsing.memory_mb allows",
+    "parse-timeout": "parsing took longer than parsing.timeout_s, or all pages together longer than parsing.longest_s",
+    "parse-out-of-memory": "parsing needed more memory than parsing.memory_mb",
+    "parse-crashed": "the worker process died while parsing the document",
 }
 
 
 class ParseError(DocumentError):
-    """A document that was not parsed, by a reason of the table; `cause` is an exception's type name, or nothing."""
+    """A document that could not be parsed. `reason` is a key of REASONS; `cause` is an exception's type name, or empty."""
 
     def __init__(self, reason: str, cause: str = "") -> None:
         self.cause = cause
@@ -42,17 +42,17 @@ class ParseError(DocumentError):
 
 
 def classify(error: BaseException) -> ParseError:
-    """The reason behind whatever a library raised. Libraries wrap: the whole chain is looked at, outermost first."""
+    """The ParseError for whatever a library raised. Libraries wrap exceptions, so the whole chain is searched, outermost first."""
     for link in _chain(error):
         if isinstance(link, ParseError):
             return link
-        if reason := _meaning(link):
+        if reason := _reason(link):
             return ParseError(reason, type(link).__name__)
     return ParseError("corrupt-document", type(error).__name__)
 
 
-def _meaning(error: BaseException) -> str | None:
-    if isinstance(error, MemoryError) or _out_of_memory_in_libxml2(error):
+def _reason(error: BaseException) -> str | None:
+    if isinstance(error, MemoryError) or _is_libxml2_out_of_memory(error):
         return "parse-out-of-memory"
     if isinstance(error, RecursionError):
         return "document-too-deep"
@@ -61,8 +61,8 @@ def _meaning(error: BaseException) -> str | None:
     return None
 
 
-def _out_of_memory_in_libxml2(error: BaseException) -> bool:
-    """XML_ERR_NO_MEMORY of libxml2's xmlerror.h, which lxml raises as a syntax error."""
+def _is_libxml2_out_of_memory(error: BaseException) -> bool:
+    """Whether it is libxml2's XML_ERR_NO_MEMORY (xmlerror.h), which lxml raises as a syntax error."""
     return isinstance(error, SyntaxError) and getattr(error, "code", None) == 2
 
 

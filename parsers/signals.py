@@ -1,6 +1,6 @@
-"""How well a document could be read: what is measured over any Content, and the tenant's threshold below which it is put aside.
+"""Quality signals: measured over any Content, and compared with the tenant's thresholds for quarantine.
 
-A PDF's reader fills in what only it knows (pages, grades, what was dropped, confidence); that stays as it is.
+The PDF reader sets the signals that only it knows (pages, grades, dropped, confidence); they are kept.
 """
 
 from __future__ import annotations
@@ -13,45 +13,45 @@ from msgspec import structs
 
 from core.policy import Reading
 from core.records import Block, Content, Signals
-from parsers.language import identified
+from parsers.language import identify
 
-_LOOKED_AT_BLOCKS, _LOOKED_AT_CHARACTERS, _LOOKED_AT_WORDS = 1000, 1000, 5000
+_SAMPLE_BLOCKS, _SAMPLE_CHARACTERS, _SAMPLE_WORDS = 1000, 1000, 5000
 _FEWEST_WORDS = 20
 _PROSE = ("heading", "paragraph", "list_item", "table", "caption")
 
-# a lost character: U+FFFD; C1 controls, of Windows-1252 read as Latin-1; a PDF's glyph without a character; UTF-8 read as Windows-1252
+# a lost character: U+FFFD; a C1 control (Windows-1252 read as Latin-1); a PDF's glyph without a character; UTF-8 read as Windows-1252
 _CONTINUED = (
     "[\xa0-\xbf\u20ac\u201a\u0192\u201e\u2026\u2020\u2021\u02c6\u2030\u0160\u2039"
     "\u0152\u017d\u2018\u201c\u2022\u02dc\u2122\u0161\u0153\u017e\u0178]"
 )
 _LOST = re.compile(f"\ufffd|[\x80-\x84\x86-\x9f]|\\(cid:\\d+\\)|[\xc2\xc3\xd0\xd1]{_CONTINUED}|\xe2\u20ac|\xef\xbf\xbd")
-# words in a symbol font; one such character alone is a bullet
+# words in a symbol font; a single such character is a bullet
 _PRIVATE = re.compile("[\ue000-\uf8ff]{2,}")
 
 # The rules of Taghva et al. (Automatic removal of "garbage strings" in OCR text, 2001) and of Kulp and Kontostathis (On retrieving legal
-# files: shortening documents and weeding out garbage, TREC 2007), widened to other languages than English: longer words and runs of
-# consonants (German), r and l as vowels (Czech, Croatian), joiners within words; and nothing about vowels in scripts without case, most of
-# which write none, or several letters as one.
+# files: shortening documents and weeding out garbage, TREC 2007), extended to languages other than English: longer words and runs of
+# consonants (German), r and l as vowels (Czech, Croatian), joiners within words. Vowels are not checked in scripts without case, most of
+# which omit vowels or write several letters as one.
 _LONGEST_WORD, _LONGEST_CONSONANTS = 40, 5
 _DIGRAPHS = re.compile("(?<=s)ch|(?<=[cpt])h|(?<=c)k")
 _JOINERS = "-\u2010\u2011'\u2019\u02bc.&/\u00b7\u00ad\u200b\u200c\u200d"
 _SPLIT = re.compile(f"[{re.escape(_JOINERS)}]+")
 _VOWELS = "aeiouy\u00e6\u00f8\u0153\u0131\u0259\u025b\u0254αεηιουωаеёиоуыэюяіїєў"
 _CONSONANTS = re.compile(f"[^{_VOWELS}]+")
-_SAME = re.compile(r"(.)\1{3}")
+_REPEATED = re.compile(r"(.)\1{3}")
 _CASE_WITHIN = re.compile(r"[^\W\d_]*[a-zß-öø-ÿ][A-ZÀ-ÖØ-Þ]+[a-zß-öø-ÿ]")
-# so many different signs and few letters are a font without its characters; rules, arrows and formulas are made of fewer
-_SIGNS = 3
+# this many different symbols with few letters come from a font without its character map; rules, arrows and formulas use fewer
+_SYMBOLS = 3
 _DIGIT_WITHIN = re.compile(r"[a-z]\d[a-z]")
 _ADDRESS = re.compile(r"://|@|www\.|\\|_|[=<>|]")
 _CALL = re.compile(r"\w[(\[{].*[)\]}]")
 
 _LANGUAGE_LETTERS, _LANGUAGE_SAMPLE = 200, 8000
-_LEAST_SURE = 0.8
+_LEAST_CONFIDENCE = 0.8
 
 
-def measured(content: Content) -> Content:
-    """The content with its signals and its language. Tables without a filled cell are counted, and left out."""
+def measure(content: Content) -> Content:
+    """The content with its signals and its language. Tables without a filled cell are counted and dropped."""
     kept = tuple(block for block in content.blocks if block.kind != "table" or any(map(any, block.rows)))
     texts = [text for block in kept for text in _texts(block)]
     signals = structs.replace(
@@ -66,7 +66,7 @@ def measured(content: Content) -> Content:
 
 
 def quarantine(signals: Signals, reading: Reading) -> str | None:
-    """Why a document with these signals is put aside under this tenant's thresholds (a reason of `parsers.REASONS`), or None."""
+    """The reason (of `parsers.REASONS`) to quarantine a document with these signals under this tenant's thresholds, or None."""
     return next((_REASONS[name] for name in reading.beyond(signals)), None)
 
 
@@ -79,10 +79,10 @@ _REASONS = {
 
 
 def is_wordlike(token: str) -> bool | None:
-    """Whether a piece between white space looks like a word of some language; None where it is none at all (numbers, addresses, code)."""
+    """Whether a token between white space looks like a word of some language; None if it is not a word (number, address, code)."""
     word = _stripped(token)
     letters = sum(map(str.isalpha, word))
-    if len({char for char in token if not char.isalnum()}) >= _SIGNS and 2 * letters < len(token):
+    if len({char for char in token if not char.isalnum()}) >= _SYMBOLS and 2 * letters < len(token):
         return False
     if letters < 2 or _ADDRESS.search(word) or _CALL.search(token):
         return None
@@ -104,20 +104,20 @@ def _lost(text: str) -> int:
 
 
 def _wordlike(blocks: tuple[Block, ...]) -> float | None:
-    tokens = [token for text in _looked_at(blocks) for token in text.split()]
-    judged = [verdict for token in tokens[:: -(-len(tokens) // _LOOKED_AT_WORDS) or 1] if (verdict := is_wordlike(token)) is not None]
-    return round(sum(judged) / len(judged), 3) if len(judged) >= _FEWEST_WORDS else None
+    tokens = [token for text in _sample(blocks) for token in text.split()]
+    verdicts = [verdict for token in tokens[:: -(-len(tokens) // _SAMPLE_WORDS) or 1] if (verdict := is_wordlike(token)) is not None]
+    return round(sum(verdicts) / len(verdicts), 3) if len(verdicts) >= _FEWEST_WORDS else None
 
 
-def _looked_at(blocks: tuple[Block, ...]) -> Iterator[str]:
-    """The beginnings of prose evenly over the whole document, so that time is bounded however long it is."""
+def _sample(blocks: tuple[Block, ...]) -> Iterator[str]:
+    """The beginnings of prose blocks, sampled evenly over the document, so that time is bounded whatever its length."""
     prose = [block for block in blocks if block.kind in _PROSE]
-    for block in prose[:: -(-len(prose) // _LOOKED_AT_BLOCKS) or 1]:
-        yield " ".join(_texts(block))[:_LOOKED_AT_CHARACTERS]
+    for block in prose[:: -(-len(prose) // _SAMPLE_BLOCKS) or 1]:
+        yield " ".join(_texts(block))[:_SAMPLE_CHARACTERS]
 
 
 def _stripped(token: str) -> str:
-    """Without punctuation around it; other signs stay, as they are what is left of lost letters."""
+    """The token without surrounding punctuation. Other symbols are kept: they may replace lost letters."""
     start, end = 0, len(token)
     while start < end and unicodedata.category(token[start])[0] in "PZC":
         start += 1
@@ -127,13 +127,14 @@ def _stripped(token: str) -> str:
 
 
 def _is_plain(part: str) -> bool:
-    """A run of letters as languages write them."""
-    if not all(char.isalpha() or unicodedata.category(char)[0] == "M" for char in part) or _SAME.search(part) or _CASE_WITHIN.match(part):
+    """Whether it is a run of letters as written in natural languages."""
+    letters = all(char.isalpha() or unicodedata.category(char)[0] == "M" for char in part)
+    if not letters or _REPEATED.search(part) or _CASE_WITHIN.match(part):
         return False
-    return part.isupper() or part.lower() == part.upper() or _is_sayable(part.lower())
+    return part.isupper() or part.lower() == part.upper() or _is_pronounceable(part.lower())
 
 
-def _is_sayable(part: str) -> bool:
+def _is_pronounceable(part: str) -> bool:
     base = "".join(char for char in unicodedata.normalize("NFD", part) if char.isalpha())
     sounds = _DIGRAPHS.sub("", base)
     longest = max(map(len, _CONSONANTS.findall(sounds)), default=0)
@@ -141,9 +142,9 @@ def _is_sayable(part: str) -> bool:
 
 
 def _language(blocks: tuple[Block, ...]) -> str:
-    """ISO 639-1, where there is text enough and little doubt."""
-    sample = " ".join(text for text in _looked_at(blocks))[:_LANGUAGE_SAMPLE]
+    """ISO 639-1, or empty if there is too little text or confidence."""
+    sample = " ".join(text for text in _sample(blocks))[:_LANGUAGE_SAMPLE]
     if sum(map(str.isalpha, sample)) < _LANGUAGE_LETTERS:
         return ""
-    language, sureness = identified(sample)
-    return language if sureness >= _LEAST_SURE else ""
+    language, confidence = identify(sample)
+    return language if confidence >= _LEAST_CONFIDENCE else ""

@@ -1,4 +1,4 @@
-"""The stage: FETCHED frames in, RESULT frames out (`core.frames`), and its fingerprint."""
+"""The parse stage: FETCHED frames in, RESULT frames out (`core.frames`), and its fingerprint."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from core.policy import Reading
 from parsers.docling.weights import identity, release
 from parsers.workers.pool import DEFAULTS, WorkerPool
 
-# raised whenever the same bytes give other blocks
+# increment whenever the same bytes yield different blocks
 CODE_VERSION = 4
 _LIBRARIES = (
     *("docling-slim", "docling-core", "docling-parse", "docutils", "marko", "lxml", "pypdfium2"),
     *("charset-normalizer", "olefile", "python-calamine", "py3langid"),
-    # what recognises text, where it is installed
+    # text recognition, if installed
     *("rapidocr", "openvino", "pillow", "opencv-python-headless"),
 )
 
 
 def parse(frame: pl.DataFrame, pool: WorkerPool, reading: Reading = DEFAULTS) -> pl.DataFrame:
-    """Read every row's content: a RESULT frame in the same order, the payload a `core.records.Content`.
+    """Parse every row's content: a RESULT frame in the same order, the payload a `core.records.Content`.
 
-    As many rows at a time as the pool has processes. A row that fails carries a reason of `parsers.REASONS`. Raises Unavailable
-    when the pool is closed.
+    Rows are parsed concurrently, one per process of the pool. A row that fails carries a reason of `parsers.REASONS`. Raises
+    Unavailable if the pool is closed.
     """
 
     def work(row: dict[str, Any]) -> bytes:
@@ -41,17 +41,17 @@ def parse(frame: pl.DataFrame, pool: WorkerPool, reading: Reading = DEFAULTS) ->
 
 
 def fingerprint(reading: Reading = DEFAULTS, parsing: Parsing | None = None) -> str:
-    """32 hex characters that change when the same bytes may give other blocks: the code's version, the libraries', what is wished for, and
-    docling's models (`parsing` says where) where they are wished for.
+    """32 hex characters that change when the same bytes may yield different blocks.
 
-    Limits on time and memory are left out: they decide whether a document is parsed, not what it says. Raises ConfigurationError where
-    the models are not there.
+    Inputs: the code's version, the libraries' versions, `reading`, and for `reading.pdf = model` docling's models in `parsing.models`.
+    Limits on time and memory are excluded: they decide whether a document is parsed, not what it yields. Raises ConfigurationError if
+    the models are required and missing.
     """
     return _fingerprint(reading, identity((parsing or Parsing()).models) if reading.pdf == "model" else "")
 
 
 @cache
 def _fingerprint(reading: Reading, models: str) -> str:
-    wished = (reading.model_dump_json(), *([models] if models else []))
-    parts = ("parsers", str(CODE_VERSION), *(f"{name}={release(name)}" for name in _LIBRARIES), *wished)
+    options = (reading.model_dump_json(), *([models] if models else []))
+    parts = ("parsers", str(CODE_VERSION), *(f"{name}={release(name)}" for name in _LIBRARIES), *options)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

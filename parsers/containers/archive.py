@@ -1,7 +1,7 @@
-"""Containers → their members as children: ZIP, TAR, and one file in gzip, bzip2 or xz. Nothing is unpacked to disk.
+"""Archives → their members as children: ZIP, TAR, and a single file in gzip, bzip2 or xz. Nothing is unpacked to disk.
 
-One level only, bounded in number, size and ratio; a member that is an archive is opened when its turn as a document comes. A member that
-is encrypted or broken is a child with a reason, and no other fails for it. What a member is called is its place, never a path to write to.
+One level is read, bounded in number, size and compression ratio; a nested archive is read later, as a document of its own. An encrypted
+or broken member becomes a child with a reason and does not fail the others. A member's name identifies it, and is never a path to write to.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from parsers.reasons import ParseError
 
 MOST_MEMBERS = 2000
 MOST_BYTES = 256 << 20
-# deflate reaches 1032, text that people write 3 to 30; small members may be anything
+# deflate reaches 1032, ordinary text 3 to 30; small members are not checked
 MOST_RATIO = 200
 _RATIO_FROM_BYTES = 1 << 20
 
@@ -41,17 +41,17 @@ _BROKEN = (
     ValueError,
     OverflowError,
 )
-# what file managers leave behind
+# files that file managers leave behind
 _LEFTOVERS = re.compile(r"(?:^|/)(?:__MACOSX(?:/|$)|\.DS_Store$|Thumbs\.db$|desktop\.ini$|\._[^/]*$)")
 _LONGEST_PATH = 500
 _BANGS = re.compile(r"!+/")
 _DRIVE = re.compile(r"^[A-Za-z]:")
-_GZIP_HEADER, _GZIP_NAME_ALONE = 10, 8
+_GZIP_HEADER, _GZIP_NAME_ONLY = 10, 8
 _ENCRYPTED = 1
 
 
 class _File(NamedTuple):
-    """A file of an archive, `size` bytes as it says; `packed` where it says how many they take, else 0."""
+    """A file of an archive, with its declared `size` in bytes; `packed` is its compressed size, 0 if not declared."""
 
     name: str
     size: int
@@ -59,57 +59,60 @@ class _File(NamedTuple):
     read: Callable[[int], bytes]
 
 
-def zipped(content: bytes) -> Content:
-    """A ZIP's files. Raises `archive-too-large`, `archive-bomb`, `corrupt-document`, or `encrypted-document` where all members are."""
+def read_zip(content: bytes) -> Content:
+    """A ZIP's files.
+
+    Raises ParseError: `archive-too-large`, `archive-bomb`, `corrupt-document`, or the first member's reason if none can be read.
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return _contained(_zip_files(archive))
+            return _contents(_zip_files(archive))
     except _BROKEN as error:
         raise ParseError("corrupt-document", type(error).__name__) from None
 
 
-def tarred(content: bytes) -> Content:
-    """A TAR's files; links and devices are counted and left out. Raises as `zipped` does."""
+def read_tar(content: bytes) -> Content:
+    """A TAR's files; links and devices are counted and skipped. Raises as `read_zip`."""
     try:
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
-            return _contained(_tar_files(archive))
+            return _contents(_tar_files(archive))
     except _BROKEN as error:
         raise ParseError("corrupt-document", type(error).__name__) from None
 
 
-def compressed(content: bytes) -> Content:
-    """The members of a compressed TAR, or the one file that was compressed. Raises as `zipped` does."""
+def read_compressed(content: bytes) -> Content:
+    """The members of a compressed TAR, or the single compressed file. Raises as `read_zip`."""
     try:
-        unpacked = _unpacked(content)
+        unpacked = _decompress(content)
     except _BROKEN as error:
         raise ParseError("corrupt-document", type(error).__name__) from None
     if is_tar(unpacked):
-        return tarred(unpacked)
+        return read_tar(unpacked)
     if not unpacked:
         raise ParseError("empty-document")
-    return _listed([Child(_gzip_name(content) or "content", unpacked)], Counter())
+    return _with_names([Child(_gzip_name(content) or "content", unpacked)], Counter())
 
 
 def is_tar(content: bytes) -> bool:
-    """Whether it begins as POSIX and GNU archives do."""
+    """Whether the content has the magic of a POSIX or GNU TAR."""
     return content[257:262] == b"ustar"
 
 
 def paths(names: Iterable[str]) -> Iterator[str]:
-    """Names as places within a document: no drive, no root, no way up, and each different from those before."""
-    taken: set[str] = set()
+    """Names as unique relative paths within a document: without drives, roots and `..`; a repeated name gets a number."""
+    used: set[str] = set()
     for name in names:
         clean = _clean(name) or "unnamed"
         path, number = clean, 1
-        while path in taken:
+        while path in used:
             number += 1
             path = f"{clean} ({number})"
-        taken.add(path)
+        used.add(path)
         yield path
 
 
 def _clean(name: str) -> str:
-    """`!/` stands between a document's id and its member's path: no folder's name may end like that."""
+    """A safe path. `!/` is removed too: it separates a document's id from its member's path."""
     printable = "".join(char for char in name.encode("utf-8", "replace").decode() if char.isprintable())
     parts = (part.strip() for part in _DRIVE.sub("", printable.replace("\\", "/")).split("/"))
     path = "/".join(part for part in parts if part not in {"", ".", ".."})
@@ -142,50 +145,51 @@ def _tar_bytes(archive: tarfile.TarFile, member: tarfile.TarInfo, most: int) -> 
     return file.read(most) if file else b""
 
 
-def _contained(files: Iterator[_File | None]) -> Content:
-    """Every file's bytes, or why there are none; where there are of no file, the first one's reason is the archive's."""
-    found: list[Child] = []
+def _contents(files: Iterator[_File | None]) -> Content:
+    """Every file's bytes or its reason. Raises ParseError with the first file's reason if no file can be read."""
+    children: list[Child] = []
     dropped: Counter[str] = Counter()
-    left = MOST_BYTES
+    budget = MOST_BYTES
     for file in files:
         if file is None or not file.size or _LEFTOVERS.search(file.name):
             dropped["links-and-devices" if file is None else "empty-and-leftover-files"] += 1
             continue
-        found.append(_child(file, left))
-        left -= len(found[-1].content)
-        if len(found) > MOST_MEMBERS:
+        children.append(_child(file, budget))
+        budget -= len(children[-1].content)
+        if len(children) > MOST_MEMBERS:
             raise ParseError("archive-too-large")
-    if not any(child.content for child in found):
-        raise ParseError(found[0].reason if found else "empty-document")
-    return _listed(found, dropped)
+    if not any(child.content for child in children):
+        raise ParseError(children[0].reason if children else "empty-document")
+    return _with_names(children, dropped)
 
 
-def _child(file: _File, left: int) -> Child:
+def _child(file: _File, budget: int) -> Child:
+    """The file as a child of at most `budget` bytes."""
     if file.packed and file.size > _RATIO_FROM_BYTES and file.size > MOST_RATIO * file.packed:
         raise ParseError("archive-bomb")
-    if file.size > left:
+    if file.size > budget:
         raise ParseError("archive-too-large")
     try:
-        # not what it says but what it unpacks to is what counts
-        content = file.read(left + 1)
+        # the declared size is not trusted: the bytes read count
+        content = file.read(budget + 1)
     except ParseError as error:
         return Child(file.name, b"", reason=error.reason)
     except _BROKEN:
         return Child(file.name, b"", reason="corrupt-document")
-    if len(content) > left:
+    if len(content) > budget:
         raise ParseError("archive-too-large")
     return Child(file.name, content, reason="" if content else "empty-document")
 
 
-def _listed(found: list[Child], dropped: Counter[str]) -> Content:
-    """The children, and their names as a list, so that an archive is found by what it holds."""
-    children = tuple(structs.replace(child, path=path) for child, path in zip(found, paths(child.path for child in found), strict=True))
+def _with_names(members: list[Child], dropped: Counter[str]) -> Content:
+    """The children, and their names as list items, so that search finds an archive by its members' names."""
+    children = tuple(structs.replace(child, path=path) for child, path in zip(members, paths(child.path for child in members), strict=True))
     blocks = tuple(Block("list_item", child.path, level=1) for child in children)
     return Content(blocks=blocks, children=children, signals=Signals(dropped=dict(dropped)))
 
 
-def _unpacked(content: bytes) -> bytes:
-    """All of it, read no further than may be."""
+def _decompress(content: bytes) -> bytes:
+    """The decompressed content, read no further than the limits on size and ratio."""
     most = min(MOST_BYTES, max(_RATIO_FROM_BYTES, MOST_RATIO * len(content)))
     with _stream(content) as stream:
         unpacked = stream.read(most + 1)
@@ -201,7 +205,7 @@ def _stream(content: bytes) -> gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile:
 
 
 def _gzip_name(content: bytes) -> str:
-    """The file's name, where the header (RFC 1952) holds it and nothing before it."""
-    if not content.startswith(b"\x1f\x8b") or content[3] != _GZIP_NAME_ALONE:
+    """The file's name, if it is the only optional field of the header (RFC 1952)."""
+    if not content.startswith(b"\x1f\x8b") or content[3] != _GZIP_NAME_ONLY:
         return ""
     return content[_GZIP_HEADER : content.find(b"\0", _GZIP_HEADER)].decode("latin-1")

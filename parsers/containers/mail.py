@@ -1,7 +1,7 @@
-"""Messages → Content: the subject as title, who wrote to whom as properties and as the first paragraph, then the body.
+"""Messages → Content: the subject as title, the other headers as properties and as the first paragraph, then the body.
 
-The plain-text part is read where it says something, else the HTML part. Attachments, forwarded messages among them, are named and become
-children. A page that a browser saved (MHTML) is a message too; its pictures are not looked at.
+The plain-text part is read if it has text, else the HTML part. Attachments, including forwarded messages, are listed and become
+children. A page saved by a browser (MHTML) is a message too; its pictures are ignored.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ _WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, co
 
 
 def read(content: bytes) -> Content:
-    """A message. Broken headers are read as far as they go."""
-    message = BytesParser(policy=policy.default).parsebytes(_narrow(content))
+    """A message. Broken headers are read as far as possible."""
+    message = BytesParser(policy=policy.default).parsebytes(_as_utf_8(content))
     headers = {name: value for name in _HEADERS if (value := _header(message, name))}
     preamble = "\n".join(f"{name}: {value}" for name, value in headers.items() if name != "Subject")
     title = headers.get("Subject", "")
     head = [Block("heading", title, level=1)] * bool(title) + [Block("paragraph", preamble)] * bool(preamble)
     properties = {name.lower().replace("-", "_"): value for name, value in headers.items()}
-    attached = list(_attached(message))
-    children = _children((_name(part), _payload(part), part.get_content_type()) for part in attached)
-    blocks = (*head, *_body(message, attached), *_list(child.path for child in children))
-    signals = Signals(dropped=dict(Counter(_passed_over(message, attached))))
+    attachments = list(_attachments(message))
+    children = _children((_name(part), _payload(part), part.get_content_type()) for part in attachments)
+    blocks = (*head, *_body(message, attachments), *_list(child.path for child in children))
+    signals = Signals(dropped=dict(Counter(_dropped(message, attachments))))
     return Content(blocks=blocks, title=title, properties=properties, children=children, signals=signals)
 
 
 def outlook(content: bytes) -> Content:
-    """A message that Outlook saved. A message attached to it is no file there: it is a child that cannot be read."""
+    """A message saved by Outlook. An attached message has no file bytes there: it becomes a child with a reason."""
     from oxmsg import Message
 
     from parsers.docling import office
@@ -56,23 +56,23 @@ def outlook(content: bytes) -> Content:
 
 
 def saved_page(content: bytes) -> Content:
-    """The page itself: the first part that is HTML."""
+    """The saved page: the first HTML part."""
     from parsers.docling import web
 
-    message = BytesParser(policy=policy.default).parsebytes(_narrow(content))
+    message = BytesParser(policy=policy.default).parsebytes(_as_utf_8(content))
     page = next(_parts(message, "text/html", []), None)
     if page is None:
         raise ParseError("corrupt-document")
     return web.page(_text(page))
 
 
-def _narrow(content: bytes) -> bytes:
-    """A message saved as UTF-16 is a message still."""
+def _as_utf_8(content: bytes) -> bytes:
+    """A message saved as UTF-16 or UTF-32, converted to UTF-8."""
     return decode(content).encode() if content.startswith(_WIDE_MARKS) or b"\0" in content[:64] else content
 
 
 def _header(message: EmailMessage, name: str) -> str:
-    """All of a header's occurrences on one line. The standard library raises on some broken ones; then it is what was written."""
+    """All occurrences of a header on one line. The standard library raises on some broken headers; their raw value is used then."""
     try:
         values = [str(value) for value in message.get_all(name, [])]
     except (ValueError, TypeError, AttributeError, IndexError, LookupError):
@@ -80,22 +80,23 @@ def _header(message: EmailMessage, name: str) -> str:
     return " ".join(", ".join(values).encode("utf-8", "replace").decode().split())
 
 
-def _body(message: EmailMessage, attached: list[EmailMessage]) -> tuple[Block, ...]:
-    plain = tuple(block for part in _parts(message, "text/plain", attached) for block in paragraphs(_text(part)))
-    return plain or tuple(block for part in _parts(message, "text/html", attached) for block in _page(part))
+def _body(message: EmailMessage, attachments: list[EmailMessage]) -> tuple[Block, ...]:
+    plain = tuple(block for part in _parts(message, "text/plain", attachments) for block in paragraphs(_text(part)))
+    return plain or tuple(block for part in _parts(message, "text/html", attachments) for block in _page(part))
 
 
-def _parts(message: EmailMessage, media_type: str, attached: list[EmailMessage]) -> Iterator[EmailMessage]:
-    return (part for part in _own(message) if part.get_content_type() == media_type and not any(part is other for other in attached))
+def _parts(message: EmailMessage, media_type: str, attachments: list[EmailMessage]) -> Iterator[EmailMessage]:
+    attached = set(map(id, attachments))
+    return (part for part in _own_parts(message) if part.get_content_type() == media_type and id(part) not in attached)
 
 
-def _own(message: EmailMessage) -> Iterator[EmailMessage]:
-    """The message's parts, but not those of a message that it carries."""
+def _own_parts(message: EmailMessage) -> Iterator[EmailMessage]:
+    """The message's own parts, without those of an embedded message."""
     yield message
     if message.is_multipart() and message.get_content_maintype() == "multipart":
         for part in message.get_payload():
             if isinstance(part, EmailMessage):
-                yield from _own(part)
+                yield from _own_parts(part)
 
 
 def _text(part: EmailMessage) -> str:
@@ -109,32 +110,36 @@ def _page(part: EmailMessage) -> tuple[Block, ...]:
     return web.page(_text(part)).blocks
 
 
-def _attached(message: EmailMessage) -> Iterator[EmailMessage]:
-    """What was sent beside the text. Pictures within the text are part of it, and are not looked at."""
-    for part in _own(message):
+def _attachments(message: EmailMessage) -> Iterator[EmailMessage]:
+    """The attachments. Inline pictures are part of the text, and are ignored."""
+    for part in _own_parts(message):
         kind = part.get_content_maintype()
         named = part.get_filename() and kind not in {"image", "multipart"} and part is not message
         if (kind == "message" or part.is_attachment() or named) and part.get_content_type() not in _SIGNATURES:
             yield part
 
 
-def _passed_over(message: EmailMessage, attached: list[EmailMessage]) -> Iterator[str]:
-    for part in _own(message):
+def _dropped(message: EmailMessage, attachments: list[EmailMessage]) -> Iterator[str]:
+    """The kind of each part that is not read."""
+    for part in _own_parts(message):
         if part.get_content_type() in _SIGNATURES:
             yield "signatures"
-        elif part.get_content_maintype() == "image" and not any(part is other for other in attached):
+        elif part.get_content_maintype() == "image" and not any(part is other for other in attachments):
             yield "pictures-within-the-text"
 
 
 def _name(part: EmailMessage) -> str:
-    return _flat(part.get_filename()) or (f"{_header(inner, 'Subject') or 'message'}.eml" if (inner := _inner(part)) else "attachment")
+    if name := _flat(part.get_filename()):
+        return name
+    embedded = _embedded(part)
+    return f"{_header(embedded, 'Subject') or 'message'}.eml" if embedded else "attachment"
 
 
 def _payload(part: EmailMessage) -> bytes | None:
-    """The file; of a message that is carried its own bytes, of a delivery status its text. None where the standard library cannot tell."""
+    """The attachment's bytes; an embedded message's own bytes, a delivery status's text. None if the standard library cannot decode it."""
     try:
-        if (inner := _inner(part)) is not None:
-            return inner.as_bytes()
+        if (embedded := _embedded(part)) is not None:
+            return embedded.as_bytes()
         if part.is_multipart():
             return b"\n".join(piece.as_bytes() for piece in part.iter_parts())
         payload = part.get_payload(decode=True)
@@ -143,18 +148,18 @@ def _payload(part: EmailMessage) -> bytes | None:
     return payload if isinstance(payload, bytes) else None
 
 
-def _inner(part: EmailMessage) -> EmailMessage | None:
-    """The message that a part of type `message/rfc822` carries."""
-    carried = part.get_payload() if part.get_content_type() in {"message/rfc822", "message/global"} else None
-    return carried[0] if isinstance(carried, list) and carried and isinstance(carried[0], EmailMessage) else None
+def _embedded(part: EmailMessage) -> EmailMessage | None:
+    """The message embedded in a part of type `message/rfc822`."""
+    payload = part.get_payload() if part.get_content_type() in {"message/rfc822", "message/global"} else None
+    return payload[0] if isinstance(payload, list) and payload and isinstance(payload[0], EmailMessage) else None
 
 
 def _children(files: Iterable[tuple[str, bytes | None, str]]) -> tuple[Child, ...]:
-    """At most as many and as large as an archive's members. Raises `archive-too-large`."""
-    found = [_child(*file) for file in files]
-    if len(found) > MOST_MEMBERS or sum(len(child.content) for child in found) > MOST_BYTES:
+    """The files as children, within the limits of an archive's members. Raises ParseError: `archive-too-large`."""
+    children = [_child(*file) for file in files]
+    if len(children) > MOST_MEMBERS or sum(len(child.content) for child in children) > MOST_BYTES:
         raise ParseError("archive-too-large")
-    return tuple(structs.replace(child, path=path) for child, path in zip(found, paths(child.path for child in found), strict=True))
+    return tuple(structs.replace(child, path=path) for child, path in zip(children, paths(child.path for child in children), strict=True))
 
 
 def _child(name: str, payload: bytes | None, media_type: str) -> Child:

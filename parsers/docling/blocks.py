@@ -1,4 +1,4 @@
-"""DoclingDocument → blocks in reading order. What docling knows and we do not keep: styles, images, furniture; boxes but for PDFs."""
+"""DoclingDocument → blocks in reading order. Dropped: styles, images, furniture, and, except for PDFs, places."""
 
 from __future__ import annotations
 
@@ -41,47 +41,46 @@ _BOXES: dict[object, str] = {labels.DocItemLabel.CHECKBOX_SELECTED: "\u2612 ", l
 _DEEPEST_HEADING = 6
 
 Place = tuple[float, float, float, float]
-"""As `core.records.Block.box` has it."""
+"""Left, top, right, bottom, as in `core.records.Block.box`."""
 
 
-def blocks(document: DoclingDocument, paragraphs: Paragraphs, alternatives: Iterable[str] = ()) -> tuple[Block, ...]:
+def blocks(document: DoclingDocument, paragraphs: Paragraphs, alt_texts: Iterable[str] = ()) -> tuple[Block, ...]:
     """Every block of the body and of the notes.
 
-    `paragraphs` are the source's own texts (`parsers.docling.spacing`); `alternatives` the alt texts of the pictures in order, where
-    docling
-    does not read them: they are matched one to one, or follow at the end where the numbers differ.
+    `paragraphs` are the source's own texts (`parsers.docling.spacing`). `alt_texts` are the pictures' alt texts in order, for formats
+    of which docling does not read them: matched one to one, or appended at the end if the numbers differ.
     """
-    return tuple(Walk(document, paragraphs, tuple(alternatives)).all())
+    return tuple(Walk(document, paragraphs, tuple(alt_texts)).all())
 
 
 @dataclass
 class Walk:
-    """One document's blocks. What a format has beside, places for one, it adds by a walk of its own."""
+    """The traversal of one document. A format with more information, such as places, overrides its methods."""
 
     document: DoclingDocument
     paragraphs: Paragraphs
-    alternatives: tuple[str, ...]
-    shown: set[str] = field(default_factory=set)
-    counted: Counter[str] = field(default_factory=Counter)
+    alt_texts: tuple[str, ...]
+    visited: set[str] = field(default_factory=set)
+    item_counts: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.below_title = any(isinstance(item, TitleItem) for item in self.document.texts)
-        self.matched = len(self.alternatives) == len(self.document.pictures)
+        self.matched = len(self.alt_texts) == len(self.document.pictures)
         self.pictures = {picture.self_ref: at for at, picture in enumerate(self.document.pictures)}
 
     def all(self) -> Iterator[Block]:
         yield from self.children(self.document.body, 0)
         if not self.matched:
-            yield from (Block("caption", text) for text in self.alternatives if text)
+            yield from (Block("caption", text) for text in self.alt_texts if text)
 
     def children(self, node: NodeItem, nesting: int) -> Iterator[Block]:
         for reference in node.children:
             yield from self.item(reference.resolve(self.document), nesting)
 
     def item(self, node: NodeItem, nesting: int) -> Iterator[Block]:
-        if node.self_ref in self.shown or node.content_layer not in _BODY or getattr(node, "label", None) in _FURNITURE:
+        if node.self_ref in self.visited or node.content_layer not in _BODY or getattr(node, "label", None) in _FURNITURE:
             return
-        self.shown.add(node.self_ref)
+        self.visited.add(node.self_ref)
         if isinstance(node, InlineGroup):
             yield from self.text("paragraph", node)
         elif isinstance(node, GroupItem):
@@ -99,12 +98,12 @@ class Walk:
         yield from self.children(group, nesting + isinstance(group, ListGroup))
 
     def words(self, node: NodeItem, nesting: int) -> Iterator[Block]:
-        """A text item, then what hangs below it. One without text of its own has it in an inline group."""
-        carrier = node if getattr(node, "text", "") else self.inline(node)
-        if carrier is not None:
-            self.shown.add(carrier.self_ref)
+        """A text item, then its children. An item without a text of its own has it in an inline group."""
+        text_node = node if getattr(node, "text", "") else self.inline(node)
+        if text_node is not None:
+            self.visited.add(text_node.self_ref)
             kind, level = self.kind(node, nesting)
-            yield from self.text(kind, carrier, level, self.number(node))
+            yield from self.text(kind, text_node, level, self.number(node))
         yield from self.children(node, nesting)
 
     def kind(self, node: NodeItem, nesting: int) -> tuple[BlockKind, int]:
@@ -117,13 +116,13 @@ class Walk:
         return _KINDS.get(getattr(node, "label", labels.DocItemLabel.TEXT), "paragraph"), 0
 
     def number(self, node: NodeItem) -> str:
-        """The number of an item in a list that counts: other texts refer to a step by it. Or whether a box is ticked."""
+        """The number of an enumerated list's item, since other texts refer to it; or the mark of a checkbox."""
         if label := _BOXES.get(getattr(node, "label", None)):
             return label
         if not isinstance(node, ListItem) or not node.enumerated or node.parent is None:
             return ""
-        self.counted[node.parent.cref] += 1
-        return f"{node.marker.strip() or f'{self.counted[node.parent.cref]}.'} "
+        self.item_counts[node.parent.cref] += 1
+        return f"{node.marker.strip() or f'{self.item_counts[node.parent.cref]}.'} "
 
     def inline(self, node: NodeItem) -> NodeItem | None:
         first = node.children[0].resolve(self.document) if node.children else None
@@ -144,11 +143,11 @@ class Walk:
             return
         for reference in node.children:
             child = reference.resolve(self.document)
-            self.shown.add(child.self_ref)
+            self.visited.add(child.self_ref)
             yield from self.pieces(child)
 
     def links(self, pieces: Iterable[TextItem]) -> tuple[Link, ...]:
-        """Neighbouring pieces with one target are one link."""
+        """The links of a text. Neighbouring pieces with the same target are one link."""
         runs: list[tuple[str, list[str]]] = []
         for piece in pieces:
             target = str(piece.hyperlink) if piece.hyperlink else ""
@@ -159,7 +158,7 @@ class Walk:
         return tuple(Link(restore(texts, {}), target) for target, texts in runs if target)
 
     def box(self, item: DocItem) -> Place | None:
-        """Where on its page it stands; most formats have no places, or none that mean anything."""
+        """The item's place on its page; None here, since most formats have no meaningful places."""
         del item
         return None
 
@@ -171,24 +170,24 @@ class Walk:
             yield Block("table", page=page_of(table), rows=rows, links=links, box=self.box(table))
 
     def table_links(self, table: TableItem) -> tuple[Link, ...]:
-        """The links in its cells, whose texts are told once they are asked for."""
+        """The links in the table's cells. Visiting the cells marks their texts as visited."""
         return self.links([piece for piece in self.pieces(table) if not isinstance(piece, CodeItem)])
 
     def rows(self, table: TableItem) -> tuple[tuple[str, ...], ...]:
         return tuple(tuple(" ".join((self.cell(cell.text), *self.nested(cell))).strip() for cell in row) for row in table.data.grid)
 
     def nested(self, cell: TableCell) -> Iterator[str]:
-        """The tables within a cell, row for row, where the cell's own text does not have them: that differs by format."""
-        told = key(cell.text)
+        """The rows of tables nested in a cell, unless the cell's own text contains them, which differs by format."""
+        own_text = key(cell.text)
         if isinstance(cell, RichTableCell):
             for item in self.below(cell.ref.resolve(self.document)):
-                yield from (" | ".join(row) for row in self.rows(item) if any(key(text) not in told for text in row))
+                yield from (" | ".join(row) for row in self.rows(item) if any(key(text) not in own_text for text in row))
 
     def below(self, node: NodeItem) -> Iterator[TableItem]:
         for reference in node.children:
             item = reference.resolve(self.document)
-            if isinstance(item, TableItem) and item.self_ref not in self.shown:
-                self.shown.add(item.self_ref)
+            if isinstance(item, TableItem) and item.self_ref not in self.visited:
+                self.visited.add(item.self_ref)
                 yield item
             yield from self.below(item)
 
@@ -196,9 +195,9 @@ class Walk:
         return " ".join(restore([text], self.paragraphs).split())
 
     def picture(self, picture: PictureItem, nesting: int) -> Iterator[Block]:
-        alternative = self.alternatives[self.pictures[picture.self_ref]] if self.matched else ""
-        if alternative.strip():
-            yield Block("caption", " ".join(alternative.split()), page=page_of(picture))
+        alt_text = self.alt_texts[self.pictures[picture.self_ref]] if self.matched else ""
+        if alt_text.strip():
+            yield Block("caption", " ".join(alt_text.split()), page=page_of(picture))
         yield from self.captions(picture)
         yield from self.chart(picture)
         yield from self.children(picture, nesting)
@@ -215,5 +214,5 @@ class Walk:
 
 
 def page_of(item: DocItem) -> int | None:
-    """The page on which it begins, from 1."""
+    """The number of the page on which the item begins, from 1."""
     return item.prov[0].page_no if item.prov else None

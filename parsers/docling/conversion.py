@@ -1,4 +1,4 @@
-"""docling's readers, one per format: bytes → DoclingDocument. No pipeline, no model, nothing fetched."""
+"""docling's readers, one per format: bytes → DoclingDocument. No pipeline and no model is used, and nothing is fetched."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class _Backend(NamedTuple):
     module: str
     name: str
     options: Any
-    ending: str
+    extension: str
 
 
 _OFFLINE = {"enable_remote_fetch": False, "enable_local_fetch": False}
-# content before the first heading is content
+# `infer_furniture` would drop content before the first heading
 _WEB = backend_options.HTMLBackendOptions(infer_furniture=False, add_title=False, **_OFFLINE)
-# docling's own bounds on a book's members are for servers that hold many at once; here memory and time bound it
+# docling's own limits on a book's members suit servers with many books in memory; here memory and time are limited
 _BOOK_BYTES = 1 << 30
 
 _BACKENDS: Mapping[Format, _Backend] = {
@@ -69,12 +69,12 @@ def load(kind: Format) -> type[Any]:
 
 
 def convert(content: bytes, kind: Format) -> DoclingDocument:
-    """The document as docling sees it. Raises `corrupt-document` or what docling raises; the name it gets says nothing."""
+    """The document as docling reads it, under a neutral file name. Raises ParseError `corrupt-document`, or whatever docling raises."""
     backend = _BACKENDS[kind]
     content = _with_doctype(content) if kind is Format.JATS else content
     input_format = _INPUT_FORMATS.get(kind) or InputFormat(kind.value)
     described = InputDocument(
-        path_or_stream=BytesIO(content), format=input_format, backend=NoOpBackend, filename=f"document.{backend.ending}"
+        path_or_stream=BytesIO(content), format=input_format, backend=NoOpBackend, filename=f"document.{backend.extension}"
     )
     arguments = {} if backend.options is None else {"options": backend.options}
     reader = load(kind)(described, BytesIO(content), **arguments)
@@ -85,7 +85,7 @@ def convert(content: bytes, kind: Format) -> DoclingDocument:
 
 
 def _with_doctype(article: bytes) -> bytes:
-    """docling knows a JATS article by its document type alone, which many articles lack; entities declared inside are dropped unread."""
+    """The article with JATS's document type: docling requires it, and many articles lack it. Declared entities are dropped."""
     parser = etree.XMLParser(resolve_entities=False, load_dtd=False, no_network=True, huge_tree=True)
     written: bytes = etree.tostring(etree.fromstring(article, parser), doctype=_JATS_DOCTYPE, encoding="utf-8")
     return written

@@ -1,4 +1,4 @@
-"""The other formats that docling reads: office files, books, messages, articles, transcripts."""
+"""The other formats that docling reads: Office files, e-books, messages, articles, transcripts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.records import Block, Content
 from parsers import properties
 from parsers.docling import conversion, originals
 from parsers.docling.blocks import blocks
-from parsers.docling.separated import separated
+from parsers.docling.separated import separate
 from parsers.docling.spacing import Paragraphs, index
 from parsers.formats import Format
 
@@ -34,19 +34,19 @@ load = conversion.load
 
 
 def read(kind: Format, content: bytes) -> Content:
-    """Blocks as docling reads them, with the file's own properties; the title is the first title or first top heading, or the property."""
-    document = conversion.convert(separated(kind, content), kind)
-    words, alternatives = _SOURCES[kind](content) if kind in _SOURCES else (originals.paragraphs(kind, content), ())
-    read_blocks = blocks(document, words, alternatives)
+    """docling's blocks, with the file's own properties. The title is the first top-level heading, or the title property."""
+    document = conversion.convert(separate(kind, content), kind)
+    words, alt_texts = _SOURCES[kind](content) if kind in _SOURCES else (originals.paragraphs(kind, content), ())
+    read_blocks = blocks(document, words, alt_texts)
     own = _headers(read_blocks) if kind is Format.OUTLOOK else properties.read(kind, content)
-    named = own.get("title", "")
-    # a sheet's name is a poor title, and often the program's
-    title = named or _title(read_blocks) if kind in _SHEETS else _title(read_blocks) or named
+    declared = own.get("title", "")
+    # a sheet's name is a poor title, and often the program's default
+    title = declared or _title(read_blocks) if kind in _SHEETS else _title(read_blocks) or declared
     return Content(blocks=read_blocks, title=title, properties=own)
 
 
 def _headers(read_blocks: tuple[Block, ...]) -> dict[str, str]:
-    """Who wrote to whom: docling gives a message's headers as its first paragraphs."""
+    """A message's headers, which docling returns as its first paragraphs."""
     matches = (_HEADER.fullmatch(block.text) for block in read_blocks[:_HEADER_BLOCKS])
     subject = {"subject": title} if (title := _title(read_blocks)) else {}
     return {match[1].lower(): match[2] for match in matches if match} | subject
@@ -72,14 +72,14 @@ def _word(content: bytes) -> _Source:
 
 def _slides(content: bytes) -> _Source:
     words: list[str] = []
-    alternatives: list[str] = []
+    alt_texts: list[str] = []
     with zipfile.ZipFile(BytesIO(content)) as archive:
         for name in sorted(filter(_SLIDE.fullmatch, archive.namelist()), key=_number):
             tree = properties.xml(archive, name)
             if tree is not None:
                 words += [_text(paragraph, f"{_DRAWING}t", f"{_DRAWING}br", "") for paragraph in tree.iter(f"{_DRAWING}p")]
-                alternatives += [_description(picture.find(f".//{_SLIDE_DRAWING}cNvPr")) for picture in tree.iter(f"{_SLIDE_DRAWING}pic")]
-    return index(words), tuple(alternatives)
+                alt_texts += [_description(picture.find(f".//{_SLIDE_DRAWING}cNvPr")) for picture in tree.iter(f"{_SLIDE_DRAWING}pic")]
+    return index(words), tuple(alt_texts)
 
 
 _SOURCES: Mapping[Format, Callable[[bytes], _Source]] = {Format.DOCX: _word, Format.PPTX: _slides}
@@ -103,6 +103,6 @@ def _pieces(paragraph: etree._Element, text: str, line_break: str, tab: str) -> 
 
 
 def _description(element: etree._Element | None) -> str:
-    """What somebody wrote about the picture: neither its file's name, nor what the program says about its own guess."""
+    """The picture's alt text as written by a person: not its file name, and without the note on generated descriptions."""
     words = _GUESSED.sub("", ("" if element is None else element.get("descr") or "").strip())
     return "" if _FILE_NAME.fullmatch(words) else words

@@ -1,7 +1,6 @@
-"""The paragraphs of a source as it has them (`parsers.docling.spacing`), of formats whose readers put a space wherever markup begins or
-ends.
+"""The original paragraphs of a source, for `parsers.docling.spacing`: formats whose reader inserts a space at every markup boundary.
 
-That matters beyond looks: a name or address that is half bold is one value, and would be two. What a reader makes of the rest is its own.
+This matters for redaction: a name or address that is partly bold is one value, and the inserted space would split it.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ from parsers.properties import xml_parser
 _CHAPTER = re.compile(r".+\.(?:xhtml|html|htm)", re.IGNORECASE)
 _MEMBER_BYTES = 64 << 20
 _ARTICLE = frozenset(["p", "title", "article-title", "td", "th", "label", "mixed-citation", "term", "subtitle", "trans-title"])
-# what a reader takes out of the paragraph that it stands in
-_APART = frozenset({"fn", "disp-quote", "list", "table-wrap", "fig", "disp-formula"})
+# elements that the reader moves out of their paragraph
+_EXTRACTED = frozenset({"fn", "disp-quote", "list", "table-wrap", "fig", "disp-formula"})
 _BLANK_LINES = re.compile(r"\n\s*\n")
 _TAG = re.compile(r"<[^>\n]{0,1000}>")
-# AsciiDoc's marks: doubled ones anywhere, single ones around words
+# AsciiDoc's markup: doubled characters anywhere, single ones around words
 _MARKS = re.compile(r"\*\*|__|``|##|(?<![\w*_`#])[*_`#](?=\S)|(?<=\S)[*_`#](?![\w*_`#])")
 
 
 def paragraphs(kind: Format, content: bytes) -> Paragraphs:
-    """The source's own paragraphs; none of a format of which its reader keeps them anyway, or which does not open."""
+    """The source's paragraphs; empty for a format whose reader preserves them, and for a source that cannot be parsed."""
     return index(_ORIGINALS[kind](content)) if kind in _ORIGINALS else {}
 
 
@@ -51,14 +50,14 @@ def _article(content: bytes) -> Iterator[str]:
         return
     for element in root.iter("{*}*"):
         if etree.QName(element).localname in _ARTICLE:
-            yield _flat("".join(_own(element)))
+            yield _flat("".join(_own_text(element)))
 
 
-def _own(element: etree._Element) -> Iterator[str]:
+def _own_text(element: etree._Element) -> Iterator[str]:
     yield element.text or ""
     for child in element:
-        if isinstance(child.tag, str) and etree.QName(child).localname not in _APART:
-            yield from _own(child)
+        if isinstance(child.tag, str) and etree.QName(child).localname not in _EXTRACTED:
+            yield from _own_text(child)
         yield child.tail or ""
 
 

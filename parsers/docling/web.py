@@ -1,4 +1,4 @@
-"""HTML and Markdown → Content, through docling's HTML reader. Nothing that a page refers to is fetched."""
+"""HTML and Markdown → Content, by docling's HTML reader. Nothing that a page refers to is fetched."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _PHRASING = (
     "samp small span strike strong sub sup time tt u var wbr"
 )
 _INLINE = frozenset(_PHRASING.split())
-# what HTML has come to know since lxml's list was made, beside it
-_KNOWN = defs.tags | {"main", "picture", "dialog", "template", "bdi", "data", "search", "slot", "image"}
+# lxml's list, and the elements added to HTML since
+_KNOWN_ELEMENTS = defs.tags | {"main", "picture", "dialog", "template", "bdi", "data", "search", "slot", "image"}
 _BREAK = "\v"
 _KEPT_META = ("author", "description", "keywords", "subject", "dcterms.creator", "dc.creator", "dc.subject", "dc.description")
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
@@ -37,7 +37,7 @@ conversion.load(Format.HTML)
 
 
 def html(content: bytes) -> Content:
-    """A page: its title is the first `h1`, or `<title>`; its properties are the `<meta>` elements that describe it."""
+    """A page. The title is the first `h1`, or `<title>`; the properties are its descriptive `<meta>` elements."""
     declared = _CHARSET.search(content[:_HEAD_BYTES])
     name = next((group for group in declared.groups() if group), b"").decode() if declared else None
     return page(decode(content, name))
@@ -55,13 +55,13 @@ def markdown(content: bytes) -> Content:
 
 
 def page(source: str) -> Content:
-    """Content of a page that is text already."""
+    """The content of a decoded page."""
     tree = _tree(source)
     if tree is None:
         return Content(blocks=())
     properties = _properties(tree)
     _strip(tree)
-    # the byte order mark outranks whatever encoding the page declares
+    # the byte order mark takes precedence over any encoding that the page declares
     cleaned = b"\xef\xbb\xbf" + etree.tostring(tree, method="html", encoding="utf-8")
     read = blocks(conversion.convert(cleaned, Format.HTML), paragraphs(tree))
     title = next((block.text for block in read if block.kind == "heading" and block.level == 1), "")
@@ -69,18 +69,18 @@ def page(source: str) -> Content:
 
 
 def paragraphs(tree: etree._Element) -> Paragraphs:
-    """The texts between block-level boundaries, white space collapsed, line breaks kept."""
+    """The texts between block-level boundaries, by key, white space collapsed, line breaks kept."""
     return index(_runs(tree))
 
 
 def texts(source: str) -> Iterator[str]:
-    """The texts of a page between block-level boundaries, as `paragraphs` has them."""
+    """The texts of a page between block-level boundaries, as in `paragraphs`."""
     tree = _tree(source)
     return iter(()) if tree is None else _runs(tree)
 
 
 def _tree(source: str) -> etree._Element | None:
-    """Without comments and processing instructions; no entity and no file is resolved. None where nothing else is left."""
+    """The tree without comments and processing instructions, no entity or file resolved; None if nothing remains."""
     try:
         return markup.document_fromstring(source.encode("utf-8", "replace"), parser=_parser(), ensure_head_body=True)
     except etree.ParserError:
@@ -97,32 +97,32 @@ def _strip(tree: etree._Element) -> None:
     for element in [*tree.iterfind("body/footer"), *tree.iterfind("body/header")]:
         if not any(True for _ in element.iter("h1", "h2", "h3")):
             element.drop_tree()
-    # pictures carried in the page are never looked at
+    # pictures embedded in the page are never decoded
     for image in tree.iter("img"):
         image.set("src", "picture")
 
 
 def _runs(tree: etree._Element) -> Iterator[str]:
-    """Elements that HTML does not know (`<placeholder>` in Markdown) interrupt no paragraph, or do: that depends on the reader."""
-    unknown = {element.tag for element in tree.iter()} - _KNOWN
-    yield from _between(tree, _INLINE | unknown)
+    """The texts, with unknown elements (`<placeholder>` in Markdown) as inline and as block-level: docling may treat them as either."""
+    unknown = {element.tag for element in tree.iter()} - _KNOWN_ELEMENTS
+    yield from _runs_between(tree, _INLINE | unknown)
     if unknown:
-        yield from _between(tree, _INLINE)
+        yield from _runs_between(tree, _INLINE)
 
 
-def _between(tree: etree._Element, inline: Set[str]) -> Iterator[str]:
+def _runs_between(tree: etree._Element, inline: Set[str]) -> Iterator[str]:
     buffer: list[str] = []
     for event, element in etree.iterwalk(tree, events=("start", "end")):
         if element.tag not in inline and element.tag != "br":
-            yield from _flushed(buffer)
+            yield from _flush(buffer)
         if event == "start":
             buffer.append(_BREAK if element.tag == "br" else element.text or "")
         else:
             buffer.append(element.tail or "")
-    yield from _flushed(buffer)
+    yield from _flush(buffer)
 
 
-def _flushed(buffer: list[str]) -> Iterator[str]:
+def _flush(buffer: list[str]) -> Iterator[str]:
     text = "\n".join(" ".join(line.split()) for line in "".join(buffer).split(_BREAK)).strip()
     buffer.clear()
     if text:
@@ -130,16 +130,16 @@ def _flushed(buffer: list[str]) -> Iterator[str]:
 
 
 def _properties(tree: etree._Element) -> dict[str, str]:
-    found = {"title": " ".join((tree.findtext("head/title") or "").split())}
+    properties = {"title": " ".join((tree.findtext("head/title") or "").split())}
     for meta in tree.iterfind("head/meta"):
         name = (meta.get("name") or "").lower()
         if name in _KEPT_META:
-            found.setdefault(name.rpartition(".")[2].replace("creator", "author"), " ".join((meta.get("content") or "").split()))
-    return {name: value for name, value in found.items() if value}
+            properties.setdefault(name.rpartition(".")[2].replace("creator", "author"), " ".join((meta.get("content") or "").split()))
+    return {name: value for name, value in properties.items() if value}
 
 
 def _front_matter(source: str) -> dict[str, str]:
-    """Its top-level scalars and lists of scalars; what is nested deeper is left out."""
+    """The front matter's top-level scalars and lists of scalars; deeper nesting is dropped."""
     values: dict[str, list[str]] = {}
     name = ""
     for line in source.splitlines():

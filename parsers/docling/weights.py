@@ -1,7 +1,7 @@
-"""docling's layout and table models on disk: whether they are all there, whole, and which they are. Nothing is loaded here.
+"""docling's layout and table models on disk: their identity, and whether they are complete. Nothing is loaded here.
 
-They lie as `docling-tools models download layout tableformer` leaves them. Weights in other forms than safetensors may hold programs, and
-are not looked at.
+The folder has the layout of `docling-tools models download layout tableformer`. Only safetensors files are used: other weight formats can
+contain code.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LAYOUT = "docling-project--docling-layout-heron"
 TABLES = "docling-project--docling-models/model_artifacts/tableformer/accurate"
 _FILES = {LAYOUT: ("config.json", "preprocessor_config.json", "model.safetensors"), TABLES: ("tm_config.json", "tableformer_*.safetensors")}
 _LIBRARIES = ("docling-ibm-models", "torch", "torchvision", "transformers", "opencv-python-headless", "pillow")
-_NEEDED = ("docling_ibm_models", "torch", "torchvision", "transformers", "cv2")
+_REQUIRED = ("docling_ibm_models", "torch", "torchvision", "transformers", "cv2")
 REMEDY = (
     "Install the extra `models`, run `docling-tools models download layout tableformer -o FOLDER` and name the folder as "
     "parsing.models_dir, or choose reading.pdf = layout (docs/formats.md)."
@@ -31,7 +31,7 @@ REMEDY = (
 
 
 class _Version(NamedTuple):
-    """A file as it is now."""
+    """A file's state, the key for caching its digest."""
 
     path: Path
     size: int
@@ -39,14 +39,13 @@ class _Version(NamedTuple):
 
 
 def identity(folder: Path) -> str:
-    """32 hex characters that change with the models' files, and with the libraries that run them.
+    """32 hex characters that change with the models' files and with the versions of the libraries that run them.
 
-    Files that have not changed since are not read again. Raises ConfigurationError, with the folder, where a library, a model or a part of
-    one is missing.
+    Unchanged files are not read again. Raises ConfigurationError, naming the folder, if a library or a model is missing or incomplete.
     """
-    lacking = [name for name in _NEEDED if find_spec(name) is None]
-    if lacking:
-        raise ConfigurationError(f"reading.pdf = model needs libraries that are not installed: {', '.join(lacking)}", remedy=REMEDY)
+    missing = [name for name in _REQUIRED if find_spec(name) is None]
+    if missing:
+        raise ConfigurationError(f"reading.pdf = model needs libraries that are not installed: {', '.join(missing)}", remedy=REMEDY)
     try:
         return _identity(folder, tuple(_versions(folder)))
     except OSError as error:
@@ -59,23 +58,23 @@ def _versions(folder: Path) -> Iterator[_Version]:
             path = min((folder / model).glob(pattern), default=None)
             if path is None or not path.is_file():
                 raise _refusal(folder, f"has no {model}/{pattern}")
-            known = path.stat()
-            yield _Version(path, known.st_size, known.st_mtime_ns)
+            status = path.stat()
+            yield _Version(path, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=4)
 def _identity(folder: Path, files: tuple[_Version, ...]) -> str:
     digest = hashlib.sha256("\n".join(f"{name}={release(name)}" for name in _LIBRARIES).encode())
     for path, size, _ in files:
-        if path.suffix == ".safetensors" and _length(path) != size:
-            raise _refusal(folder, f"holds only a part of {path.relative_to(folder)}")
+        if path.suffix == ".safetensors" and _declared_length(path) != size:
+            raise _refusal(folder, f"contains only a part of {path.relative_to(folder)}")
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:32]
 
 
 def release(name: str) -> str:
-    """Of an installed library, or `none`."""
+    """The version of an installed library, or `none`."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -83,15 +82,15 @@ def release(name: str) -> str:
 
 
 class _Tensor(msgspec.Struct):
-    """Of a tensor, where it begins and ends in the data."""
+    """A tensor's header: where it begins and ends in the data."""
 
     data_offsets: tuple[int, int]
 
 
-def _length(path: Path) -> int:
-    """How long a safetensors file must be by its own header; -1 for what is none.
+def _declared_length(path: Path) -> int:
+    """The length in bytes that a safetensors file declares in its header; -1 if the file is not one.
 
-    Eight bytes of length, JSON, data (https://huggingface.co/docs/safetensors).
+    Format: eight bytes of header length, a JSON header, data (https://huggingface.co/docs/safetensors).
     """
     with path.open("rb") as file:
         header = int.from_bytes(file.read(8), "little")

@@ -1,6 +1,6 @@
-"""Office files of the binary formats, Word, PowerPoint and Excel 97 to 2003, read as they are: nothing is converted, no program is started.
+"""The binary formats of Word, PowerPoint and Excel 97 to 2003, read directly: no conversion, no external program.
 
-Files of older versions and what only the programs themselves can show are refused by a reason, or left out as docs/formats.md says.
+Files of older versions are refused with a reason; docs/formats.md lists what is not kept.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from parsers.legacy.slides import blocks as slide_blocks
 from parsers.legacy.word import blocks as word_blocks
 from parsers.reasons import ParseError
 
-# of the summary stream ([MS-OLEPS] 2.21 and 2.25.1): which number is which property; 1 is the code page
+# property identifiers of the summary stream ([MS-OLEPS] 2.21 and 2.25.1); 1 is the code page
 _SUMMARY, _CODE_PAGE = "\x05SummaryInformation", 1
 _PROPERTIES = {2: "title", 3: "subject", 4: "author", 5: "keywords", 6: "description"}
 _NUMBER, _BYTES, _WIDE = 0x02, 0x1E, 0x1F
@@ -29,17 +29,17 @@ _Streams = Callable[[str], bytes]
 
 
 def word(content: bytes) -> Content:
-    """A .doc. Raises `legacy-format` for Word 6 and 95, `encrypted-document`, or `corrupt-document`."""
+    """A .doc. Raises ParseError: `legacy-format` for Word 6 and 95, `encrypted-document`, `corrupt-document`."""
     return _read(content, lambda stream: word_blocks(stream("WordDocument"), {"0Table": stream("0Table"), "1Table": stream("1Table")}))
 
 
 def slides(content: bytes) -> Content:
-    """A .ppt. Raises `encrypted-document` or `corrupt-document`."""
+    """A .ppt. Raises ParseError: `encrypted-document`, `corrupt-document`."""
     return _read(content, lambda stream: slide_blocks(stream("Current User"), stream("PowerPoint Document")))
 
 
 def sheets(content: bytes) -> Content:
-    """An .xls: a heading and a table a sheet. Raises `encrypted-document` or `corrupt-document`."""
+    """An .xls: a heading and a table per sheet. Raises ParseError: `encrypted-document`, `corrupt-document`."""
     book = _read(content, lambda _: _sheets(content))
     # a sheet's name is a poor title
     return structs.replace(book, title=book.properties.get("title", ""))
@@ -48,12 +48,12 @@ def sheets(content: bytes) -> Content:
 def _read(content: bytes, blocks: Callable[[_Streams], Iterable[Block]]) -> Content:
     with olefile.OleFileIO(io.BytesIO(content)) as file:
         try:
-            found = tuple(blocks(lambda name: _stream(file, name)))
+            read = tuple(blocks(lambda name: _stream(file, name)))
         except (struct.error, IndexError, KeyError, ValueError) as error:
             raise ParseError("corrupt-document", type(error).__name__) from None
         properties = _properties(_stream(file, _SUMMARY))
-    heading = next((block.text for block in found if block.kind == "heading" and block.level == 1), "")
-    return Content(blocks=found, title=properties.get("title") or heading, properties=properties)
+    heading = next((block.text for block in read if block.kind == "heading" and block.level == 1), "")
+    return Content(blocks=read, title=properties.get("title") or heading, properties=properties)
 
 
 def _stream(file: Any, name: str) -> bytes:
@@ -61,7 +61,7 @@ def _stream(file: Any, name: str) -> bytes:
 
 
 def _properties(stream: bytes) -> dict[str, str]:
-    """The summary's properties; none where it is broken. Read here, as olefile believes any number of properties that a stream names."""
+    """The summary's properties; empty if it is broken. olefile is not used: it trusts the number of properties that a stream declares."""
     try:
         values = dict(_values(stream))
     except (struct.error, LookupError):
@@ -101,7 +101,7 @@ def _sheets(content: bytes) -> Iterable[Block]:
 
 
 def _cell(value: object) -> str:
-    """As the sheet shows it without a number format: no `.0` behind whole numbers, dates as ISO 8601."""
+    """The value as text, without number formats: whole numbers without `.0`, dates as ISO 8601."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     if isinstance(value, datetime.datetime) and value.time() == datetime.time():

@@ -1,7 +1,6 @@
-"""PowerPoint's binary format since 97 (.ppt) → blocks: each slide's title, text and notes, with its number as the page.
+"""PowerPoint 97 to 2003 (.ppt) → blocks: each slide's title, text and notes, with the slide's number as the page.
 
-The layout is that of [MS-PPT], whose record names are used here. Pictures, charts, masters and macros are not looked at; the cells of a
-table are paragraphs.
+Follows [MS-PPT] and uses its record names. Pictures, charts, masters and macros are ignored; the cells of a table become paragraphs.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _SLIDES, _NOTES = 0, 2
 _TITLES, _BODIES, _OTHER = (0, 6), (1, 5, 7, 8), 4
 _MOST_EDITS = 10_000
 _DEEPEST = 100
-_SHOWN = str.maketrans({"\x0b": "\n", "\x00": ""})
+_RENDERED = str.maketrans({"\x0b": "\n", "\x00": ""})
 
 
 class _Record(NamedTuple):
@@ -38,8 +37,8 @@ class _Text(NamedTuple):
     words: str
 
 
-class _Listed(NamedTuple):
-    """A slide of the list: where it is kept, its id, and the texts that the outline has of it."""
+class _Slide(NamedTuple):
+    """An entry of the slide list: its persist id, its slide id, and its texts in the outline."""
 
     persist: int
     identity: int
@@ -47,34 +46,36 @@ class _Listed(NamedTuple):
 
 
 def blocks(current_user: bytes, document: bytes) -> Iterator[Block]:
-    """The blocks of a presentation, from its streams `Current User` and `PowerPoint Document`. Raises ParseError and struct.error."""
+    """The blocks of a presentation, from its streams `Current User` and `PowerPoint Document`. Raises ParseError or struct.error."""
     token, latest = struct.unpack_from("<II", current_user, 12)
     if token == _CURRENT_ENCRYPTED:
         raise ParseError("encrypted-document")
     stream = memoryview(document)
-    places, root = _persisted(stream, latest)
-    lists = {record.instance: record.body for record in _records(_at(stream, places[root]).body) if record.kind == _SLIDE_LIST}
-    notes = _notes(stream, places, lists.get(_NOTES))
-    return _slides(stream, places, lists.get(_SLIDES), notes)
+    offsets, root = _persist_directory(stream, latest)
+    lists = {record.instance: record.body for record in _records(_at(stream, offsets[root]).body) if record.kind == _SLIDE_LIST}
+    notes = _notes(stream, offsets, lists.get(_NOTES))
+    return _slides(stream, offsets, lists.get(_SLIDES), notes)
 
 
-def _slides(stream: memoryview, places: Mapping[int, int], listed: memoryview | None, notes: Mapping[int, list[_Text]]) -> Iterator[Block]:
-    for page, slide in enumerate(_once(_listed(listed)), start=1):
-        shapes = list(_texts(_at(stream, places[slide.persist]).body, slide.texts)) if slide.persist in places else slide.texts
+def _slides(
+    stream: memoryview, offsets: Mapping[int, int], slide_list: memoryview | None, notes: Mapping[int, list[_Text]]
+) -> Iterator[Block]:
+    for page, slide in enumerate(_distinct(_slide_list(slide_list)), start=1):
+        shapes = list(_texts(_at(stream, offsets[slide.persist]).body, slide.texts)) if slide.persist in offsets else slide.texts
         for text in shapes:
             yield from _blocks(text, page)
         for text in notes.get(slide.identity, ()):
             yield from _blocks(text, page)
 
 
-def _once(slides: list[_Listed]) -> list[_Listed]:
-    """Each slide once: a list that repeats one would make a large text of a small file."""
+def _distinct(slides: list[_Slide]) -> list[_Slide]:
+    """The distinct slides: a list that repeats a slide would expand a small file into a large text."""
     return list({slide.persist: slide for slide in reversed(slides)}.values())[::-1]
 
 
-def _persisted(stream: memoryview, latest: int) -> tuple[dict[int, int], int]:
-    """Where each object is kept, newest edit first (2.1.2), and which is the document."""
-    places: dict[int, int] = {}
+def _persist_directory(stream: memoryview, latest: int) -> tuple[dict[int, int], int]:
+    """Each object's offset by persist id, newest edit first (2.1.2), and the document's persist id."""
+    offsets: dict[int, int] = {}
     root = -1
     for _ in range(_MOST_EDITS):
         edit = _at(stream, latest)
@@ -83,13 +84,13 @@ def _persisted(stream: memoryview, latest: int) -> tuple[dict[int, int], int]:
         earlier, directory, document = struct.unpack_from("<III", edit.body, 8)
         root = document if root < 0 else root
         for identity, offset in _directory(_at(stream, directory).body):
-            places.setdefault(identity, offset)
+            offsets.setdefault(identity, offset)
         if not earlier or earlier >= latest:
             break
         latest = earlier
-    if root not in places:
+    if root not in offsets:
         raise ParseError("corrupt-document")
-    return places, root
+    return offsets, root
 
 
 def _directory(body: memoryview) -> Iterator[tuple[int, int]]:
@@ -115,33 +116,33 @@ def _records(body: memoryview) -> Iterator[_Record]:
         at += 8 + len(record.body)
 
 
-def _listed(body: memoryview | None) -> list[_Listed]:
-    found: list[_Listed] = []
+def _slide_list(body: memoryview | None) -> list[_Slide]:
+    slides: list[_Slide] = []
     kind = _OTHER
     for record in _records(body) if body is not None else ():
         if record.kind == _SLIDE_PERSIST:
             persist, identity = struct.unpack_from("<I8xI", record.body)
-            found.append(_Listed(persist, identity, []))
+            slides.append(_Slide(persist, identity, []))
         elif record.kind == _TEXT_HEADER:
             (kind,) = struct.unpack_from("<I", record.body)
-        elif found and (words := _words(record)) is not None:
-            found[-1].texts.append(_Text(kind, words))
-    return found
+        elif slides and (words := _words(record)) is not None:
+            slides[-1].texts.append(_Text(kind, words))
+    return slides
 
 
-def _notes(stream: memoryview, places: Mapping[int, int], listed: memoryview | None) -> dict[int, list[_Text]]:
-    """What is written below each slide, by the slide's id."""
-    found: dict[int, list[_Text]] = {}
-    for page in _listed(listed):
-        if page.persist in places:
-            body = _at(stream, places[page.persist]).body
+def _notes(stream: memoryview, offsets: Mapping[int, int], slide_list: memoryview | None) -> dict[int, list[_Text]]:
+    """The speaker notes of each slide, by slide id."""
+    notes: dict[int, list[_Text]] = {}
+    for page in _slide_list(slide_list):
+        if page.persist in offsets:
+            body = _at(stream, offsets[page.persist]).body
             slides = [struct.unpack_from("<I", record.body)[0] for record in _records(body) if record.kind == _NOTES_ATOM]
-            found.update({slide: [_Text(_OTHER, text.words) for text in _texts(body, page.texts) if text.kind == 2] for slide in slides})
-    return found
+            notes.update({slide: [_Text(_OTHER, text.words) for text in _texts(body, page.texts) if text.kind == 2] for slide in slides})
+    return notes
 
 
 def _texts(body: memoryview, outline: list[_Text], depth: int = 0) -> Iterator[_Text]:
-    """The texts of all shapes in drawing order; a shape may refer to the outline's text instead of having one."""
+    """The texts of all shapes in drawing order; a shape may refer to a text of the outline."""
     kind = _OTHER
     for record in _records(body):
         if record.is_container and depth < _DEEPEST:
@@ -158,12 +159,12 @@ def _texts(body: memoryview, outline: list[_Text], depth: int = 0) -> Iterator[_
 def _words(record: _Record) -> str | None:
     if record.kind == _TEXT_CHARS:
         return bytes(record.body).decode("utf-16-le", "replace")
-    # the lower half of each character (2.9.42 TextBytesAtom)
+    # the low byte of each character (2.9.42 TextBytesAtom)
     return bytes(record.body).decode("latin-1") if record.kind == _TEXT_BYTES else None
 
 
 def _blocks(text: _Text, page: int) -> Iterator[Block]:
-    pieces = [piece.translate(_SHOWN).strip() for piece in text.words.split("\r")]
+    pieces = [piece.translate(_RENDERED).strip() for piece in text.words.split("\r")]
     if text.kind in _TITLES:
         title = " ".join(" ".join(pieces).split())
         yield from [Block("heading", title, level=1, page=page)] * bool(title)

@@ -1,4 +1,4 @@
-"""Pages → Content: what is dropped, what stands in tables, in which order the rest is read, and how well all that went."""
+"""Pages → Content: drops furniture, finds ruled tables, orders the rest, and records the signals."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class _Sheet(NamedTuple):
 
 
 def content(pages: Sequence[Page], properties: Mapping[str, str], confidences: Sequence[float] = ()) -> Content:
-    """The document. `confidences` are those of what was recognised, 0–1."""
+    """The document. `confidences` are those of recognised lines, 0–1."""
     sheets = [_sheet(page) for page in pages]
-    left_out, dropped = furniture.dropped((sheet.page.height, sheet.pieces) for sheet in sheets)
-    found = blocks([Placed(sheet.page, item) for sheet in sheets for item in _reading(sheet, left_out)])
-    title = properties.get("title") or first_heading(found)
-    return Content(blocks=found, title=title, properties=dict(properties), signals=signals(pages, dropped, confidences))
+    furniture_ids, dropped = furniture.find((sheet.page.height, sheet.pieces) for sheet in sheets)
+    read = blocks([Placed(sheet.page, item) for sheet in sheets for item in _reading_order(sheet, furniture_ids)])
+    title = properties.get("title") or first_heading(read)
+    return Content(blocks=read, title=title, properties=dict(properties), signals=signals(pages, dropped, confidences))
 
 
 def signals(pages: Sequence[Page], dropped: Mapping[str, int], confidences: Sequence[float]) -> Signals:
-    """How the pages were read, and how well."""
+    """The signals that only the PDF reader knows: grades of the pages, dropped rows, confidence."""
     return Signals(
         pages=len(pages),
         empty_pages=sum(not page.words for page in pages),
@@ -49,21 +49,21 @@ def signals(pages: Sequence[Page], dropped: Mapping[str, int], confidences: Sequ
 
 def _sheet(page: Page) -> _Sheet:
     tables, words = ruled(page)
-    # a bullet that nothing stands behind says nothing, and holds up the eye between columns
+    # a bullet without text carries no meaning, and would fill the gap between columns
     return _Sheet(page, tables, [piece for piece in pieces(words) if not BULLET.fullmatch(piece.text)])
 
 
-def _reading(sheet: _Sheet, left_out: set[int]) -> Iterator[Item]:
-    """In the order of the page, what stands upright last; in the file's own where the page was read for speed or is beyond all measure."""
-    kept = [piece for piece in sheet.pieces if id(piece) not in left_out]
+def _reading_order(sheet: _Sheet, furniture_ids: set[int]) -> Iterator[Item]:
+    """Tables and pieces in reading order, vertical text last; in the file's order at the grade `text` or with too many pieces."""
+    kept = [piece for piece in sheet.pieces if id(piece) not in furniture_ids]
     if sheet.page.grade == "text" or len(sheet.pieces) > MOST_PIECES:
         yield from sheet.tables
         yield from kept
         return
-    yield from ordered([*sheet.tables, *(piece for piece in kept if not piece.words[0].upright)], sheet.page.rules)
-    yield from (piece for piece in kept if piece.words[0].upright)
+    yield from ordered([*sheet.tables, *(piece for piece in kept if not piece.words[0].vertical)], sheet.page.rules)
+    yield from (piece for piece in kept if piece.words[0].vertical)
 
 
-def first_heading(found: Sequence[Block]) -> str:
-    """A heading near the beginning, for a title; else nothing."""
-    return next((block.text for block in found[:_TITLE_WITHIN] if block.kind == "heading"), "")
+def first_heading(blocks: Sequence[Block]) -> str:
+    """The first heading if it is among the first blocks, for use as the title; else empty."""
+    return next((block.text for block in blocks[:_TITLE_WITHIN] if block.kind == "heading"), "")

@@ -1,4 +1,4 @@
-"""Running heads, running feet and page numbers: what stands alone at a page's upper or lower edge and again on other pages."""
+"""Page furniture: running heads, running feet and page numbers, which repeat at the top or bottom of several pages, apart from the text."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from parsers.pdf.lines import Piece, merged, overlap
 
-# as shares of the page's height: where they stand; in points: how far they move from page to page; in heights: how far from the text
-_ZONE, _MOVES, _ALONE = 0.13, 6.0, 0.8
+# zone at the edge, as a share of the page's height; maximum shift between pages, in points; minimum gap to the text, in line heights
+_ZONE, _SHIFT, _GAP = 0.13, 6.0, 0.8
 _ROWS, _USUAL = 3, 3
 _DIGITS = re.compile(r"\d+|\b[ivxlc]+\b")
 _NUMBERED = re.compile(r"^#\W|\W#$")
@@ -22,7 +22,7 @@ _PAGE_NUMBER = re.compile(
 
 
 class _Row(NamedTuple):
-    """A row at a page's edge; `distance` is in points from the nearer edge, to the row's far side."""
+    """A row at a page's edge; `distance` is from the nearer edge to the row's far side, in points."""
 
     page: int
     edge: str
@@ -32,25 +32,25 @@ class _Row(NamedTuple):
 
     @property
     def place(self) -> tuple[str, int]:
-        """About where it is."""
-        return self.edge, round(self.distance / _MOVES)
+        """The approximate position."""
+        return self.edge, round(self.distance / _SHIFT)
 
 
-def dropped(pages: Iterable[tuple[float, list[Piece]]]) -> tuple[set[int], dict[str, int]]:
-    """The ids of the pieces to leave out, and how many rows of each kind they are: `header`, `footer`, `page_number`.
+def find(pages: Iterable[tuple[float, list[Piece]]]) -> tuple[set[int], dict[str, int]]:
+    """The ids of the pieces to drop, and the number of rows by kind: `header`, `footer`, `page_number`.
 
-    `pages` are heights and pieces. A row counts when it has the same words (digits apart) in the same place on another page;
-    a page number also when it is the only one.
+    `pages` are heights in points, and pieces. A row is furniture if another page has the same words, digits ignored, in the same place;
+    a page number always is.
     """
-    rows = [row for number, (height, pieces) in enumerate(pages) for row in _edges(number, height, pieces)]
-    known = _repeated(rows)
-    places = Counter(row.place for row in known)
-    kinds = [(row, kind) for row in rows if (kind := _kind(row, known, places))]
+    rows = [row for number, (height, pieces) in enumerate(pages) for row in _edge_rows(number, height, pieces)]
+    repeated = _repeated(rows)
+    places = Counter(row.place for row in repeated)
+    kinds = [(row, kind) for row in rows if (kind := _kind(row, repeated, places))]
     return {id(piece) for row, _ in kinds for piece in row.pieces}, dict(Counter(kind for _, kind in kinds))
 
 
-def _edges(number: int, height: float, pieces: list[Piece]) -> Iterator[_Row]:
-    """The outermost rows above and below, as far as each stands off from what follows inwards."""
+def _edge_rows(number: int, height: float, pieces: list[Piece]) -> Iterator[_Row]:
+    """The outermost rows at the top and the bottom, up to the last gap that separates them from the text."""
     rows = _rows(pieces)
     for edge, inwards in (("header", rows), ("footer", rows[::-1])):
         outer: list[_Row] = []
@@ -60,14 +60,14 @@ def _edges(number: int, height: float, pieces: list[Piece]) -> Iterator[_Row]:
             if distance > _ZONE * height or len(outer) == _ROWS:
                 break
             outer.append(_Row(number, edge, distance, _key(line.text), tuple(row)))
-            if following is None or _stands_off(line, merged(following)):
+            if following is None or _is_separate(line, merged(following)):
                 yield from outer
                 outer = []
 
 
-def _stands_off(line: Piece, following: Piece) -> bool:
+def _is_separate(line: Piece, following: Piece) -> bool:
     gap = max(following.top - line.bottom, line.top - following.bottom)
-    return gap > _ALONE * min(line.height, following.height)
+    return gap > _GAP * min(line.height, following.height)
 
 
 def _rows(pieces: list[Piece]) -> list[list[Piece]]:
@@ -81,20 +81,20 @@ def _rows(pieces: list[Piece]) -> list[list[Piece]]:
 
 
 def _repeated(rows: Iterable[_Row]) -> set[_Row]:
-    """The rows that come on another page too."""
-    alike: defaultdict[tuple[str, str], list[_Row]] = defaultdict(list)
+    """The rows that also occur on another page."""
+    by_key: defaultdict[tuple[str, str], list[_Row]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.distance):
-        alike[row.edge, row.key].append(row)
-    pairs = ((one, other) for found in alike.values() for one, other in pairwise(found))
-    return {row for pair in pairs if pair[0].page != pair[1].page and pair[1].distance - pair[0].distance < _MOVES for row in pair}
+        by_key[row.edge, row.key].append(row)
+    pairs = (pair for same in by_key.values() for pair in pairwise(same))
+    return {row for pair in pairs if pair[0].page != pair[1].page and pair[1].distance - pair[0].distance < _SHIFT for row in pair}
 
 
-def _kind(row: _Row, known: set[_Row], places: Counter[tuple[str, int]]) -> str:
-    """Where others are known to be, a row that begins or ends with a number is one of them: a chapter's title beside the page's number."""
+def _kind(row: _Row, repeated: set[_Row], places: Counter[tuple[str, int]]) -> str:
+    """The row's kind, or empty. In a place of repeated rows, a row with a number at its end is furniture too: chapter title and number."""
     if _PAGE_NUMBER.fullmatch(merged(row.pieces).text):
         return "page_number"
     numbered = _NUMBERED.search(row.key) and places[row.place] >= _USUAL
-    return row.edge if row in known or numbered else ""
+    return row.edge if row in repeated or numbered else ""
 
 
 def _key(text: str) -> str:

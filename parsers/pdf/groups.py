@@ -1,6 +1,6 @@
-"""Lines in reading order → groups: the lines of one paragraph, heading or item, by distance, size and indent; over columns and pages too.
+"""Lines in reading order → groups: the lines of a paragraph, heading or list item, by distance, size and indent, across columns and pages.
 
-What belongs here: which lines belong together. What does not: what they are (`parsers.pdf.headings`, `parsers.pdf.blocks`).
+What belongs here: grouping lines. What does not: classifying the groups (`parsers.pdf.headings`, `parsers.pdf.blocks`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from parsers.pdf.lines import Piece
 from parsers.pdf.order import Item
 from parsers.pdf.pages import Page
 from parsers.pdf.rules import Table
-from parsers.pdf.tables import over_pages
+from parsers.pdf.tables import continued
 
 _HYPHENATED = re.compile(r"[^\W\d_][-\u00ad\u2010]$")
 CAPTION = re.compile(
@@ -24,13 +24,13 @@ CAPTION = re.compile(
     re.IGNORECASE,
 )
 LEADERS = re.compile(r"(?:\s?[.·…_]){4,}")
-_ENDS = re.compile(r"[.!?:;。؟][\"'”’)\]]*$")
+_SENTENCE_END = re.compile(r"[.!?:;。؟][\"'”’)\]]*$")
 # in line heights
 _SAME_SIZE, INDENT, _SINGLE_SPACED, _WIDEST = 0.2, 0.8, 1.4, 4.0
-# in the document's usual distance between base lines
+# as a multiple of the document's usual line pitch
 _SAME_PITCH = 1.15
 LARGER = 1.12
-"""Of the running text's size: what is larger is a heading."""
+"""Minimum size of a heading, as a multiple of the body text's size."""
 
 
 class Placed(NamedTuple):
@@ -48,7 +48,7 @@ class Style(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Lines of one block."""
+    """The lines of one block."""
 
     placed: list[Placed]
     lines: list[Piece]
@@ -67,13 +67,13 @@ class Group(NamedTuple):
 
 
 def groups(items: Sequence[Placed], body: Style) -> list[Group | Placed]:
-    """The groups and tables. A table that goes on over the page is one, and so is a paragraph that goes on over a column or a page."""
+    """The groups and tables. A table that continues on the next page is one, as is a paragraph continued in the next column or page."""
     pitch = _usual_pitch([placed.item for placed in items if isinstance(placed.item, Piece)])
-    return _continued(list(_groups(items, pitch, body)), body)
+    return _join_continuations(list(_groups(items, pitch, body)), body)
 
 
-def running_style(lines: Iterable[Piece]) -> Style:
-    """The style of the running text: that of most characters."""
+def body_style(lines: Iterable[Piece]) -> Style:
+    """The style of the body text: that of most characters."""
     characters: Counter[Style] = Counter()
     for line in lines:
         characters[Style(line.size, line.bold)] += len(line.text)
@@ -81,7 +81,7 @@ def running_style(lines: Iterable[Piece]) -> Style:
 
 
 def joined(texts: Sequence[str]) -> str:
-    """Lines as running text; a word broken at the line's end is put together again."""
+    """Lines as running text; a word hyphenated at the end of a line is joined."""
     whole = texts[0]
     for last, following in pairwise(texts):
         if _HYPHENATED.search(last) and following[:1].islower():
@@ -92,7 +92,7 @@ def joined(texts: Sequence[str]) -> str:
 
 
 def _usual_pitch(lines: list[Piece]) -> float:
-    """The commonest distance between the base lines of neighbours, in points; 0 where there is none."""
+    """The most common distance between neighbouring base lines, in points; 0 if there is none."""
     pitches = ((below.bottom - above.bottom, above) for above, below in pairwise(lines))
     common = Counter(round(pitch * 2) / 2 for pitch, above in pitches if 0.5 * above.height < pitch < _WIDEST * above.height)
     return max(common, key=lambda pitch: (common[pitch], -pitch)) if common else 0.0
@@ -119,16 +119,16 @@ def _same_page(group: Group, placed: Placed) -> bool:
 
 
 def _continues(group: list[Piece], line: Piece, pitch: float, body: Style) -> bool:
-    """Below the last line, as near as lines of a paragraph are, of the same style, in the same column, and not begun anew."""
+    """Whether the line continues the group: close below its last line, in the same style and column, and not the start of a new block."""
     last = group[-1]
     below = 0.3 * line.height < line.bottom - last.bottom < max(_SAME_PITCH * pitch, _SINGLE_SPACED * line.height)
     overlaps = min(last.right, line.right) > max(last.left, line.left)
-    anew = line.marked or LEADERS.search(last.text) or (line.size < LARGER * body.size and _begins(group, line))
-    return below and (overlaps or line.mono) and _alike(last, line) and not anew
+    starts_block = line.marked or LEADERS.search(last.text) or (line.size < LARGER * body.size and _starts_paragraph(group, line))
+    return below and (overlaps or line.mono) and _same_style(last, line) and not starts_block
 
 
-def _alike(last: Piece, line: Piece) -> bool:
-    """Of one size and width of letters; where weight or font change, in the midst of a sentence."""
+def _same_style(last: Piece, line: Piece) -> bool:
+    """Whether size and letter width are the same; weight and font may change in the middle of a sentence."""
     if abs(last.size - line.size) >= _SAME_SIZE * max(last.size, line.size) or last.mono != line.mono:
         return False
     short = last.right < line.right - 2 * line.height
@@ -136,24 +136,24 @@ def _alike(last: Piece, line: Piece) -> bool:
     return same or not line.text[:1].isupper() or bool(_HYPHENATED.search(last.text))
 
 
-def _begins(group: list[Piece], line: Piece) -> bool:
-    """Indented more than the line above, but below a list's marker; or back out of an item's hanging lines."""
+def _starts_paragraph(group: list[Piece], line: Piece) -> bool:
+    """Whether the line is indented, other than below a list marker; or outdented after an item's hanging lines."""
     step = line.start - group[-1].start
     hanging = len(group) == 1 and group[0].marked
-    returned = len(group) > 1 and group[0].start < group[-1].start
+    was_hanging = len(group) > 1 and group[0].start < group[-1].start
     centred = abs(line.left + line.right - group[-1].left - group[-1].right) < line.height
-    inwards = step > INDENT * line.height and not hanging and not line.mono and not centred
-    return inwards or (step < -INDENT * line.height and returned and not line.mono and not centred)
+    indented = step > INDENT * line.height and not hanging and not line.mono and not centred
+    return indented or (step < -INDENT * line.height and was_hanging and not line.mono and not centred)
 
 
-def _continued(groups: list[Group | Placed], body: Style) -> list[Group | Placed]:
+def _join_continuations(groups: list[Group | Placed], body: Style) -> list[Group | Placed]:
     whole: list[Group | Placed] = []
     page = 0
     for group in groups:
         last = whole[-1] if whole else None
-        if isinstance(last, Placed) and isinstance(group, Placed) and (table := _table_goes_on(last, group, page)):
+        if isinstance(last, Placed) and isinstance(group, Placed) and (table := _continued_table(last, group, page)):
             whole[-1] = last._replace(item=table)
-        elif isinstance(last, Group) and isinstance(group, Group) and _goes_on(last, group, body):
+        elif isinstance(last, Group) and isinstance(group, Group) and _is_continued(last, group, body):
             whole[-1] = Group(last.placed + group.placed, last.lines + group.lines)
         else:
             whole.append(group)
@@ -161,23 +161,24 @@ def _continued(groups: list[Group | Placed], body: Style) -> list[Group | Placed
     return whole
 
 
-def _table_goes_on(one: Placed, other: Placed, page: int) -> Table | None:
-    assert isinstance(one.item, Table)
-    assert isinstance(other.item, Table)
-    return over_pages(one.item, other.item) if other.page.number == page + 1 else None
+def _continued_table(first: Placed, second: Placed, page: int) -> Table | None:
+    """Both tables as one, or None if the second does not continue the first, which ends on `page`."""
+    assert isinstance(first.item, Table)
+    assert isinstance(second.item, Table)
+    return continued(first.item, second.item) if second.page.number == page + 1 else None
 
 
-def _goes_on(group: Group, following: Group, body: Style) -> bool:
-    """Whether a paragraph stops in the midst of a sentence at the end of its column, and the next begins so at the head of its own."""
+def _is_continued(group: Group, following: Group, body: Style) -> bool:
+    """Whether a paragraph breaks off in the middle of a sentence at the end of a column, and the following one resumes it in the next."""
     last, line = group.lines[-1], following.lines[0]
-    elsewhere = following.placed[0].page is not group.placed[-1].page or line.bottom < last.bottom
-    unfinished = not _ENDS.search(last.text) and line.text[:1].islower() and not line.marked
+    next_column = following.placed[0].page is not group.placed[-1].page or line.bottom < last.bottom
+    unfinished = not _SENTENCE_END.search(last.text) and line.text[:1].islower() and not line.marked
     plain = group.style == following.style and not group.mono and group.style.size == body.size
-    return elsewhere and unfinished and plain and not is_caption(group, body)
+    return next_column and unfinished and plain and not is_caption(group, body)
 
 
 def is_caption(group: Group, body: Style) -> bool:
-    """`Figure 3:`, or `Figure 3` in another style than the running text's and without a full stop."""
+    """Whether it begins with `Figure 3:`, or with `Figure 3` in a style other than the body text's and without a full stop at the end."""
     label = CAPTION.match(group.text)
-    apart = (group.style.size < body.size or group.style.bold != body.bold) and not _ENDS.search(group.text)
-    return label is not None and (bool(label[1]) or apart)
+    distinct = (group.style.size < body.size or group.style.bold != body.bold) and not _SENTENCE_END.search(group.text)
+    return label is not None and (bool(label[1]) or distinct)

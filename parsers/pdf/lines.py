@@ -1,4 +1,4 @@
-"""Words → pieces of lines: words beside each other with no more than a space between. A line of one column is one piece or a few."""
+"""Words → pieces of lines: runs of words with at most a space between them. A line of one column is one piece or a few."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from parsers.pdf.pages import Box, Word, is_bold, is_symbols
 BULLET = re.compile(r"[•◦▪‣⁃·●○■□◼◻➢➤✓❖∙\uf0a7\uf0b7\uf0d8–—*-](?:\s+|$)")
 NUMBER = re.compile(r"(?:\[\d{1,3}\]|\(?(?:\d{1,3}|[a-zA-Z]|[ivx]{1,5})[.)])(?:\s|$)")
 _SECTION = re.compile(r"\d{1,2}(?:\.\d{1,2}){0,4}\.?$")
-# in heights of a word: what is between words of one text, between letters of one word, and behind a list's marker at most
+# maximum gaps, in heights of a word: between words of one text, within a word, after a list marker, after a section number
 _SPACE, _WORD_GAP, _MARKER_GAP, _SECTION_GAP = 0.9, 0.12, 4.0, 2.5
 _OVERLAP = 0.5
 MOST_PIECES = 3000
-"""What has more on one page is no page that anybody reads: its pieces are left as they come."""
-# in points: base lines nearer than two of them may be one line
+"""A page with more pieces is not ordinary text: its pieces keep the file's order."""
+# height of a band in points: only pieces in the same or neighbouring bands are compared
 _BAND = 12.0
 
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """Words on one base line, in the order in which they are read."""
+    """Words on one base line, in reading order."""
 
     left: float
     top: float
@@ -47,17 +47,18 @@ class Piece:
 
     @cached_property
     def size(self) -> float:
-        """The height of its longest word, in half points."""
+        """The height of the longest word in points, rounded to half points."""
         return round(max(self.words, key=lambda word: len(word.text)).height * 2) / 2
 
     @property
     def start(self) -> float:
-        """How far in from its side it begins: from the left, or from the right where it is written backwards."""
-        return -self.right if self.backwards else self.left
+        """The coordinate at which reading starts, growing with the indent: the left edge, or the negated right edge if right-to-left."""
+        return -self.right if self.right_to_left else self.left
 
     @cached_property
-    def backwards(self) -> bool:
-        return _share(self.words, lambda word: word.backwards) > 0.5
+    def right_to_left(self) -> bool:
+        """Whether most characters are written from right to left."""
+        return _share(self.words, lambda word: word.right_to_left) > 0.5
 
     @cached_property
     def bold(self) -> bool:
@@ -65,7 +66,7 @@ class Piece:
 
     @cached_property
     def font(self) -> str:
-        """The font of most of it, without the mark of a subset."""
+        """The font of most characters, without the prefix of a subset."""
         characters: Counter[str] = Counter()
         for word in self.words:
             characters[word.font.rpartition("+")[2]] += len(word.text)
@@ -77,7 +78,7 @@ class Piece:
 
     @cached_property
     def marker(self) -> int:
-        """How many characters of the text are a list's bullet, white space included; 0 where there is none."""
+        """The length of the list bullet at the start of the text, including white space; 0 if there is none."""
         bullet = BULLET.match(self.text)
         if bullet:
             return bullet.end()
@@ -87,34 +88,34 @@ class Piece:
 
     @property
     def marked(self) -> bool:
-        """Whether it begins as an item of a list does."""
+        """Whether it begins with a bullet or a number, as a list item does."""
         return self.marker > 0 or bool(NUMBER.match(self.text))
 
 
 def pieces(words: Iterable[Word]) -> list[Piece]:
-    """The pieces, in the file's order. Words that stand upright, from bottom to top, make pieces of their own at the end."""
-    level = [word for word in words if not word.upright]
-    found = [_piece(run, anew=any(word.backwards for word in run)) for run in _runs(level)]
-    together = _brought_together(found) if len(found) <= MOST_PIECES else found
-    return together + [_piece(run) for run in _upright(words)]
+    """The pieces, in the file's order. Vertical words, written from bottom to top, form pieces of their own at the end."""
+    horizontal = [word for word in words if not word.vertical]
+    runs = [_piece(run, sort=any(word.right_to_left for word in run)) for run in _runs(horizontal)]
+    joined = _join(runs) if len(runs) <= MOST_PIECES else runs
+    return joined + [_piece(run) for run in _vertical_runs(words)]
 
 
 def merged(parts: Iterable[Piece]) -> Piece:
-    """Pieces of one row as one, from left to right, or from right to left where most of it is written so."""
-    return _piece([word for part in parts for word in part.words], anew=True)
+    """Pieces of one row as one, from left to right, or from right to left if most of its characters are."""
+    return _piece([word for part in parts for word in part.words], sort=True)
 
 
 def text(words: Iterable[Word]) -> str:
-    """The words with spaces, but where they touch."""
+    """The words, joined with spaces unless they touch."""
     joined, last = "", None
     for word in words:
-        joined += (" " if last and _apart(last, word) else "") + word.text
+        joined += (" " if last and _is_spaced(last, word) else "") + word.text
         last = word
     return joined
 
 
 def overlap(one: Piece | Word, other: Piece | Word) -> float:
-    """How much of the lower one's height both have in common; negative where there is a gap."""
+    """The vertical overlap as a share of the smaller height; negative if there is a gap."""
     return (min(one.bottom, other.bottom) - max(one.top, other.top)) / min(one.height, other.height)
 
 
@@ -122,15 +123,16 @@ def _share(words: tuple[Word, ...], has: Callable[[Word], bool]) -> float:
     return sum(len(word.text) for word in words if has(word)) / max(1, sum(len(word.text) for word in words))
 
 
-def _apart(last: Word, word: Word) -> bool:
+def _is_spaced(last: Word, word: Word) -> bool:
+    """Whether there is a space between two consecutive words."""
     gap = max(word.left - last.right, last.left - word.right, word.top - last.bottom, last.top - word.bottom)
-    turned = last.backwards != word.backwards and last.text[-1].isalpha() and word.text[0].isalpha()
-    thick = (word.right - word.left) if word.upright else min(last.height, word.height)
-    return turned or gap > _WORD_GAP * thick
+    direction_changes = last.right_to_left != word.right_to_left and last.text[-1].isalpha() and word.text[0].isalpha()
+    height = (word.right - word.left) if word.vertical else min(last.height, word.height)
+    return direction_changes or gap > _WORD_GAP * height
 
 
 def _runs(words: list[Word]) -> Iterator[list[Word]]:
-    """Words that follow each other in the file and on the page."""
+    """Runs of words that are consecutive in the file and adjacent on the page."""
     run: list[Word] = []
     for word in words:
         if run and not _follows(run[-1], word):
@@ -142,15 +144,15 @@ def _runs(words: list[Word]) -> Iterator[list[Word]]:
 
 
 def _follows(last: Word, word: Word) -> bool:
-    gap = last.left - word.right if word.backwards else word.left - last.right
+    gap = last.left - word.right if word.right_to_left else word.left - last.right
     height = max(last.height, word.height)
     return overlap(last, word) > _OVERLAP and -0.5 * height < gap < _SPACE * height
 
 
-def _upright(words: Iterable[Word]) -> Iterator[list[Word]]:
+def _vertical_runs(words: Iterable[Word]) -> Iterator[list[Word]]:
     run: list[Word] = []
     for word in words:
-        if word.upright:
+        if word.vertical:
             if run and abs(word.left - run[-1].left) > 1:
                 yield run
                 run = []
@@ -159,38 +161,38 @@ def _upright(words: Iterable[Word]) -> Iterator[list[Word]]:
         yield run
 
 
-def _piece(words: list[Word], anew: bool = False) -> Piece:
-    if anew:
-        backwards = _share(tuple(words), lambda word: word.backwards) > 0.5
-        words = _from_the_right(words) if backwards else sorted(words, key=lambda word: word.left)
+def _piece(words: list[Word], sort: bool = False) -> Piece:
+    if sort:
+        right_to_left = _share(tuple(words), lambda word: word.right_to_left) > 0.5
+        words = _right_to_left(words) if right_to_left else sorted(words, key=lambda word: word.left)
     bounds = min(w.left for w in words), min(w.top for w in words), max(w.right for w in words), max(w.bottom for w in words)
     return Piece(*bounds, tuple(words))
 
 
-def _from_the_right(words: list[Word]) -> list[Word]:
-    """Words of a line that is written backwards; what stands forwards in it is read forwards."""
+def _right_to_left(words: list[Word]) -> list[Word]:
+    """The words of a right-to-left line in reading order; left-to-right runs within it keep their direction."""
     ordered: list[Word] = []
-    for backwards, group in groupby(sorted(words, key=lambda word: -word.right), key=lambda word: word.backwards):
+    for right_to_left, group in groupby(sorted(words, key=lambda word: -word.right), key=lambda word: word.right_to_left):
         run = list(group)
-        ordered += run if backwards else run[::-1]
+        ordered += run if right_to_left else run[::-1]
     return ordered
 
 
-def _brought_together(found: list[Piece]) -> list[Piece]:
-    """Pieces that the file draws apart and the page shows beside each other; a list's marker with what it marks."""
+def _join(runs: list[Piece]) -> list[Piece]:
+    """Join pieces that are adjacent on the page but not in the file, and list markers with their items."""
     chains: list[list[int]] = []
     ends: dict[int, list[list[int]]] = {}
-    for at in sorted(range(len(found)), key=lambda at: found[at].left):
-        chain = next((chain for chain in _near(ends, found[at]) if _beside(found[chain[-1]], found[at])), None)
+    for at in sorted(range(len(runs)), key=lambda at: runs[at].left):
+        chain = next((chain for chain in _near(ends, runs[at]) if _are_adjacent(runs[chain[-1]], runs[at])), None)
         if chain is None:
             chains.append(chain := [])
         chain.append(at)
-        ends.setdefault(_band(found[at]), []).append(chain)
-    return [merged(found[at] for at in chain) if len(chain) > 1 else found[chain[0]] for chain in sorted(chains, key=min)]
+        ends.setdefault(_band(runs[at]), []).append(chain)
+    return [merged(runs[at] for at in chain) if len(chain) > 1 else runs[chain[0]] for chain in sorted(chains, key=min)]
 
 
 def _near(ends: dict[int, list[list[int]]], piece: Piece) -> Iterator[list[int]]:
-    """The chains that end at about this height, the latest first."""
+    """The chains that end in the piece's band or a neighbouring one, the latest first."""
     band = _band(piece)
     for near in (band, band - 1, band + 1):
         yield from reversed(ends.get(near, ()))
@@ -200,12 +202,12 @@ def _band(piece: Piece) -> int:
     return int((piece.top + piece.bottom) / 2 / _BAND)
 
 
-def _beside(left: Piece, right: Piece) -> bool:
+def _are_adjacent(left: Piece, right: Piece) -> bool:
     gap, height = right.left - left.right, max(left.height, right.height)
-    return -0.5 * height < gap < _reach(left, right) * height and overlap(left, right) > _OVERLAP
+    return -0.5 * height < gap < _largest_gap(left, right) * height and overlap(left, right) > _OVERLAP
 
 
-def _reach(left: Piece, right: Piece) -> float:
+def _largest_gap(left: Piece, right: Piece) -> float:
     if len(left.words) > 1:
         return _SPACE
     mark = left.words[0]

@@ -1,6 +1,6 @@
-"""The grade `model`: docling's standard pipeline with its own layout and table models (`parsers.docling.weights`), once per process.
+"""The grade `model`: docling's standard pipeline with its layout and table models (`parsers.docling.weights`), one per process.
 
-Only a process that was started for it loads the models; torch and transformers are refused in all others (`parsers.workers.worker`).
+Only processes started for it load the models; in all others importing torch and transformers fails (`parsers.workers.worker`).
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ if TYPE_CHECKING:
     from docling.datamodel.document import ConversionResult
     from docling.pipeline.standard_pdf_pipeline import StandardPdfPipeline
 
-# the worker has a core for itself; more threads than one give other last digits
+# a worker has one core, and with more threads results differ in their last digits
 _THREADS = 1
-# pages that docling draws before the models have seen them
+# pages that docling renders ahead of the models
 _AHEAD = 4
-# what torch, docling's parser and Python say when there is no memory left
+# messages of torch, docling's parser and Python when memory runs out
 _NO_MEMORY = re.compile(r"memory|bad_alloc|new thread", re.IGNORECASE)
-# in square points, two of A0: docling draws each page, tables at twice the size
+# page area in square points, two sheets of A0: docling renders each page, and tables at twice the scale
 _LARGEST = 16e6
 
 _pipelines: list[StandardPdfPipeline] = []
 
 
 def load(folder: Path) -> None:
-    """Load the models for the rest of this process's life. Raises whatever docling, transformers and torch raise over them."""
+    """Load the models, until the process ends. Raises whatever docling, transformers and torch raise."""
     _pipelines[:] = [pipeline(folder)]
 
 
 def loaded() -> bool:
-    """Whether this process reads PDFs with docling's models."""
+    """Whether this process has loaded docling's models."""
     return bool(_pipelines)
 
 
 def pipeline(folder: Path) -> StandardPdfPipeline:
-    """docling's own, on the processor, with the models in `folder` and nothing else: no recognition, no enrichment, no download."""
+    """docling's pipeline on the CPU with the models in `folder`: no text recognition, no enrichment, no download."""
     from docling.datamodel.accelerator_options import AcceleratorDevice, AcceleratorOptions
     from docling.datamodel.object_detection_engine_options import TransformersObjectDetectionEngineOptions
     from docling.datamodel.pipeline_options import HeadingHierarchyOptions, LayoutObjectDetectionOptions, ThreadedPdfPipelineOptions
@@ -60,20 +60,20 @@ def pipeline(folder: Path) -> StandardPdfPipeline:
         heading_hierarchy_options=HeadingHierarchyOptions(enabled=True),
         do_ocr=False,
         queue_max_size=_AHEAD,
-        # what fails or is told apart by a last digit depends on the page alone, and not on what came along
+        # batches of one: failures and last digits depend on the page alone, not on the others in its batch
         layout_batch_size=1,
         table_batch_size=1,
-        # headings are told apart by their fonts
+        # required for heading levels, which depend on fonts
         generate_parsed_pages=True,
     )
     built = StandardPdfPipeline(options)
-    built.assemble_model = _Telling(built.assemble_model)
+    built.assemble_model = _ReportPages(built.assemble_model)
     return built
 
 
 @dataclass(frozen=True)
-class _Telling:
-    """docling's last step of a page, which says of each with text that it is read: pages of nothing give no time."""
+class _ReportPages:
+    """docling's last step of a page, reporting progress for each page with text: empty pages do not extend the timeout."""
 
     step: Callable[[Any, Iterable[Any]], Iterable[Any]]
 
@@ -85,24 +85,27 @@ class _Telling:
 
 
 def content(source: bytes, pages: Sequence[Page], properties: Mapping[str, str], confidences: Sequence[float]) -> Content:
-    """The document: pages with a text layer by the models; by geometry those that were recognised, those at which docling gives up, and
-    all of them where one is too large to be drawn. Raises MemoryError."""
+    """The document. Pages with a text layer are read by the models.
+
+    Read by geometry instead: recognised pages, pages that docling fails on, and all pages if one is too large to render. Raises
+    MemoryError.
+    """
     layered = {page.number for page in pages if page.words and page.grade == "layout"}
-    drawable = all(page.width * page.height < _LARGEST for page in pages)
-    converted = convert(_pipelines[0], source, (min(layered), max(layered))) if layered and drawable else None
-    modelled = layered & {page.page_no for page in converted.pages} if converted else set()
-    rest = by_geometry([page for page in pages if page.number not in modelled], {})
-    found, dropped = _by_models(converted, pages, modelled) if converted else ((), Counter())
-    blocks = _in_order(found, rest.blocks)
-    graded = [page._replace(grade="model") if page.number in modelled else page for page in pages]
-    measured = signals(graded, dict(dropped + Counter(rest.signals.dropped)), confidences)
-    return Content(blocks, properties.get("title") or first_heading(blocks), dict(properties), signals=measured)
+    renderable = all(page.width * page.height < _LARGEST for page in pages)
+    converted = convert(_pipelines[0], source, (min(layered), max(layered))) if layered and renderable else None
+    by_model = layered & {page.page_no for page in converted.pages} if converted else set()
+    others = by_geometry([page for page in pages if page.number not in by_model], {})
+    model_blocks, dropped = _by_models(converted, pages, by_model) if converted else ((), Counter())
+    blocks = _in_page_order(model_blocks, others.blocks)
+    graded = [page._replace(grade="model") if page.number in by_model else page for page in pages]
+    quality = signals(graded, dict(dropped + Counter(others.signals.dropped)), confidences)
+    return Content(blocks, properties.get("title") or first_heading(blocks), dict(properties), signals=quality)
 
 
 def convert(models: StandardPdfPipeline, source: bytes, span: tuple[int, int] = (1, sys.maxsize)) -> ConversionResult | None:
-    """What docling makes of the pages from the first of `span` to the last, from 1; its `pages` are those that it could read.
+    """docling's conversion of the pages in `span`, first to last, counted from 1; its `pages` are those that it could read.
 
-    None where it gives up. Raises MemoryError.
+    Returns None if docling fails. Raises MemoryError.
     """
     from docling.backend.docling_parse_backend import ThreadedDoclingParseDocumentBackend
     from docling.datamodel.backend_options import ThreadedDoclingParseBackendOptions
@@ -126,14 +129,15 @@ def convert(models: StandardPdfPipeline, source: bytes, span: tuple[int, int] = 
     return None if result.status == ConversionStatus.FAILURE else result
 
 
-def _by_models(converted: ConversionResult, pages: Sequence[Page], modelled: set[int]) -> tuple[tuple[Block, ...], Counter[str]]:
+def _by_models(converted: ConversionResult, pages: Sequence[Page], numbers: set[int]) -> tuple[tuple[Block, ...], Counter[str]]:
+    """The blocks of the pages with these numbers, and the furniture dropped from them by kind."""
     from parsers.pdf import model_blocks
 
     document: Any = converted.document
-    shown = {page.number: page for page in pages if page.number in modelled}
-    return model_blocks.blocks(document, shown), model_blocks.dropped(document, shown)
+    selected = {page.number: page for page in pages if page.number in numbers}
+    return model_blocks.blocks(document, selected), model_blocks.dropped(document, selected)
 
 
-def _in_order(modelled: Sequence[Block], others: Sequence[Block]) -> tuple[Block, ...]:
-    """Page by page; within a page as each found them."""
-    return tuple(sorted((*modelled, *others), key=lambda block: block.page or 0))
+def _in_page_order(by_models: Sequence[Block], by_geometry: Sequence[Block]) -> tuple[Block, ...]:
+    """All blocks by page, keeping the order within a page."""
+    return tuple(sorted((*by_models, *by_geometry), key=lambda block: block.page or 0))

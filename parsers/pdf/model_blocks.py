@@ -1,4 +1,4 @@
-"""What docling's models made of a PDF → blocks with places and links, and what of it is furniture."""
+"""A PDF converted by docling's models → blocks with places and links, and the count of furniture."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _FURNITURE = {labels.DocItemLabel.PAGE_HEADER: "header", labels.DocItemLabel.PAG
 
 
 def blocks(document: DoclingDocument, pages: Mapping[int, Page]) -> tuple[Block, ...]:
-    """Every block that begins on one of these pages, by number; its texts are docling's, its links ours."""
+    """The blocks that begin on one of these pages, by page number. Texts come from docling, links from `pages`."""
     walk = _PdfWalk(document, {}, (), pages=pages)
     walk.complete()
     return tuple(block for block in walk.all() if block.page in pages)
 
 
 def dropped(document: DoclingDocument, pages: Mapping[int, Page]) -> Counter[str]:
-    """How many running heads and feet the layout model found on these pages."""
+    """The number of running heads and feet that the layout model found on these pages, by kind."""
     return Counter(_FURNITURE[item.label] for item in document.texts if item.label in _FURNITURE and page_of(item) in pages)
 
 
@@ -43,7 +43,7 @@ class _PdfWalk(Walk):
     pages: Mapping[int, Page] = field(kw_only=True)
 
     def complete(self) -> None:
-        """docling keeps no line breaks in code, and leaves the text of formulas to a model that is not asked."""
+        """Restore the line breaks in code, which docling drops, and the text of formulas, which it leaves to a model that is not used."""
         for item in self.document.texts:
             if isinstance(item, CodeItem) and (words := self.words_of(item)):
                 item.text = code(pieces(words))
@@ -52,33 +52,33 @@ class _PdfWalk(Walk):
     def box(self, item: DocItem) -> Place | None:
         return rounded(self.place(item.prov[0])) if item.prov else None
 
-    def place(self, found: ProvenanceItem) -> Box:
-        height = self.document.pages[found.page_no].size.height
-        return Box(*found.bbox.to_top_left_origin(page_height=height).as_tuple())
+    def place(self, provenance: ProvenanceItem) -> Box:
+        height = self.document.pages[provenance.page_no].size.height
+        return Box(*provenance.bbox.to_top_left_origin(page_height=height).as_tuple())
 
     def places(self, items: Iterable[DocItem]) -> Iterator[tuple[Page, Box]]:
-        """Where these stand: a paragraph that goes on in the next column or on the next page has two places."""
+        """The items' places: a paragraph that continues in the next column or page has two."""
         for item in items:
-            yield from ((self.pages[found.page_no], self.place(found)) for found in item.prov if found.page_no in self.pages)
+            yield from ((self.pages[each.page_no], self.place(each)) for each in item.prov if each.page_no in self.pages)
 
     def words_of(self, item: DocItem) -> list[Word]:
-        return [word for page, box in self.places([item]) for word in page.words if box.holds(word)]
+        return [word for page, box in self.places([item]) for word in page.words if box.contains_center(word)]
 
     def links(self, items: Iterable[TextItem | TableItem]) -> tuple[Link, ...]:
-        """docling knows links of whole paragraphs alone; the page knows the words that each is on."""
+        """The links from the pages, which know the words that each covers; docling only links whole paragraphs."""
         return tuple(link for page, box in self.places(items) for link in links_in(page, box))
 
     def cell(self, text: str) -> str:
         return super().cell(clean(text))
 
     def table(self, table: TableItem) -> Iterator[Block]:
-        """Words that the table model gives to no cell follow as a paragraph, and are all of it where it finds none: docling drops them."""
+        """The table, then a paragraph of the words that the table model assigned to no cell: docling drops them."""
         yield from super().table(table)
-        told = [key(text) for row in self.rows(table) for text in row if text]
-        left_out = _left_out(self.words_of(table), told)
-        if left_out:
-            links = () if told else self.links([table])
-            yield Block("paragraph", text(left_out), page=page_of(table), links=links, box=self.box(table))
+        cell_keys = [key(text) for row in self.rows(table) for text in row if text]
+        missing = _missing(self.words_of(table), cell_keys)
+        if missing:
+            links = () if cell_keys else self.links([table])
+            yield Block("paragraph", text(missing), page=page_of(table), links=links, box=self.box(table))
         for note in table.footnotes:
             yield from self.item(note.resolve(self.document), 0)
 
@@ -86,25 +86,25 @@ class _PdfWalk(Walk):
         return self.links([table])
 
 
-def _left_out(words: Sequence[Word], cells: Sequence[str]) -> list[Word]:
-    """The words that stand in no cell, in their order; `cells`: their keys.
+def _missing(words: Sequence[Word], cells: Sequence[str]) -> list[Word]:
+    """The words that occur in no cell, in order; `cells` are the cells' keys.
 
-    The longest are looked for first, as short ones are in many. At last come those that several cells side by side make up.
+    Longer words are matched first, since short ones occur within others; finally words that are split over neighbouring cells.
     """
     longest = sorted(enumerate(words), key=lambda each: -len(key(each[1].text)))
-    missing, left = _used_up(longest, "\n".join(cells))
-    missing, _ = _used_up(missing, left.replace("\n", ""))
+    missing, unmatched = _match(longest, "\n".join(cells))
+    missing, _ = _match(missing, unmatched.replace("\n", ""))
     return [word for _, word in sorted(missing)]
 
 
-def _used_up(words: Iterable[tuple[int, Word]], told: str) -> tuple[list[tuple[int, Word]], str]:
-    """Those that are not told, and what is told beside the others: what stands for one word stands for no other."""
+def _match(words: Iterable[tuple[int, Word]], text: str) -> tuple[list[tuple[int, Word]], str]:
+    """The words that do not occur in the text, and the text without the others: each occurrence matches one word."""
     missing: list[tuple[int, Word]] = []
     for at, word in words:
-        wanted = key(word.text)
-        if wanted not in told:
+        word_key = key(word.text)
+        if word_key not in text:
             missing.append((at, word))
-        elif wanted:
-            # nothing is found across the gap
-            told = told.replace(wanted, "\0", 1)
-    return missing, told
+        elif word_key:
+            # a NUL, so that nothing matches across the gap
+            text = text.replace(word_key, "\0", 1)
+    return missing, text

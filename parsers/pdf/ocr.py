@@ -1,4 +1,4 @@
-"""Pictures, and pages without a text layer that can be used → text, where the extra `ocr` is installed."""
+"""Text of pictures, and of PDF pages without a usable text layer, if the extra `ocr` is installed."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from parsers.reasons import ParseError
 
 available = recognition.available
 
-# text of the usual size is as high as the models like it
-_DOTS_AN_INCH = 200
-# of a page's characters: with more that stand for nothing, its text layer is of no use; nor is one of so few, where a picture covers half
+# at this resolution text of the usual size has the height that the models expect
+_DOTS_PER_INCH = 200
+# a text layer is unusable if a larger share of its characters is unmapped, or if it has fewer characters and a picture covers half the page
 _UNREADABLE = 0.3
 _STAMP, _PICTURED = 40, 0.5
 _LEAST_CONFIDENCE = 0.5
 
 
 def read_image(content: bytes) -> Content:
-    """A picture's text, page by page where it is a TIFF, its places in pixels at 72 to the inch.
+    """A picture's text, page by page for a TIFF, with places in pixels at 72 per inch.
 
     Raises ParseError: `missing-parser` without the extra `ocr`, `corrupt-document`, `document-too-large`.
     """
@@ -42,20 +42,20 @@ def read_image(content: bytes) -> Content:
 
 
 def needed(page: Page) -> bool:
-    """Whether the page shows something and has no text layer, or one of characters that stand for nothing."""
+    """Whether the page is not blank and its text layer is missing, mostly unmapped, or only a stamp on a picture."""
     characters = "".join(word.text for word in page.words)
     readable = sum(map(str.isalnum, characters))
-    strange = sum(character in "\ufffd" or "\ue000" <= character <= "\uf8ff" for character in characters)
+    unmapped = sum(character in "\ufffd" or "\ue000" <= character <= "\uf8ff" for character in characters)
     stamped = readable < _STAMP and page.pictured > _PICTURED
-    return page.painted and (not readable or stamped or strange > _UNREADABLE * len(characters))
+    return page.painted and (not readable or stamped or unmapped > _UNREADABLE * len(characters))
 
 
-def completed(pages: Sequence[Page], document: Any) -> tuple[list[Page], list[float]]:
-    """The pages, recognised where that is needed, and the confidences of the lines that were."""
+def complete(pages: Sequence[Page], document: Any) -> tuple[list[Page], list[float]]:
+    """The pages, with text recognition applied to those that need it, and the confidences of the recognised lines."""
     confidences: list[float] = []
     whole: list[Page] = []
     for page in pages:
-        lines, scale = _recognised(document[page.number - 1]) if needed(page) else ([], 1.0)
+        lines, scale = _recognise(document[page.number - 1]) if needed(page) else ([], 1.0)
         confidences += _confidences(lines)
         if lines:
             progress.page_read()
@@ -63,10 +63,10 @@ def completed(pages: Sequence[Page], document: Any) -> tuple[list[Page], list[fl
     return whole, confidences
 
 
-def _recognised(page: Any) -> tuple[list[Recognised], float]:
-    """The page's lines, and how many points a pixel is."""
+def _recognise(page: Any) -> tuple[list[Recognised], float]:
+    """The page's lines, and the size of a pixel in points."""
     width, height = page.get_size()
-    scale = recognition.dots_an_inch(width, height, _DOTS_AN_INCH) / 72
+    scale = recognition.dots_per_inch(width, height, _DOTS_PER_INCH) / 72
     return recognition.recognise(_rendered(page, scale)), 1 / scale
 
 

@@ -1,7 +1,7 @@
-"""The order in which a page is read: columns from the white space between them, tables from what stands aligned.
+"""Reading order of a page: columns from the white space between them, tables from alignment.
 
-Rows are taken from the top as long as some gap runs through all of them. What stands beside such gaps is a table, where it is short
-and aligned, or columns, where it is running text; each column is then ordered in the same way.
+Rows are collected from the top as long as at least one vertical gap runs through all of them. Such a run is a table if its items are short
+and aligned, or columns if they are running text; each column is then ordered recursively.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ Item = Piece | Table
 _Gap = tuple[float, float]
 
 _DEEPEST = 6
-# in the usual height of a line
+# minimum gap, maximum height of a line, and minimum width of a column, in usual line heights
 _GUTTER, _TALL, _NARROWEST = 0.8, 3.0, 8.0
 _SAME_ROW = 0.5
-# in rows; and in gutters
+# number of rows; multiple of the gutter
 _LOOK_BACK, _FAR = 6, 1.5
-# columns of running text: lines that fill their column, and how many of all lines do
+# running text: a full line's share of the column's width, the share of full lines, and the minimum number of lines
 _FULL, _RUNNING, _FEWEST_LINES = 0.7, 0.45, 3
-# or lines that are long, though ragged; in the usual height of a line
+# or long but ragged lines: mean width in usual line heights, and the minimum number of lines
 _LONG, _SEVERAL = 12.0, 5
 
 
 def ordered(items: Sequence[Item], rules: Sequence[Box], depth: int = 0) -> list[Item]:
-    """The page's lines and tables as they are read. Pieces of one line are one then."""
+    """The page's lines and tables in reading order; the pieces of a line are merged."""
     if not items:
         return []
     height = statistics.median(min(item.height, 40.0) for item in items)
@@ -44,7 +44,7 @@ def ordered(items: Sequence[Item], rules: Sequence[Box], depth: int = 0) -> list
 
 
 class _Run(NamedTuple):
-    """Rows that the gaps run through, from top to bottom; without gaps just rows."""
+    """Consecutive rows, and the gaps that run through all of them."""
 
     rows: list[list[Item]]
     gaps: list[_Gap]
@@ -60,12 +60,12 @@ def _read(run: _Run, rules: Sequence[Box], height: float, depth: int) -> Iterato
     if halves:
         for half in halves:
             yield from ordered(half, rules, depth + 1)
-    elif columns and _running(columns, height):
+    elif columns and _are_running_text(columns, height):
         for column in columns:
             yield from ordered(column, rules, depth + 1)
     elif columns and (table := aligned(run.rows, run.gaps, rules)):
         yield from table
-    elif columns and _apart(columns, run.rows, height):
+    elif columns and _are_independent(columns, run.rows, height):
         for column in columns:
             yield from ordered(column, rules, depth + 1)
     else:
@@ -81,7 +81,7 @@ def _lines(rows: Iterable[list[Item]]) -> Iterator[Item]:
 
 
 def _rows(items: Sequence[Item], height: float) -> list[list[Item]]:
-    """Items on one height; what is tall counts with its top alone."""
+    """Items at the same height; only the top of a tall item counts."""
     rows: list[list[Item]] = []
     low = high = 0.0
     for item in sorted(items, key=lambda item: (item.top + _bottom(item, height)) / 2):
@@ -100,7 +100,7 @@ def _bottom(item: Item, height: float) -> float:
 
 
 def _above(row: list[Item], item: Item) -> bool:
-    """Whether the row has something in the same place from left to right: then they stand one above the other."""
+    """Whether an item of the row overlaps this one horizontally, so that they stand above each other."""
     return any(
         min(item.right, other.right) - max(item.left, other.left) > 0.5 * min(item.right - item.left, other.right - other.left)
         for other in row
@@ -110,42 +110,42 @@ def _above(row: list[Item], item: Item) -> bool:
 def _runs(rows: list[list[Item]], gutter: float) -> Iterator[_Run]:
     items = [item for row in rows for item in row]
     sides = min(item.left for item in items), max(item.right for item in items)
-    taken: list[list[Item]] = []
+    run: list[list[Item]] = []
     gaps: list[_Gap] = []
     for row in rows:
-        left = _narrowed(gaps, row, gutter)
-        if taken and (not left or _better(taken, row, gaps, left, gutter) or _other(taken, row, gaps, gutter)):
-            yield _Run(taken, _supported(gaps, taken))
-            taken, left = [], []
-        taken, gaps = [*taken, row], left if taken else _around(row, sides, gutter)
-        start, better = _begun(taken, gaps, sides, gutter)
+        narrowed = _narrowed(gaps, row, gutter)
+        if run and (not narrowed or _adds_columns(run, row, gaps, narrowed, gutter) or _ends_table(run, row, gaps, gutter)):
+            yield _Run(run, _supported(gaps, run))
+            run, narrowed = [], []
+        run, gaps = [*run, row], narrowed if run else _around(row, sides, gutter)
+        start, later_gaps = _column_start(run, gaps, sides, gutter)
         if start:
-            yield _Run(taken[:start], [])
-            taken, gaps = taken[start:], better
-    yield _Run(taken, _supported(gaps, taken))
+            yield _Run(run[:start], [])
+            run, gaps = run[start:], later_gaps
+    yield _Run(run, _supported(gaps, run))
 
 
-def _begun(taken: list[list[Item]], gaps: list[_Gap], sides: tuple[float, float], gutter: float) -> tuple[int, list[_Gap]]:
-    """Where among the last rows some begin to stand side by side, and their gaps; 0 where all do, or none."""
-    if not _supported(gaps, taken):
-        for start in range(max(1, len(taken) - _LOOK_BACK), len(taken) - 1):
-            found = reduce(lambda left, row: _narrowed(left, row, gutter), taken[start + 1 :], _around(taken[start], sides, gutter))
-            if _supported(found, taken[start:]):
-                return start, found
+def _column_start(run: list[list[Item]], gaps: list[_Gap], sides: tuple[float, float], gutter: float) -> tuple[int, list[_Gap]]:
+    """The index among the last rows at which columns begin, and their gaps; 0 if the run has columns already, or none begin."""
+    if not _supported(gaps, run):
+        for start in range(max(1, len(run) - _LOOK_BACK), len(run) - 1):
+            later_gaps = reduce(lambda gaps, row: _narrowed(gaps, row, gutter), run[start + 1 :], _around(run[start], sides, gutter))
+            if _supported(later_gaps, run[start:]):
+                return start, later_gaps
     return 0, []
 
 
-def _better(taken: list[list[Item]], row: list[Item], gaps: list[_Gap], left: list[_Gap], gutter: float) -> bool:
-    """Whether a row begins something with more columns than what it would join has."""
-    return len(_between(row, gutter)) > len(_supported(left, [*taken, row])) and not _supported(gaps, taken)
+def _adds_columns(run: list[list[Item]], row: list[Item], gaps: list[_Gap], narrowed: list[_Gap], gutter: float) -> bool:
+    """Whether the run has no columns, and the row has more than would remain if it joined the run."""
+    return len(_between(row, gutter)) > len(_supported(narrowed, [*run, row])) and not _supported(gaps, run)
 
 
-def _other(taken: list[list[Item]], row: list[Item], gaps: list[_Gap], gutter: float) -> bool:
-    """Whether a table ends or begins: other gaps, below more white space than there was between any of the rows."""
-    before, after = len(_supported(gaps, taken)), len(_between(row, gutter))
+def _ends_table(run: list[list[Item]], row: list[Item], gaps: list[_Gap], gutter: float) -> bool:
+    """Whether a table ends or begins at the row: different gaps, after more white space than between the rows of the run."""
+    before, after = len(_supported(gaps, run)), len(_between(row, gutter))
     several = max(before, after) > 1 and before and before != after
-    distances = [_distance(one, other) for one, other in pairwise(taken)]
-    return bool(several) and _distance(taken[-1], row) > max(_FAR * gutter, *(1.6 * distance for distance in distances), 0.0)
+    distances = [_distance(one, other) for one, other in pairwise(run)]
+    return bool(several) and _distance(run[-1], row) > max(_FAR * gutter, *(1.6 * distance for distance in distances), 0.0)
 
 
 def _distance(row: list[Item], below: list[Item]) -> float:
@@ -157,19 +157,19 @@ def _between(row: list[Item], gutter: float) -> list[_Gap]:
 
 
 def _around(row: list[Item], sides: tuple[float, float], gutter: float) -> list[_Gap]:
-    """The gaps in a row and on both sides of it."""
+    """The gaps within a row and on both sides of it."""
     outer = [(sides[0], row[0].left), (row[-1].right, sides[1])]
     return [gap for gap in (outer[0], *_between(row, gutter), outer[1]) if gap[1] - gap[0] >= gutter]
 
 
 def _supported(gaps: list[_Gap], rows: list[list[Item]]) -> list[_Gap]:
-    """The gaps that have something on both sides."""
+    """The gaps with items on both sides."""
     items = [item for row in rows for item in row]
     return [(low, high) for low, high in gaps if any(item.right <= low for item in items) and any(item.left >= high for item in items)]
 
 
 def _narrowed(gaps: list[_Gap], row: list[Item], gutter: float) -> list[_Gap]:
-    """What a row leaves of the gaps."""
+    """The parts of the gaps that the row leaves free."""
     for item in row:
         parts = [part for gap in gaps for part in ((gap[0], min(gap[1], item.left)), (max(gap[0], item.right), gap[1]))]
         gaps = sorted({part for part in parts if part[1] - part[0] >= gutter})
@@ -189,7 +189,7 @@ def _columns(run: _Run) -> list[list[Item]]:
 
 
 def _halves(run: _Run, height: float) -> list[list[Item]]:
-    """Both sides of the widest gap that has long lines on both, if there are more gaps than that."""
+    """Both sides of the widest gap with long lines on both sides; empty if there is only one gap."""
     for gap in sorted(run.gaps, key=lambda gap: gap[0] - gap[1]) if len(run.gaps) > 1 else ():
         sides = _columns(_Run(run.rows, [gap]))
         if len(sides) > 1 and all(_is_long(side, height) for side in sides):
@@ -197,12 +197,12 @@ def _halves(run: _Run, height: float) -> list[list[Item]]:
     return []
 
 
-def _running(columns: list[list[Item]], height: float) -> bool:
-    """Whether each column is running text, or a table of its own."""
-    return len(columns) > 1 and all(_is_running(column, height) for column in columns)
+def _are_running_text(columns: list[list[Item]], height: float) -> bool:
+    """Whether each column is running text or contains a table."""
+    return len(columns) > 1 and all(_is_running_text(column, height) for column in columns)
 
 
-def _is_running(column: list[Item], height: float) -> bool:
+def _is_running_text(column: list[Item], height: float) -> bool:
     width = _width(column)
     full = sum(item.right - item.left > _FULL * width for item in column)
     filled = full >= _RUNNING * len(column) or _is_long(column, height)
@@ -214,8 +214,8 @@ def _is_long(column: list[Item], height: float) -> bool:
     return len(column) >= _SEVERAL and statistics.fmean(item.right - item.left for item in column) > _LONG * height
 
 
-def _apart(columns: list[list[Item]], rows: list[list[Item]], height: float) -> bool:
-    """Whether the columns say more one after the other than across: wide ones whose lines are seldom on one height, or more than two."""
+def _are_independent(columns: list[list[Item]], rows: list[list[Item]], height: float) -> bool:
+    """Whether to read the columns one after the other: they are wide, and their lines rarely align or there are more than two columns."""
     single = sum(len(row) == 1 for row in rows)
     wide = all(len(column) > 1 and _width(column) > _NARROWEST * height for column in columns)
     return len(rows) >= _FEWEST_LINES and wide and (single > 0.5 * len(rows) or len(columns) > 2)

@@ -1,4 +1,4 @@
-"""A page of a PDF as the parser sees it: words, rules and links with their places, and what a font's name tells.
+"""The model of a PDF page: words, rules and links with their places, and properties derived from a font's name.
 
 Places are in points from the page's upper left corner, y downwards, as in `core.records.Block.box`.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
 
-# as PostScript names say it: NimbusRomNo9L-Medi, LinLibertineTB and CMBX10 are bold too
+# PostScript names: NimbusRomNo9L-Medi, LinLibertineTB and CMBX10 are bold too
 _BOLD = re.compile(r"bold|black|heavy|demi|-medi\b|medi$|cmbx|sfbx|linlibertinetb|linbiolinumtb|[-,]b$|[-,]bi$", re.IGNORECASE)
 _MONO = re.compile(r"mono|courier|consol|typewriter|menlo|cmtt|sftt|lettergothic|andale|inconsolata|source ?code", re.IGNORECASE)
 _SYMBOLS = re.compile(r"dingbat|wingding|webding|symbol", re.IGNORECASE)
@@ -24,18 +24,18 @@ class Box(NamedTuple):
     right: float
     bottom: float
 
-    def holds(self, other: Box | Word) -> bool:
-        """Whether the middle of the other lies in it."""
+    def contains_center(self, other: Box | Word) -> bool:
+        """Whether the center of the other lies in this box."""
         across, down = (other.left + other.right) / 2, (other.top + other.bottom) / 2
         return self.left <= across <= self.right and self.top <= down <= self.bottom
 
-    def surrounds(self, other: Box) -> bool:
-        """Whether all of the other lies in it."""
+    def contains(self, other: Box) -> bool:
+        """Whether the other lies entirely in this box."""
         return self.left <= other.left and self.top <= other.top and other.right <= self.right and other.bottom <= self.bottom
 
 
 class Word(NamedTuple):
-    """A word, or what of it is in one font."""
+    """A word, or the part of one that is in a single font. `right_to_left`: its script's direction; `vertical`: turned by 90 degrees."""
 
     left: float
     top: float
@@ -43,8 +43,8 @@ class Word(NamedTuple):
     bottom: float
     text: str
     font: str = ""
-    backwards: bool = False
-    upright: bool = False
+    right_to_left: bool = False
+    vertical: bool = False
     mono: bool = False
 
     @property
@@ -53,8 +53,11 @@ class Word(NamedTuple):
 
 
 class Page(NamedTuple):
-    """`number` counts from 1. `links` are places and targets; `painted`: whether anything but text is drawn; `pictured`: the share of the
-    page that its largest picture covers, 0–1; `grade`: how it was read, empty where it could not be."""
+    """A page.
+
+    `number` counts from 1; `links` are places and targets; `painted`: whether anything but text is drawn; `pictured`: the share of the
+    page that its largest picture covers, 0–1; `grade`: how the page was read, empty if it could not be.
+    """
 
     number: int
     width: float
@@ -67,30 +70,30 @@ class Page(NamedTuple):
     pictured: float = 0.0
 
 
-def covered(pictures: Iterable[Box], width: float, height: float) -> float:
-    """The share of a page that the largest of its pictures covers, 0–1."""
+def largest_share(pictures: Iterable[Box], width: float, height: float) -> float:
+    """The share of a page that its largest picture covers, 0–1."""
     largest = max(((box.right - box.left) * (box.bottom - box.top) for box in pictures), default=0.0)
     return min(1.0, largest / max(1.0, width * height))
 
 
 def clean(text: str) -> str:
-    """Without what no text may hold: NUL and halves of surrogate pairs."""
+    """The text without NULs and lone surrogates."""
     return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
 @cache
 def is_bold(font: str) -> bool:
-    """Whether a font's name says that it is bold."""
+    """Whether a font's name indicates bold."""
     return bool(_BOLD.search(font))
 
 
 @cache
 def is_mono(font: str) -> bool:
-    """Whether a font's name says that all its letters have one width."""
+    """Whether a font's name indicates a fixed width."""
     return bool(_MONO.search(font))
 
 
 @cache
 def is_symbols(font: str) -> bool:
-    """Whether a font's name says that it has pictures for letters."""
+    """Whether a font's name indicates symbols instead of letters."""
     return bool(_SYMBOLS.search(font))

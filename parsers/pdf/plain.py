@@ -1,4 +1,4 @@
-"""A PDF by pdfium: whether it opens, its properties, and its pages at the grade `text`, lines in the file's own order."""
+"""PDFs by pdfium: opening a document, its properties, and its pages at the grade `text`, with lines in the file's order."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any, NamedTuple
 import pypdfium2  # type: ignore[import-untyped]
 import pypdfium2.raw as pdfium  # type: ignore[import-untyped]
 
-from parsers.pdf.pages import Box, Page, Word, clean, covered
+from parsers.pdf.pages import Box, Page, Word, clean, largest_share
 from parsers.reasons import ParseError
 
 _KEPT = ("Title", "Author", "Subject", "Keywords")
 _MOST_LINK_BYTES = 4096
-# a page with more is not looked through for pictures
+# a page with more words is not searched for pictures
 _FEW_WORDS = 20
-# what pdfium gives for a hyphen that ends a line
+# pdfium's characters for a hyphen at the end of a line
 _HYPHENS = str.maketrans({"\x02": "-", "\ufffe": "-"})
 
 
 def opened(content: bytes) -> Any:
-    """pdfium's document, to be closed. It is strict about passwords and lax about damage, so it has both last words.
+    """pdfium's document; the caller closes it. pdfium decides whether a document opens: it is strict about passwords, tolerant of damage.
 
-    Raises ParseError: `encrypted-document` where a password is needed, `corrupt-document` where it does not open.
+    Raises ParseError: `encrypted-document` if a password is required, `corrupt-document` if the document does not open.
     """
     try:
         return pypdfium2.PdfDocument(content)
@@ -33,9 +33,9 @@ def opened(content: bytes) -> Any:
 
 
 def properties(document: Any) -> dict[str, str]:
-    """Title, author, subject and keywords, as the file has them."""
-    found = document.get_metadata_dict()
-    return {name.lower(): text for name in _KEPT if (text := " ".join(clean(found.get(name, "")).split()))}
+    """The file's title, author, subject and keywords."""
+    metadata = document.get_metadata_dict()
+    return {name.lower(): text for name in _KEPT if (text := " ".join(clean(metadata.get(name, "")).split()))}
 
 
 def pages(document: Any) -> Iterator[Page]:
@@ -45,7 +45,7 @@ def pages(document: Any) -> Iterator[Page]:
 
 
 def page(document: Any, at: int) -> Page:
-    """The page, counted from 0; an empty one where pdfium gives up: it costs itself, not the others."""
+    """The page at index `at` from 0; an empty page if pdfium cannot read it, so that the other pages are kept."""
     try:
         opened_page = document[at]
     except pypdfium2.PdfiumError:
@@ -53,19 +53,19 @@ def page(document: Any, at: int) -> Page:
     paper = _Paper.of(opened_page)
     words = list(_rectangles(opened_page.get_textpage(), paper))
     painted = pdfium.FPDFPage_CountObjects(opened_page) > 0
-    pictured = covered(_pictures(opened_page, paper), paper.width, paper.height) if painted and len(words) < _FEW_WORDS else 0.0
-    links = list(_annotated(document, opened_page, paper))
+    pictured = largest_share(_pictures(opened_page, paper), paper.width, paper.height) if painted and len(words) < _FEW_WORDS else 0.0
+    links = list(_links(document, opened_page, paper))
     return Page(at + 1, paper.width, paper.height, words, [], links, painted, "text", pictured)
 
 
 class _Paper(NamedTuple):
-    """What of the page is shown, `width` by `height` points, and how it lies in pdfium's coordinates (from the lower left, not turned)."""
+    """The visible part of a page, `width` by `height` points, and its place in pdfium's coordinates (from the lower left, not rotated)."""
 
     left: float
     bottom: float
     right: float
     top: float
-    turned: int
+    rotation: int
     width: float
     height: float
 
@@ -76,14 +76,14 @@ class _Paper(NamedTuple):
         return cls(left, bottom, right, top, page.get_rotation(), width, height)
 
     def place(self, left: float, bottom: float, right: float, top: float) -> Box:
-        """The place as it is shown, the page turned clockwise by `turned` degrees (ISO 32000-1, table 30)."""
+        """The place on the visible page, which is rotated clockwise by `rotation` degrees (ISO 32000-1, table 30)."""
         across = (left - self.left, right - self.left)
         up = (bottom - self.bottom, top - self.bottom)
-        if self.turned == 90:
+        if self.rotation == 90:
             return Box(up[0], across[0], up[1], across[1])
-        if self.turned == 180:
+        if self.rotation == 180:
             return Box(self.width - across[1], up[0], self.width - across[0], up[1])
-        if self.turned == 270:
+        if self.rotation == 270:
             return Box(self.width - up[1], self.height - across[1], self.width - up[0], self.height - across[0])
         return Box(across[0], self.height - up[1], across[1], self.height - up[0])
 
@@ -101,8 +101,8 @@ def _rectangles(text: Any, paper: _Paper) -> Iterator[Word]:
             yield Word(*paper.place(*place), " ".join(words))
 
 
-def _annotated(document: Any, page: Any, paper: _Paper) -> Iterator[tuple[Box, str]]:
-    """The page's links to addresses, by pdfium's own interface (fpdf_doc.h)."""
+def _links(document: Any, page: Any, paper: _Paper) -> Iterator[tuple[Box, str]]:
+    """The page's links to URIs, by pdfium's C API (fpdf_doc.h)."""
     at, link = ctypes.c_int(0), pdfium.FPDF_LINK()
     while pdfium.FPDFLink_Enumerate(page, at, link):
         target, place = _target(document, link), pdfium.FS_RECTF()

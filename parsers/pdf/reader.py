@@ -1,6 +1,6 @@
-"""PDF → Content: the grade `text` is fastest, `layout` finds columns, headings and tables by geometry, `model` by docling's models.
+"""PDF → Content. The grade `text` is fastest; `layout` finds columns, headings and tables by geometry; `model` uses docling's models.
 
-A page without a text layer that can be used goes through text recognition, where that is installed (`parsers.pdf.ocr`).
+Pages without a usable text layer go through text recognition if it is installed (`parsers.pdf.ocr`).
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from parsers.reasons import ParseError
 
 
 def read(content: bytes, grade: str = "layout") -> Content:
-    """Raises ParseError: `encrypted-document` where a password is needed, `corrupt-document` where it does not open,
-    `no-text-layer` where there are pictures alone and no text recognition, `missing-models` for the grade `model` in a process that has not
-    loaded them."""
+    """The document's content.
+
+    Raises ParseError: `encrypted-document` if a password is required, `corrupt-document` if the document does not open, `no-text-layer` if
+    it contains only pictures and text recognition is not installed, `missing-models` at the grade `model` if this process has not loaded
+    the models.
+    """
     if grade == "model" and not model.loaded():
         raise ParseError("missing-models")
     document = plain.opened(content)
@@ -22,7 +25,7 @@ def read(content: bytes, grade: str = "layout") -> Content:
         properties = plain.properties(document)
         pages = list(plain.pages(document) if grade == "text" else words.pages(content, document))
         if ocr.available():
-            pages, confidences = ocr.completed(pages, document)
+            pages, confidences = ocr.complete(pages, document)
         else:
             confidences = []
     finally:

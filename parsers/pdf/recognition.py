@@ -1,6 +1,6 @@
-"""Text recognition: RapidOCR with the weights of its own wheel, run by OpenVINO. It fetches nothing and writes nothing.
+"""Text recognition by RapidOCR, with the weights in its wheel, run by OpenVINO. Fetches nothing and writes nothing.
 
-What belongs here: the engine, and pictures as it wants them. What does not: pages and blocks (`parsers.pdf.ocr`).
+What belongs here: the engine, and preparing pictures for it. What does not: pages and blocks (`parsers.pdf.ocr`).
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from parsers.pdf.pages import Box
 from parsers.reasons import ParseError
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
-"""(height, width, 3), blue, green and red."""
+"""(height, width, 3) uint8, channels in the order blue, green, red."""
 
 _MOST_PIXELS = 40_000_000
-# what Pillow reads by itself: others it hands to programs
+# formats that Pillow decodes itself; for others it starts external programs
 _FORMATS = ("PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "JPEG2000", "PPM", "ICO")
 _ENGINES = ("Det", "Cls", "Rec")
-# lines are looked for on the picture at this size, which takes a third of the time of its full size, and read at that
+# lines are detected on the picture scaled to this size, in a third of the time, and recognised at full size
 _LONGER_SIDE = 1280
 
 
 class Recognised(NamedTuple):
-    """A line of text: its place in pixels from the upper left corner, and how sure the model is of it, 0–1."""
+    """A line of text: its place in pixels from the upper left corner, and the model's confidence, 0–1."""
 
     box: Box
     text: str
@@ -44,28 +44,28 @@ def available() -> bool:
 
 
 def load() -> None:
-    """Load the models now, where they are installed: that takes seconds, which are no picture's own."""
+    """Load the models now, if installed: it takes seconds, which should not count towards a picture's timeout."""
     if available():
         _engine()
 
 
 def recognise(pixels: Pixels) -> list[Recognised]:
-    """The lines on a picture, in no promised order. Raises ParseError: `parse-out-of-memory`."""
+    """The lines of a picture, in unspecified order. Raises ParseError: `parse-out-of-memory`."""
     try:
-        found = _engine()(pixels)
+        result = _engine()(pixels)
     except RuntimeError as error:
-        # what OpenVINO says of memory that it did not get, and of nothing else that a picture could bring about
+        # raised by OpenVINO when it runs out of memory; a picture can cause no other RuntimeError
         raise ParseError("parse-out-of-memory", type(error).__name__) from None
-    if found.boxes is None or found.txts is None:
+    if result.boxes is None or result.txts is None:
         return []
-    corners = np.asarray(found.boxes, dtype=float)
+    corners = np.asarray(result.boxes, dtype=float)
     places = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1).tolist()
-    lines = zip(places, found.txts, found.scores, strict=True)
+    lines = zip(places, result.txts, result.scores, strict=True)
     return [Recognised(Box(*place), text.strip(), float(score)) for place, text, score in lines if text.strip()]
 
 
 def pages(content: bytes) -> Iterator[Pixels]:
-    """A picture on white, turned as its camera says; of a TIFF each of its pages, of an animation the first frame.
+    """The picture on a white background, rotated by its EXIF orientation: every page of a TIFF, the first frame of an animation.
 
     Raises ParseError: `corrupt-document`, `document-too-large`.
     """
@@ -87,13 +87,13 @@ def _on_white(frame: Image.Image) -> Pixels:
 
 
 def pixels_of(picture: Image.Image) -> Pixels:
-    """The picture as the engine takes it."""
+    """The picture as the engine's input."""
     return np.ascontiguousarray(np.asarray(picture.convert("RGB"))[:, :, ::-1])
 
 
-def dots_an_inch(width: float, height: float, wanted: float) -> float:
-    """At most what is wanted, and fewer where a page of this size in points would make too large a picture."""
-    return min(wanted, 72 * math.sqrt(_MOST_PIXELS / max(1.0, width * height)))
+def dots_per_inch(width: float, height: float, most: float) -> float:
+    """The resolution for a page of this size in points: `most`, or less if the picture would be too large."""
+    return min(most, 72 * math.sqrt(_MOST_PIXELS / max(1.0, width * height)))
 
 
 @cache
@@ -101,5 +101,5 @@ def _engine() -> Any:
     from rapidocr import EngineType, RapidOCR
 
     engines = {f"{task}.engine_type": EngineType.OPENVINO for task in _ENGINES}
-    finding = {"Det.limit_type": "max", "Det.limit_side_len": _LONGER_SIDE}
-    return RapidOCR(params={**engines, **finding, "EngineConfig.openvino.inference_num_threads": 1, "Global.log_level": "critical"})
+    detection = {"Det.limit_type": "max", "Det.limit_side_len": _LONGER_SIDE}
+    return RapidOCR(params={**engines, **detection, "EngineConfig.openvino.inference_num_threads": 1, "Global.log_level": "critical"})

@@ -1,4 +1,4 @@
-"""A PDF by docling's parser: words with their fonts, and the rules of tables, at the grade `layout`."""
+"""PDFs by docling's parser, for the grade `layout`: words with their fonts, and the rules of tables."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from docling_core.types.doc.page import TextDirection
 from docling_parse.pdf_parser import ContentConfig, ContentLevel, DoclingPdfParser
 
 from parsers.pdf import plain
-from parsers.pdf.pages import Box, Page, Word, clean, covered, is_mono
+from parsers.pdf.pages import Box, Page, Word, clean, is_mono, largest_share
 
-# beyond so many strokes it is a drawing; a rule leans less than so many points
+# more strokes are a drawing; maximum slant of a rule, and margin around the page, in points
 _MOST_RULES, _SLANT, _EDGE = 4000, 1.0, 3.0
-# in points: no page is so large (ISO 32000-1, annex C.2: 14,400 units)
-_FAR_OFF = 1e6
-# a font's letters are of one width if those of nine in ten words are, to 3%
+# coordinates beyond this many points are invalid (ISO 32000-1, annex C.2: pages have at most 14,400 units)
+_FARTHEST = 1e6
+# a font is monospaced if nine in ten words have the same letter width, to 3%
 _FEWEST_WORDS, _EVEN, _MOSTLY = 6, 0.03, 0.9
-# a text of four letters in the room of one
+# at least four letters in the width of one: a glyph's name instead of its character
 _NAME, _GLYPH = 4, 0.8
 _LEVEL, _SKIP = ContentLevel.COMPUTE_AND_MATERIALIZE, ContentLevel.SKIP
 _CONTENT = ContentConfig(
@@ -37,13 +37,13 @@ _CONTROL = re.compile(r"[\x01-\x1f\x7f-\x9f]")
 
 
 def pages(content: bytes, document: Any) -> Iterator[Page]:
-    """Every page by docling's parser: words with their fonts, rules; by pdfium where that gives up."""
-    source = _loaded(content)
+    """Every page, by docling's parser: words with their fonts, and rules; by pdfium if docling's parser fails."""
+    source = _load(content)
     for at in range(len(document)):
         yield (source and _parsed_page(source, at + 1)) or plain.page(document, at)
 
 
-def _loaded(content: bytes) -> Any:
+def _load(content: bytes) -> Any:
     try:
         return DoclingPdfParser(loglevel="fatal").load(io.BytesIO(content), content_config=_CONTENT)
     except (RuntimeError, ValueError):
@@ -51,68 +51,68 @@ def _loaded(content: bytes) -> Any:
 
 
 def _parsed_page(source: Any, number: int) -> Page | None:
-    """None where docling's parser gives up on the page. The page is unloaded at once: a document may have thousands."""
+    """The page, or None if docling's parser fails. It is unloaded at once, since a document may have thousands of pages."""
     try:
         page = source.get_page(number)
     except (RuntimeError, ValueError):
         return None
     height = page.dimension.crop_bbox.t - page.dimension.crop_bbox.b
     width = page.dimension.crop_bbox.r - page.dimension.crop_bbox.l
-    words = _spaced_evenly(_once(_words(page.word_cells, height)))
-    rules = _within(_rules(page.shapes, height), width, height) if len(page.shapes) <= _MOST_RULES else []
+    words = _with_mono(_distinct(_words(page.word_cells, height)))
+    rules = _on_page(_rules(page.shapes, height), width, height) if len(page.shapes) <= _MOST_RULES else []
     links = [(_placed(link.rect, height), str(link.uri)) for link in page.hyperlinks if link.uri]
     painted = bool(page.bitmap_resources or page.shapes)
-    pictured = covered([_placed(picture.rect, height) for picture in page.bitmap_resources], width, height)
+    pictured = largest_share([_placed(picture.rect, height) for picture in page.bitmap_resources], width, height)
     source.unload_pages((number, number + 1))
     return Page(number, width, height, words, rules, links, painted, "layout", pictured)
 
 
 def _words(cells: Iterable[Any], height: float) -> Iterator[Word]:
-    """A damaged file may put words nowhere at all: they cannot be read."""
+    """The words; those of a damaged file with invalid coordinates are dropped."""
     for cell in cells:
         text = clean(cell.text).strip()
         word = _word(cell, text, height) if text else None
-        if word and all(abs(place) < _FAR_OFF for place in word[:4]):
+        if word and all(abs(place) < _FARTHEST for place in word[:4]):
             yield word
 
 
 def _word(cell: Any, text: str, height: float) -> Word:
     rect = cell.rect
-    box, upright = _placed(rect, height), abs(rect.r_x1 - rect.r_x0) < abs(rect.r_y1 - rect.r_y0)
-    # a glyph that has a name for a text, as bullets of old fonts do
-    named = len(text) >= _NAME and not upright and box.right - box.left < _GLYPH * (box.bottom - box.top)
+    box, vertical = _placed(rect, height), abs(rect.r_x1 - rect.r_x0) < abs(rect.r_y1 - rect.r_y0)
+    # a glyph with its name as text, such as bullets of old fonts
+    is_glyph_name = len(text) >= _NAME and not vertical and box.right - box.left < _GLYPH * (box.bottom - box.top)
     return Word(
         *box,
-        "•" if named or _CONTROL.fullmatch(text) else text,
+        "•" if is_glyph_name or _CONTROL.fullmatch(text) else text,
         cell.font_name,
         cell.text_direction == TextDirection.RIGHT_TO_LEFT,
-        upright,
+        vertical,
     )
 
 
-def _once(words: Iterable[Word]) -> list[Word]:
-    """Without what is printed twice in one place, to look bold or to throw a shadow."""
+def _distinct(words: Iterable[Word]) -> list[Word]:
+    """The words, each place once: some files print a word twice to make it bold or to add a shadow."""
     return list({(word.text, round(word.left / 2), round(word.top / 2)): word for word in words}.values())
 
 
-def _within(rules: Iterable[Box], width: float, height: float) -> list[Box]:
-    """The rules that are on the page and not its edges, each once; none where there are so many that they are a drawing."""
+def _on_page(rules: Iterable[Box], width: float, height: float) -> list[Box]:
+    """The distinct rules on the page, without its edges; empty if there are so many that they are a drawing."""
     paper, print_area = Box(-_EDGE, -_EDGE, width + _EDGE, height + _EDGE), Box(_EDGE, _EDGE, width - _EDGE, height - _EDGE)
-    kept = {tuple(map(round, rule)): rule for rule in rules if print_area.holds(rule) and paper.surrounds(rule)}
+    kept = {tuple(map(round, rule)): rule for rule in rules if print_area.contains_center(rule) and paper.contains(rule)}
     return list(kept.values()) if len(kept) <= _MOST_RULES else []
 
 
-def _spaced_evenly(words: list[Word]) -> list[Word]:
-    """The words, marked where all letters of their font are of one width, by its name or by measure."""
+def _with_mono(words: list[Word]) -> list[Word]:
+    """The words, with `mono` set if their font is monospaced, by its name or by measurement."""
     widths: defaultdict[str, list[float]] = defaultdict(list)
     for word in words:
         if len(word.text) > 1 and word.text.isascii():
             widths[word.font].append((word.right - word.left) / len(word.text) / word.height)
-    mono = {font for font in {word.font for word in words} if is_mono(font) or _even(widths[font])}
+    mono = {font for font in {word.font for word in words} if is_mono(font) or _is_even(widths[font])}
     return [word._replace(mono=True) if word.font in mono else word for word in words] if mono else words
 
 
-def _even(widths: list[float]) -> bool:
+def _is_even(widths: list[float]) -> bool:
     middle = statistics.median(widths) if len(widths) >= _FEWEST_WORDS else 0.0
     return sum(abs(width - middle) < _EVEN * middle for width in widths) > _MOSTLY * len(widths)
 
@@ -124,7 +124,7 @@ def _placed(rect: Any, height: float) -> Box:
 
 
 def _rules(shapes: list[Any], height: float) -> Iterator[Box]:
-    """The straight strokes, and the edges of rectangles, across and down."""
+    """The horizontal and vertical strokes, including the edges of rectangles."""
     for shape in shapes:
         points = [(point[0], height - point[1]) for point in shape.points]
         for (x0, y0), (x1, y1) in pairwise(points):

@@ -1,0 +1,1 @@
+"""Formats that are text: plain text, source code, CSV, subtitles, reStructuredText, JSON and XML. HTML and Markdown are in `docling`."""

@@ -1,7 +1,7 @@
-"""Data as something to read: JSON, JSON Lines and XML of any vocabulary.
+"""Data as readable text: JSON, JSON Lines and XML of any vocabulary.
 
-Both become a tree of named fields, and the tree becomes blocks: what has a name stands beside it, records of one shape stand in a table,
-what is nested stands under a heading. Nothing is interpreted: numbers stay as they were written.
+All become a tree of named fields, and the tree becomes blocks: a value follows its name, records of one shape form a table, nested fields
+go under a heading. Nothing is interpreted: numbers stay as written.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from parsers.properties import xml_parser
 from parsers.text import plain
 
 _DEEPEST_HEADING = 6
-# below these headings a record's fields are told by their path (`server.port`) instead
+# below this level a record's fields are written with their path (`server.port`) instead of a heading
 _HEADINGS_DOWN_TO = 3
 _SMALL_CELLS, _SMALL_CHARACTERS = 3, 200
 _WIDEST_TABLE = 64
-# a longer text is no cell; a table mostly empty is not one table
+# a longer text is not a cell; mostly empty rows are not one table
 _LONGEST_CELL = 500
 _LEAST_FILLED = 0.5
 
-# what elements of the common prose vocabularies (DocBook, DITA, TEI, NewsML …) are called
-_TOLD: dict[str, BlockKind] = {
+# element names of the common prose vocabularies (DocBook, DITA, TEI, NewsML …)
+_PROSE_ELEMENTS: dict[str, BlockKind] = {
     **dict.fromkeys(("title", "head", "heading", "headline", "subtitle", "subheading"), "heading"),
     **dict.fromkeys(("p", "para", "simpara", "paragraph"), "paragraph"),
     **dict.fromkeys(("li", "listitem"), "list_item"),
@@ -40,30 +40,30 @@ _TOLD: dict[str, BlockKind] = {
 
 
 class Field(NamedTuple):
-    """A value by its name (empty within a list); `told` where the name says what kind of text it is."""
+    """A named value (the name is empty within a list); `prose` is the block kind that the name of an XML element implies."""
 
     name: str
     value: str | tuple[Field, ...]
-    told: BlockKind | None = None
+    prose: BlockKind | None = None
 
 
 def read_json(content: bytes) -> Content:
-    """An object's fields or a list's records. What is no JSON after all (comments, a piece of it) is kept as code."""
+    """An object's fields or a list's records. Invalid JSON (with comments, or truncated) is kept as code."""
     try:
-        fields = _fields(_loaded(decode(content)))
+        fields = _fields(_loads(decode(content)))
     except ValueError:
         return plain.code(content)
     return Content(blocks=tuple(blocks(fields)), title=_title(fields))
 
 
 def read_json_lines(content: bytes) -> Content:
-    """A record a line; a line that is no JSON is kept as it is."""
+    """One record per line; an invalid line is kept verbatim."""
     lines = [line for line in decode(content).split("\n") if line.strip()]
     return Content(blocks=tuple(blocks([_field("", _line(line)) for line in lines])))
 
 
 def read_xml(content: bytes) -> Content:
-    """Elements and their attributes by their local names; no entity is resolved. What is not well-formed is kept as code."""
+    """Elements and their attributes by local name; no entity is resolved. XML that is not well-formed is kept as code."""
     try:
         root = etree.fromstring(content, xml_parser())
     except (etree.XMLSyntaxError, ValueError):
@@ -77,7 +77,7 @@ def _title(fields: Sequence[Field]) -> str:
     return next((field.value for field in fields if field.name.lower() == "title" and isinstance(field.value, str)), "")
 
 
-def _loaded(source: str) -> Any:
+def _loads(source: str) -> Any:
     return json.loads(source, parse_float=str, parse_int=str, parse_constant=str, object_pairs_hook=_Object)
 
 
@@ -87,7 +87,7 @@ class _Object(list[tuple[str, Any]]):
 
 def _line(line: str) -> Any:
     try:
-        return _loaded(line)
+        return _loads(line)
     except ValueError:
         return line.strip()
 
@@ -110,16 +110,17 @@ def _field(name: str, value: Any) -> Field:
 def _element(element: etree._Element) -> Field:
     name = etree.QName(element).localname
     children = [child for child in element if isinstance(child.tag, str)]
-    told = _TOLD.get(name.lower())
-    if told or _holds_text(element, children):
+    prose = _PROSE_ELEMENTS.get(name.lower())
+    if prose or _has_text(element, children):
         words = "".join(element.itertext())
-        text = words.strip("\n").rstrip() if told == "code" else _flat(words)
-        own = _attributes(element) if not children and not told else ()
-        return Field(name, (*own, Field("", text)) if own else text, told)
+        text = words.strip("\n").rstrip() if prose == "code" else _flat(words)
+        own = _attributes(element) if not children and not prose else ()
+        return Field(name, (*own, Field("", text)) if own else text, prose)
     return Field(name, (*_attributes(element), *map(_element, children)))
 
 
-def _holds_text(element: etree._Element, children: list[etree._Element]) -> bool:
+def _has_text(element: etree._Element, children: list[etree._Element]) -> bool:
+    """Whether the element is a leaf or has mixed content."""
     return not children or any((words or "").strip() for words in (element.text, *(child.tail for child in children)))
 
 
@@ -132,33 +133,33 @@ def _flat(words: str) -> str:
 
 
 def _clean(words: str) -> str:
-    """Without halves of surrogate pairs and NULs, which JSON can spell."""
+    """The text without lone surrogates and NULs, which JSON can escape."""
     return words.encode("utf-8", "replace").decode().replace("\0", "")
 
 
 def blocks(fields: Sequence[Field], depth: int = 1) -> Iterator[Block]:
-    """The fields in their order; `depth` is the level of their heading, and of their fields' where they have none of their own."""
-    below = depth + any(field.told == "heading" for field in fields)
+    """The fields in order. `depth` is the level of a heading among them; nested headings are one level below it if there is one."""
+    below = depth + any(field.prose == "heading" for field in fields)
     names = Counter(field.name for field in fields if isinstance(field.value, tuple))
-    for (manner, name), run in groupby(fields, key=lambda field: _manner(field, names[field.name] > 1, below)):
-        yield from _MANNERS[manner](list(run), name, depth if manner == "told" else below)
+    for (layout, name), run in groupby(fields, key=lambda field: _layout(field, names[field.name] > 1, below)):
+        yield from _LAYOUTS[layout](list(run), name, depth if layout == "prose" else below)
 
 
-def _manner(field: Field, repeated: bool, depth: int) -> tuple[str, str]:
-    """How a field is shown; neighbours of one manner and name are shown together."""
-    if field.told:
-        return "told", ""
+def _layout(field: Field, repeated: bool, depth: int) -> tuple[str, str]:
+    """The layout of a field, and its name; neighbours for which both are equal are rendered together."""
+    if field.prose:
+        return "prose", ""
     if isinstance(field.value, str):
         return ("line" if field.name else "item"), ""
     if not _is_flat(field.value):
         return "part", field.name
-    in_line = field.name and not repeated and (depth > _HEADINGS_DOWN_TO or _is_small(field))
-    return ("line", "") if in_line else ("records", field.name)
+    inline = field.name and not repeated and (depth > _HEADINGS_DOWN_TO or _is_small(field))
+    return ("line", "") if inline else ("records", field.name)
 
 
 def _is_flat(fields: tuple[Field, ...]) -> bool:
-    """Whether a record fits a row: texts, and within it lists of texts and records of these, each name once."""
-    if any(field.told for field in fields):
+    """Whether a record fits a row: it contains only texts, and lists and records of these with distinct names."""
+    if any(field.prose for field in fields):
         return False
     inner = [(field.name, field.value) for field in fields if isinstance(field.value, tuple)]
     names = {name for name, _ in inner}
@@ -170,11 +171,11 @@ def _is_small(field: Field) -> bool:
     return len(cells) <= _SMALL_CELLS and sum(len(value) for _, value in cells) <= _SMALL_CHARACTERS
 
 
-def _told(run: list[Field], _: str, depth: int) -> Iterator[Block]:
+def _prose(run: list[Field], _: str, depth: int) -> Iterator[Block]:
     for field in run:
-        if field.told and isinstance(field.value, str) and field.value:
-            level = {"heading": min(depth, _DEEPEST_HEADING), "list_item": 1}.get(field.told, 0)
-            yield Block(field.told, field.value, level=level)
+        if field.prose and isinstance(field.value, str) and field.value:
+            level = {"heading": min(depth, _DEEPEST_HEADING), "list_item": 1}.get(field.prose, 0)
+            yield Block(field.prose, field.value, level=level)
 
 
 def _lines(run: list[Field], _: str, __: int) -> Iterator[Block]:
@@ -199,7 +200,7 @@ def _records(run: list[Field], name: str, depth: int) -> Iterator[Block]:
 
 
 def _table(rows: list[dict[str, str]]) -> tuple[tuple[str, ...], ...]:
-    """The rows under their names; nothing where they are too few, too wide, too long or of too many shapes."""
+    """The rows below a header of names; empty if there are too few rows, too many columns, too long or too many missing values."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     filled = sum(len(row) for row in rows)
     longest = max((len(value) for row in rows for value in row.values()), default=0)
@@ -211,7 +212,7 @@ def _table(rows: list[dict[str, str]]) -> tuple[tuple[str, ...], ...]:
 def _parts(run: list[Field], name: str, depth: int) -> Iterator[Block]:
     for field in run:
         inner = field.value if isinstance(field.value, tuple) else (field,)
-        titled = any(child.told == "heading" for child in inner)
+        titled = any(child.prose == "heading" for child in inner)
         yield from () if titled else _heading(name, depth)
         yield from blocks(inner, depth + bool(name and not titled))
 
@@ -222,11 +223,11 @@ def _heading(name: str, depth: int) -> Iterator[Block]:
 
 
 def _joined(fields: Sequence[Field]) -> Iterator[tuple[str, str]]:
-    """Paths and values; the values of one path, as of a list, with commas between."""
-    found: dict[str, list[str]] = {}
-    for name, value in _cells(fields):
-        found.setdefault(name, []).append(value)
-    return ((name, ", ".join(values)) for name, values in found.items())
+    """Paths and values; several values of one path, as of a list, joined with commas."""
+    by_path: dict[str, list[str]] = {}
+    for path, value in _cells(fields):
+        by_path.setdefault(path, []).append(value)
+    return ((path, ", ".join(values)) for path, values in by_path.items())
 
 
 def _cells(fields: Sequence[Field], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -238,8 +239,8 @@ def _cells(fields: Sequence[Field], prefix: str = "") -> Iterator[tuple[str, str
             yield path, field.value.strip()
 
 
-_MANNERS: dict[str, Callable[[list[Field], str, int], Iterator[Block]]] = {
-    "told": _told,
+_LAYOUTS: dict[str, Callable[[list[Field], str, int], Iterator[Block]]] = {
+    "prose": _prose,
     "line": _lines,
     "item": _items,
     "records": _records,

@@ -1,6 +1,6 @@
-"""reStructuredText → blocks, from docutils' own document tree: exact text, no detour through HTML.
+"""reStructuredText → blocks, from docutils' document tree, without a conversion to HTML.
 
-Nothing is followed: raw content, included files and configuration files are off, and nothing is written to stderr.
+Raw content, included files and configuration files are disabled, and nothing is written to stderr.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SETTINGS: dict[str, Any] = {
     "file_insertion_enabled": False,
     "halt_level": 5,
     "raw_enabled": False,
-    # messages below an error are noise; an error carries the source that was not understood, which is kept as code
+    # messages below an error are noise; an error carries the source that docutils could not parse, which is kept as code
     "report_level": 3,
     "smart_quotes": False,
     "syntax_highlight": "none",
@@ -46,8 +46,8 @@ _DROPPED = (
     nodes.decoration,
     nodes.meta,
 )
-# classes of what docutils adds: tables of contents, lists of messages
-_MADE_UP = {"contents", "system-messages"}
+# classes of nodes that docutils generates: tables of contents, lists of messages
+_GENERATED = {"contents", "system-messages"}
 _TEXTS: dict[type[nodes.Node], BlockKind] = {
     nodes.paragraph: "paragraph",
     nodes.line_block: "paragraph",
@@ -63,7 +63,7 @@ _TEXTS: dict[type[nodes.Node], BlockKind] = {
 
 
 def read(content: bytes) -> Content:
-    """Blocks in reading order; the field list before the first section (a PEP's preamble, a document's) also as properties."""
+    """Blocks in reading order; the field list before the first section (such as a PEP's preamble) also as properties."""
     source = decode(content)
     tree = _tree(source)
     blocks = tuple(_blocks(tree, depth=0, nesting=0))
@@ -78,15 +78,15 @@ def _tree(source: str) -> nodes.document:
 
 
 def _accept_unknown(source: str) -> None:
-    """Sphinx's directives and roles are not docutils'; their content is read as what it is, not lost as an error."""
+    """Register the source's unknown directives and roles (Sphinx's), so that docutils keeps their content instead of reporting errors."""
     for name in ("code", "code-block", "sourcecode"):
         directives.register_directive(name, _Code)
     for name in set(_DIRECTIVE.findall(source)):
         if name.lower() not in english.directives:
-            directives.register_directive(name, _Nothing if name.lower() in _SILENT else _Container)
+            directives.register_directive(name, _Hidden if name.lower() in _SILENT else _Container)
     for name in {first or second for first, second in _ROLE.findall(source)}:
         if name.lower() not in english.roles:
-            roles.register_local_role(name, _as_text)  # type: ignore[arg-type]  # a role may give any nodes
+            roles.register_local_role(name, _as_text)  # type: ignore[arg-type]  # a role may return any nodes
 
 
 class _AnyOption(dict[str, Any]):
@@ -103,15 +103,15 @@ class _Lenient(Directive):
     option_spec = _AnyOption(name=directives.unchanged)
 
 
-class _Nothing(_Lenient):
-    """A directive that shows nothing."""
+class _Hidden(_Lenient):
+    """A directive that renders nothing."""
 
     def run(self) -> list[nodes.Node]:
         return []
 
 
 class _Code(_Lenient):
-    """Code, whatever options Sphinx knows for it."""
+    """A code block, with any of Sphinx's options."""
 
     def run(self) -> list[nodes.Node]:
         words = "\n".join(self.content)
@@ -120,7 +120,7 @@ class _Code(_Lenient):
 
 
 class _Container(_Lenient):
-    """An unknown directive: its argument and its body, read as ordinary text."""
+    """An unknown directive: its argument and its body, parsed as ordinary text."""
 
     def run(self) -> list[nodes.Node]:
         container = nodes.container()
@@ -132,7 +132,7 @@ class _Container(_Lenient):
 
 
 def _as_text(_role: str, raw: str, text: str, *_: Any, **__: Any) -> tuple[list[nodes.Node], list[nodes.Node]]:
-    """An unknown role: its text without the target, as Sphinx shows it."""
+    """An unknown role: its text without the target, as Sphinx renders it."""
     words = nodes.unescape(text)
     match = _ROLE_TARGET.match(words)
     shown = match["text"] if match else words.removeprefix("!")
@@ -153,9 +153,9 @@ def _field_name(field: nodes.field) -> str:
 
 
 def _blocks(node: nodes.Node, depth: int, nesting: int) -> Iterator[Block]:
-    """`depth` of sections, `nesting` of lists."""
+    """`depth` counts sections, `nesting` lists."""
     for child in node.children:
-        if not isinstance(child, _DROPPED) and _MADE_UP.isdisjoint(getattr(child, "attributes", {}).get("classes", ())):
+        if not isinstance(child, _DROPPED) and _GENERATED.isdisjoint(getattr(child, "attributes", {}).get("classes", ())):
             yield from _block(child, depth, nesting)
 
 
@@ -184,7 +184,7 @@ def _other(node: nodes.Node, depth: int, nesting: int) -> Iterator[Block]:
     elif isinstance(node, nodes.option_list):
         yield from _options(node)
     elif isinstance(node, nodes.system_message):
-        yield from _not_understood(node)
+        yield from _unparsed(node)
     elif isinstance(node, nodes.problematic | nodes.TextElement):
         yield from _leaf(node, "paragraph")
     else:
@@ -192,7 +192,7 @@ def _other(node: nodes.Node, depth: int, nesting: int) -> Iterator[Block]:
 
 
 def _title(node: nodes.title, depth: int) -> Iterator[Block]:
-    """A section's title is a heading; an admonition's, a topic's or a table's is not."""
+    """A section's title is a heading; the title of an admonition, a topic or a table is not."""
     if isinstance(node.parent, nodes.section):
         yield Block("heading", _flat(node.astext()), level=min(max(depth, 1), 6), links=_links(node))
     else:
@@ -211,33 +211,33 @@ def _text_block(kind: BlockKind, words: str, links: tuple[Link, ...] = ()) -> It
 
 
 def _words(node: nodes.Node, kind: BlockKind) -> str:
-    """Line breaks carry meaning in code, formulas and line blocks only."""
+    """The node's text; line breaks carry meaning in code, formulas and line blocks only."""
     if isinstance(node, nodes.line_block):
         return "\n".join(line.astext() for line in node.findall(nodes.line))
     return node.astext() if kind in {"code", "formula"} else _flat(node.astext())
 
 
 def _item(node: nodes.Element, depth: int, nesting: int) -> Iterator[Block]:
-    """The item's first paragraph, or a definition's term, is the item; what else it holds follows as it is."""
-    head, rest = _head(node)
+    """A list item for its first paragraph, or a definition's term; its other children follow as blocks of their own."""
+    head, others = _split_head(node)
     if head is not None and head.astext().strip():
         yield Block("list_item", _number(node) + _flat(head.astext()), level=max(nesting, 1), links=_links(head))
-    for child in rest:
+    for child in others:
         if not isinstance(child, _DROPPED):
             yield from _block(child, depth, nesting)
 
 
 def _number(item: nodes.Element) -> str:
-    """The number of an item in a list that counts: other texts refer to a step by it. Roman ones are told in Arabic."""
+    """The number of an enumerated list's item, since other texts refer to it. Roman numerals are written in Arabic."""
     if not isinstance(item.parent, nodes.enumerated_list):
         return ""
     number = item.parent.get("start", 1) + item.parent.index(item)
     letters = {"loweralpha": "a", "upperalpha": "A"}.get(item.parent["enumtype"])
-    told = chr(ord(letters) + number - 1) if letters and number <= 26 else str(number)
-    return f"{item.parent['prefix']}{told}{item.parent['suffix']} "
+    label = chr(ord(letters) + number - 1) if letters and number <= 26 else str(number)
+    return f"{item.parent['prefix']}{label}{item.parent['suffix']} "
 
 
-def _head(node: nodes.Element) -> tuple[nodes.Node | None, list[nodes.Node]]:
+def _split_head(node: nodes.Element) -> tuple[nodes.Node | None, list[nodes.Node]]:
     children = list(node.children)
     if children and isinstance(children[0], nodes.paragraph | nodes.term):
         return children[0], children[1:]
@@ -245,7 +245,7 @@ def _head(node: nodes.Element) -> tuple[nodes.Node | None, list[nodes.Node]]:
 
 
 def _fields(node: nodes.field_list) -> Iterator[Block]:
-    """A line per field, in one paragraph: authors and numbers in a preamble are found by their labels."""
+    """One paragraph with a line per field, so that values stay next to their labels."""
     lines = [f"{field[0].astext()}: {_flat(field[-1].astext())}" for field in node.children if isinstance(field, nodes.field)]
     yield from _text_block("paragraph", "\n".join(lines), _links(node))
 
@@ -256,8 +256,8 @@ def _footnote(node: nodes.Element) -> Iterator[Block]:
     yield from _text_block("paragraph", f"[{label}] {words}" if words else "", _links(node))
 
 
-def _not_understood(message: nodes.system_message) -> Iterator[Block]:
-    """The source that an error quotes: never lost, never acted upon."""
+def _unparsed(message: nodes.system_message) -> Iterator[Block]:
+    """The source quoted by a docutils error, as code, so that it is not lost."""
     for source in message.findall(nodes.literal_block):
         yield from _text_block("code", source.astext())
 
@@ -278,7 +278,7 @@ def _table(node: nodes.table) -> Iterator[Block]:
 
 
 def _row(row: nodes.row) -> tuple[str, ...]:
-    """A cell that spans columns is repeated in each, so that every row is as long as the table is wide."""
+    """A row's cells. A cell that spans columns is repeated in each, so that all rows have the same length."""
     cells: list[str] = []
     for entry in row.children:
         if isinstance(entry, nodes.entry):
@@ -287,8 +287,8 @@ def _row(row: nodes.row) -> tuple[str, ...]:
 
 
 def _links(node: nodes.Node) -> tuple[Link, ...]:
-    found = (Link(_flat(reference.astext()), _target(reference)) for reference in node.findall(nodes.reference))
-    return tuple(link for link in found if link.target)
+    links = (Link(_flat(reference.astext()), _target(reference)) for reference in node.findall(nodes.reference))
+    return tuple(link for link in links if link.target)
 
 
 def _target(reference: nodes.reference) -> str:

@@ -1,10 +1,11 @@
-"""What a worker process may not do: use more memory, processor time or file space than it was given, read what is not Python's, reach the
-network, start programs.
+"""Confinement of a worker process: no network, no programs, no files beyond Python's own, bounded memory, processor time and file size.
 
-Resource limits bound it; Landlock (`parsers.workers.landlock`) leaves it no file but those it runs on, root or not; a seccomp filter
-(Linux on
-x86-64 and arm64) lets the kernel refuse sockets and programs to native code too; an audit hook refuses them to Python code everywhere. The
-process cannot lift any of these again but the processor-time limit, which it sets anew for each document.
+- Resource limits bound memory, processor time, open files and file size.
+- Landlock (`parsers.workers.landlock`) limits which files can be opened, as root too.
+- A seccomp filter (Linux on x86-64 and arm64) refuses sockets and programs to native code.
+- An audit hook refuses them to Python code on every platform.
+
+The process cannot undo any of these, except the soft processor-time limit, which it resets for each document.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ from typing import Any
 from parsers.workers import landlock
 
 _MIB = 1024 * 1024
-# code and mapped files count as address space, not as data; the limit on data is the real one
+# code and mapped files count as address space, not as data; the limit on data is the effective one
 _CODE_MIB = 2048
-# torch with CUDA's libraries, though no worker has a GPU, and the models' weights
+# torch with CUDA's libraries, which are mapped although no worker uses a GPU, and the models' weights
 _MODELS_MIB = 24_576
 _CPU_SLACK_S = 2
 
 _OPEN_FILES = 128
 _NOBODY = 65534
-_HOME = Path(__file__).resolve().parents[2]
-_PROGRAMS = ("/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/etc/mime.types", "/etc/ssl/openssl.cnf")
+_ROOT = Path(__file__).resolve().parents[2]
+_LIBRARIES = ("/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/etc/mime.types", "/etc/ssl/openssl.cnf")
 _MACHINE = ("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/sys/devices/system", "/sys/fs/cgroup", "/dev/null", "/dev/urandom")
-_SYSTEM = (*_PROGRAMS, *_MACHINE)
+_SYSTEM = (*_LIBRARIES, *_MACHINE)
 
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 38, 22, 2
 _RET_ALLOW, _RET_ERRNO = 0x7FFF0000, 0x00050000
@@ -49,7 +50,7 @@ _REFUSED: dict[str, tuple[int, tuple[int, ...]]] = {
     "x86_64": (0xC000003E, (41, 53, 59, 322, 101, 310, 311, 425)),
     "aarch64": (0xC00000B7, (198, 199, 221, 281, 117, 270, 271, 425)),
 }
-# the x32 calls of x86-64 would be a way around its numbers
+# x32 system calls of x86-64 have other numbers, and would bypass the filter
 _X32_FROM = 0x40000000
 
 _REFUSED_EVENTS = frozenset({"socket.__new__", "socket.connect", "socket.bind", "socket.getaddrinfo", "subprocess.Popen", "os.system"})
@@ -57,9 +58,9 @@ _REFUSED_PREFIXES = ("os.exec", "os.posix_spawn", "os.fork", "urllib.Request")
 
 
 def confine(memory_mb: int, models: Path | None = None) -> None:
-    """Give up, for the rest of this process's life, what reading a document does not need. `models` is all the data that it may read.
+    """Irrevocably drop every privilege that parsing does not need. `models` is the only data folder that stays readable.
 
-    Raises RuntimeError where other threads run: they would keep what this one gives up.
+    Raises RuntimeError if other threads are running: they would keep their privileges.
     """
     if sum(1 for _ in Path("/proc/self/task").glob("*")) > 1:
         raise RuntimeError("a process confines itself before it starts threads")
@@ -76,32 +77,32 @@ def confine(memory_mb: int, models: Path | None = None) -> None:
 
 
 def readable() -> list[Path]:
-    """What reading needs of the disk: Python, libraries, our code, and what tells of the machine. No data, no password, no home."""
+    """The paths that parsing reads: Python, libraries, this code, and the machine's description. No data, password or home folder."""
     installed = {Path(entry) for entry in (sys.prefix, sys.base_prefix, *sys.path) if entry}
-    own = {_HOME / package for package in ("parsers", "core")}
-    return sorted((installed - {_HOME}) | own | {Path(entry) for entry in (*_SYSTEM, f"/proc/{os.getpid()}")})
+    own = {_ROOT / package for package in ("parsers", "core")}
+    return sorted((installed - {_ROOT}) | own | {Path(entry) for entry in (*_SYSTEM, f"/proc/{os.getpid()}")})
 
 
 def _leave_root() -> None:
-    """Whoever started us as root: go on as nobody, where nobody can read what is installed."""
-    if os.geteuid() == 0 and all(_open_to_all(path) for path in (Path(sys.prefix), Path(sys.base_prefix), _HOME / "parsers")):
+    """If running as root, become `nobody`, provided that `nobody` can read the installation."""
+    if os.geteuid() == 0 and all(_open_to_all(path) for path in (Path(sys.prefix), Path(sys.base_prefix), _ROOT / "parsers")):
         os.setgroups([])
         os.setgid(_NOBODY)
         os.setuid(_NOBODY)
 
 
 def _open_to_all(path: Path) -> bool:
-    return all(place.stat().st_mode & stat.S_IXOTH for place in (path, *path.parents))
+    return all(folder.stat().st_mode & stat.S_IXOTH for folder in (path, *path.parents))
 
 
 def allow_processor_time(seconds: float) -> None:
-    """Let this process use `seconds` more of processor time (two threads' worth), after which the kernel ends it with SIGXCPU."""
+    """Allow `seconds` more of processor time (for two threads); past it the kernel kills the process with SIGXCPU."""
     soft = math.ceil(time.process_time() + 2 * seconds) + _CPU_SLACK_S
     resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
 def die_with_parent(pipe: int) -> None:
-    """End this process, in the midst of a document too, as soon as the other end of `pipe` is closed."""
+    """Exit as soon as the other end of `pipe` is closed, even while parsing."""
     threading.Thread(target=_await_hang_up, args=(pipe,), daemon=True).start()
 
 
@@ -129,7 +130,7 @@ class _Program(ctypes.Structure):
 
 
 def _filter_system_calls() -> None:
-    """A kernel without seccomp keeps the other limits; the audit hook still refuses what Python code asks for."""
+    """Install the seccomp filter. A kernel without seccomp keeps the other limits, and the audit hook still refuses Python code."""
     if sys.platform != "linux" or platform.machine() not in _REFUSED:
         return
     code = _program(*_REFUSED[platform.machine()])
@@ -139,7 +140,7 @@ def _filter_system_calls() -> None:
 
 
 def _program(architecture: int, numbers: tuple[int, ...]) -> bytes:
-    """A classic BPF program (linux/filter.h, linux/seccomp.h): the listed calls give EACCES, all others pass."""
+    """A classic BPF program (linux/filter.h, linux/seccomp.h): the listed calls fail with EACCES, all others pass."""
     refusals = len(numbers) + 1
     steps = [
         (_BPF_LOAD, 0, 0, _ARCHITECTURE_AT),

@@ -1,6 +1,6 @@
-"""Landlock (https://docs.kernel.org/userspace-api/landlock.html): which files this process may still reach, whoever it runs as.
+"""Landlock (https://docs.kernel.org/userspace-api/landlock.html): limit the files that this process may open, as any user.
 
-Linux only, and there where the kernel has it; numbers and structures are the kernel's (include/uapi/linux/landlock.h).
+Linux kernels with Landlock only. Numbers and structures are those of include/uapi/linux/landlock.h.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ _PR_SET_NO_NEW_PRIVS = 38
 
 _EXECUTE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 2, 1 << 3
 _RIGHTS = (13, 14, 15, 15, 16)
-"""How many rights over files versions 1 to 5 know; later ones no more."""
+"""The number of file access rights in ABI versions 1 to 5; later versions add none."""
 _TCP, _SCOPES = 0b11, 0b11
 
 
 def version() -> int:
-    """Of the kernel's Landlock; 0 where there is none."""
+    """The kernel's Landlock ABI version; 0 if it has none."""
     if sys.platform != "linux":
         return 0
     return max(0, int(_libc().syscall(_CREATE_RULESET, None, 0, _ASK_VERSION)))
 
 
 def restrict(readable: Iterable[Path]) -> bool:
-    """From now on only what is beneath these may be read, nothing written, no TCP port bound or connected to.
+    """Allow reading beneath these paths only; forbid writing, and binding or connecting TCP ports.
 
-    For the rest of this process's life, in the calling thread and in those it starts. False where the kernel cannot.
+    Irrevocable, for the calling thread and the threads that it starts. Returns False if the kernel does not support it.
     """
-    found = version()
-    if not found:
+    abi = version()
+    if not abi:
         return False
-    every = (1 << _RIGHTS[min(found, len(_RIGHTS)) - 1]) - 1
-    wanted = struct.pack("=QQQ", every, _TCP if found >= 4 else 0, _SCOPES if found >= 6 else 0)
-    size = 24 if found >= 6 else 16 if found >= 4 else 8
-    ruleset = _libc().syscall(_CREATE_RULESET, wanted, size, 0)
+    file_rights = (1 << _RIGHTS[min(abi, len(_RIGHTS)) - 1]) - 1
+    attributes = struct.pack("=QQQ", file_rights, _TCP if abi >= 4 else 0, _SCOPES if abi >= 6 else 0)
+    size = 24 if abi >= 6 else 16 if abi >= 4 else 8
+    ruleset = _libc().syscall(_CREATE_RULESET, attributes, size, 0)
     if ruleset < 0:
         return False
     try:
@@ -54,14 +54,14 @@ def restrict(readable: Iterable[Path]) -> bool:
 
 def _allow(ruleset: int, path: Path) -> None:
     try:
-        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
-        return  # what is not there need not be allowed
+        return  # a missing path needs no rule
     try:
         rights = _READ_FILE | _EXECUTE | (_READ_DIR if path.is_dir() else 0)
-        _libc().syscall(_ADD_RULE, ruleset, _PATH_BENEATH, struct.pack("=Qi", rights, place), 0)
+        _libc().syscall(_ADD_RULE, ruleset, _PATH_BENEATH, struct.pack("=Qi", rights, descriptor), 0)
     finally:
-        os.close(place)
+        os.close(descriptor)
 
 
 def _libc() -> ctypes.CDLL:

@@ -1,4 +1,4 @@
-"""One worker process, seen from the pool: started, asked, killed."""
+"""One worker process as the pool sees it: start, parse, kill."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from parsers.workers import wire
 
 _START_S = 60.0
 _LOAD_S = 120.0
-# torch, transformers and 400 MB of weights, from a disk that may be cold
+# torch, transformers and 400 MB of weights, read with a cold page cache
 _MODELS_START_S = 180.0
-# leaks, and whatever one document may leave behind for the next, end with the process
+# a new process discards memory leaks and any state that one document leaves behind for the next
 _DOCUMENTS_PER_PROCESS = 500
 
 _ENVIRONMENT: Mapping[str, str] = {
@@ -39,16 +39,16 @@ _ENVIRONMENT: Mapping[str, str] = {
 
 
 class WorkerProcess:
-    """A running worker. Not thread-safe, but for `kill`: the pool lends it to one caller at a time."""
+    """A running worker. Only `kill` is thread-safe: the pool lends the process to one caller at a time."""
 
     def __init__(self, parsing: Parsing, scratch: Path, *, models: bool = False) -> None:
-        """Start it; `scratch` is its home and working folder; with docling's models where they are wanted. Then `await_ready`.
+        """Start the process, with docling's models if `models`; `scratch` is its home and working folder. Call `await_ready` next.
 
-        Raises Unavailable when it cannot be started.
+        Raises Unavailable if the process cannot be started.
         """
         self._parsing = parsing
         self._documents = 0
-        self._patience_s = _MODELS_START_S if models else _START_S
+        self._start_timeout_s = _MODELS_START_S if models else _START_S
         try:
             self._process = _start(parsing, scratch, models=models)
         except OSError as error:
@@ -56,33 +56,36 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
-        """The process id, for whoever watches memory."""
+        """The process id."""
         return self._process.pid
 
     @property
     def usable(self) -> bool:
-        """Whether it may take another document."""
+        """Whether the process is running and can parse another document."""
         return self._process.poll() is None
 
     @property
     def worn(self) -> bool:
-        """Whether it has read as many documents as one process should."""
+        """Whether the process has parsed its maximum number of documents and should be replaced."""
         return self._documents >= _DOCUMENTS_PER_PROCESS
 
     def await_ready(self) -> None:
-        """Until it takes documents. Raises, the process closed, Unavailable when it does not come up, `kill` included, and ParseError
-        `missing-models` when the models cannot be loaded."""
+        """Wait until the process accepts documents.
+
+        On failure the process is closed. Raises Unavailable if the process does not start or is killed, and ParseError `missing-models`
+        if the models cannot be loaded.
+        """
         try:
-            self._progress(monotonic() + self._patience_s, wire.Ready)
+            self._expect(monotonic() + self._start_timeout_s, wire.Ready)
         except (EOFError, TimeoutError, msgspec.DecodeError, ValueError) as error:
             self.close()
-            raise Unavailable("a parser's worker process does not come up") from error
+            raise Unavailable("a parser's worker process does not start") from error
         except ParseError:
             self.close()
             raise
 
     def parse(self, request: wire.Request) -> bytes:
-        """The document's Content as JSON. Raises ParseError; whatever the reason, `usable` tells whether the process survived."""
+        """The document's Content as JSON. Raises ParseError; `usable` says whether the process survived."""
         self._documents += 1
         try:
             return self._parse(request)
@@ -91,19 +94,19 @@ class WorkerProcess:
             raise ParseError("parse-timeout") from None
         except (EOFError, BrokenPipeError):
             self.kill()
-            raise ParseError(self._death()) from None
+            raise ParseError(self._exit_reason()) from None
         except (msgspec.DecodeError, ValueError) as error:
-            # a worker that says what no worker says has been taken over
+            # a reply outside the protocol means that the worker is compromised
             self.kill()
             raise ParseError("parse-crashed", type(error).__name__) from None
 
     def kill(self) -> None:
-        """End the process and collect it. Safe to repeat, and from another thread."""
+        """Kill the process and reap it. Idempotent and thread-safe."""
         self._process.kill()
         self._process.wait()
 
     def close(self) -> None:
-        """Kill it and close the pipes."""
+        """Kill the process and close its pipes."""
         self.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe:
@@ -112,45 +115,45 @@ class WorkerProcess:
     def _parse(self, request: wire.Request) -> bytes:
         deadline = monotonic() + self._parsing.timeout_s
         wire.send(_pipe(self._process.stdin), request, deadline)
-        self._progress(deadline, wire.Detected)
-        self._progress(monotonic() + _LOAD_S, wire.Loaded)
-        return self._parsed()
+        self._expect(deadline, wire.Detected)
+        self._expect(monotonic() + _LOAD_S, wire.Loaded)
+        return self._await_parsed()
 
-    def _parsed(self) -> bytes:
-        """Pages that take seconds each have the time of a document each, and all of them `longest_s`."""
+    def _await_parsed(self) -> bytes:
+        """Wait for the result. Each reported page restarts the timeout `timeout_s`; `longest_s` bounds the total."""
         timeout_s, last = self._parsing.timeout_s, monotonic() + max(self._parsing.timeout_s, self._parsing.longest_s)
         while True:
-            reply = self._progress(min(last, monotonic() + timeout_s), wire.PageRead, wire.Parsed)
+            reply = self._expect(min(last, monotonic() + timeout_s), wire.PageRead, wire.Parsed)
             if isinstance(reply, wire.Parsed):
                 return reply.payload
             if monotonic() >= last:
                 raise TimeoutError
 
-    def _progress(self, deadline: float, *expected: type[wire.Reply]) -> wire.Reply:
-        reply = self._reply(deadline)
+    def _expect(self, deadline: float, *expected: type[wire.Reply]) -> wire.Reply:
+        reply = self._receive(deadline)
         if isinstance(reply, wire.Failed):
             raise self._failure(reply)
         if not isinstance(reply, expected):
-            raise ValueError("replies out of order")  # noqa: TRY004  # as any other reply that no worker gives
+            raise ValueError("replies out of order")  # noqa: TRY004  # handled like any other invalid reply
         return reply
 
-    def _reply(self, deadline: float) -> wire.Reply:
+    def _receive(self, deadline: float) -> wire.Reply:
         return wire.receive_reply(_pipe(self._process.stdout), self._parsing.memory_mb << 20, deadline)
 
     def _failure(self, reply: wire.Failed) -> ParseError:
-        """Nothing that a worker says is shown but a reason of the table and an identifier."""
+        """Validate the reply: only a known reason and an identifier may leave the worker, so no document text can."""
         if reply.reason not in REASONS or not (reply.cause.isidentifier() or not reply.cause) or len(reply.cause) > 80:
-            raise ValueError("no reason of ours")
+            raise ValueError("unknown reason")
         if reply.reason == "parse-out-of-memory":
             self.kill()
         return ParseError(reply.reason, reply.cause)
 
-    def _death(self) -> str:
+    def _exit_reason(self) -> str:
         return "parse-timeout" if self._process.returncode == -signal.SIGXCPU else "parse-crashed"
 
 
 def _start(parsing: Parsing, scratch: Path, *, models: bool) -> subprocess.Popen[bytes]:
-    """stderr goes nowhere: libraries print document text to it. A session of its own keeps the terminal's Ctrl-C from it."""
+    """stderr is discarded: libraries print document text to it. A new session shields the worker from the terminal's Ctrl-C."""
     home = {"HOME": str(scratch), "TMPDIR": str(scratch), "PYTHONPATH": str(Path(__file__).parents[2])}
     folder = [str(parsing.models)] if models else []
     process = subprocess.Popen(

@@ -1,6 +1,7 @@
-"""What the pool and a worker say to each other: messages as msgpack, each behind its length, on a pair of pipes.
+"""The protocol between the pool and a worker: length-prefixed msgpack messages on a pair of pipes.
 
-A request goes one way; `Detected`, `Loaded`, any number of `PageRead` and `Parsed` come back in this order, or a `Failed` at any point.
+A worker sends `Ready` once. For each `Request` it replies `Detected`, `Loaded`, any number of `PageRead`, and `Parsed`, in this order;
+`Failed` may replace any of them and ends the exchange.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ _PIECE_BYTES = 1 << 20
 
 
 class Request(msgspec.Struct, frozen=True, tag=True):
-    """A document to read."""
+    """A document to parse."""
 
     content: bytes
     media_type: str
     file_name: str
     pdf: str = "layout"
-    """The grade at which a PDF is read (`core.policy.Reading`)."""
+    """The grade at which to read a PDF (`core.policy.Reading`)."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
@@ -31,15 +32,15 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
 
 
 class Detected(msgspec.Struct, frozen=True, tag=True):
-    """The format is known; its libraries are loaded next, which is not on the document's clock."""
+    """The format is known. Loading its libraries comes next and does not count towards the document's timeout."""
 
 
 class Loaded(msgspec.Struct, frozen=True, tag=True):
-    """The libraries are loaded; reading begins."""
+    """The libraries are loaded; reading starts."""
 
 
 class PageRead(msgspec.Struct, frozen=True, tag=True):
-    """A page that takes seconds is read (`parsers.progress`)."""
+    """A slow page has been read (`parsers.progress`)."""
 
 
 class Parsed(msgspec.Struct, frozen=True, tag=True):
@@ -49,7 +50,7 @@ class Parsed(msgspec.Struct, frozen=True, tag=True):
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    """A reason of `parsers.reasons` and the type name of the exception behind it."""
+    """A reason of `parsers.reasons`, and the type name of the exception that caused it."""
 
     reason: str
     cause: str = ""
@@ -61,14 +62,14 @@ _replies = msgspec.msgpack.Decoder(Reply)
 
 
 def send(pipe: int, message: Request | Reply, deadline: float | None = None) -> None:
-    """Write a message. Raises BrokenPipeError when nobody reads any more, TimeoutError past the `deadline` (monotonic seconds)."""
+    """Write a message. Raises BrokenPipeError if the other end is closed, TimeoutError past the `deadline` (monotonic seconds)."""
     body = msgspec.msgpack.encode(message)
     _write(pipe, memoryview(_LENGTH.pack(len(body))), deadline)
     _write(pipe, memoryview(body), deadline)
 
 
 def receive_request(pipe: int) -> Request | None:
-    """The next request, or None when the pool has closed its end."""
+    """The next request, or None if the pool has closed its end."""
     try:
         return _requests.decode(_receive(pipe, None, None))
     except EOFError:
@@ -76,8 +77,11 @@ def receive_request(pipe: int) -> Request | None:
 
 
 def receive_reply(pipe: int, limit: int, deadline: float) -> Reply:
-    """The next reply. Raises EOFError when the worker is gone, TimeoutError past the deadline, and msgspec.DecodeError or
-    ValueError when what came is no reply or longer than `limit` bytes."""
+    """The next reply.
+
+    Raises EOFError if the worker has ended, TimeoutError past the deadline, and msgspec.DecodeError or ValueError if the message is not
+    a reply or is longer than `limit` bytes.
+    """
     reply: Reply = _replies.decode(_receive(pipe, limit, deadline))
     return reply
 
@@ -90,25 +94,26 @@ def _receive(pipe: int, limit: int | None, deadline: float | None) -> bytearray:
 
 
 def _read(pipe: int, length: int, deadline: float | None) -> bytearray:
-    got = bytearray()
-    while len(got) < length:
+    received = bytearray()
+    while len(received) < length:
         _wait(pipe, select.POLLIN, deadline)
-        piece = os.read(pipe, min(_PIECE_BYTES, length - len(got)))
+        piece = os.read(pipe, min(_PIECE_BYTES, length - len(received)))
         if not piece:
             raise EOFError
-        got += piece
-    return got
+        received += piece
+    return received
 
 
-def _write(pipe: int, rest: memoryview, deadline: float | None) -> None:
-    while rest:
+def _write(pipe: int, data: memoryview, deadline: float | None) -> None:
+    while data:
         _wait(pipe, select.POLLOUT, deadline)
-        rest = rest[_write_some(pipe, rest) :]
+        data = data[_write_some(pipe, data) :]
 
 
-def _write_some(pipe: int, rest: memoryview) -> int:
+def _write_some(pipe: int, data: memoryview) -> int:
+    """The number of bytes written; 0 if the pipe is full."""
     try:
-        return os.write(pipe, rest[:_PIECE_BYTES])
+        return os.write(pipe, data[:_PIECE_BYTES])
     except BlockingIOError:
         return 0
 
@@ -116,6 +121,6 @@ def _write_some(pipe: int, rest: memoryview) -> int:
 def _wait(pipe: int, event: int, deadline: float | None) -> None:
     poll = select.poll()
     poll.register(pipe, event)
-    left_ms = None if deadline is None else max(0.0, deadline - monotonic()) * 1000
-    if not poll.poll(left_ms):
+    timeout_ms = None if deadline is None else max(0.0, deadline - monotonic()) * 1000
+    if not poll.poll(timeout_ms):
         raise TimeoutError

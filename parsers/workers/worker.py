@@ -1,8 +1,7 @@
-"""The process that reads documents: `python -m parsers.workers.worker MEMORY_MB TIMEOUT_S [MODELS_DIR]`, requests on stdin, replies on
-stdout.
+"""The worker process: `python -m parsers.workers.worker MEMORY_MB TIMEOUT_S [MODELS_DIR]`, requests on stdin, replies on stdout.
 
-It is started by `parsers.workers.pool` with an empty environment, confines itself before it sees a document, and ends when its stdin
-closes.
+`parsers.workers.process` starts it with a minimal environment. It confines itself before it receives a document, and exits when its
+stdin closes.
 """
 
 from __future__ import annotations
@@ -24,20 +23,23 @@ _RECURSION_LIMIT = 3000
 
 
 def main(memory_mb: int, timeout_s: float, models: Path | None = None) -> None:
-    """Serve until the pool hangs up, with docling's models where their folder is given. A result may take a quarter of the memory limit."""
+    """Serve requests until the pool closes the pipe; `models` is the folder of docling's models.
+
+    A result may be as large as a quarter of the memory limit.
+    """
     requests, replies = _private_pipes()
     sys.setrecursionlimit(_RECURSION_LIMIT)
     if models:
-        _import_heavy()
+        _import_torch()
     else:
-        _refuse_heavy_imports()
+        _block_torch()
     confinement.confine(memory_mb, models)
     confinement.die_with_parent(requests)
-    wire.send(replies, _ready(models))
-    progress.listen(lambda: _page_read(replies, timeout_s))
+    wire.send(replies, _load_models(models))
+    progress.observe(lambda: _page_read(replies, timeout_s))
     while request := wire.receive_request(requests):
         confinement.allow_processor_time(timeout_s)
-        wire.send(replies, _answer(request, replies, memory_mb << 18))
+        wire.send(replies, _handle(request, replies, memory_mb << 18))
         del request
         gc.collect()
 
@@ -48,7 +50,7 @@ def _page_read(replies: int, timeout_s: float) -> None:
 
 
 def _private_pipes() -> tuple[int, int]:
-    """The pipes under numbers that no library prints to; 0 and 1 become the null device."""
+    """The pipes under new descriptors; 0 and 1 become the null device, so that no library can print into the protocol."""
     requests, replies = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
@@ -56,34 +58,34 @@ def _private_pipes() -> tuple[int, int]:
     return requests, replies
 
 
-def _refuse_heavy_imports() -> None:
-    """docling imports torch where it finds it, and works without: 2 s and 500 MB that no format read here needs."""
+def _block_torch() -> None:
+    """docling imports torch if it is installed, and works without it: saves 2 s and 500 MB in a process that needs no models."""
     for name in ("torch", "transformers"):
         sys.modules[name] = None  # type: ignore[assignment]  # documented: an import of it raises ModuleNotFoundError
 
 
-def _import_heavy() -> None:
-    """Before anything is given up: torch looks for compilers and a folder for temporary files when it is imported."""
-    with suppress(ImportError):  # `_ready` tells
+def _import_torch() -> None:
+    """Import before confinement: torch looks for compilers and a temporary folder at import."""
+    with suppress(ImportError):  # `_load_models` reports it
         for name in ("torch", "torchvision", "transformers"):
             import_module(name)
 
 
-def _ready(models: Path | None) -> wire.Ready | wire.Failed:
+def _load_models(models: Path | None) -> wire.Ready | wire.Failed:
     try:
         if models:
             from parsers.pdf import model
 
             model.load(models)
-    except Exception as error:  # noqa: BLE001  # whatever libraries raise over weights
+    except Exception as error:  # noqa: BLE001  # libraries raise anything over broken weights
         return wire.Failed("missing-models", type(error).__name__)
     return wire.Ready()
 
 
-def _answer(request: wire.Request, replies: int, limit: int) -> wire.Parsed | wire.Failed:
+def _handle(request: wire.Request, replies: int, limit: int) -> wire.Parsed | wire.Failed:
     try:
         return wire.Parsed(_read(request, replies, limit))
-    except Exception as error:  # noqa: BLE001  # the process boundary: whatever a library raises over a document is that document's fate
+    except Exception as error:  # noqa: BLE001  # the process boundary: whatever a library raises is this document's failure
         failure = classify(error)
         return wire.Failed(failure.reason, failure.cause)
 
@@ -93,15 +95,15 @@ def _read(request: wire.Request, replies: int, limit: int) -> bytes:
     wire.send(replies, wire.Detected())
     read = reader(kind, request.pdf)
     wire.send(replies, wire.Loaded())
-    return _encoded(read(request.content), limit)
+    return _encode(read(request.content), limit)
 
 
-def _encoded(content: object, limit: int) -> bytes:
+def _encode(content: object, limit: int) -> bytes:
     from core.records import Content, encode
-    from parsers.signals import measured
+    from parsers.signals import measure
 
     assert isinstance(content, Content)
-    content = measured(content)
+    content = measure(content)
     if not content.blocks and not content.children:
         raise ParseError("no-text")
     payload = encode(content)

@@ -30,7 +30,7 @@ from core.policy import Reading
 from core.records import Block, Content, Link, Signals, decode
 from parsers import REASONS, Format, WorkerPool, detect
 from parsers.containers import archive
-from parsers.signals import is_wordlike, measured, quarantine
+from parsers.signals import is_wordlike, measure, quarantine
 from tests.documents import book, legacy, message, open_document, open_text, outlook, picture, printed, saved, sheets, slides, word, zipped
 
 PAGE = (Path(__file__).parents[2] / "docs/formats.md").read_text(encoding="utf-8")
@@ -524,7 +524,7 @@ JA = "水が来る前に格子を掃除し、毎朝、番人が堰を確認し�
 
 
 def of(text: str) -> Content:
-    return measured(Content(blocks=(Block("paragraph", text),)))
+    return measure(Content(blocks=(Block("paragraph", text),)))
 
 
 @pytest.mark.parametrize(
@@ -570,13 +570,13 @@ def test_a_threshold_is_the_tenants() -> None:
 
 
 def test_tables_without_a_filled_cell_are_counted_and_left_out() -> None:
-    content = measured(Content(blocks=(Block("table", rows=(("", ""),)), Block("table", rows=(("a", ""),), page=3))))
+    content = measure(Content(blocks=(Block("table", rows=(("", ""),)), Block("table", rows=(("a", ""),), page=3))))
     assert (len(content.blocks), content.signals.empty_tables, content.signals.pages) == (1, 1, 3)
 
 
 def test_what_a_reader_has_measured_stays() -> None:
     own = Signals(pages=4, empty_pages=1, grades={"layout": 4}, dropped={"footer": 3}, ocr_confidence=0.9)
-    signals = measured(Content(blocks=(Block("paragraph", "Text."),), signals=own, language="fi")).signals
+    signals = measure(Content(blocks=(Block("paragraph", "Text."),), signals=own, language="fi")).signals
     assert (signals.pages, signals.empty_pages, signals.grades, signals.dropped, signals.ocr_confidence) == (
         4,
         1,

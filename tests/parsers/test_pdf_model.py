@@ -158,12 +158,12 @@ def test_only_pages_with_text_give_time_to_the_others(pipeline: StandardPdfPipel
     from docling.datamodel.base_models import Page as Seen
 
     told: list[None] = []
-    monkeypatch.setattr(progress, "_listeners", [lambda: told.append(None)])
+    monkeypatch.setattr(progress, "_observers", [lambda: told.append(None)])
     converted = model.convert(pipeline, sheet())
     assert converted is not None
     assert len(told) == 2
     blank = Seen(page_no=3)
-    assert list(model._Telling(lambda _, pages: pages)(None, [*converted.pages, blank, blank])) == [*converted.pages, blank, blank]
+    assert list(model._ReportPages(lambda _, pages: pages)(None, [*converted.pages, blank, blank])) == [*converted.pages, blank, blank]
     assert len(told) == 4
 
 
