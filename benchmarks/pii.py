@@ -136,7 +136,7 @@ def wanted(profile: str) -> frozenset[str]:
 def predicted(redactor: Redactor, texts: Sequence[str]) -> Iterator[list[Span]]:
     """As the stage does it: a model that computes in batches has a document's worth of texts at once."""
     for first in range(0, len(texts), TOGETHER):
-        redactor.ahead(texts[first : first + TOGETHER])
+        redactor.read_ahead(texts[first : first + TOGETHER])
         yield from (predict(redactor, text) for text in texts[first : first + TOGETHER])
 
 

@@ -1,7 +1,11 @@
-"""Privacy: what is personal in a text, what stands in its place, and how what precedes redaction is kept.
+"""The redaction stage: detection of personal data, surrogates, and the encryption of what precedes redaction.
 
-Here belong detection, surrogates and encryption. Where a document comes from and what becomes of it afterwards does not.
-Presidio and spaCy are imported when a `Redactor` is built, not when this package is.
+- `stage`: redacts a document, text by text; `redactor`: runs the finders on one text and replaces what they find
+- `finders/`: one finder for each kind of personal data; `models/`: the models that find names
+- `profiles`: what each profile looks for and does with it; `folding`: one spelling for many ways to write a value
+- `surrogates`, `tokens`: from a value and a key to `<ENTITY:hex>`; `encryption`: a tenant's keys
+
+Where documents come from and where they are stored does not belong here. Presidio and spaCy are imported when a `Redactor` is built.
 """
 
 from core.entities import ENTITIES as LABELS

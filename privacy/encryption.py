@@ -1,8 +1,8 @@
-"""A tenant's keys: one random data key, wrapped under the master key, and what is derived from it.
+"""A tenant's keys: one random data key, wrapped under the master key, and the keys derived from it.
 
-Here belongs everything that touches key bytes. What is encrypted, and where it is kept, does not.
+All code that touches key bytes belongs here; what is encrypted and where it is stored does not.
 
-Layout of everything sealed or wrapped: one version byte, a 12-byte nonce, then AES-256-GCM's ciphertext and tag.
+Layout of sealed and wrapped data: one version byte, a 12-byte nonce, then the ciphertext and tag of AES-256-GCM.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _DIGEST_HEX = 32
 
 
 class CannotDecrypt(HeadraceError):
-    """A wrong key, a wrong tenant or context, or bytes that were changed: authentication cannot tell which."""
+    """The key, tenant or context is wrong, or the bytes were changed; authentication cannot tell which."""
 
     reason = "cannot-decrypt"
     remedy = "Check that master_key is the one this data was written under."
 
 
 class DerivedKeys:
-    """`core.keys.TenantKeys`, derived from one tenant's data key by HKDF-SHA256 (RFC 5869), one subkey per use.
+    """`core.keys.TenantKeys`, derived from one tenant's data key by HKDF-SHA256 (RFC 5869), one subkey for each use.
 
-    A surrogate key that is given stands in the place of the derived one, and changes nothing else: what is sealed and digested stays.
+    `surrogate_key` replaces the derived surrogate key; sealing and digests do not change.
 
-    A random 96-bit nonce is safe for about 2^32 payloads under one key (NIST SP 800-38D, 8.3); a tenant's sealing key is its own.
+    A random 96-bit nonce is safe for about 2^32 payloads under one key (NIST SP 800-38D, 8.3); each tenant has its own sealing key.
     """
 
     __slots__ = ("_data_key", "_digest_keys", "_epoch", "_former", "_sealing", "_surrogate_key", "_tenant")
@@ -57,7 +57,7 @@ class DerivedKeys:
         return f"DerivedKeys(tenant={self._tenant!r})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        # a pickle would put the keys in clear into whatever stores or sends it
+        # a pickle would contain the keys in clear text
         raise TypeError("a tenant's keys are not serialisable: unwrap them where they are needed")
 
     @property
@@ -73,15 +73,15 @@ class DerivedKeys:
         return self._former
 
     def seal(self, plaintext: bytes, context: str) -> bytes:
-        """Encrypt; 29 bytes longer than `plaintext`."""
+        """Encrypt. The result is 29 bytes longer than `plaintext`."""
         return _encrypt(self._sealing, plaintext, _bound("seal", self._tenant, context))
 
     def open(self, sealed: bytes, context: str) -> bytes:
-        """What `seal` was given. Raises CannotDecrypt."""
+        """Decrypt what `seal` returned. Raises CannotDecrypt."""
         return _decrypt(self._sealing, sealed, _bound("seal", self._tenant, context))
 
     def digest(self, value: bytes, purpose: str) -> str:
-        """HMAC-SHA256, the first 128 bits as 32 hex characters."""
+        """The first 128 bits of an HMAC-SHA256, as 32 hex characters."""
         return hmac.digest(self._digest_key(purpose), value, sha256).hex()[:_DIGEST_HEX]
 
     def _digest_key(self, purpose: str) -> bytes:
@@ -91,17 +91,17 @@ class DerivedKeys:
 
 
 def new_data_key(master: bytes, tenant: str) -> bytes:
-    """A fresh random data key for this tenant, wrapped under `master` (32 bytes): 61 bytes, safe to store."""
+    """A new random data key for this tenant, wrapped under `master` (32 bytes): 61 bytes, safe to store."""
     return _wrap(master, tenant, secrets.token_bytes(_KEY_BYTES), _DATA)
 
 
 def new_surrogate_key(master: bytes, tenant: str) -> bytes:
-    """A fresh random surrogate key for this tenant, wrapped as a data key is."""
+    """A new random surrogate key for this tenant, wrapped like a data key."""
     return _wrap(master, tenant, secrets.token_bytes(_KEY_BYTES), _SURROGATE)
 
 
 def tenant_keys(master: bytes, tenant: str, wrapped: bytes, surrogates: Surrogates = Surrogates()) -> TenantKeys:  # noqa: B008 - frozen
-    """The keys behind `wrapped`. Raises CannotDecrypt where master or tenant is not the one it was wrapped for."""
+    """The keys of a tenant from its wrapped data key. Raises CannotDecrypt if it was wrapped for another master key or tenant."""
     data_key = _unwrap(master, tenant, wrapped, _DATA)
 
     def surrogate_key(of: bytes | None) -> bytes | None:
@@ -113,31 +113,31 @@ def tenant_keys(master: bytes, tenant: str, wrapped: bytes, surrogates: Surrogat
 
 
 def rewrap(master_old: bytes, master_new: bytes, tenant: str, wrapped: bytes) -> bytes:
-    """The same data key under a new master key: nothing that was sealed, digested or surrogated changes. Raises CannotDecrypt."""
+    """Wrap the same data key under a new master key; sealed data, digests and surrogates stay valid. Raises CannotDecrypt."""
     return _wrap(master_new, tenant, _unwrap(master_old, tenant, wrapped, _DATA), _DATA)
 
 
 def rewrap_surrogates(master_old: bytes, master_new: bytes, tenant: str, surrogates: Surrogates) -> Surrogates:
-    """The same of the surrogate keys that a tenant has. Raises CannotDecrypt."""
+    """Wrap a tenant's surrogate keys under a new master key. Raises CannotDecrypt."""
 
-    def again(wrapped: bytes | None) -> bytes | None:
+    def rewrapped(wrapped: bytes | None) -> bytes | None:
         return None if wrapped is None else _wrap(master_new, tenant, _unwrap(master_old, tenant, wrapped, _SURROGATE), _SURROGATE)
 
-    return replace(surrogates, wrapped=again(surrogates.wrapped), former=again(surrogates.former))
+    return replace(surrogates, wrapped=rewrapped(surrogates.wrapped), former=rewrapped(surrogates.former))
 
 
 def installation_key(master: bytes, use: str) -> bytes:
-    """A 32-byte key of the installation's own, for what has to outlive tenants: signatures of receipts, seals of the audit log."""
+    """A 32-byte key of the installation, for what outlives tenants: signatures of receipts, seals of the audit log."""
     return _derive(master, f"installation/{use}")
 
 
 def wrap_installation(master: bytes, keys: bytes) -> bytes:
-    """Keys of the installation's own, wrapped as a tenant's are."""
+    """Wrap the installation's own keys like a tenant's."""
     return _wrap(master, "", keys, _INSTALLATION)
 
 
 def unwrap_installation(master: bytes, wrapped: bytes) -> bytes:
-    """What `wrap_installation` was given. Raises CannotDecrypt."""
+    """Unwrap what `wrap_installation` returned. Raises CannotDecrypt."""
     return _unwrap(master, "", wrapped, _INSTALLATION)
 
 
@@ -164,7 +164,7 @@ def _derive(data_key: bytes, use: str) -> bytes:
 
 
 def _bound(use: str, tenant: str, context: str) -> bytes:
-    """Associated data. The tenant's length stands before it, so that no two pairs read the same."""
+    """The associated data. The tenant's length precedes it, so that no two pairs have the same encoding."""
     return f"headrace/v1/{use}/{len(tenant)}/{tenant}/{context}".encode("utf-8", "surrogatepass")
 
 
@@ -176,7 +176,7 @@ def _encrypt(cipher: AESGCM, plaintext: bytes, bound: bytes) -> bytes:
 def _decrypt(cipher: AESGCM, sealed: bytes, bound: bytes) -> bytes:
     version, nonce, ciphertext = sealed[:1], sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
     if version != _VERSION or len(ciphertext) < 16:
-        raise CannotDecrypt("not a sealed payload of a version known here")
+        raise CannotDecrypt("not a sealed payload of a known version")
     try:
         return cipher.decrypt(nonce, ciphertext, version + bound)
     except InvalidTag:

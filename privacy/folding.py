@@ -1,8 +1,7 @@
-"""The text as detection sees it, and the way back from a position in it to the original.
+"""Folding: normalises a text for detection, and maps positions in the result back to the original.
 
-People and formats write one value in many ways: no-break spaces, soft hyphens, full-width digits, line breaks, percent
-escapes in URLs. Folding brings them to one, so that each recogniser need not know them, and so that the same value gets the
-same surrogate however it was written. What is personal is no concern of this module.
+People and formats write one value in many ways: no-break spaces, soft hyphens, full-width digits, line breaks, percent escapes in URLs.
+Folding reduces them to one spelling, so that finders need not know them and equal values get equal surrogates.
 """
 
 from __future__ import annotations
@@ -15,30 +14,30 @@ from dataclasses import dataclass
 
 from core.surrogates import TOKEN
 
-# Stands where a surrogate is: no letter, no digit, no space, so nothing is ever recognised across it.
+# replaces a surrogate: neither letter, digit nor space, so nothing is recognised across it
 BARRIER = "\ufffc"
 
 _SPACE = " \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
 _BREAK = r"\r\n|[\n\r\v\f\u0085\u2028\u2029]"
 _INVISIBLE = r"\x00-\x08\x0e-\x1f\x7f\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
 
-# Letters of other scripts that look like Latin ones (Unicode TR 39, confusables); folded only beside Latin letters or digits
+# letters of other scripts that look like Latin ones (Unicode TR 39, confusables); folded only next to Latin letters or digits
 _ALIKE = "АВЕЅІЈКМНОРСТХаеорсухіјѕԁԛԝΑΒΕΖΗΙΚΜΝΟΡΤΥΧο"
 _LOOKS = dict(zip(_ALIKE, "ABESIJKMHOPCTXaeopcyxijsdqwABEZHIKMNOPTYXo", strict=True))
 
-# what a text has that needs any folding: most have nothing of it
+# matches if a text needs any folding; most texts need none
 _ANYTHING = re.compile(r"[^\n\x21-\x7e ]|  | \n|\n |@[\n ]|\n@|</?[A-Za-z]|%[2-7]")
 
 _FOLDABLE = re.compile(
     rf"(?P<token>{TOKEN.pattern}|{BARRIER})"
-    # a line break with the indentation around it: one "\n"; a blank line stays two, which no separator spans
-    # an address that a line break cut at its @, also where the format has made a space of the break: a domain follows then
+    # an address that a line break cut at its @, or a space that a format wrote for the break if a domain follows
     r"|(?P<cut>(?<=\w@)[ \t]*\r?\n[ \t]*(?=\w)|(?<=\w)\r?\n[ \t]*(?=@\w)"
     r"|(?<=\w@) (?=(?:[A-Za-z0-9][A-Za-z0-9-]{0,62}\.){1,8}[A-Za-z]{2,24}(?![\w-])))"
+    # a line break with the indentation around it becomes one "\n"; a blank line stays two, which no separator spans
     rf"|(?P<line>[ \t]+(?:{_BREAK})[ \t]*|(?:{_BREAK})[ \t]+|\r\n|[\r\v\f\u0085\u2028\u2029])"
     rf"|(?P<space>[{_SPACE}]{{2,}}|[{_SPACE[1:]}])"
     rf"|(?P<invisible>[{_INVISIBLE}]+)"
-    # markup that a text shows (broken XML is kept as it is): what only sets a piece of a word apart, and holds nothing itself
+    # markup left in a text (broken XML is kept as text): only tags that format part of a word and have no attributes
     r"|(?P<markup>(?<=[\w.@+-])(?:</?(?:b|i|u|s|em|strong|span|font|mark|small|big|code|tt|wbr)/?>|</a>){1,4}(?=[\w.@+-]))"
     r"|(?P<dash>[\u2010-\u2015\u2212\ufe58\ufe63\uff0d])"
     r"|(?P<escape>%[2-7][0-9A-Fa-f])"
@@ -68,9 +67,9 @@ _FOLDED: dict[str, Callable[[str], str]] = {
 
 @dataclass(frozen=True)
 class Folded:
-    """`text`, and where each of its runs began: `starts[i]` in `text` is `origins[i]` in the original.
+    """The folded `text` and its runs: position `starts[i]` in `text` is `origins[i]` in the original.
 
-    A run copied as it was has `widths[i]` 0; one that became a single character has the width it had in the original.
+    `widths[i]` is 0 for a run that was copied, and the original width for one that was folded into a single character.
     """
 
     text: str
@@ -90,7 +89,7 @@ class Folded:
 
 
 def fold(text: str) -> Folded:
-    """Fold `text` in one pass. Any str is allowed: NUL, lone surrogates and bidirectional controls too."""
+    """Fold `text` in one pass. Any str is allowed, including NUL, lone surrogates and bidirectional controls."""
     if not _ANYTHING.search(text):
         return Folded(text, [0], [0], [0])
     parts: list[str] = []

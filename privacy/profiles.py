@@ -1,6 +1,6 @@
-"""What each shipped profile looks for and what becomes of it, and a tenant's changes to that.
+"""The shipped profiles: which entities each looks for and the action on each, with a tenant's changes applied.
 
-How anything is found is in the finders; a profile only names entities. docs/privacy.md has each profile's measured precision and recall.
+How an entity is found is in `privacy.finders`. docs/privacy.md has each profile's measured precision and recall.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from core.policy import Action, Privacy
 
 THRESHOLD = 0.4
-"""Presidio's own: a pattern whose score is under it needs one of its words nearby."""
+"""Presidio's default: a pattern with a lower score needs one of its words nearby."""
 
 _STRUCTURED: Mapping[str, Action] = dict.fromkeys(
     (
@@ -24,7 +24,7 @@ _STRUCTURED: Mapping[str, Action] = dict.fromkeys(
     ),
     "surrogate",
 )  # fmt: skip
-# found, so that an action can be given to it, and left as it is: a link is needed, and seldom personal as such
+# links are found so that an action can be configured for them; by default they are kept, because they are rarely personal themselves
 _LINKS: Mapping[str, Action] = {"URL": "keep"}
 _NAMES: Mapping[str, Action] = dict.fromkeys(("PERSON", "LOCATION", "ADDRESS"), "surrogate")
 
@@ -35,14 +35,14 @@ SHIPPED: Mapping[str, Mapping[str, Action]] = {
     "strict": dict.fromkeys((*_STRUCTURED, *_NAMES, "URL", "HEALTH_ID", "CARD_CODE", "ORGANIZATION", "DATE", "AGE"), "surrogate"),
     # 45 CFR 164.514(b)(2), HIPAA's safe harbour, as far as text goes: names, places, dates, ages, numbers, links
     "health": {**_STRUCTURED, **_NAMES, **dict.fromkeys(("HEALTH_ID", "DATE", "AGE", "URL"), "surrogate")},
-    # PCI DSS 4.0: 3.3 forbids to keep a card's code in any form; 3.5.1 a hash beside a truncated number, so cards are masked
+    # PCI DSS 4.0: 3.3 forbids storing a card's code in any form; 3.5.1 a hash next to a truncated number, so cards are masked
     "payments": {**_STRUCTURED, **_LINKS, "CARD": "mask", "CARD_CODE": "drop", "SECRET": "mask", "CREDENTIAL": "mask"},
 }
 
 
 @dataclass(frozen=True)
 class Profile:
-    """`actions`: what becomes of each entity that is looked for. `fingerprint` tells two apart, and no value of a list."""
+    """`actions`: the action on each entity that is looked for. `fingerprint` identifies the profile without revealing listed values."""
 
     actions: Mapping[str, Action]
     thresholds: Mapping[str, float]
@@ -53,14 +53,14 @@ class Profile:
 
 
 def profile(privacy: Privacy) -> Profile:
-    """The shipped profile with the tenant's changes. An entity that an action is given to is looked for."""
+    """The shipped profile with the tenant's changes. Every entity with an action is looked for."""
     own: dict[str, Action] = {expression.entity: "surrogate" for expression in privacy.expressions}
     actions = own | dict(SHIPPED[privacy.profile]) | privacy.actions
     return Profile(actions, privacy.thresholds, _fingerprint(privacy, actions))
 
 
 def _fingerprint(privacy: Privacy, actions: Mapping[str, Action]) -> str:
-    """The same for the same configuration. Lists of values count by a hash that is dear to try values against (RFC 7914, 16 MB)."""
+    """The same for equal configurations. The lists of values are hashed with scrypt (RFC 7914, 16 MB), so guessing is expensive."""
     open_part = {
         "actions": dict(actions),
         "thresholds": privacy.thresholds,

@@ -1,6 +1,6 @@
-"""Which finders run on a text, which finding wins where two overlap, and the text with what stands in their places.
+"""Redaction of one text: runs the finders, resolves overlapping findings, and replaces the values.
 
-A `Redactor` knows no tenant and no document: it gets a text and a tenant's keys.
+A `Redactor` knows no tenant and no document; it gets a text and a tenant's keys.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from privacy.profiles import profile
 from privacy.surrogates import surrogate
 from privacy.tokens import mask
 
-# Counts up with every change to a finder, to folding, to normal forms, to a profile or to which finding wins.
+# incremented with every change to a finder, to folding, to normal forms, to a profile or to the order of findings
 _RULES = 3
 
-# `prose`: everything the profile has. `address`: link targets, in which a model sees names that are none. `id`: see `precise_finders`.
+# `prose`: all finders of the profile. `address`: link targets, without the finders of names. `id`: only `precise_finders`.
 Kind = Literal["prose", "address", "id"]
 
 
 class Detection(NamedTuple):
-    """A value at `[start, end)` of the text as it was given."""
+    """A value at `[start, end)` of the original text."""
 
     start: int
     end: int
@@ -41,28 +41,29 @@ class Detection(NamedTuple):
 
 
 class Redactor:
-    """Detection by one profile. Built once per process; a names model is loaded at once, Presidio with the first text (some seconds).
+    """Detects and replaces what one profile asks for. Build it once for each profile and process.
 
-    Raises ConfigurationError where the profile asks for names and its model cannot be loaded.
+    The constructor loads the names model; Presidio is loaded with the first text, which takes some seconds. Raises ConfigurationError if
+    the profile asks for names and its model cannot be loaded.
     """
 
     def __init__(self, privacy: Privacy) -> None:
         self._privacy = privacy
         self._profile = profile(privacy)
         self._allowed = Allowed(privacy.allow)
-        self._made: dict[Kind, Sequence[Finder]] = {}
-        wanted = self._profile.actions.keys() & {"PERSON", "LOCATION", "ORGANIZATION"}
-        self._names = [Names(privacy.names_model, wanted)] if wanted and privacy.names_model else []
+        self._finders_by_kind: dict[Kind, Sequence[Finder]] = {}
+        names = self._profile.actions.keys() & {"PERSON", "LOCATION", "ORGANIZATION"}
+        self._names = [Names(privacy.names_model, names)] if names and privacy.names_model else []
         self._fingerprint = "/".join([self._profile.fingerprint, _rules_identity(), *(model.identity for model in self._names)])
 
     def _finders(self, kind: Kind) -> Sequence[Finder]:
-        """Those of one kind, made when it is first asked for: who reads ids alone loads neither lists of names nor a model."""
-        if kind not in self._made:
-            looked_for = self._profile.actions.keys()
-            self._made[kind] = [finder for finder in self._all_of(kind) if finder.labels & looked_for]
-        return self._made[kind]
+        """The finders for one kind of text, built on first use: reading ids loads neither lists of names nor a model."""
+        if kind not in self._finders_by_kind:
+            entities = self._profile.actions.keys()
+            self._finders_by_kind[kind] = [finder for finder in self._build_finders(kind) if finder.labels & entities]
+        return self._finders_by_kind[kind]
 
-    def _all_of(self, kind: Kind) -> list[Finder]:
+    def _build_finders(self, kind: Kind) -> list[Finder]:
         if kind == "id":
             return [*own_finders(self._privacy), *precise_finders()]
         return [*self._patterns, KnownPeople(), KnownPlaces(), *self._names] if kind == "prose" else self._patterns
@@ -73,7 +74,7 @@ class Redactor:
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever a result may: the profile, our rules, the libraries behind them, and the names model down to its files."""
+        """Changes whenever a result may change. Covers the profile, the rules, their libraries and the names model's files."""
         return self._fingerprint
 
     def warm(self) -> None:
@@ -81,13 +82,13 @@ class Redactor:
         for kind in get_args(Kind):
             self._find(Text(fold("Call 020 7946 0000 or write to a@example.org.").text, frozenset()), kind)
 
-    def ahead(self, texts: Iterable[str]) -> None:
-        """Have a names model that computes in batches read at once what `replace` will be asked to read as prose. Changes no result."""
+    def read_ahead(self, texts: Iterable[str]) -> None:
+        """Let a names model that computes in batches read the texts that `replace` will get as prose. Changes no result."""
         for model in self._names:
-            model.ahead(fold(text).text for text in texts)
+            model.read_ahead(fold(text).text for text in texts)
 
     def detect(self, text: str, *, kind: Kind = "prose", label: str = "") -> list[Detection]:
-        """What is found in a text as it stands, what is kept included, in order of place."""
+        """The values in a text in order of position, including those that the profile or the tenant keeps."""
         folded = fold(text)
         findings = self._find(Text(folded.text, frozenset(words(label))), kind)
         return [Detection(*folded.original(finding.start, finding.end), finding.entity) for finding in findings]
@@ -95,25 +96,25 @@ class Redactor:
     def replace(
         self, text: str, keys: TenantKeys, *, kind: Kind = "prose", label: str = "", refusing: bool = True
     ) -> tuple[str, Counter[str]]:
-        """The text with a surrogate or what else the profile says for each value, and how many by entity.
+        """The text with each value replaced as the profile says, and the number of replacements by entity.
 
-        Depends on its arguments alone. `label` is what the text itself is filed under (a column's header, a property's key): its words
-        count as context. Passes repeat until one finds nothing to replace, so redacting a redacted text changes nothing; each pass
-        leaves less text outside surrogates, so they end.
+        The result depends only on the arguments. `label` is the text's own label (a column's header, a property's key), whose words count
+        as context. Passes repeat until one replaces nothing, so redacting a redacted text changes nothing. They terminate because each
+        pass leaves less text outside surrogates.
 
-        Raises DocumentError where the profile quarantines what is found, unless not `refusing`: then that gets a surrogate.
+        If the profile quarantines a value, raises DocumentError if `refusing`; otherwise the value gets a surrogate.
         """
         hints, counts = frozenset(words(label)), Counter[str]()
         while True:
             folded = fold(text)
             found = self._find(Text(folded.text, hints), kind)
-            findings = [finding for finding in found if not self._stays(finding, folded)]
+            findings = [finding for finding in found if not self._is_kept(finding, folded)]
             if not findings:
                 return text, counts
             if refusing:
-                self._refuse(findings)
+                self._check_quarantine(findings)
             counts.update(finding.entity for finding in findings)
-            text = "".join(self._written(text, folded, findings, keys))
+            text = "".join(self._pieces(text, folded, findings, keys))
 
     def _find(self, text: Text, kind: Kind) -> list[Finding]:
         candidates = [
@@ -125,20 +126,20 @@ class Redactor:
         ]
         return _winners(candidates)
 
-    def _stays(self, finding: Finding, folded: Folded) -> bool:
-        """Kept findings take part up to here, so that no other finder sees a piece of them as something else."""
+    def _is_kept(self, finding: Finding, folded: Folded) -> bool:
+        """Whether a value stays. Checked after overlaps are resolved, so that no other finder takes a piece of it."""
         if self._profile.actions[finding.entity] == "keep":
             return True
         return bool(self._allowed) and self._allowed.has(finding.entity, folded.text[finding.start : finding.end])
 
-    def _refuse(self, findings: Iterable[Finding]) -> None:
-        refused = {finding.entity for finding in findings if self._profile.actions[finding.entity] == "quarantine"}
-        if refused:
+    def _check_quarantine(self, findings: Iterable[Finding]) -> None:
+        entities = {finding.entity for finding in findings if self._profile.actions[finding.entity] == "quarantine"}
+        if entities:
             raise DocumentError(
-                f"the tenant's profile quarantines a document with: {', '.join(sorted(refused))}", reason="quarantined-by-policy"
+                f"the tenant's profile quarantines a document with: {', '.join(sorted(entities))}", reason="quarantined-by-policy"
             )
 
-    def _written(self, text: str, folded: Folded, findings: list[Finding], keys: TenantKeys) -> Iterator[str]:
+    def _pieces(self, text: str, folded: Folded, findings: list[Finding], keys: TenantKeys) -> Iterator[str]:
         done = 0
         for finding in findings:
             start, end = folded.original(finding.start, finding.end)
@@ -155,15 +156,15 @@ class Redactor:
 
 
 def _winners(candidates: Iterable[tuple[int, Finding]]) -> list[Finding]:
-    """Findings that do not overlap, in order of place: the highest score wins, then the longest, then the earlier finder and place."""
+    """Findings without overlaps, in order of position. The highest score wins, then the longest, then the earlier finder and position."""
     ranked = sorted(candidates, key=lambda c: (-c[1].score, c[1].start - c[1].end, c[0], c[1].start))
-    taken: list[Finding] = []
+    winners: list[Finding] = []
     covered = bytearray(max((finding.end for _, finding in ranked), default=0))
     for _, finding in ranked:
         if not any(covered[finding.start : finding.end]):
             covered[finding.start : finding.end] = b"\1" * (finding.end - finding.start)
-            taken.append(finding)
-    return sorted(taken)
+            winners.append(finding)
+    return sorted(winners)
 
 
 def _rules_identity() -> str:

@@ -1,6 +1,6 @@
-"""The redaction stage: a parsed document in, the same document with every text redacted out.
+"""The redaction stage: replaces the personal data in every text of a parsed document.
 
-Which texts a document has, and as what each is read, is decided here; how a text is read is not.
+Decides which texts a document has and how each is read (prose, address, id). `privacy.redactor` redacts one text.
 """
 
 from __future__ import annotations
@@ -19,40 +19,43 @@ from core.keys import TenantKeys
 from core.records import Block, Content, Envelope, Link, Redacted
 from privacy.redactor import Kind, Redactor
 
-# The file's own properties stand under this prefix, so that they never hide what the event says; where both have a key, the event's wins.
+# the prefix of the file's own properties among the metadata, so that they do not hide the event's; the event's win for equal keys
 PROPERTY_PREFIX = "file."
 
 
 def redact(frame: pl.DataFrame, redactor: Redactor, keys: TenantKeys, released: Collection[str] = ()) -> pl.DataFrame:
-    """A PARSED frame in, a RESULT frame out whose payload is `Redacted`. Texts that recur in the frame are read once.
+    """Redact a PARSED frame into a RESULT frame whose payloads are `Redacted`. Texts that recur in the frame are read once.
 
-    What the profile would quarantine a document for gets a surrogate in the `released` ones.
+    In documents that were `released` from quarantine, values that the profile quarantines get surrogates.
     """
-    pen, lenient = _Pen(redactor, keys), _Pen(redactor, keys, refusing=False)
-    return apply(frame, lambda row: _redact_row(row, lenient if row["document"] in released else pen))
+    strict, lenient = DocumentRedactor(redactor, keys), DocumentRedactor(redactor, keys, refusing=False)
+    return apply(frame, lambda row: _redact_row(row, lenient if row["document"] in released else strict))
 
 
 def redact_text(text: str, redactor: Redactor, keys: TenantKeys) -> str:
-    """One text, with the surrogates that the tenant's documents have: a question with an address finds the chunk with its surrogate."""
+    """Redact one text with the surrogates of the tenant's documents, so that a query with an address finds the chunk with its surrogate."""
     return redactor.replace(text, keys, refusing=False)[0]
 
 
 def redact_id(text: str, redactor: Redactor, keys: TenantKeys) -> str:
-    """A document's or an event's id as a document's own is redacted: ordinary ones stay as they are."""
+    """Redact the id of a document or an event as the stage does: ordinary ids stay unchanged."""
     return redactor.replace(text, keys, kind="id", refusing=False)[0]
 
 
-class _Pen:
-    """Redacts texts for one tenant and counts what it replaced since it was last asked. Remembers texts, for the life of one call only."""
+class DocumentRedactor:
+    """Redacts the texts of a tenant's documents and counts the replacements of each document.
+
+    Caches each text's result for its own lifetime, which is one call of `redact`.
+    """
 
     def __init__(self, redactor: Redactor, keys: TenantKeys, *, refusing: bool = True) -> None:
         self._redactor, self._keys, self._refusing = redactor, keys, refusing
-        self._seen: dict[tuple[str, Kind, str], tuple[str, Counter[str]]] = {}
-        self._found: Counter[str] = Counter()
+        self._results: dict[tuple[str, Kind, str], tuple[str, Counter[str]]] = {}
+        self._counts: Counter[str] = Counter()
 
-    def ahead(self, blocks: Sequence[Block]) -> None:
-        """What these blocks have to read, all at once: they are read one by one all the same, and find it read."""
-        self._redactor.ahead(text for block in blocks for text in (block.text, *chain.from_iterable(block.rows)))
+    def read_ahead(self, blocks: Sequence[Block]) -> None:
+        """Let a names model read the texts of these blocks in batches, before they are redacted one by one."""
+        self._redactor.read_ahead(text for block in blocks for text in (block.text, *chain.from_iterable(block.rows)))
 
     def prose(self, text: str, label: str = "") -> str:
         return self._replace(text, "prose", label)
@@ -63,69 +66,71 @@ class _Pen:
     def identifier(self, text: str) -> str:
         return self._replace(text, "id", "")
 
-    def found(self) -> dict[str, int]:
-        """Counts since the last call, by entity."""
-        found, self._found = self._found, Counter()
-        return dict(sorted(found.items()))
+    def take_counts(self) -> dict[str, int]:
+        """The number of replacements by entity since the last call."""
+        counts, self._counts = self._counts, Counter()
+        return dict(sorted(counts.items()))
 
     def _replace(self, text: str, kind: Kind, label: str) -> str:
         key = (text, kind, label)
-        if key not in self._seen:
-            self._seen[key] = self._redactor.replace(text, self._keys, kind=kind, label=label, refusing=self._refusing)
-        redacted, counts = self._seen[key]
-        self._found.update(counts)
+        if key not in self._results:
+            self._results[key] = self._redactor.replace(text, self._keys, kind=kind, label=label, refusing=self._refusing)
+        redacted, counts = self._results[key]
+        self._counts.update(counts)
         return redacted
 
 
-def _redact_row(row: dict[str, Any], pen: _Pen) -> bytes:
+def _redact_row(row: dict[str, Any], redactor: DocumentRedactor) -> bytes:
     envelope = records.decode(row["envelope"], Envelope)
     content = records.decode(row["content"], Content)
-    pen.found()  # what a document had that was refused midway is not this one's
+    redactor.take_counts()  # discard the counts of a document that failed halfway
     redacted = Redacted(
-        name=pen.identifier(envelope.name),
-        blocks=tuple(_blocks(content.blocks, pen)),
-        title=pen.prose(envelope.title or content.title),
-        uri=pen.identifier(envelope.uri),
-        metadata=_metadata(content.properties, envelope.metadata, pen),
+        name=redactor.identifier(envelope.name),
+        blocks=tuple(_blocks(content.blocks, redactor)),
+        title=redactor.prose(envelope.title or content.title),
+        uri=redactor.identifier(envelope.uri),
+        metadata=_metadata(content.properties, envelope.metadata, redactor),
     )
-    return records.encode(msgspec.structs.replace(redacted, found=pen.found()))
+    return records.encode(msgspec.structs.replace(redacted, found=redactor.take_counts()))
 
 
-def _metadata(properties: dict[str, str], metadata: dict[str, str], pen: _Pen) -> dict[str, str]:
-    """Both, under keys that stay as they are unless one is itself an address or a number."""
+def _metadata(properties: dict[str, str], metadata: dict[str, str], redactor: DocumentRedactor) -> dict[str, str]:
+    """The file's and the event's metadata. Keys stay unchanged unless one is itself an address or a number."""
     merged = {f"{PROPERTY_PREFIX}{key}": value for key, value in properties.items()} | metadata
-    return {pen.identifier(key): pen.prose(value, label=key) for key, value in merged.items()}
+    return {redactor.identifier(key): redactor.prose(value, label=key) for key, value in merged.items()}
 
 
-def _blocks(blocks: Sequence[Block], pen: _Pen) -> Iterator[Block]:
-    """Each block read with the heading above it: under `Account numbers`, eight digits are one."""
+def _blocks(blocks: Sequence[Block], redactor: DocumentRedactor) -> Iterator[Block]:
+    """Redact each block with the heading above it as a label: under `Account numbers`, eight digits are an account number."""
     heading = ""
     for place, block in enumerate(blocks):
-        if place % _AHEAD == 0:
-            pen.ahead(blocks[place : place + _AHEAD])
+        if place % _READ_AHEAD == 0:
+            redactor.read_ahead(blocks[place : place + _READ_AHEAD])
         if block.kind == "heading":
             heading = ""
-        yield _block(block, heading[:_HEADING], pen)
+        yield _block(block, heading[:_HEADING], redactor)
         if block.kind == "heading":
             heading = block.text
 
 
+# characters of a heading, blocks
 _HEADING = 200
-_AHEAD = 256
+_READ_AHEAD = 256
 
 
-def _block(block: Block, heading: str, pen: _Pen) -> Block:
-    links = tuple(Link(pen.prose(link.text, heading), pen.address(link.target)) for link in block.links)
-    return msgspec.structs.replace(block, text=pen.prose(block.text, heading), rows=_rows(block.rows, heading, pen), links=links)
+def _block(block: Block, heading: str, redactor: DocumentRedactor) -> Block:
+    links = tuple(Link(redactor.prose(link.text, heading), redactor.address(link.target)) for link in block.links)
+    rows = _rows(block.rows, heading, redactor)
+    return msgspec.structs.replace(block, text=redactor.prose(block.text, heading), rows=rows, links=links)
 
 
-def _rows(rows: tuple[tuple[str, ...], ...], heading: str, pen: _Pen) -> tuple[tuple[str, ...], ...]:
-    """Each cell read with its column's header and its row's first cell: `Account` over or beside `12345678` says what it is."""
+def _rows(rows: tuple[tuple[str, ...], ...], heading: str, redactor: DocumentRedactor) -> tuple[tuple[str, ...], ...]:
+    """Redact each cell with its column's header and its row's first cell as labels: either may say that `12345678` is an account."""
     header = rows[0] if rows else ()
-    return tuple(tuple(pen.prose(cell, _label(header, row, column, heading)) for column, cell in enumerate(row)) for row in rows)
+    return tuple(tuple(redactor.prose(cell, _label(header, row, column, heading)) for column, cell in enumerate(row)) for row in rows)
 
 
 def _label(header: tuple[str, ...], row: tuple[str, ...], column: int, heading: str) -> str:
-    above = header[column] if column < len(header) and row is not header else ""
-    beside = row[0] if column > 0 else ""
-    return f"{above} {beside} {heading}"
+    column_label = header[column] if column < len(header) and row is not header else ""
+    row_label = row[0] if column > 0 else ""
+    return f"{column_label} {row_label} {heading}"

@@ -1,6 +1,6 @@
-"""What stands in a value's place: `<ENTITY:hex>`, keyed, so that a value can be found again within its tenant and nowhere else.
+"""Surrogates: a keyed hash of a value's normal form, so that equal values can be joined within their tenant and nowhere else.
 
-Here belongs one value's normal form, and the key's use. Finding values does not.
+Finding values is in `privacy.finders`; the surrogate's written shape is in `core.surrogates`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from privacy.tokens import token
 
 
 def surrogate(entity: str, value: str, keys: TenantKeys) -> str:
-    """The token for `value` as an `entity` (one of LABELS): the same for every way of writing it, unlinkable across tenants."""
+    """The surrogate of `value` as an `entity` (one of LABELS): equal for all spellings of the value, unlinkable across tenants."""
     message = f"{entity}\0{normal_form(entity, value)}".encode("utf-8", "surrogatepass")
     return token(entity, hmac.digest(keys.surrogate_key, message, sha256))
 
 
 def normal_form(entity: str, value: str) -> str:
-    """One spelling for all the ways to write a value. Expects text that was folded, but takes any."""
+    """One spelling for all ways to write a value. Expects folded text, accepts any."""
     return _NORMAL_FORMS.get(entity, _words)(value)
 
 
@@ -55,7 +55,7 @@ def _ip(value: str) -> str:
 
 
 def _wallet(value: str) -> str:
-    # base58 (1…, 3…) tells upper from lower case; bech32 and hexadecimal do not
+    # base58 (1…, 3…) is case-sensitive; bech32 and hexadecimal are not
     return value if value[:1] in {"1", "3"} else value.lower()
 
 

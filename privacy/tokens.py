@@ -1,7 +1,4 @@
-"""Writes what stands in a value's place: a surrogate `<ENTITY:hex>` or a mask `<ENTITY>`. `core.surrogates` has their shape.
-
-How a value and a key become a surrogate's digest is in `privacy.surrogates`.
-"""
+"""Formats surrogates `<ENTITY:hex>` and masks `<ENTITY>` in the shape that `core.surrogates` documents."""
 
 from __future__ import annotations
 

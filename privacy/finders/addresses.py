@@ -1,7 +1,7 @@
-"""E-mail addresses, and user names and passwords in URLs.
+"""Finders of e-mail addresses, and of user names and passwords in URLs.
 
-Presidio's e-mail pattern takes `/`, `?` and `=` into the address (so a URL that carries one is swallowed whole, and its
-surrogate differs from the address's own), drops addresses under domains outside the public suffix list, and asks the network for that list.
+Presidio's e-mail pattern is not used: it accepts `/`, `?` and `=` (so it swallows a whole URL that contains an address, with a different
+surrogate), misses addresses under domains outside the public suffix list, and downloads that list.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from privacy.finders.context import Finding, Text
 
-# A local part is read backwards from its @, which is linear. RFC 5321 allows 64 characters; mailers write more.
+# the local part is matched backwards from the @, which is linear; RFC 5321 allows 64 characters, mailers write more
 _LONGEST_LOCAL = 256
 _LOCAL_BACKWARDS = re.compile(r"[\w.+%'~!#$*-]*[^\W_]|\"[^\"\n@]{1,64}\"")
 
@@ -37,17 +37,17 @@ class Emails:
         end = 0
         for at in self.needs.finditer(text.folded):
             domain = _DOMAIN.match(text.folded, at.end())
-            # an address does not begin before the one in front of it ends: of `a@x.org#b@y.org` neither may lose its half
+            # an address does not begin before the previous one ends: neither in `a@x.org#b@y.org` may lose its half
             backwards = text.folded[max(end, at.start() - _LONGEST_LOCAL) : at.start()][::-1]
             local = _LOCAL_BACKWARDS.match(backwards) if domain else None
-            # two that were run together (`a@x.orgb@y.org`) have one user part between them: the rest is an address too
+            # of two joined addresses (`a@x.orgb@y.org`) the second has no local part left, but is an address too
             if domain and (local or at.start() == end > 0):
                 end = domain.end()
                 yield Finding(at.start() - (local.end() if local else 0), end, "EMAIL", 0.95)
 
 
 class SpeltEmails:
-    """`Finder` of `bob [at] example [dot] com`, and of `<bob at example.com>` as mailing-list archives write it."""
+    """`Finder` of spelt-out addresses: `bob [at] example [dot] com`, and `<bob at example.com>` as in mailing-list archives."""
 
     labels = frozenset({"EMAIL"})
     needs = re.compile(r"[\[({] ?at ?[\])}]|<[^<>@]{1,80} at ", re.IGNORECASE)
@@ -58,7 +58,7 @@ class SpeltEmails:
 
 
 class Credentials:
-    """`Finder` of the user and password of a URL (RFC 3986 userinfo); outranks e-mail, so that the host stays."""
+    """`Finder` of the user and password in a URL (RFC 3986 userinfo). Outranks e-mail, so that the host stays."""
 
     labels = frozenset({"CREDENTIAL"})
     needs = re.compile(r"://[^\s/]{1,256}@")

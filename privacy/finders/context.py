@@ -1,7 +1,7 @@
-"""The text that finders read, what they find, and the words that stand near a place in it.
+"""What all finders share: the text they read, the findings they return, and the words near a position.
 
-Presidio's enhancer tokenizes the whole text with spaCy and walks it once a result. This looks back a fixed distance instead:
-linear in the text for any number of results, and without a model, so without the trap of missing lemmas.
+Presidio's context enhancer tokenizes the whole text with spaCy and walks it once for each result. This module looks back a fixed distance
+instead: linear in the text for any number of results, and without a model whose lemmas may be missing.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import NamedTuple, Protocol
 
 from privacy.folding import BARRIER
 
-# Presidio's default looks at five words before a value
+# Presidio's default: five words before a value
 _WORDS_BEFORE = 5
 _CHARS_BEFORE = 80
 _CHARS_AFTER = 16
 
-# camelCase and snake_case are words too: accountNumber, phone_number
+# splits camelCase and snake_case: accountNumber, phone_number
 _WORD = re.compile(r"[A-Z]+(?![^\W\d_A-Z])|[A-Z]?[^\W\d_A-Z]+")
 
 
 class Finding(NamedTuple):
-    """A value at `[start, end)` of the folded text; `score` in 0–1 only ranks it against what it overlaps."""
+    """A value at `[start, end)` of the folded text. `score` (0 to 1) is compared with the threshold and with overlapping findings."""
 
     start: int
     end: int
@@ -33,17 +33,17 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Text:
-    """A folded text, and the words of its own labels: a cell's column header, a property's key, the heading above it."""
+    """A folded text, and the words of its labels: a cell's column header, a property's key, the heading above it."""
 
     folded: str
     hints: frozenset[str] = frozenset()
 
     def near(self, position: int, count: int = _WORDS_BEFORE) -> frozenset[str]:
-        """The last words before a position, singular and in lower case, with the hints. Nothing is read across a surrogate."""
+        """The hints and the last words before a position, singular and in lower case. Does not look across a surrogate."""
         return self.hints | self.before(position, count)
 
     def before(self, position: int, count: int = _WORDS_BEFORE) -> frozenset[str]:
-        """The same without the hints: a heading's `Version` does not make a section's every address a version."""
+        """`near` without the hints: a heading's `Version` does not turn every IP address of its section into a version."""
         text = self.folded[max(0, position - _CHARS_BEFORE) : position].rpartition(BARRIER)[2]
         return frozenset(words(text)[-count:])
 
@@ -54,16 +54,16 @@ class Text:
 
 
 class Needs(Protocol):
-    """A compiled expression, or anything else that looks into a text."""
+    """A compiled expression, or another object with its `search`."""
 
     def search(self, string: str, /) -> object: ...
 
 
 class AnyOf:
-    """`Needs` of one of several words, in lower case, in either case: several times as fast as an expression that ignores case."""
+    """Matches a text with one of several lower-case words, ignoring case: several times as fast as a regular expression."""
 
-    def __init__(self, *found: str) -> None:
-        self._words = found
+    def __init__(self, *words: str) -> None:
+        self._words = words
 
     def search(self, string: str, /) -> bool:
         lowered = string.lower()
@@ -71,7 +71,7 @@ class AnyOf:
 
 
 class Finder(Protocol):
-    """Finds the entities of `labels`. `find` is called only on texts in which `needs` occurs: keep that cheap."""
+    """Finds the entities in `labels`. `find` is called only for texts that `needs` matches, so keep that cheap."""
 
     @property
     def labels(self) -> frozenset[str]: ...
@@ -83,12 +83,12 @@ class Finder(Protocol):
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in order, in lower case, a plural's s dropped."""
+    """The words of a text in order, in lower case, without a plural's s."""
     return [_singular(word.lower()) for word in _WORD.findall(text)]
 
 
 def cues(*names: str) -> frozenset[str]:
-    """Words that make a weak pattern a finding, in the form in which `Text.near` gives words."""
+    """Words that confirm a weak pattern, in the form that `Text.near` returns."""
     return frozenset(_singular(name) for name in names)
 
 

@@ -1,6 +1,6 @@
-"""Secrets that stand in text: private keys, the keys and tokens of clouds and services, and what stands behind the word password or token.
+"""Finders of secrets: private keys, keys and tokens of cloud services, and values after words such as password or token.
 
-User and password in a URL are in `privacy.finders.addresses`. Prefixes are those that the issuers publish so that scanners can find them.
+Users and passwords in URLs are in `privacy.finders.addresses`. The prefixes are those that issuers publish for secret scanners.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _NAMED = re.compile(
 )
 _KEYLIKE = re.compile(r"[A-Za-z0-9+/_=.~:$!@#%^&*?-]+")
 _DIGIT, _LETTER, _SIGN = re.compile(r"\d"), re.compile(r"[A-Za-z]"), re.compile(r"[!@#$%^&*?~+=]")
-# Random base 64 has 6 bits a character; over 16 to 40 characters hexadecimal comes to 3.2 and more, words and dotted names to less
+# bits for each character: random base64 has 6; in 16 to 40 characters hexadecimal has 3.2 or more, words and dotted names fewer
 _RANDOM_BITS = 3.2
 
 
 class PrivateKeys:
-    """`Finder` of PEM and PGP private keys, whole; of a beginning without an end, as far as it looks like a key."""
+    """`Finder` of whole PEM and PGP private keys, and of truncated ones as far as they look like a key."""
 
     labels = frozenset({"SECRET"})
     needs = _BEGIN_KEY
@@ -61,7 +61,7 @@ class PrivateKeys:
 
 
 class IssuedTokens:
-    """`Finder` of keys and tokens by the prefix that their issuer gives them."""
+    """`Finder` of keys and tokens by their issuer's prefix."""
 
     labels = frozenset({"SECRET"})
     needs = AnyOf(
@@ -76,7 +76,7 @@ class IssuedTokens:
 
 
 class NamedSecrets:
-    """`Finder` of what follows `password:`, `api_key =` and the like, where it looks chosen or random and not like a word or code."""
+    """`Finder` of values after `password:`, `api_key =` and the like that look chosen or random, not like a word or code."""
 
     labels = frozenset({"SECRET"})
     needs = AnyOf("passw", "passp", "passcode", "pwd", "secret", "token", "key", "credential", "bearer", "authorization")
@@ -90,7 +90,7 @@ class NamedSecrets:
 
 
 class LabelledSecrets:
-    """`Finder` of a whole cell or property whose header or key says that it is a secret."""
+    """`Finder` of whole cells and properties whose header or key announces a secret."""
 
     labels = frozenset({"SECRET"})
     needs = re.compile(r"\S{6}")
@@ -107,19 +107,19 @@ _SECRET_LABELS = cues("secret", "token", "apikey", "credential")
 
 
 def _chosen(value: str) -> bool:
-    """A password as people choose it: letters with digits or signs, and no path, call or e-mail address."""
+    """Whether it looks like a password that people choose: letters with digits or signs, but no path, call or e-mail address."""
     if not (6 <= len(value) <= 128 and _KEYLIKE.fullmatch(value)) or "." in value.strip("."):
         return False
     return bool(_LETTER.search(value)) and bool(_DIGIT.search(value) or _SIGN.search(value.strip("*=$")))
 
 
 def _random(value: str) -> bool:
-    """As good as random: letters and digits, sixteen and more, and as many bits a character as chance has."""
+    """Whether it looks random: at least sixteen letters and digits, with the entropy of random characters."""
     if len(value) < 16 or not _KEYLIKE.fullmatch(value) or not _DIGIT.search(value) or not _LETTER.search(value):
         return False
     return _bits(value) >= _RANDOM_BITS
 
 
 def _bits(value: str) -> float:
-    """Shannon's entropy of the characters."""
+    """The Shannon entropy of the characters, in bits for each character."""
     return -sum(times / len(value) * log2(times / len(value)) for times in Counter(value).values())

@@ -1,4 +1,4 @@
-"""Dates, times beside them and ages, for the profiles in which a date tells of somebody (HIPAA's safe harbour names both)."""
+"""Finders of dates with their times, and of ages, for profiles that treat them as personal (HIPAA's safe harbour names both)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _OLDEST = 122
 
 
 class Dates:
-    """`Finder` of calendar dates, with the time where one follows, and of days of the week."""
+    """`Finder` of calendar dates, with a time that follows, and of days of the week."""
 
     labels = frozenset({"DATE"})
     needs = re.compile(rf"\d[-./]\d|{_WEEKDAY}|\d\W{{0,3}}[a-z]{{3}}|[a-z]{{3}}\.? \d", re.IGNORECASE)

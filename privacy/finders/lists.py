@@ -1,4 +1,4 @@
-"""What a tenant says itself: values that stay, values that go, and expressions of its own."""
+"""A tenant's own lists: values that stay, values that are replaced, and expressions."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _ALWAYS = re.compile(r"\w")
 
 
 def own_finders(privacy: Privacy) -> list[Finder]:
-    """The finders that a tenant's own configuration makes, the list of values first."""
+    """The finders that a tenant's configuration defines, the list of values first."""
     finders: list[Finder] = [Denied(privacy.deny)] if privacy.deny else []
-    return [*finders, *(Own(expression) for expression in privacy.expressions)]
+    return [*finders, *(ExpressionFinder(expression) for expression in privacy.expressions)]
 
 
 class Allowed:
-    """Values that stay, however they are written."""
+    """Values that stay, in any spelling."""
 
     def __init__(self, values: Sequence[SecretStr]) -> None:
         self._values = [fold(value.get_secret_value()).text for value in values]
@@ -40,14 +40,14 @@ class Allowed:
         return f"Allowed({len(self._values)} values)"
 
     def has(self, entity: str, value: str) -> bool:
-        """Whether the value of this entity is one of them in its normal form."""
+        """Whether the value's normal form as this entity is in the list."""
         if entity not in self._forms:
             self._forms[entity] = frozenset(normal_form(entity, allowed) for allowed in self._values)
         return normal_form(entity, value) in self._forms[entity]
 
 
 class Denied:
-    """`Finder` of values by their words, in either case and with whatever stands between. One look-up a word, however many values."""
+    """`Finder` of values by their words, ignoring case and separators. One look-up for each word of the text, for any number of values."""
 
     labels = frozenset({"CUSTOM"})
     needs = _ALWAYS
@@ -70,8 +70,8 @@ class Denied:
                     yield Finding(start, words[place + len(value) - 1][2], "CUSTOM", 1.0)
 
 
-class Own:
-    """`Finder` of one expression of the tenant's, by RE2: linear in the text."""
+class ExpressionFinder:
+    """`Finder` of one of the tenant's expressions, by RE2, so linear in the text."""
 
     needs = _ALWAYS
 
@@ -97,5 +97,5 @@ def _passes(check: Any, value: str) -> bool:
     compact = "".join(filter(str.isalnum, value)).upper()
     try:
         return len(compact) > 1 and bool(check(compact))
-    except ValueError:  # letters where the check is one of digits
+    except ValueError:  # letters in a value whose check takes digits only
         return False

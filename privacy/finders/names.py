@@ -1,7 +1,7 @@
-"""People and places, by a model: spaCy's, GLiNER's or a token classifier of transformers (`privacy.models`).
+"""Finder of people and places by a model: spaCy, GLiNER or a token classifier of transformers (`privacy.models`).
 
-Organisations are left alone unless a profile asks for them: they are no personal data (GDPR art. 4(1) is about natural persons), the graph
-and most questions need them, and they are what small models get wrong most often.
+Organisations are found only if a profile asks for them: they are not personal data (GDPR art. 4(1) covers natural persons), the graph and
+most queries need them, and small models get them wrong most often.
 """
 
 from __future__ import annotations
@@ -12,17 +12,16 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from threading import Lock
 
-from privacy import models
 from privacy.finders.context import Finding, Text
 from privacy.finders.gazetteer import FUNCTION_WORDS, has_capitals
-from privacy.finders.people import grown
+from privacy.finders.people import extended
 from privacy.folding import BARRIER
-from privacy.models import Span
+from privacy.models import Reader, Span, find, loaded
 
-# a given name of the list stands between: it is a person where the model says place, and part of one where the model says person
+# a given name from the list scores in between: it wins over the model's place, and loses to the model's longer person
 _PERSON_SCORE, _SCORE = 0.85, 0.84
 
-# spaCy refuses more than a million characters, and its memory grows with the text
+# in characters: spaCy refuses more than a million, and its memory grows with the text
 _WINDOW = 20_000
 
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://\S+", re.IGNORECASE)
@@ -36,29 +35,29 @@ class Names:
 
     needs = re.compile(r"[^\W\d_]{2}")
 
-    def __init__(self, model: str, wanted: Collection[str]) -> None:
-        """`wanted`: of PERSON, LOCATION and ORGANIZATION, those that are looked for.
+    def __init__(self, model: str, labels: Collection[str]) -> None:
+        """`labels`: those of PERSON, LOCATION and ORGANIZATION to look for.
 
-        Raises ConfigurationError where `model` is no model of names, cannot be loaded, or knows neither people nor places.
+        Raises ConfigurationError if `model` is not a names model, cannot be loaded, or labels neither people nor places.
         """
-        self.labels = frozenset(wanted)
-        reader = models.loaded(models.find(model))
+        self.labels = frozenset(labels)
+        reader = loaded(find(model))
         self._together = reader.together
-        # a second pass over a text finds the sentences in which nothing was replaced read already
-        self._memory = _Memory(reader)
+        # the redactor's second pass reads only the sentences that its first pass changed
+        self._cache = _CachedReader(reader)
         self.identity = reader.identity
 
     def find(self, text: Text) -> Iterator[Finding]:
-        readable, windows = _shown(text.folded)
-        for (start, end), spans in zip(windows, self._memory.read([readable[start:end] for start, end in windows]), strict=True):
+        readable, windows = _readable(text.folded)
+        for (start, end), spans in zip(windows, self._cache.read([readable[start:end] for start, end in windows]), strict=True):
             if spans:
                 yield from self._findings(text.folded, readable, start, end, spans)
 
-    def ahead(self, texts: Iterable[str]) -> None:
-        """Read what `find` will be asked for, at once, where that is faster. `texts`: folded, those that can be remembered are read."""
+    def read_ahead(self, texts: Iterable[str]) -> None:
+        """Read the folded `texts` of later `find` calls in one batch, if the model is faster so. Reads as many as the cache holds."""
         if self._together:
-            shown = map(_shown, texts)
-            self._memory.read(list(_memorable(text[start:end] for text, windows in shown for start, end in windows)))
+            readable = map(_readable, texts)
+            self._cache.read(list(_cacheable(text[start:end] for text, windows in readable for start, end in windows)))
 
     def _findings(self, folded: str, readable: str, start: int, end: int, spans: Sequence[Span]) -> Iterator[Finding]:
         urls = [match.span() for match in _URL.finditer(readable, start, end)]
@@ -69,60 +68,60 @@ class Names:
                     yield from _trimmed(readable, begin, finish, span)
 
 
-class _Memory:
-    """A model, and what it found in the last texts. Threads share it."""
+class _CachedReader:
+    """A model with a cache of its results, least recently used out first. Thread-safe."""
 
-    def __init__(self, reader: models.Reader) -> None:
+    def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._spans: OrderedDict[str, list[Span]] = OrderedDict()
         self._characters = 0
-        self._using = Lock()
+        self._lock = Lock()
 
     def read(self, texts: Sequence[str]) -> list[list[Span]]:
-        with self._using:
-            known = {text: self._spans[text] for text in texts if text in self._spans}
-        new = [text for text in dict.fromkeys(texts) if text not in known]
-        known |= dict(zip(new, self._reader.read(new), strict=True)) if new else {}
-        self._remember(known)
-        return [known[text] for text in texts]
+        with self._lock:
+            spans = {text: self._spans[text] for text in texts if text in self._spans}
+        new = [text for text in dict.fromkeys(texts) if text not in spans]
+        spans |= dict(zip(new, self._reader.read(new), strict=True)) if new else {}
+        self._store(spans)
+        return [spans[text] for text in texts]
 
-    def _remember(self, known: dict[str, list[Span]]) -> None:
-        with self._using:
-            for text, spans in known.items():
+    def _store(self, results: dict[str, list[Span]]) -> None:
+        with self._lock:
+            for text, spans in results.items():
                 self._characters += len(text) * (text not in self._spans)
                 self._spans[text] = spans
                 self._spans.move_to_end(text)
-            while len(self._spans) > _REMEMBERED or self._characters > _CHARACTERS:
+            while len(self._spans) > _ENTRIES or self._characters > _CHARACTERS:
                 self._characters -= len(self._spans.popitem(last=False)[0])
 
 
-# as many as a table has cells, and no more than a few megabytes
-_REMEMBERED, _CHARACTERS = 16_384, 2_000_000
+# the cells of a large table, a few megabytes
+_ENTRIES, _CHARACTERS = 16_384, 2_000_000
 
 
-def _memorable(texts: Iterable[str]) -> Iterator[str]:
-    """The first of them, as many as are remembered together."""
+def _cacheable(texts: Iterable[str]) -> Iterator[str]:
+    """The first texts, as many as fit into the cache together."""
     characters = 0
-    for text in islice(texts, _REMEMBERED):
+    for text in islice(texts, _ENTRIES):
         characters += len(text)
         if characters > _CHARACTERS:
             return
         yield text
 
 
-def _shown(folded: str) -> tuple[str, list[tuple[int, int]]]:
-    """The text as a model reads it, one character for one: a name that a line break divides is still a name. And what of it is shown."""
+def _readable(folded: str) -> tuple[str, list[tuple[int, int]]]:
+    """The text for the model, of the same length, with spaces for line breaks (which may divide a name); and the windows to read."""
     capitals = has_capitals(folded)
-    sentences = (match.span() for match in _SENTENCE.finditer(folded) if not capitals or _may_name(match.group()))
+    sentences = (match.span() for match in _SENTENCE.finditer(folded) if not capitals or _may_contain_name(match.group()))
     return folded.replace("\n", " "), [window for sentence in sentences for window in _windows(folded, *sentence)]
 
 
-# To a blank line, or a full stop that is no abbreviation's (four small letters stand before it): no name reaches over either
+# up to a blank line, or a full stop that does not end an abbreviation (four lower-case letters precede it): no name spans either
 _SENTENCE = re.compile(r"(?:[^\n.!?]|\n(?!\n)|[.!?](?![ \n][^\W\d_a-z])|(?<![a-z]{4})[.!?])+[.!?]?")
 
 
-def _may_name(sentence: str) -> bool:
-    """Whether a sentence of a text with capitals has one that is no function word's; the model takes most of all time."""
+def _may_contain_name(sentence: str) -> bool:
+    """Whether a sentence has a capitalised word that is not a function word. Saves time: the model takes most of it."""
     return not sentence.isascii() or any(word.lower() not in FUNCTION_WORDS for word in _CAPITALIZED.findall(sentence))
 
 
@@ -138,9 +137,9 @@ def _windows(text: str, start: int, stop: int) -> Iterator[tuple[int, int]]:
 
 
 def _cut(text: str, most: int) -> int:
-    """Where a window ends at the latest: behind a space before a small letter, which is inside no name, else behind any, else there."""
+    """The end of a window: after the last space before a lower-case letter (outside of names), or after the last space, or `most`."""
     for space in (_BEFORE_SMALL, _SPACE):
-        ends = [found.end() for found in space.finditer(text, most - _WINDOW // 20, most)]
+        ends = [match.end() for match in space.finditer(text, most - _WINDOW // 20, most)]
         if ends:
             return ends[-1]
     return most
@@ -155,7 +154,7 @@ def _overlaps(start: int, end: int, spans: list[tuple[int, int]]) -> bool:
 
 
 def _lines(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """The entity, in pieces where a form's lines were read as a sentence's: `Ada Lovelace` over `Phone: …`, a name over a firm."""
+    """The entity, split at line breaks if the lines of a form were read as one sentence: `Ada Lovelace` above `Phone: …` or a firm."""
     pieces = [match.span() for match in _LINE.finditer(text, start, end)]
     single = all(text.count(" ", *piece) == 0 for piece in pieces)
     if len(pieces) == 1 or (single and text[end : end + 1] != ":"):
@@ -170,9 +169,9 @@ _LINE = re.compile(r"[^\n]+")
 
 
 def _trimmed(text: str, start: int, end: int, span: Span) -> Iterator[Finding]:
-    """From the first letter to the last, without a possessive's s, never across a surrogate; nothing where it is written like code.
+    """The findings in a span: from first to last letter, without a possessive's s, not across a surrogate. None if it looks like code.
 
-    A model that is less sure than what the other finders' scores are set against counts as less.
+    The score is at most the one that the other finders' scores are tuned against.
     """
     if _CODE.search(text, start, end):
         return
@@ -180,6 +179,6 @@ def _trimmed(text: str, start: int, end: int, span: Span) -> Iterator[Finding]:
         value = _POSSESSIVE.sub("", match.group())
         finish = match.start() + len(value)
         if span.label == "PERSON":
-            yield Finding(match.start(), grown(text, match.start(), finish), span.label, min(_PERSON_SCORE, span.score))
+            yield Finding(match.start(), extended(text, match.start(), finish), span.label, min(_PERSON_SCORE, span.score))
         else:
             yield Finding(match.start(), finish, span.label, min(_SCORE, span.score))

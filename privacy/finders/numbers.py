@@ -1,8 +1,8 @@
-"""National, tax, health and licence numbers: their shape, their check digits, and the words that make a weak one a finding.
+"""Finder of national, tax, health and licence numbers, by shape, check digits and nearby words.
 
-One pass finds the pieces of a text that hold digits; every kind of number is tried on a few pieces joined, by its length. So a further
-kind costs nothing where there are no digits. Shapes and checks are the issuers' own (`privacy.finders.checksums`). Words are needed where a
-check lets one number in ten or eleven pass.
+One pass finds the pieces of a text that contain digits; runs of a few pieces are matched against all kinds of numbers of that length, so a
+further kind costs nothing in texts without digits. Shapes and checks are the issuers' (`privacy.finders.checksums`). Kinds whose check
+accepts one number in ten or eleven need one of their words nearby.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from privacy.finders.context import Finding, Text, cues
 
 _SURE, _CUED = 0.6, 0.55
 _NEAR = 8
-"""Words before a number that count: `Numer ewidencyjny PESEL pacjenta to …` has more than Presidio's five."""
+"""Words before a number that count: `Numer ewidencyjny PESEL pacjenta to …` needs more than Presidio's five."""
 
 
 def _any(_: str) -> bool:
@@ -26,7 +26,10 @@ def _any(_: str) -> bool:
 
 @dataclass(frozen=True)
 class Number:
-    """`shape` must match the whole value without separators; of `words` and of `also`, one must stand before it, unless there are none."""
+    """A kind of number. `shape` must match the whole value without separators.
+
+    One of `words` and one of `also` must precede it; an empty set needs none.
+    """
 
     entity: str
     language: str
@@ -80,7 +83,7 @@ NUMBERS: Sequence[Number] = (
     _number("BANK", "en", r"[0-3678]\d{8}", [9], check.routing_us, "aba", "routing", "rtn"),
     Number("DRIVER_LICENSE", "en", re.compile(r"[A-Z\d]{0,3}\d[A-Z\d]{3,17}"), range(5, 19), lambda v: sum(map(str.isdigit, v)) > 3,
            cues("license", "licence", "permit", "card"), also=cues("driver", "driving")),
-    # VAT numbers, Council Directive 2006/112/EC art. 215: a person's where the business is a person's
+    # VAT numbers, Council Directive 2006/112/EC art. 215: personal if the business is a person's
     _number("TAX_ID", "de", r"DE[1-9]\d{8}", [11], lambda v: check.mod11_10(v[2:])),
     _number("TAX_ID", "fr", r"FR\d{11}", [13], check.vat_fr),
     _number("TAX_ID", "it", r"IT\d{11}", [13], lambda v: check.luhn(v[2:])),
@@ -103,18 +106,18 @@ _SEPARATORS = str.maketrans("", "", " .-/\n")
 
 
 class Numbers:
-    """`Finder` of every number above whose language is wanted; an empty collection of languages wants all."""
+    """`Finder` of the numbers above whose language is among `languages`; of all numbers if that is empty."""
 
     needs = re.compile(r"\d(?:[ .\-/\n]?[A-Za-z0-9]){4}")
 
     def __init__(self, languages: Collection[str] = ()) -> None:
-        wanted = [number for number in NUMBERS if not languages or number.language in languages]
-        self.labels = frozenset(number.entity for number in wanted)
-        self._shortest = min(min(number.lengths) for number in wanted)
-        self._shortest_alone = min(min(number.lengths) for number in wanted if not number.words)
-        self._words = frozenset[str]().union(*(number.words | number.also for number in wanted))
+        selected = [number for number in NUMBERS if not languages or number.language in languages]
+        self.labels = frozenset(number.entity for number in selected)
+        self._shortest = min(min(number.lengths) for number in selected)
+        self._shortest_without_words = min(min(number.lengths) for number in selected if not number.words)
+        self._words = frozenset[str]().union(*(number.words | number.also for number in selected))
         self._by_length: dict[int, list[Number]] = defaultdict(list)
-        for number in wanted:
+        for number in selected:
             for length in number.lengths:
                 self._by_length[length].append(number)
 
@@ -122,12 +125,12 @@ class Numbers:
         pieces = [match.span() for match in _PIECE.finditer(text.folded)]
         for place, (start, _) in enumerate(pieces):
             near = text.near(start, _NEAR) & self._words
-            shortest = self._shortest if near else self._shortest_alone
+            shortest = self._shortest if near else self._shortest_without_words
             for end in _ends(text.folded, pieces[place : place + _MOST_PIECES]):
                 for first, last in _trims(text.folded, start, end) if end - start >= shortest else ():
-                    yield from self._of(text.folded, first, last, near)
+                    yield from self._matches(text.folded, first, last, near)
 
-    def _of(self, text: str, start: int, end: int, near: frozenset[str]) -> Iterator[Finding]:
+    def _matches(self, text: str, start: int, end: int, near: frozenset[str]) -> Iterator[Finding]:
         value = text[start:end].translate(_SEPARATORS).upper()
         for number in self._by_length.get(len(value), ()):
             announced = all(not words or words & near for words in (number.words, number.also))
@@ -136,7 +139,7 @@ class Numbers:
 
 
 def _ends(text: str, pieces: Sequence[tuple[int, int]]) -> Iterator[int]:
-    """Where a number that begins with the first piece may end: after each that follows at one separator's distance."""
+    """Where a number that begins with the first piece may end: after each piece that follows one separator after the previous."""
     begin, end = pieces[0]
     yield end
     for start, after in pieces[1:]:
@@ -147,7 +150,7 @@ def _ends(text: str, pieces: Sequence[tuple[int, int]]) -> Iterator[int]:
 
 
 def _trims(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """The value with and without two letters before it and one after it, which may be words of the sentence."""
+    """The value with and without two letters before it and one letter after it, which may belong to the sentence."""
     starts = [start, start + 3] if _PREFIX.match(text, start) else [start]
     ends = [end, end - 2] if _SUFFIX.search(text, max(start, end - 2), end) else [end]
     yield from ((first, last) for first in starts for last in ends)

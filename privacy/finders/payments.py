@@ -1,7 +1,7 @@
-"""Payment cards and IBANs: length, issuer or country, and a check digit.
+"""Finders of payment cards, their codes, and IBANs, by length, issuer or country, and check digit.
 
-The checks are Presidio's (Luhn; ISO 13616's formats and modulus). Finding the digits is ours, because its patterns take what
-follows a number into it and then refuse the whole.
+The checks are Presidio's (Luhn; ISO 13616's formats and modulus). The patterns are our own, because Presidio's include digits after the
+number and then reject the whole.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from privacy.finders.context import Finding, Text, cues
 if TYPE_CHECKING:
     from presidio_analyzer import PatternRecognizer
 
-# Issuer prefixes and lengths, ISO/IEC 7812: Visa, Mastercard, American Express, Diners, Discover, JCB, UnionPay
+# issuer prefixes and lengths, ISO/IEC 7812: Visa, Mastercard, American Express, Diners, Discover, JCB, UnionPay
 _ISSUED = re.compile(
     r"4\d{15}(?:\d{3})?|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}|3[47]\d{13}|3(?:0[0-5]|[689]\d)\d{11}"
     r"|6(?:011|4[4-9]\d|5\d\d)\d{12}|35(?:2[89]|[3-8]\d)\d{12}|62\d{14,17}"
 )
-# Maestro and old Visa: so many numbers fit that a word must stand near
+# Maestro and old Visa: they fit so many numbers that a word must be nearby
 _SELDOM_ISSUED = re.compile(r"4\d{12}|(?:50|5[6-9]|6\d)\d{10,17}|1[38]00\d{11}|2131\d{11}")
 _CUES = cues(
     "card", "credit", "debit", "visa", "mastercard", "maestro", "amex", "discover", "diner", "jcb", "cc", "kreditkarte", "karte", "pan",
 )  # fmt: skip
 
 _UNBROKEN = re.compile(r"(?<![^\W_])(?<!\d\.)\d{12,19}(?![^\W_]|\.\d)")
-# consumes the first group and looks at up to five: what is no card from one group on may be one from the next
+# consumes the first group and looks ahead over up to five: a card may begin with the next group
 _GROUPED = re.compile(r"(?<![^\W_])(?<!\d[.-])(?=(\d{3,6}(?:[ \n-]\d{3,7}){2,4}(?![^\W_]|-[^\W_]|\.\d)))\d+")
 _GROUP = re.compile(r"\d+")
 
@@ -57,11 +57,11 @@ class Cards:
 
 def _group_ends(match: re.Match[str]) -> list[int]:
     """The ends of the third and later groups."""
-    return [match.start() + found.end() for found in _GROUP.finditer(match[1])][2:]
+    return [match.start() + group.end() for group in _GROUP.finditer(match[1])][2:]
 
 
 class Ibans:
-    """`Finder` of IBANs of the countries that Presidio knows, in groups or not, in either case."""
+    """`Finder` of IBANs of the countries that Presidio knows, with or without groups, in upper or lower case."""
 
     labels = frozenset({"IBAN"})
     needs = re.compile(r"\d\d(?<=[A-Za-z]{2}\d\d)[ \n-]?[A-Za-z0-9]{2}")
@@ -72,7 +72,7 @@ class Ibans:
         self._formats = {country: re.compile(pattern) for country, pattern in formats.items()}
 
     def find(self, text: Text) -> Iterator[Finding]:
-        # each character stays where it is: only ASCII letters change case, and separators become spaces
+        # positions stay: only ASCII letters change case, and separators become spaces
         spaced = text.folded.translate(_IBAN_LETTERS)
         for begin in self._begin.finditer(spaced):
             pattern = self._formats.get(begin.group()[:2])
@@ -95,7 +95,7 @@ _CODE_CUES = cues("cvv", "cvc", "csc", "cid", "cav", "prüfziffer")
 
 
 class CardCodes:
-    """`Finder` of a card's verification code, by the words before it."""
+    """`Finder` of card verification codes, by the words before them."""
 
     labels = frozenset({"CARD_CODE"})
     needs = re.compile(r"\d{3}")

@@ -1,7 +1,7 @@
-"""People's names by lists and by what stands around them: titles, labels, `my name is`. A model's findings are `privacy.finders.names`'s.
+"""Finder of people's names by lists and by context: titles, labels, `my name is`. Names by a model are in `privacy.finders.names`.
 
-A small model misses every third name, mostly single ones, foreign ones and those in short or unpunctuated lines, which is where
-a list or a label tells. Both run, and what either finds is found.
+A small model misses every third name: mostly single names, foreign names, and names in short or unpunctuated lines, which lists and labels
+find. Profiles with names run both.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _LABELS = vocabulary(
 
 
 class KnownPeople:
-    """`Finder` of given names of the list, with what follows as surnames do, and of names that a title, a label or a phrase announces."""
+    """`Finder` of listed given names with the surnames after them, and of names after a title, a label or a phrase."""
 
     labels = frozenset({"PERSON"})
     needs = re.compile(r"[^\W\d_]{2}")
@@ -62,7 +62,7 @@ class KnownPeople:
             place += max(length, 1)
 
     def _labelled(self, text: Text, words: Sequence[Token]) -> Iterator[Finding]:
-        """A whole cell or property whose header says that it is somebody's name."""
+        """A whole cell or property whose header or key announces a name."""
         named = text.hints & _LABELS or ("name" in text.hints and text.hints & {"full", "first", "last", "given", "family", "user"})
         plain = 0 < len(words) <= _LONGEST and not any(map(str.isdigit, text.folded)) and BARRIER not in text.folded
         if named and plain and not {word.key for word in words} & _NOT_NAMES and not re.search(r"[@/\\_]", text.folded):
@@ -81,10 +81,10 @@ def _announced(text: str, words: Sequence[Token], capitals: bool) -> Iterator[Fi
 
 
 def _listed(text: str, words: Sequence[Token], place: int, capitals: bool) -> tuple[int, float]:
-    """How many words from here are a name by the lists, and how sure that is; 0 words where none begins."""
+    """The number of words from `place` that are a name by the lists, and the score; 0 words for none."""
     first = words[place]
     head = first.key.partition("-")[0]
-    if not first.name or head not in given_names().names or _inside_something(text, first):
+    if not first.name or head not in given_names().names or _part_of_token(text, first):
         return 0, 0.0
     length = _run(text, words, place, _LONGEST, capitals)
     followed = length > 1 and words[place + length - 1].key not in _NOT_NAMES
@@ -97,7 +97,7 @@ def _listed(text: str, words: Sequence[Token], place: int, capitals: bool) -> tu
 
 
 def _run(text: str, words: Sequence[Token], place: int, most: int, capitals: bool) -> int:
-    """How many words from here on read as one name: capitals, initials and particles in between, on one line."""
+    """The number of words from `place` that form one name on one line: capitalised words, initials, and particles in between."""
     length = 1
     for reach in range(1, most + 1):
         if place + reach >= len(words):
@@ -114,8 +114,8 @@ def _run(text: str, words: Sequence[Token], place: int, most: int, capitals: boo
     return min(length, most)
 
 
-def _inside_something(text: str, word: Token) -> bool:
-    """Part of a path, an identifier, an address or a longer token."""
+def _part_of_token(text: str, word: Token) -> bool:
+    """Whether the word is part of a path, an identifier, an address or another longer token."""
     before, after = text[word.start - 1 : word.start], text[word.end : word.end + 1]
     return bool(before and (before in "./\\@_-#$%&=+~" or before.isalnum())) or bool(after and (after in "/@_=(%~" or after.isdigit()))
 
@@ -125,18 +125,18 @@ def _with_suffix(text: str, end: int) -> int:
     return suffix.end() if suffix else end
 
 
-def grown(text: str, start: int, end: int) -> int:
-    """Where a name that a model found ends, with the particles and capitals after it that the model left: `Donald van` + ` der Voet`."""
+def extended(text: str, start: int, end: int) -> int:
+    """The end of a name that a model found, extended over particles and the capital after them: `Donald van` + ` der Voet`."""
     last = text[start:end].rpartition(" ")[2]
     following = list(tokens(text[end : end + 60], with_capitals=True))
-    begins = key(last) in _PARTICLES
+    after_particle = key(last) in _PARTICLES
     for place, word in enumerate(following):
         gap = text[end : end + word.start] if place == 0 else text[end + following[place - 1].end : end + word.start]
         if gap != " " or not (word.name or (word.key in _PARTICLES and word.text.islower())):
             break
         if word.key in _PARTICLES and word.text.islower():
-            begins = True
-        elif begins:
+            after_particle = True
+        elif after_particle:
             return end + word.end
         else:
             break

@@ -1,8 +1,8 @@
-"""Telephone numbers, by the numbering plans that libphonenumber knows.
+"""Finders of telephone numbers, by the numbering plans in libphonenumber.
 
-Presidio's own recogniser runs PhoneNumberMatcher over the whole text once a region, which is where most of its time goes, and takes
-any run of digits that is a number somewhere. Here a cheap pattern proposes, and a plan confirms; digits without a plus or a
-telephone's usual grouping need a word beside them.
+Presidio's recogniser runs PhoneNumberMatcher over the whole text for each region, which takes most of its time, and accepts any run of
+digits that is valid in some region. Here a cheap pattern proposes candidates and a numbering plan confirms them; digits without a plus or
+a usual grouping need a word nearby.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from itertools import chain, islice
 
 from privacy.finders.context import Finding, Text, cues
 
-# What a national number means, tried in this order. With a trunk prefix (a leading 0), and without.
+# the regions of a national number, tried in this order: with a trunk prefix (a leading 0), and without
 _TRUNK_REGIONS = ("GB", "DE", "FR", "AU", "NL", "IT", "CH", "AT", "BE", "SE", "IN", "IL", "BR", "ZA", "JP", "NZ", "FI", "IE")
 _PLAIN_REGIONS = ("US", "IN", "ES", "BR", "PL", "DK", "NO", "PT", "SG", "GB", "AU", "FR", "NZ", "MX", "IT", "CZ")
 
 _STRONG, _USUAL, _CUED = 0.9, 0.5, 0.45
-# Beside one of the first, any number of a telephone's length is one, local numbers too; beside one of the second, a valid one.
+# near a noun, any number of a telephone number's length counts, including local numbers; near a verb, only a valid one
 _NOUNS = cues(
     "phone", "telephone", "tel", "mobile", "cell", "cellphone", "fax", "whatsapp", "telefon", "telefono", "handy", "mobil", "hotline"
 )
 _VERBS = cues(
     "call", "calling", "dial", "ring", "reach", "text", "sms", "contact", "answer", "answering", "voicemail", "office", "home", "work"
 )
-# after a number, in a signature: `555 0123 office`
+# after a number in a signature: `555 0123 office`
 _PLACES = cues("office", "home", "work", "desk", "direct", "main")
 
 _EXTENSION = r"(?:[ ,;]{0,2}(?:ext\.?|extension|x)[ .:]{0,2}\d{1,6}(?!\d))?"
@@ -35,16 +35,16 @@ _INTERNATIONAL = r"(?<![\w+])(?:\+|00(?=[1-9]\d{0,2}[ .-]))[ (]{0,2}[1-9](?:[ \n
 _NATIONAL = r"(?<![\w.%$€£+-])(?<!\d,)(?<!- )(?!\(?" + _DATE + r")\(?\d(?:[ ().\-/]{0,2}\d){5,12}" + _EXTENSION + r"(?![\w%€]|[.,/-]\d)"
 
 _INTERNATIONAL_CANDIDATE = re.compile(_INTERNATIONAL, re.IGNORECASE)
-# consumes the first digits and looks at the rest: what is no number from one group on may be one from the next
+# consumes the first digits and looks ahead: a number may begin with the next group
 _NATIONAL_CANDIDATE = re.compile(rf"(?=({_NATIONAL}))\(?\d+", re.IGNORECASE)
 
-# As people write them down: (202) 555-0123, 202-555-0123, 1-202-555-0123; 030 1234567; 020 7946 0958; 98765 43210
+# usual groupings: (202) 555-0123, 202-555-0123, 1-202-555-0123; 030 1234567; 020 7946 0958; 98765 43210
 _US_GROUPS = re.compile(r"(?:1[ .-])?(?:\(\d{3}\)[ -]?|\d{3}[ .-])\d{3}[ .-]\d{4}")
 _US_WITH_SIGNS = re.compile(r"(?:1[ .-])?(?:\(\d{3}\)[ -]?\d{3}[ .-]|\d{3}(?P<sep>[.-])\d{3}(?P=sep))\d{4}")
 _TRUNK_GROUPS = re.compile(r"(?:\(0\d{1,5}\)|0\d{1,5})[ /-]{1,3}\d{2,8}(?:[ .-]\d{2,8}){0,4}|0\d(?:[ .-]\d\d){4}")
 
 
-# two to five groups at one kind of distance, the shape of a local number anywhere
+# two to five groups, the shape of local numbers everywhere
 _GROUPS = re.compile(r"\(?\d{1,4}\)?(?:[ -]\d{2,7}){1,4}|\d{2,4}(?:\.\d{2,4}){2,4}")
 
 
@@ -62,7 +62,7 @@ class Phones:
 
 
 class InternationalPhones(Phones):
-    """Only numbers with a country code: precise enough for document ids and addresses."""
+    """`Finder` of numbers with a country code only: precise enough for document ids and addresses."""
 
     def find(self, text: Text) -> Iterator[Finding]:
         for match in _INTERNATIONAL_CANDIDATE.finditer(text.folded):
@@ -70,7 +70,10 @@ class InternationalPhones(Phones):
 
 
 def e164(value: str) -> str | None:
-    """A number in E.164 (`+12025550123`): by its country code, or the first region it is valid in, or one it could be of; or None."""
+    """The number in E.164 (`+12025550123`), by its country code, the first region that it is valid in, or one that it is possible in.
+
+    None for other values.
+    """
     value = _bare(value)
     regions = _regions(value)
     return _e164(value, regions) or _e164(value, regions[:1], possible=True)
@@ -84,7 +87,7 @@ def _bare(value: str) -> str:
 
 
 def _international(match: re.Match[str], *, possible: bool) -> Iterator[Finding]:
-    """The longest valid number from here; else, after a plus, what is at least of a length that the country has."""
+    """The longest valid number in the match, or after a plus the longest of a length that its country has."""
     whole = match.group()
     values = {end: _bare(whole[:end]) for end in _ends(whole)}
     valid = (end for end, value in values.items() if _e164(value, _regions(value)))
@@ -94,11 +97,11 @@ def _international(match: re.Match[str], *, possible: bool) -> Iterator[Finding]
 
 
 def _ends(whole: str) -> Iterator[int]:
-    """Where a number may end: on its line, across lines, then before each group from the last, while seven characters are left."""
+    """Where a number may end: at its line's end, at the match's end, then before each group from the last, at least 7 characters long."""
     if "\n" in whole:
         yield whole.index("\n")
     yield len(whole)
-    breaks = [found.start() for found in _BREAK.finditer(whole)]
+    breaks = [match.start() for match in _BREAK.finditer(whole)]
     yield from (end for end in reversed(breaks) if end > 6)
 
 
@@ -114,13 +117,13 @@ def _national(start: int, whole: str, text: Text) -> Iterator[Finding]:
     usual = _us_with_signs if inside else _usual
     end = next((end for end in _ends(whole) if usual(_bare(whole[:end]))), 0)
     if end < len(whole) and not inside and _cued(start, whole, text):
-        # not the part of it that is a number somewhere else: the word says that all of it is one
+        # the whole, not the part that is a valid number in some region: the word announces all of it
         yield Finding(start, start + len(whole), "PHONE", _USUAL if end else _CUED)
     elif end:
         yield Finding(start, start + end, "PHONE", _USUAL)
 
 
-# after `12 `, `/` or `#`, only what is a telephone number by its signs is one
+# after `12 `, `/` or `#` a number needs the signs of a telephone number
 _OTHER_DIGITS = re.compile(r"\d $|[/#]$")
 
 
@@ -155,7 +158,7 @@ def _regions(value: str) -> tuple[str | None, ...]:
 
 @lru_cache(maxsize=4096)
 def _e164(value: str, regions: tuple[str | None, ...], *, possible: bool = False) -> str | None:
-    import phonenumbers as pn  # 60 ms, and only where there is a number
+    import phonenumbers as pn  # takes 60 ms
 
     accepts = pn.is_possible_number if possible else pn.is_valid_number
     for region in regions:

@@ -1,7 +1,7 @@
-"""Postal addresses, postal codes, and places by a list and by the words around them.
+"""Finders of postal addresses and postal codes, and of places by a list and by context.
 
-An address is built from what gives it away (a street word, a flat, a postal code, a phrase such as `lives at` before a number),
-reaching to both sides over what may belong to it. Reach is bounded, so the work is linear in the text.
+An address starts from an anchor (a street word, a flat, a postal code, a phrase such as `lives at` before a number) and is extended in both
+directions over words that may belong to it. The extension is bounded, so the work is linear in the text.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from privacy.finders.gazetteer import FUNCTION_WORDS, Token, has_capitals, key, 
 
 _ADDRESS, _PLACE, _CUED_PLACE = 0.88, 0.86, 0.84
 
-# Street words of the languages of Europe: before a name, after it, and grown together with it
+# street words of European languages: before a name, after it, and joined to it
 _BEFORE = (
     "rue|avenue|avenida|avda?\\.?|boulevard|calle|c/|via|viale|piazza|piazzale|corso|largo|rua|rúa|travessa|praça|r\\.|ul\\.|ulica|plaza|plac"
     "|camino|camiño|carrer|carretera|paseo|allée|chemin|quai|impasse|route|strada|vicolo|estrada|vila|alameda|urb\\.?|urbanización"
@@ -83,17 +83,17 @@ class Addresses:
         for anchor in _anchors(text.folded):
             if anchor.start < done:
                 continue
-            start = anchor.start if anchor.alone else max(done, _leftwards(text.folded, anchor.start, capitals))
-            done = anchor.end if anchor.alone else _rightwards(text.folded, anchor.end, capitals)
+            start = anchor.start if anchor.complete else max(done, _leftwards(text.folded, anchor.start, capitals))
+            done = anchor.end if anchor.complete else _rightwards(text.folded, anchor.end, capitals)
             yield Finding(start, done, "ADDRESS", _ADDRESS)
 
 
-# five digits and more: four are as often a year
+# five digits or more, because four are as often a year
 _CODE = re.compile(r",? \d{5,6}(?![\w]|[-.,]\d)")
 
 
 class KnownPlaces:
-    """`Finder` of countries and cities by the list, and of what is said to be one: `lives in …`, `the town of …`."""
+    """`Finder` of listed countries and cities, and of names after phrases such as `lives in …`, `the town of …`."""
 
     labels = frozenset({"LOCATION"})
     needs = re.compile(r"[^\W\d_]{3}")
@@ -109,29 +109,31 @@ class KnownPlaces:
                 yield Finding(words[place].start, code.end() if code else end, "LOCATION", _PLACE)
             place += max(1, length)
         if has_capitals(text.folded):
-            yield from _said(text.folded)
+            yield from _after_phrases(text.folded)
 
 
 class _Anchor(NamedTuple):
+    """The start of an address at `[start, end)`. A `complete` one is not extended."""
+
     start: int
     end: int
-    alone: bool
+    complete: bool
 
 
 def _anchors(text: str) -> list[_Anchor]:
-    found = []
+    anchors = []
     for match in _ANCHORS.finditer(text):
         group = str(match.lastgroup)
-        found.append(_Anchor(match.start(group), match.end(group), group == "code"))
+        anchors.append(_Anchor(match.start(group), match.end(group), group == "code"))
     for match in _PHRASES.finditer(text):
         first = _PIECE.match(text, match.end())
         if first and _begins(text, match.end()):
-            found.append(_Anchor(first.start("word"), first.end(), False))
-    return sorted(found)
+            anchors.append(_Anchor(first.start("word"), first.end(), False))
+    return sorted(anchors)
 
 
 def _begins(text: str, start: int) -> bool:
-    """Whether a number with a name, or names with a number, follow: `12 Something`, `Something 12`."""
+    """Whether a number and a name follow, in either order: `12 Something`, `Something 12`."""
     match = _BEGINNING.match(text, start)
     return bool(match and not {key(word) for word in match.group().split()} & _STOP)
 
@@ -140,7 +142,7 @@ _BEGINNING = re.compile(r"\d{1,5}[a-z]? (?:\d{1,5} )?[^\W\d_]{2}|(?:[^\W\d_][^\W
 
 
 def _rightwards(text: str, end: int, capitals: bool) -> int:
-    """Over what may follow in an address: names, numbers, commas, single line breaks; to the postal code if there is one."""
+    """The end of an address, extended over names, numbers, commas and single line breaks, up to a postal code."""
     kept = end
     words = 0
     for _ in range(_MOST):
@@ -166,12 +168,12 @@ def _rightwards(text: str, end: int, capitals: bool) -> int:
 
 
 def _continues_as_number(text: str, end: int) -> bool:
-    """A telephone number, a date or a sum rather than a house number or a postal code."""
+    """Whether the number is part of a telephone number, a date or an amount instead of a house number or a postal code."""
     return bool(_LONGER.match(text, end))
 
 
 def _town(text: str, end: int) -> int:
-    """Over a town after its postal code, as most of Europe writes it."""
+    """The end of a town after its postal code, the order in most of Europe."""
     town = _TOWN.match(text, end)
     return town.end() if town and key(town["name"]) in places().names else end
 
@@ -194,7 +196,7 @@ _BACK = re.compile(r"(?P<word>[^\W\d_]+(?:[-'’.][^\W\d_]+)*\.?|#?\d{1,5}[a-z]?
 
 
 def _leftwards(text: str, start: int, capitals: bool) -> int:
-    """To the house number before the street, over names between them: never to a name that no number precedes."""
+    """The start of an address, extended over names to a house number; unchanged if no number precedes."""
     at, best = start, start
     for _ in range(8):
         piece = _BACK.search(text, max(0, at - 40), at)
@@ -211,7 +213,7 @@ def _leftwards(text: str, start: int, capitals: bool) -> int:
 
 
 def _listed(text: str, words: Sequence[Token], place: int) -> int:
-    """How many words from here are a place of the list, the most first."""
+    """The number of words from `place` that are a listed place, the longest first; 0 for none."""
     first = words[place]
     if not first.name or (text[first.start - 1 : first.start] or " ") in "./\\@_#" or (text[first.end : first.end + 1] or " ") in "/\\@_=(":
         return 0
@@ -224,7 +226,7 @@ def _listed(text: str, words: Sequence[Token], place: int) -> int:
     return 0
 
 
-_SAID = re.compile(
+_PLACE_PHRASES = re.compile(
     r"(?<![^\W_])(?i:lives? in|living in|born in|travell?(?:ing|ed)? to|(?:city|town|village|capital|county|province) of"
     r"|home ?(?:city|town)|originally from|here from|grew up in|(?:am|i'm|are|we're|is|now|staying|stationed|headquartered|based) in"
     r"|flight to|flying to) "
@@ -232,6 +234,6 @@ _SAID = re.compile(
 )
 
 
-def _said(text: str) -> Iterator[Finding]:
-    for match in _SAID.finditer(text):
+def _after_phrases(text: str) -> Iterator[Finding]:
+    for match in _PLACE_PHRASES.finditer(text):
         yield Finding(match.start("name"), match.end("name"), "LOCATION", _CUED_PLACE)

@@ -1,6 +1,6 @@
-"""Presidio's recognisers as finders: their patterns, checks and scores, with what goes wrong in them put right.
+"""Presidio's recognisers as finders, with their patterns, checks and scores corrected; and the lists of all finders for a kind of text.
 
-Not from Presidio, and why: US_DRIVER_LICENSE (matches `B7`), URL (`john.sm`), DATE_TIME; these have finders of our own.
+US_DRIVER_LICENSE (matches `B7`), URL (matches `john.sm`) and DATE_TIME are replaced by finders of our own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from privacy.profiles import THRESHOLD
 if TYPE_CHECKING:
     from presidio_analyzer import Pattern, PatternRecognizer
 
-# Presidio's own numbers: one of its words nearby adds 0.35 and lifts a pattern to the threshold at least
+# Presidio's default: one of its words nearby adds 0.35, and lifts a pattern at least to the threshold
 _BOOST = 0.35
 
 _ANY_DIGIT = re.compile(r"\d")
@@ -35,8 +35,8 @@ def _always(_: str) -> bool:
     return True
 
 
-class Stock:
-    """`Finder` over the patterns of one of Presidio's recognisers."""
+class PresidioFinder:
+    """`Finder` with the patterns and checks of one of Presidio's recognisers."""
 
     def __init__(
         self,
@@ -71,18 +71,18 @@ class Stock:
         valid = self._recognizer.validate_result(value)
         if valid is False or self._recognizer.invalidate_result(value) or not self._accept(value):
             return 0.0
-        known = bool(self._words) and bool(text.near(match.start()) & self._words)
-        if (self._unless and text.before(match.start()) & self._unless) or (self._only_with_words and not known):
+        cued = bool(self._words) and bool(text.near(match.start()) & self._words)
+        if (self._unless and text.before(match.start()) & self._unless) or (self._only_with_words and not cued):
             return 0.0
-        return 1.0 if valid else max(score + _BOOST, THRESHOLD) if known else score
+        return 1.0 if valid else max(score + _BOOST, THRESHOLD) if cued else score
 
 
-# the flags that `regex`, for which Presidio wrote them, shares with `re`
+# Presidio's flags are those of the package `regex`; these have the same value in `re`
 _SHARED_FLAGS = int(re.DOTALL | re.MULTILINE | re.IGNORECASE)
 
 
 def pattern_finders(languages: Collection[str] = ()) -> list[Finder]:
-    """Every finder that needs no model, in the order in which ties are broken; national numbers of these languages, or of all."""
+    """All finders that need no model, in the order that breaks ties. `languages` selects national numbers; empty selects all."""
     import presidio_analyzer.predefined_recognizers as pr
 
     return [
@@ -94,14 +94,14 @@ def pattern_finders(languages: Collection[str] = ()) -> list[Finder]:
         Emails(),
         SpeltEmails(),
         *_payment_finders(),
-        Stock("NHS", pr.NhsRecognizer(), needs=r"\d{3}", words=cues("nhs", "patient", "health"), only_with_words=True),
-        Stock("ITIN", pr.UsItinRecognizer(), needs=r"9\d\d", words=cues("itin", "tin", "taxpayer", "tax")),
+        PresidioFinder("NHS", pr.NhsRecognizer(), needs=r"\d{3}", words=cues("nhs", "patient", "health"), only_with_words=True),
+        PresidioFinder("ITIN", pr.UsItinRecognizer(), needs=r"9\d\d", words=cues("itin", "tin", "taxpayer", "tax")),
         _ssn(),
         Phones(),
-        Stock("PASSPORT", _passport(), needs=r"\d{6}", words=cues("passport", "pass", "reisepass", "passeport", "pasaporte")),
-        Stock("BANK", pr.UsBankRecognizer(), needs=r"\d{8}", words=_ACCOUNT_WORDS),
+        PresidioFinder("PASSPORT", _passport(), needs=r"\d{6}", words=cues("passport", "pass", "reisepass", "passeport", "pasaporte")),
+        PresidioFinder("BANK", pr.UsBankRecognizer(), needs=r"\d{8}", words=_ACCOUNT_WORDS),
         _ip(),
-        Stock("MAC", pr.MacAddressRecognizer(), needs=r"[:-][0-9A-Fa-f]{2}[:-]|\.[0-9A-Fa-f]{4}\."),
+        PresidioFinder("MAC", pr.MacAddressRecognizer(), needs=r"[:-][0-9A-Fa-f]{2}[:-]|\.[0-9A-Fa-f]{4}\."),
         *_wallets(),
         Numbers(languages),
         CardCodes(),
@@ -113,7 +113,7 @@ def pattern_finders(languages: Collection[str] = ()) -> list[Finder]:
 
 
 def precise_finders() -> list[Finder]:
-    """Those that leave ordinary ids, paths and addresses as they are: for a document's name, its uri and metadata keys."""
+    """The finders that leave ordinary ids, paths and addresses unchanged: for a document's name, its uri and its metadata keys."""
     return [Credentials(), PrivateKeys(), IssuedTokens(), Emails(), *_payment_finders(), InternationalPhones(), _ssn(only_written_out=True)]
 
 
@@ -127,33 +127,33 @@ def _payment_finders() -> list[Finder]:
     return [Ibans(pr.IbanRecognizer(), regex_per_country), Cards(pr.CreditCardRecognizer())]
 
 
-def _ssn(*, only_written_out: bool = False) -> Stock:
+def _ssn(*, only_written_out: bool = False) -> PresidioFinder:
     from presidio_analyzer.predefined_recognizers import UsSsnRecognizer
 
     patterns = [_pattern("SSN", r"(?<![\w-])\d{3}-\d{2}-\d{4}(?![\w-])", 0.5)] if only_written_out else None
     words = frozenset() if only_written_out else cues("social", "security", "ssn", "ss")
-    return Stock("SSN", UsSsnRecognizer(patterns=patterns), needs=r"\d{3}[- .\d]", words=words)
+    return PresidioFinder("SSN", UsSsnRecognizer(patterns=patterns), needs=r"\d{3}[- .\d]", words=words)
 
 
-def _ip() -> Stock:
+def _ip() -> PresidioFinder:
     from presidio_analyzer.predefined_recognizers import IpRecognizer
 
     # four numbers with dots between them are as often a version, or part of a longer number (an OID, a section)
     versions = cues("version", "release", "ver", "section", "kernel", "upgrade")
-    apart = [_pattern(p.name, rf"(?<!\d\.)(?:{_after_a_label(p.regex)})(?!\.\d)", p.score) for p in IpRecognizer.PATTERNS]
+    bounded = [_pattern(p.name, rf"(?<!\d\.)(?:{_after_a_label(p.regex)})(?!\.\d)", p.score) for p in IpRecognizer.PATTERNS]
     needs = r"\.\d{1,3}\.\d|:[0-9A-Fa-f]{0,4}:"
-    return Stock("IP", IpRecognizer(patterns=apart), needs=needs, unless=versions, accept=_personal_address)
+    return PresidioFinder("IP", IpRecognizer(patterns=bounded), needs=needs, unless=versions, accept=_personal_address)
 
 
 def _after_a_label(expression: str) -> str:
-    """Stock refuses an IPv6 address after any colon, and so after `IP:`."""
+    """Allow an IPv6 address after a label's colon, such as `IP:`. Presidio refuses it after any colon."""
     return expression.replace(r"(?<![\w:])", r"(?:(?<![\w:])|(?<=[A-Za-z]{2}:))")
 
 
 def _passport() -> PatternRecognizer:
     from presidio_analyzer.predefined_recognizers import UsPassportRecognizer
 
-    # stock knows US numbers only; two letters and seven digits is the shape ICAO 9303 allows most issuers to share
+    # Presidio knows US numbers only; up to two letters and digits is the shape that most issuers use under ICAO 9303
     foreign = _pattern("Passport of most issuers (weak)", r"\b[A-Z]{1,2}\d{6,8}\b", 0.1)
     return UsPassportRecognizer(patterns=[*UsPassportRecognizer.PATTERNS, foreign])
 
@@ -162,12 +162,12 @@ def _wallets() -> list[Finder]:
     from presidio_analyzer import PatternRecognizer
     from presidio_analyzer.predefined_recognizers import CryptoRecognizer
 
-    # stock's pattern has no boundaries: it finds (and refuses) a piece of every long base64 run
+    # Presidio's pattern has no boundaries: it finds (and refuses) a piece of every long base64 run
     bitcoin = _pattern("Bitcoin", r"(?<![A-Za-z0-9])(?-i:bc1|[13])[a-zA-HJ-NP-Z0-9]{25,59}(?![A-Za-z0-9])", 0.5)
     ether = _pattern("Ethereum", r"(?<![A-Za-z0-9])0x[0-9a-f]{40}(?![A-Za-z0-9])", 0.5)
     return [
-        Stock("CRYPTO", CryptoRecognizer(patterns=[bitcoin]), needs=r"bc1|[13][A-Za-z0-9]{25}"),
-        Stock("CRYPTO", PatternRecognizer("CRYPTO", patterns=[ether]), needs="0[xX][0-9a-fA-F]{40}"),
+        PresidioFinder("CRYPTO", CryptoRecognizer(patterns=[bitcoin]), needs=r"bc1|[13][A-Za-z0-9]{25}"),
+        PresidioFinder("CRYPTO", PatternRecognizer("CRYPTO", patterns=[ether]), needs="0[xX][0-9a-fA-F]{40}"),
     ]
 
 
@@ -178,7 +178,7 @@ def _pattern(name: str, expression: str, score: float) -> Pattern:
 
 
 def _personal_address(value: str) -> bool:
-    """Not `::`, loopback or a mask, nor a year before a colon (`2006::`) or a scope (`a::b`) that happens to parse."""
+    """Whether an address can be a person's: not `::`, loopback or a netmask, nor a year (`2006::`) or a scope (`a::b`) that parses."""
     address = ipaddress.ip_interface(value).ip
     if address.is_unspecified or address.is_loopback or address.is_multicast or value.startswith("255."):
         return False

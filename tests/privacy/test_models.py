@@ -21,6 +21,7 @@ from core.policy import Privacy
 from core.records import Block, Content, Envelope, Redacted
 from pipelines.models import Models
 from privacy import Redactor, new_data_key, redact, redact_text, surrogate, tenant_keys
+from privacy.finders import names
 from privacy.finders.context import Text
 from privacy.finders.names import Names
 from privacy.models import device, find, kind_of, loaded
@@ -152,12 +153,10 @@ def test_a_text_of_any_characters_is_read(reader: TransformerReader) -> None:
 def test_reading_ahead_finds_what_reading_one_by_one_does(
     folder: Path, batching: TransformerReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from privacy import models
-
-    monkeypatch.setattr(models, "loaded", lambda found: batching)
+    monkeypatch.setattr(names, "loaded", lambda found: batching)
     texts = [f"it was {HELD_OUT_PERSON} .", "the old mill turns", f"near {HELD_OUT_PLACE}"]
     ahead, apart = Names(str(folder), ["PERSON", "LOCATION"]), Names(str(folder), ["PERSON", "LOCATION"])
-    ahead.ahead(texts)
+    ahead.read_ahead(texts)
     calls: list[int] = []
     monkeypatch.setattr(batching, "_forward", lambda rows: calls.append(len(rows)))
     found = [list(ahead.find(Text(text))) for text in texts]
@@ -167,15 +166,12 @@ def test_reading_ahead_finds_what_reading_one_by_one_does(
 
 
 def test_no_more_is_read_ahead_than_is_remembered(folder: Path, batching: TransformerReader, monkeypatch: pytest.MonkeyPatch) -> None:
-    from privacy import models
-    from privacy.finders import names
-
-    monkeypatch.setattr(models, "loaded", lambda found: batching)
+    monkeypatch.setattr(names, "loaded", lambda found: batching)
     monkeypatch.setattr(names, "_CHARACTERS", 40)
     shown: list[int] = []
     read = batching.read
     monkeypatch.setattr(batching, "read", lambda texts: shown.append(sum(map(len, texts))) or read(texts))
-    Names(str(folder), ["PERSON"]).ahead(["the old mill turns", "rain falls on it", "grain to flour"])
+    Names(str(folder), ["PERSON"]).read_ahead(["the old mill turns", "rain falls on it", "grain to flour"])
     assert shown == [len("the old mill turns") + len("rain falls on it")]
 
 
@@ -261,9 +257,7 @@ def test_a_model_is_shown_no_more_than_it_has_positions_for(architecture: str, t
 def test_a_document_is_read_ahead_and_only_what_is_left_after_replacing_is_read_again(
     folder: Path, batching: TransformerReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from privacy import models
-
-    monkeypatch.setattr(models, "loaded", lambda found: batching)
+    monkeypatch.setattr(names, "loaded", lambda found: batching)
     calls: list[int] = []
     forward = batching._forward
     monkeypatch.setattr(batching, "_forward", lambda rows: calls.append(len(rows)) or forward(rows))

@@ -1,6 +1,6 @@
-"""Lists of given names, surnames and places, and how a word of a text is looked up in them. Rules that use them are elsewhere.
+"""Lists of given names, surnames and places, and the look-up of a text's words in them. The rules are in `people` and `places`.
 
-Each file says where it comes from. A name that is an ordinary word too counts only where something else speaks for it.
+Each list states its source. A name that is also an ordinary word (marked ` *`) counts only with further evidence.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ WORD = re.compile(r"[^\W\d_]+(?:[-'’](?!s(?![^\W_]))[^\W\d_]+)*", re.IGNORECAS
 
 
 def vocabulary(text: str) -> frozenset[str]:
-    """The words of a list that is written as a text."""
+    """The words of a list written as a text."""
     return frozenset(text.split())
 
 
-# English words that begin a sentence or stand in one; never a name in a text without capitals
+# English function words; never a name in a text without capitals
 FUNCTION_WORDS = vocabulary(
     "a about above after again all also am an and any are as at be because been before being below between both but by can "
     "could did do does down during each either else even ever every few first for from further get go had has have having he "
@@ -36,14 +36,14 @@ FUNCTION_WORDS = vocabulary(
 
 
 class Gazetteer(NamedTuple):
-    """Names by their key (`key`). `sure`: those that are no words."""
+    """Names by their `key`. `sure`: the names that are not ordinary words."""
 
     names: frozenset[str]
     sure: frozenset[str]
 
 
 class Token(NamedTuple):
-    """A word at `[start, end)`. `name`: it is written with a capital or, in a text that has none, is no function word."""
+    """A word at `[start, end)`. `name`: it may be a name, because of its capital or, in a text without capitals, as no function word."""
 
     start: int
     end: int
@@ -68,19 +68,19 @@ def places() -> Gazetteer:
 
 
 def key(text: str) -> str:
-    """Lower case, without accents."""
+    """The text in lower case without accents."""
     text = text.casefold()
     return text if text.isascii() else "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
 
 
 @lru_cache(maxsize=1)
 def words_of(text: str) -> tuple[Token, ...]:
-    """The words of a whole text; remembered until the next, for those who read it one after the other."""
+    """The words of a whole text. Cached until the next text, because several finders read each text."""
     return tuple(tokens(text, has_capitals(text)))
 
 
 def tokens(text: str, with_capitals: bool) -> Iterator[Token]:
-    """The words of a piece of a text in order; the text is one that tells names by capitals, or one that does not."""
+    """The words of a piece of text in order. `with_capitals`: whether the whole text marks names by capitals."""
     for match in WORD.finditer(text):
         word, low = match.group(), key(match.group())
         named = word[0].isupper() if with_capitals else low not in FUNCTION_WORDS
@@ -88,7 +88,7 @@ def tokens(text: str, with_capitals: bool) -> Iterator[Token]:
 
 
 def has_capitals(text: str) -> bool:
-    """Whether a text tells names by capitals: one with letters and not one capital does not."""
+    """Whether a text may mark names by capitals: False if it has letters but no capital."""
     return not text.islower()
 
 
