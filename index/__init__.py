@@ -1,4 +1,4 @@
-"""The vector index in pgvector: schema and migrations, the atomic swap, generations, exact duplicates, deletes.
+"""The vector index in pgvector: cached embeddings, the atomic swap of a document's chunks, generations, deletes.
 
-No model runs here and nothing is read for users here: that is `embedders` and `retrieval`.
+No model runs here (`embedders`), users' searches are elsewhere (`retrieval`), and the tables' migrations are in `core/schema`.
 """

@@ -1,9 +1,8 @@
-"""What a tenant has embedded under a model already. Content-addressed, so that writing it needs no compare-and-set."""
+"""A tenant's cache of embeddings, by model and text hash. Content-addressed, so that writes need no compare-and-set."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,17 +13,16 @@ from core.tenancy import Connection
 
 
 def unknown(connection: Connection, model: str, text_hashes: Sequence[str]) -> list[str]:
-    """Those of the texts, in order and each once, that have no vector under this model."""
+    """The texts without a vector of this model: distinct hashes, in the given order."""
     values = {"model": model, "text_hashes": list(text_hashes)}
-    known = {row["text_hash"] for row in connection.execute(_sql("known"), values)}
+    known = {row["text_hash"] for row in connection.execute(_SQL["known"], values)}
     return [text_hash for text_hash in dict.fromkeys(text_hashes) if text_hash not in known]
 
 
 def keep(connection: Connection, model: str, text_hashes: Sequence[str], vectors: npt.NDArray[np.float32]) -> None:
-    """Store `(n, dim)` unit vectors beside their texts' hashes. A vector that is there already stays."""
+    """Store `(n, dim)` unit vectors under their texts' hashes. A vector that exists already stays."""
     texts = [HalfVector(vector).to_text() for vector in vectors]
-    connection.execute(_sql("keep"), {"model": model, "text_hashes": list(text_hashes), "embeddings": texts})
+    connection.execute(_SQL["keep"], {"model": model, "text_hashes": list(text_hashes), "embeddings": texts})
 
 
-def _sql(name: str) -> Any:
-    return statements("index", "sql/embeddings.sql")[name]
+_SQL = statements("index", "sql/embeddings.sql")

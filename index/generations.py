@@ -11,84 +11,88 @@ from core.tenancy import Connection
 
 
 def open_generation(connection: Connection, fingerprint: str, model: EmbeddingModel, dimension: int, epoch: int = 0) -> int:
-    """The number of this tenant's generation of that fingerprint, made where there is none. Raises what `recognise` raises.
+    """The number of the generation with this fingerprint, created if there is none. Raises as `recognise` does.
 
     `epoch`: of the surrogate key that its texts were redacted with; part of the fingerprint.
     """
-    connection.execute(_sql("lock"))
+    connection.execute(_SQL["lock"])
     recognise(connection, model)
     values = _values(model) | {"fingerprint": fingerprint, "dimension": dimension, "epoch": epoch}
-    return int(connection.execute(_sql("open"), values).fetchall()[0]["generation"])
+    return int(connection.execute(_SQL["open"], values).fetchall()[0]["generation"])
 
 
 def recognise(connection: Connection, model: EmbeddingModel) -> None:
-    """`refuse_changed`; and this very model's generations get the name that it has now, those too that are older than names."""
+    """Record the model's present name and revision on its generations. Raises as `refuse_changed` does."""
     refuse_changed(connection, model)
-    connection.execute(_sql("name"), _values(model))
+    connection.execute(_SQL["name"], _values(model))
 
 
 def refuse_changed(connection: Connection, model: EmbeddingModel) -> None:
-    """Raises HeadraceError (`model-changed`) where a generation in use was built under this name and revision by another model."""
-    if connection.execute(_sql("changed"), _values(model)).fetchall()[0]["changed"]:
+    """Raise HeadraceError (`model-changed`) if another model built a generation in use under the same name and revision."""
+    if connection.execute(_SQL["changed"], _values(model)).fetchall()[0]["changed"]:
         named = model.name + (f" at revision {model.revision}" if model.revision else "")
         raise HeadraceError(
-            f"the embedding model {named} is not the one that this tenant's index was built with: its files were changed",
+            f"the embedding model {named} is not the one that this tenant's index was built with: its files have changed",
             reason="model-changed",
-            remedy="Put the old files back. Where the change is meant, give the new ones another embedding.revision: "
+            remedy="Restore the old files. If the change is intended, give the new files another embedding.revision: "
             "a new index is built beside the one in use.",
         )
 
 
 def promote(connection: Connection, fingerprint: str) -> bool:
-    """Make the generation of that fingerprint the active one where it is being built and complete, and clear the one before.
+    """Activate the generation with this fingerprint if it is being built and complete, and clear the one before, in this transaction.
 
-    In this transaction. True where it switched. Where nothing is being built it asks no more than that.
+    Returns whether it switched. Runs one query if the generation is not being built.
     """
-    building = connection.execute(_sql("building"), {"fingerprint": fingerprint}).fetchall()
+    building = connection.execute(_SQL["building"], {"fingerprint": fingerprint}).fetchall()
     if not building:
         return False
     generation = building[0]["generation"]
-    connection.execute(_sql("lock"))
-    if connection.execute(_sql("unfinished"), {"fingerprint": fingerprint}).fetchall()[0]["unfinished"]:
+    connection.execute(_SQL["lock"])
+    if connection.execute(_SQL["unfinished"], {"fingerprint": fingerprint}).fetchall()[0]["unfinished"]:
         return False
-    retired = [row["generation"] for row in connection.execute(_sql("retire"), {"generation": generation})]
+    retired = [row["generation"] for row in connection.execute(_SQL["retire"], {"generation": generation})]
     if not retired:
         return False
-    connection.execute(_sql("activate"), {"generation": generation})
+    connection.execute(_SQL["activate"], {"generation": generation})
     _clear(connection, retired)
     return True
 
 
 def abandon(connection: Connection, epoch: int) -> None:
-    """Give up what is being built with an earlier surrogate key than that of this epoch, and clear it."""
-    connection.execute(_sql("lock"))
-    _clear(connection, [row["generation"] for row in connection.execute(_sql("abandon"), {"epoch": epoch})])
+    """Retire and clear generations that are being built with a surrogate key from before this epoch."""
+    connection.execute(_SQL["lock"])
+    _clear(connection, [row["generation"] for row in connection.execute(_SQL["abandon"], {"epoch": epoch})])
 
 
 def active_epoch(connection: Connection) -> int | None:
-    """The epoch of the surrogate key that what is searched was redacted with; None where nothing is searched yet."""
-    rows = connection.execute(_sql("epoch")).fetchall()
+    """The epoch of the surrogate key that the active generation's texts were redacted with; None if there is no active generation."""
+    rows = connection.execute(_SQL["epoch"]).fetchall()
     return rows[0]["surrogate_epoch"] if rows else None
 
 
 def holds_older(connection: Connection, epoch: int) -> bool:
-    """Whether any generation holds texts that were redacted with an earlier surrogate key than that of this epoch."""
-    return bool(connection.execute(_sql("older"), {"epoch": epoch}).fetchall()[0]["older"])
+    """Whether any generation contains texts that were redacted with a surrogate key from before this epoch."""
+    return bool(connection.execute(_SQL["older"], {"epoch": epoch}).fetchall()[0]["older"])
+
+
+def lacks_statistics(connection: Connection) -> bool:
+    """Whether one of the tenant's tables has four pages or more and was never analyzed."""
+    return bool(connection.execute(_SQL["lacks_statistics"]).fetchall()[0]["found"])
+
+
+def learn_statistics(connection: Connection) -> None:
+    """ANALYZE grown tables that lack statistics."""
+    connection.execute(_SQL["learn_statistics"])
 
 
 def _clear(connection: Connection, generations: list[int]) -> None:
     for clear in ("clear_sources", "clear_chunks", "clear_indexed"):
-        connection.execute(_sql(clear), {"generations": generations})
-
-
-def learn(connection: Connection) -> None:
-    """Have Postgres look at those of the tenant's tables that have grown and that it knows nothing of; otherwise it costs one question."""
-    connection.execute(_sql("learn"))
+        connection.execute(_SQL[clear], {"generations": generations})
 
 
 def _values(model: EmbeddingModel) -> dict[str, Any]:
     return {"model": model.identity, "name": model.name, "revision": model.revision}
 
 
-def _sql(name: str) -> Any:
-    return statements("index", "sql/generations.sql")[name]
+_SQL = statements("index", "sql/generations.sql")

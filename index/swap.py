@@ -1,6 +1,6 @@
-"""The swap: a document's new chunks become searchable and its old ones go, in one transaction.
+"""The swap: a document's new chunks replace its old ones in one transaction.
 
-Exact duplicates are stored once, with every document that holds them as a source; a chunk goes with its last source.
+Exact duplicates are stored once, with every document that contains them as a source; a chunk is deleted with its last source.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from core.tenancy import Connection
 
 
 class Version(msgspec.Struct, frozen=True):
-    """A document as the index shall hold it: what a citation shows, who may read, and its chunks in order."""
+    """A document's version to index: what a citation shows, the principals that may read it, and its chunks in order."""
 
     name: str
     title: str
@@ -27,57 +27,57 @@ class Version(msgspec.Struct, frozen=True):
 
 
 def swap(connection: Connection, generation: int, model: str, versions: Mapping[str, Version]) -> list[str]:
-    """Put these documents' versions in the place of what the generation holds of them.
+    """Replace these documents' versions in the generation.
 
-    Gives the documents that could not be swapped because a vector of theirs is gone: their embedding is stale again and
-    their old version stays.
+    Returns the documents that could not be swapped because a vector of theirs is missing: their embedding becomes stale, and their old
+    version stays.
     """
-    connection.execute(_sql("lock"))
-    lacking = _lacking(connection, generation, model, versions)
-    ready = {document: version for document, version in versions.items() if document not in lacking}
+    connection.execute(_SQL["lock"])
+    unembedded = _unembedded(connection, generation, model, versions)
+    ready = {document: version for document, version in versions.items() if document not in unembedded}
     if ready:
         chunks = [_chunk(chunk) for version in ready.values() for chunk in version.chunks]
-        connection.execute(_sql("add_chunks"), {"generation": generation, "model": model, "chunks": Jsonb(chunks)})
+        connection.execute(_SQL["add_chunks"], {"generation": generation, "model": model, "chunks": Jsonb(chunks)})
         before = _drop_sources(connection, list(ready), generation)
         sources = [row for document, version in ready.items() for row in _sources(document, version)]
-        connection.execute(_sql("add_sources"), {"generation": generation, "sources": Jsonb(sources)})
+        connection.execute(_SQL["add_sources"], {"generation": generation, "sources": Jsonb(sources)})
         _drop_orphans(connection, before)
         rows = [{"document": d, "name": v.name, "title": v.title, "uri": v.uri} for d, v in ready.items()]
-        connection.execute(_sql("list"), {"generation": generation, "documents": Jsonb(rows)})
-    return lacking
+        connection.execute(_SQL["list"], {"generation": generation, "documents": Jsonb(rows)})
+    return unembedded
 
 
 def remove(connection: Connection, documents: Sequence[str]) -> None:
-    """Take documents out of every generation; chunks that others hold too stay for them."""
+    """Remove documents from every generation; chunks with another source stay."""
     if documents:
-        connection.execute(_sql("lock"))
+        connection.execute(_SQL["lock"])
         _drop_orphans(connection, _drop_sources(connection, documents, None))
-        connection.execute(_sql("unlist"), {"documents": list(documents)})
+        connection.execute(_SQL["unlist"], {"documents": list(documents)})
 
 
 def sweep(connection: Connection, older_than_s: float = 86_400.0) -> int:
-    """Forget vectors of texts that no chunk holds. Gives their number."""
-    return connection.execute(_sql("sweep"), {"older_than_s": older_than_s}).rowcount
+    """Delete vectors that no chunk uses and that are older than this. Returns their number."""
+    return connection.execute(_SQL["sweep"], {"older_than_s": older_than_s}).rowcount
 
 
-def _lacking(connection: Connection, generation: int, model: str, versions: Mapping[str, Version]) -> list[str]:
+def _unembedded(connection: Connection, generation: int, model: str, versions: Mapping[str, Version]) -> list[str]:
     sources = [{"document": document, "text_hash": chunk.text_hash} for document, v in versions.items() for chunk in v.chunks]
     values = {"generation": generation, "model": model, "sources": Jsonb(sources)}
-    lacking = [row["document"] for row in connection.execute(_sql("unembedded"), values)]
-    if lacking:
-        connection.execute(_sql("embed_again"), {"documents": lacking})
-    return lacking
+    unembedded = [row["document"] for row in connection.execute(_SQL["unembedded"], values)]
+    if unembedded:
+        connection.execute(_SQL["invalidate_embedding"], {"documents": unembedded})
+    return unembedded
 
 
 def _drop_sources(connection: Connection, documents: Sequence[str], generation: int | None) -> list[str]:
-    rows = connection.execute(_sql("drop_sources"), {"documents": list(documents), "generation": generation})
+    rows = connection.execute(_SQL["drop_sources"], {"documents": list(documents), "generation": generation})
     return sorted({row["text_hash"] for row in rows})
 
 
 def _drop_orphans(connection: Connection, text_hashes: list[str]) -> None:
     if text_hashes:
-        connection.execute(_sql("drop_orphans"), {"text_hashes": text_hashes})
-        connection.execute(_sql("forget"), {"text_hashes": text_hashes})
+        connection.execute(_SQL["drop_orphans"], {"text_hashes": text_hashes})
+        connection.execute(_SQL["drop_unused_embeddings"], {"text_hashes": text_hashes})
 
 
 def _chunk(chunk: Chunk) -> dict[str, Any]:
@@ -94,5 +94,4 @@ def _sources(document: str, version: Version) -> list[dict[str, Any]]:
     return [common | {"text_hash": c.text_hash, "ordinal": c.ordinal, "page": c.page} for c in version.chunks]
 
 
-def _sql(name: str) -> Any:
-    return statements("index", "sql/swap.sql")[name]
+_SQL = statements("index", "sql/swap.sql")

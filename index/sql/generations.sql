@@ -1,5 +1,5 @@
 -- name: lock
--- Not beside a swap.
+-- The lock that a swap takes.
 LOCK TABLE chunk_source IN SHARE ROW EXCLUSIVE MODE
 
 -- name: open
@@ -12,7 +12,7 @@ ON CONFLICT (tenant, fingerprint) DO UPDATE SET
 RETURNING generation, state
 
 -- name: changed
--- The same name with other files behind it. What is retired holds nothing any more that could be mistaken.
+-- The same name, with other files. Retired generations are empty.
 SELECT EXISTS (
   SELECT FROM generation
   WHERE state <> 'retired' AND model <> %(model)s AND model_name = %(name)s AND model_revision IS NOT DISTINCT FROM %(revision)s
@@ -26,7 +26,7 @@ WHERE model = %(model)s AND (model_name, model_revision) IS DISTINCT FROM (%(nam
 SELECT generation FROM generation WHERE fingerprint = %(fingerprint)s AND state = 'building'
 
 -- name: unfinished
--- Is there a document that this generation still has to take, and can? What waits will come; what failed on the way here will not.
+-- Whether there is a document that the generation still has to take. Documents that wait for a retry count, those that failed do not.
 SELECT EXISTS (
   SELECT FROM document d
   WHERE NOT EXISTS (SELECT FROM stage_record r WHERE r.document = d.document AND r.stage = 'index'
@@ -42,14 +42,14 @@ UPDATE generation SET state = 'retired' WHERE state = 'active' AND generation <>
 UPDATE generation SET state = 'active', activated_at = now() WHERE generation = %(generation)s
 
 -- name: abandon
--- What was being built when the surrogate key was rotated will not be finished.
+-- Generations that were being built when the surrogate key was rotated are not finished.
 UPDATE generation SET state = 'retired' WHERE state = 'building' AND surrogate_epoch < %(epoch)s RETURNING generation
 
 -- name: epoch
 SELECT surrogate_epoch FROM generation WHERE state = 'active'
 
 -- name: older
--- Whether anything is held of a generation whose texts were redacted with an earlier surrogate key.
+-- Whether a generation whose texts were redacted with an earlier surrogate key still has rows.
 SELECT EXISTS (
   SELECT FROM generation g WHERE g.surrogate_epoch < %(epoch)s
     AND (EXISTS (SELECT FROM chunk c WHERE c.generation = g.generation)
@@ -65,5 +65,13 @@ DELETE FROM chunk WHERE generation = ANY (%(generations)s)
 -- name: clear_indexed
 DELETE FROM indexed WHERE generation = ANY (%(generations)s)
 
--- name: learn
+-- name: lacks_statistics
+-- The same condition as in headrace.learn_statistics (migration 0007).
+SELECT EXISTS (
+  SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE n.nspname = 'tenant_' || substring(current_setting('role') FROM '^headrace_tenant_(.+)$')
+    AND c.relkind = 'r' AND c.reltuples < 0 AND pg_relation_size(c.oid) >= 4 * 8192
+) AS found
+
+-- name: learn_statistics
 SELECT headrace.learn_statistics()

@@ -1,6 +1,6 @@
 -- name: lock
--- One swap at a time in a tenant: the last source of a chunk and a new one may meet. A table's lock and not an advisory one, which any
--- login could hold; readers do not wait for it.
+-- One swap at a time per tenant: one transaction may delete a chunk's last source while another adds one. A table lock, because any login
+-- could take an advisory lock; readers do not wait for it.
 LOCK TABLE chunk_source IN SHARE ROW EXCLUSIVE MODE
 
 -- name: add_chunks
@@ -11,13 +11,13 @@ JOIN embedding e ON e.model = %(model)s AND e.text_hash = x.text_hash
 ON CONFLICT (tenant, generation, text_hash) DO NOTHING
 
 -- name: unembedded
--- Documents some of whose chunks have no vector: the cache lost it to a delete of their last other source.
+-- Documents with a chunk that has no vector: the cached one was deleted with the text's last other source.
 SELECT DISTINCT x.document
 FROM jsonb_to_recordset(%(sources)s) AS x (document text, text_hash text)
 WHERE NOT EXISTS (SELECT FROM chunk c WHERE c.generation = %(generation)s AND c.text_hash = x.text_hash)
   AND NOT EXISTS (SELECT FROM embedding e WHERE e.model = %(model)s AND e.text_hash = x.text_hash)
 
--- name: embed_again
+-- name: invalidate_embedding
 UPDATE stage_record SET status = 'behind', output_key = NULL WHERE stage = 'embed' AND document = ANY (%(documents)s)
 
 -- name: drop_sources
@@ -33,13 +33,13 @@ FROM jsonb_to_recordset(%(sources)s) AS x (document text, text_hash text, ordina
 DELETE FROM chunk c WHERE c.text_hash = ANY (%(text_hashes)s)
   AND NOT EXISTS (SELECT FROM chunk_source s WHERE s.generation = c.generation AND s.text_hash = c.text_hash)
 
--- name: forget
--- The cache outlives generations, not the texts.
+-- name: drop_unused_embeddings
+-- The cache outlives generations, but not the texts.
 DELETE FROM embedding e WHERE e.text_hash = ANY (%(text_hashes)s)
   AND NOT EXISTS (SELECT FROM chunk c WHERE c.text_hash = e.text_hash)
 
 -- name: sweep
--- What was embedded for a version that never came to its swap.
+-- Vectors of versions that were never swapped in.
 DELETE FROM embedding e WHERE e.created_at < now() - make_interval(secs => %(older_than_s)s)
   AND NOT EXISTS (SELECT FROM chunk c WHERE c.text_hash = e.text_hash)
 

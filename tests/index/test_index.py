@@ -1,6 +1,6 @@
-"""The index: a reader sees a document's old version or its new one, each text is stored once, and nobody reads what is not theirs.
+"""The index: a reader sees a document's old version or its new one, each text is stored once, and nobody reads what they may not.
 
-Vectors are made up by hashing (`Encoder`); the two stages around them are as in `pipelines.stages.registry`, over texts split at `|`.
+Vectors are derived from hashes (`Encoder`). The stages embed and index are as in `pipelines.stages`, over texts that are split at `|`.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pgvector import HalfVector
 
-from core import artifacts, frames
+from core import artifacts
 from core.errors import HeadraceError
+from core.frames import Result
 from core.ledger import ledger
 from core.ledger.ledger import Entry, Stale, Step
 from core.ledger.stage import Report, Session, Stage, run
@@ -36,7 +36,7 @@ from index import embeddings, generations, swap
 from pipelines.app import Headrace
 from pipelines.stages.inputs import Versioned
 from retrieval.search import Passage, SearchRequest, search
-from tests.tenant_fixture import Inlet, World
+from tests.tenant_fixture import FunctionStage, Inlet, World
 
 pytestmark = pytest.mark.usefixtures("empty_world")
 
@@ -48,12 +48,12 @@ TEXTS = tuple(f"text {n}" for n in range(6))
 
 @dataclass
 class Encoder:
-    """A model that knows nothing of language: a text's unit vector is drawn from its hash and the model's name."""
+    """A model whose unit vectors are random, seeded with the text and the model's name."""
 
     identity: str = "model-1"
     dimension: int = DIMENSION
     meanwhile: Callable[[], Any] = lambda: None
-    """Called in the middle of a search."""
+    """Called during a search."""
 
     def encode(self, texts: Sequence[str], kind: Any = "passage") -> npt.NDArray[np.float32]:
         self.meanwhile()
@@ -77,7 +77,7 @@ def version(name: str, texts: Iterable[str], acl: Sequence[str] = (EVERYONE,), t
 
 @dataclass
 class Library:
-    """A tenant's index: the direct way in (`put`, `take_out`), and the two stages over what lands (`index`)."""
+    """A tenant's index: written directly (`put`, `take_out`), or by the stages embed and index over what landed (`index`)."""
 
     world: World
     encoder: Encoder = field(default_factory=Encoder)
@@ -98,11 +98,11 @@ class Library:
                 embeddings.keep(connection, self.encoder.identity, list(map(text_hash, distinct)), self.encoder.encode(distinct))
 
     def put(self, versions: Mapping[str, swap.Version]) -> list[str]:
-        """Swap these in; gives the names of those that lack a vector."""
+        """Swap these versions in. Returns the names of the documents that lack a vector."""
         with self.world.session.transaction() as connection:
             keys = {self.world.key(name): name for name in versions}
-            given = {key: versions[name] for key, name in keys.items()}
-            return sorted(keys[key] for key in swap.swap(connection, self.open(connection), self.encoder.identity, given))
+            by_key = {key: versions[name] for key, name in keys.items()}
+            return sorted(keys[key] for key in swap.swap(connection, self.open(connection), self.encoder.identity, by_key))
 
     def take_out(self, *names: str) -> None:
         with self.world.session.transaction() as connection:
@@ -124,23 +124,18 @@ class Library:
         return [run(stage, self.world.session) for stage in (self.embed_stage(), self.index_stage())]
 
     def embed_stage(self) -> Stage:
-        def compute(session: Session, rows: Sequence[Stale], _: Counter[str]) -> pl.DataFrame:
+        def compute(session: Session, rows: Sequence[Stale], _: Counter[str]) -> list[Result]:
             texts = _texts(session, rows)
             self.keep(text for of_one in texts.values() for text in of_one)
-            return frames.apply(_keyed(rows, texts), lambda row: encode(row["input_key"]))
+            return [Result(row.document, encode(row.input_key)) for row in rows if row.document in texts]
 
-        return Stage(Step("embed", None, "content", self.encoder.identity), compute, lambda *_: (), lambda *_: ())
+        return FunctionStage(Step("embed", None, "content", self.encoder.identity), compute, lambda *_: ())
 
     def index_stage(self) -> Stage:
-        def compute(session: Session, rows: Sequence[Stale], _: Counter[str]) -> pl.DataFrame:
+        def compute(session: Session, rows: Sequence[Stale], _: Counter[str]) -> list[Result]:
             texts, acls = _texts(session, rows), {row.document: row.acl for row in rows}
             names = {self.world.key(name): name for name in NAMES}
-
-            def made(row: Mapping[str, Any]) -> bytes:
-                document = row["document"]
-                return encode(version(names[document], texts[document], acls[document]))
-
-            return frames.apply(_keyed(rows, texts), made)
+            return [Result(document, encode(version(names[document], of_one, acls[document]))) for document, of_one in texts.items()]
 
         def store(connection: Connection, _: Session, payloads: Mapping[str, bytes]) -> Sequence[str]:
             versions = {document: decode(payload, swap.Version) for document, payload in payloads.items()}
@@ -150,18 +145,13 @@ class Library:
             swap.remove(connection, documents)
             return ()
 
-        return Stage(Step("index", "embed", "acl", self.fingerprint), compute, store, remove, revalidates=False)
+        return FunctionStage(Step("index", "embed", "acl", self.fingerprint), compute, store, remove, revalidates=False)
 
 
 def _texts(session: Session, rows: Sequence[Stale]) -> dict[str, list[str]]:
     with session.transaction() as connection:
         landed = artifacts.get(connection, session.keys, "land", [row.document for row in rows])
     return {document: content.decode().split("|") for document, content in landed.items()}
-
-
-def _keyed(rows: Sequence[Stale], there: Mapping[str, Any]) -> pl.DataFrame:
-    keys = [{"document": row.document, "input_key": row.input_key} for row in rows if row.document in there]
-    return pl.DataFrame(keys, schema=dict(frames.KEYS))
 
 
 @pytest.fixture
@@ -179,7 +169,7 @@ def landed(world: World, *names: str) -> None:
 
 @dataclass(frozen=True)
 class Put:
-    """Swap these documents' texts into the generation of this chunker; vectors of `embedded` are there before."""
+    """Swap these documents' texts into the generation of this chunker, after storing vectors of `embedded`."""
 
     versions: dict[str, list[str]]
     embedded: frozenset[str]
@@ -197,7 +187,7 @@ class Sweep:
 
 
 class Model:
-    """What the index must hold: sources by (generation, document), and the texts with a vector."""
+    """The expected index: sources by (chunker, document), and the texts with a vector."""
 
     def __init__(self) -> None:
         self.sources: dict[tuple[str, str], list[str]] = {}
@@ -212,15 +202,15 @@ class Model:
         lacking = {name for name, texts in step.versions.items() if not there >= set(texts)}
         before = [self.sources.get((step.chunker, name), []) for name in step.versions if name not in lacking]
         self.sources |= {(step.chunker, name): texts for name, texts in step.versions.items() if name not in lacking}
-        self._forget(text for texts in before for text in texts)
+        self._drop_unused(text for texts in before for text in texts)
         return sorted(lacking)
 
     def take_out(self, names: Iterable[str]) -> None:
         gone = [texts for (_, name), texts in self.sources.items() if name in names]
         self.sources = {place: texts for place, texts in self.sources.items() if place[1] not in names}
-        self._forget(text for texts in gone for text in texts)
+        self._drop_unused(text for texts in gone for text in texts)
 
-    def _forget(self, texts: Iterable[str]) -> None:
+    def _drop_unused(self, texts: Iterable[str]) -> None:
         self.vectors -= set(texts) - self.chunks()
 
 
@@ -236,7 +226,7 @@ STEPS = st.one_of(PUTS, PUTS, st.builds(TakeOut, st.frozensets(st.sampled_from(N
 
 @given(st.lists(STEPS, min_size=1, max_size=9))
 @settings(max_examples=50)
-def test_each_text_is_stored_once_with_exactly_the_documents_that_hold_it(world: World, steps: list[Put | TakeOut | Sweep]) -> None:
+def test_each_text_is_stored_once_with_exactly_the_documents_that_contain_it(world: World, steps: list[Put | TakeOut | Sweep]) -> None:
     world.clear()
     landed(world, *NAMES)
     library, model = Library(world), Model()
@@ -303,7 +293,7 @@ def test_swaps_at_the_same_time_lose_no_source_and_leave_no_orphan(library: Libr
     assert {row["text"] for row in library.world.rows("SELECT text FROM chunk")} == set(TEXTS[:2])
 
 
-def test_two_workers_may_keep_the_same_vectors_at_once(library: Library) -> None:
+def test_two_workers_may_store_the_same_vectors_at_once(library: Library) -> None:
     hashes = [text_hash(f"passage {n}") for n in range(1500)]
     vectors = library.encoder.encode(hashes)
 
@@ -322,7 +312,7 @@ def test_two_workers_may_keep_the_same_vectors_at_once(library: Library) -> None
 
 
 def test_a_reader_always_sees_a_whole_version_the_old_one_or_the_new_one(library: Library) -> None:
-    """Also of what a citation shows beside it, and of a neighbour that shares a passage."""
+    """The same holds for what a citation shows, and for another document that shares a passage."""
     shared = "shared by all"
     whole = {title: {f"{title} {n}" for n in range(5)} | {shared} for title in ("old", "new")}
     landed(library.world, "a.md", "b.md")
@@ -334,7 +324,7 @@ def test_a_reader_always_sees_a_whole_version_the_old_one_or_the_new_one(library
         while not done.is_set() or not seen:
             cited = {(p.text, c.title) for p in library.find() for c in p.citations if c.document == "a.md"}
             titles = {title for _, title in cited}
-            assert len(titles) == 1, f"a mix: {len(titles)} versions"
+            assert len(titles) == 1, f"a mix of {len(titles)} versions"
             title = titles.pop()
             assert {text for text, _ in cited} == whole[title]
             seen[title] += 1
@@ -398,7 +388,7 @@ def test_the_nearest_passage_comes_first_and_no_more_than_asked_for(library: Lib
     assert {citation.page for passage in found for citation in passage.citations} <= set(range(1, 7))
 
 
-def test_a_search_reads_each_chunk_and_source_once_though_postgres_knows_nothing_of_the_tenant_yet(library: Library) -> None:
+def test_a_search_reads_each_chunk_and_source_once_without_statistics_of_the_tenant(library: Library) -> None:
     texts = [f"one of many: {n}" for n in range(400)]
     landed(library.world, "a.md", "b.md")
     library.keep(texts)
@@ -418,19 +408,21 @@ def test_a_search_reads_each_chunk_and_source_once_though_postgres_knows_nothing
     assert rows_seen(plan) < 5 * (400 + 600)
 
 
-def test_postgres_learns_of_a_young_tenant_before_autovacuum_comes(app: Headrace, acme: str) -> None:
+def test_a_new_tenants_tables_get_statistics_before_autovacuum_runs(app: Headrace, acme: str) -> None:
     texts, library = [f"one of many: {n}" for n in range(600)], Library(World(app, acme))
     landed(library.world, "a.md")
     library.keep(texts)
     library.put({"a.md": version("a.md", texts)})
     with library.world.session.transaction() as connection:
-        generations.learn(connection)
+        assert generations.lacks_statistics(connection)
+        generations.learn_statistics(connection)
+        assert not generations.lacks_statistics(connection)
     known = "SELECT relname FROM pg_class WHERE relnamespace = %(home)s::regnamespace AND reltuples = 600"
     assert {row["relname"] for row in library.world.rows(known, home=f'"tenant_{acme}"')} >= {"embedding", "chunk", "chunk_source"}
 
 
 def rows_seen(node: Mapping[str, Any]) -> float:
-    """By a plan's node and all below it: kept or thrown away, in every loop."""
+    """The rows that a plan's node and all below it read in all loops, whether they were kept or filtered out."""
     own = sum(node.get(rows, 0) for rows in ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Join Filter"))
     return float(own * node["Actual Loops"] + sum(map(rows_seen, node.get("Plans", ()))))
 
@@ -438,10 +430,10 @@ def rows_seen(node: Mapping[str, Any]) -> float:
 # generations
 
 
-def test_a_second_generation_is_built_beside_and_searched_only_when_it_is_whole(library: Library, inlet: Inlet) -> None:
+def test_a_second_generation_is_built_beside_the_first_and_searched_only_when_it_is_complete(library: Library, inlet: Inlet) -> None:
     inlet.land(inlet.upsert("a.md", "one|two"), inlet.upsert("b.md", "three"))
     library.index()
-    assert not library.promote(), "it is the first one, and active already"
+    assert not library.promote(), "the first one is active already"
     second = Library(library.world, Encoder("model-2", 16), "chunker-2")
     run(second.embed_stage(), library.world.session)
     only = [library.world.key("a.md")]
@@ -468,7 +460,7 @@ def test_a_search_with_another_model_than_the_indexs_is_refused(library: Library
     assert refusal.value.reason == "model-mismatch"
 
 
-def test_vectors_of_two_models_never_meet_though_the_promotion_comes_in_the_middle_of_a_search(library: Library, inlet: Inlet) -> None:
+def test_vectors_of_two_models_are_never_compared_though_a_promotion_happens_during_a_search(library: Library, inlet: Inlet) -> None:
     inlet.land(inlet.upsert("a.md", "one"))
     library.index()
     second = Library(library.world, Encoder("model-2"))
@@ -498,7 +490,7 @@ def test_a_generation_can_be_switched_back(library: Library, inlet: Inlet) -> No
         ("project", "waiting", False),
     ],
 )
-def test_a_generation_waits_for_what_can_still_come_and_for_nothing_else(
+def test_a_generation_waits_for_documents_that_will_be_retried_and_for_no_others(
     library: Library, inlet: Inlet, stage: str, status: Any, promoted: bool
 ) -> None:
     inlet.land(inlet.upsert("a.md", "one"), inlet.upsert("b.md", "two"))
@@ -528,10 +520,10 @@ def test_a_deleted_document_leaves_every_generation(library: Library, inlet: Inl
     assert library.found() == {"shared": {"b.md"}}
 
 
-# the way: the index and the graph read more of a document than its chunks
+# the index and the graph read more of a document than its chunks
 
 
-def test_a_title_that_is_redacted_anew_reaches_the_index_though_no_chunk_changes(app: Headrace, library: Library, inlet: Inlet) -> None:
+def test_a_title_that_is_redacted_again_reaches_the_index_though_no_chunk_changes(app: Headrace, library: Library, inlet: Inlet) -> None:
     inlet.land(inlet.upsert("a.md", "# Guide\n\nGrease the bearing.\n", title="A letter from Angela Merkel to Barack Obama"))
     for stage in TO_INDEX:
         app.run(library.world.tenant, stage)
@@ -562,14 +554,14 @@ def test_a_link_that_points_elsewhere_reaches_the_graph_though_no_chunk_changes(
 # who may read
 
 ACLS = st.lists(st.sampled_from(["jo", "kim", "group:hr", EVERYONE]), max_size=3, unique=True)
-HELD = st.frozensets(st.sampled_from(["jo", "kim", "group:hr", "nobody", EVERYONE]), max_size=3)
+CALLERS = st.frozensets(st.sampled_from(["jo", "kim", "group:hr", "nobody", EVERYONE]), max_size=3)
 
 
 def may_read(acl: Iterable[str], principals: Iterable[str]) -> bool:
     return bool({*acl} & {*principals, EVERYONE})
 
 
-@given(st.dictionaries(st.sampled_from(NAMES), st.tuples(SOME, ACLS), min_size=1), st.lists(HELD, min_size=1, max_size=4))
+@given(st.dictionaries(st.sampled_from(NAMES), st.tuples(SOME, ACLS), min_size=1), st.lists(CALLERS, min_size=1, max_size=4))
 @settings(max_examples=35)
 def test_a_passage_is_found_if_one_of_its_sources_may_be_read_and_only_those_are_cited(
     world: World, documents: dict[str, tuple[list[str], list[str]]], callers: list[frozenset[str]]
@@ -589,7 +581,7 @@ def test_a_passage_is_found_if_one_of_its_sources_may_be_read_and_only_those_are
 
 @given(st.lists(st.tuples(ACLS, st.booleans()), min_size=2, max_size=5))
 @settings(max_examples=20)
-def test_what_a_landing_takes_away_is_gone_at_once_and_what_it_gives_comes_with_the_swap(
+def test_access_that_a_landing_revokes_ends_at_once_and_access_that_it_grants_starts_with_the_swap(
     world: World, changes: list[tuple[list[str], bool]]
 ) -> None:
     world.clear()
@@ -641,18 +633,18 @@ def test_a_tenant_with_nothing_indexed_finds_nothing(library: Library) -> None:
     assert library.find() == []
 
 
-def test_access_that_is_narrowed_in_the_middle_of_a_swap_stays_narrowed(library: Library, inlet: Inlet) -> None:
+def test_access_that_is_narrowed_during_a_swap_stays_narrowed(library: Library, inlet: Inlet) -> None:
     inlet.land(inlet.upsert("a.md", "one", acl=["jo", "kim"]))
     run(library.embed_stage(), library.world.session)
     stage = library.index_stage()
 
-    def compute(session: Session, rows: Sequence[Stale], tally: Counter[str]) -> pl.DataFrame:
+    def compute(session: Session, rows: Sequence[Stale], tally: Counter[str]) -> Sequence[Result]:
         result = stage.compute(session, rows, tally)
         if "kim" in rows[0].acl:
             inlet.land(inlet.upsert("a.md", "one", acl=["jo"]))
         return result
 
-    racing = Stage(stage.step, compute, stage.store, stage.remove, revalidates=False)
+    racing = FunctionStage(stage.step, compute, stage.store, stage.remove, revalidates=False)
     assert run(racing, library.world.session).superseded == 1
     library.index()
     assert (library.found("kim"), library.found("jo")) == ({}, {"one": {"a.md"}})
