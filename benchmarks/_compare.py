@@ -1,7 +1,8 @@
-"""What a tenant holds, read from its servers: landed states, searchable passages, graph, ledger, outcomes; told by names, not by digests.
+"""Read what is stored for a tenant (landed documents, searchable passages, graph, ledger, outcomes) in a form that can be compared.
 
-`Held` is for those who know what should be there. Two tenants that were given the same records hold the same `told`, whatever their keys:
-surrogates, which differ by key, are turned back into the values that the workload wrote. What is right and wrong is the caller's affair.
+`TenantState` is what Postgres stores, by document digest. `contents` has names instead of digests, and the original values instead of
+surrogates: it is equal for two tenants that received the same records, although their keys differ. What is right or wrong is decided in
+`_verdict`.
 """
 
 from __future__ import annotations
@@ -18,65 +19,70 @@ from core.records import decode
 from core.sql import statements
 from core.tenancy import Connection
 from events.digests import document_key
-from events.kafka.reader import outcomes_of
+from events.kafka.topics import outcomes_of
 from events.outcomes import Outcome
 from graph.connection import Connection as GraphConnection
 from pipelines.app import Headrace
 from privacy.surrogates import surrogate
 
 Row = dict[str, Any]
-Told = dict[str, Any]
+Section = dict[str, Any]
 
 _WAIT_S = 20.0
 _INTERNAL = ("tenant", "key", "version", "digest", "text_hash", "document")
 
 
 @dataclass(frozen=True)
-class Held:
-    """What a tenant's database holds. `states` and `passages` are by document, passages in order as (heading path, text)."""
+class TenantState:
+    """The rows that Postgres stores for a tenant.
 
-    states: Mapping[str, Row]
+    `documents`, `sources` (passages, in order) and `indexed` (the active generation) are by document. `in_any_generation`: the documents
+    that any generation still has rows of. `unsourced`: chunks without a source. `unpublished`: outcomes in the outbox.
+    """
+
+    documents: Mapping[str, Row]
     sources: Mapping[str, Sequence[Row]]
-    listed: Mapping[str, Row]
-    held: frozenset[str]
+    indexed: Mapping[str, Row]
+    in_any_generation: frozenset[str]
     unsourced: int
     events: Sequence[Row]
-    letters: Sequence[Row]
+    dead_letters: Sequence[Row]
     unfinished: Sequence[Row]
     leftovers: Sequence[Row]
-    untold: int
+    unpublished: int
 
     @cached_property
     def passages(self) -> dict[str, list[tuple[tuple[str, ...], str]]]:
+        """The passages of each document, in order, as (heading path, text)."""
         return {document: [(tuple(row["heading_path"]), row["text"]) for row in rows] for document, rows in self.sources.items()}
 
     def acls(self, document: str) -> set[frozenset[str]]:
-        """Every access list that stands for this document: its own, and those of its passages."""
-        own = [self.states[document]] if document in self.states else []
+        """Return the access lists stored for a document: its own, and those of its passages."""
+        own = [self.documents[document]] if document in self.documents else []
         return {frozenset(row["acl"]) for row in (*own, *self.sources.get(document, ()))}
 
 
-def held(headrace: Headrace, tenant: str) -> Held:
-    """What there is now. What a search could give is read as the tenant's reader."""
+def read_state(headrace: Headrace, tenant: str) -> TenantState:
+    """Read the current state. Everything that a search can return is read with the reader role."""
     with headrace.readers.tenant(tenant) as connection:
         sources, unsourced = by_document(rows(connection, "sources")), rows(connection, "unsourced")[0]["chunks"]
-        listed = {row["document"]: row for row in rows(connection, "listed")}
-        everything = frozenset(row["document"] for row in rows(connection, "held"))
+        indexed = {row["document"]: row for row in rows(connection, "indexed")}
+        in_any_generation = frozenset(row["document"] for row in rows(connection, "in_any_generation"))
     with headrace.session(tenant).transaction() as connection:
-        states = {row["document"]: row for row in rows(connection, "states")}
-        lists = {name: rows(connection, name) for name in ("events", "letters", "unfinished", "leftovers")}
-        untold = rows(connection, "untold")[0]["outcomes"]
-    return Held(states, sources, listed, everything, unsourced, untold=untold, **lists)
+        documents = {row["document"]: row for row in rows(connection, "documents")}
+        lists = {name: rows(connection, name) for name in ("events", "dead_letters", "unfinished", "leftovers")}
+        unpublished = rows(connection, "unpublished")[0]["outcomes"]
+    return TenantState(documents, sources, indexed, in_any_generation, unsourced, unpublished=unpublished, **lists)
 
 
 def in_graph(headrace: Headrace, tenant: str, documents: Iterable[str]) -> set[str]:
-    """Which of these documents Neo4j holds more of than a tombstone."""
+    """Return those of the documents that have more than a tombstone in Neo4j."""
     projection = headrace.models.projection
     return {d for d in documents if any(count for what, count in projection.holds(tenant, d).items() if what != "tombstones")}
 
 
 class Names:
-    """What the digests and surrogates of one tenant stand for, of these document ids and these e-mail addresses."""
+    """Translate one tenant's digests and surrogates back to these document ids and e-mail addresses."""
 
     def __init__(self, headrace: Headrace, tenant: str, documents: Iterable[str], people: Iterable[str]) -> None:
         keys = headrace.session(tenant).keys
@@ -84,7 +90,7 @@ class Names:
         self._surrogates = {surrogate("EMAIL", person, keys).strip("<>").removeprefix("EMAIL:"): person for person in people}
 
     def of(self, value: Any) -> Any:
-        """The value with everything of the tenant's own in it replaced, through lists and mappings."""
+        """Return the value with digests and surrogates replaced, also within lists and mappings."""
         if isinstance(value, str):
             return self._text(value)
         if isinstance(value, Mapping):
@@ -100,33 +106,40 @@ class Names:
         return text
 
 
-def told(headrace: Headrace, tenant: str, found: Held, names: Names) -> dict[str, Told]:
-    """All that a tenant's events have come to, in sections: equal for tenants with the same records in the same order per key."""
-    states = {d: [row["sequence"], row["deleted"], sorted(row["acl"])] for d, row in found.states.items()}
-    listed = {d: [row["name"], row["title"], row["uri"], row["sequence"]] for d, row in found.listed.items()}
+def contents(headrace: Headrace, tenant: str, state: TenantState, names: Names) -> dict[str, Section]:
+    """Return all results of a tenant's events, by section. Equal for tenants with the same records in the same order per key."""
+    documents = {d: [row["sequence"], row["deleted"], sorted(row["acl"])] for d, row in state.documents.items()}
+    indexed = {d: [row["name"], row["title"], row["uri"], row["sequence"]] for d, row in state.indexed.items()}
     passages = {
-        d: [[r["ordinal"], r["page"], r["heading_path"], r["text"], sorted(r["acl"])] for r in of] for d, of in found.sources.items()
+        d: [[r["ordinal"], r["page"], r["heading_path"], r["text"], sorted(r["acl"])] for r in of] for d, of in state.sources.items()
     }
-    fates = {d: [[r["fate"], r["operation"], r["sequence"]] for r in of] for d, of in by_document(found.events).items()}
-    # what a document that fails was before it did, and how many of its versions failed, is a matter of who ran when
-    stuck = by_document(row for row in found.unfinished if row["status"] != "behind")
+    fates = {d: [[r["fate"], r["operation"], r["sequence"]] for r in of] for d, of in by_document(state.events).items()}
+    # what a failing document was before, and how many of its versions failed, depends on timing
+    stuck = by_document(row for row in state.unfinished if row["status"] != "behind")
     ledger = {d: [[r["stage"], r["status"], r["reason"]] for r in of] for d, of in stuck.items()}
-    letters = {d: sorted({(r["stage"], r["reason"]) for r in of}) for d, of in by_document(found.letters).items()}
-    by_digest = {"states": states, "listed": listed, "passages": passages, "fates": fates, "unfinished": ledger, "letters": letters}
+    letters = {d: sorted({(r["stage"], r["reason"]) for r in of}) for d, of in by_document(state.dead_letters).items()}
+    by_digest = {
+        "documents": documents,
+        "indexed": indexed,
+        "passages": passages,
+        "fates": fates,
+        "unfinished": ledger,
+        "dead letters": letters,
+    }
     named = {section: {names.documents.get(d, d): names.of(of) for d, of in entries.items()} for section, entries in by_digest.items()}
-    deleted = {document for document, row in found.states.items() if row["deleted"]}
+    deleted = {document for document, row in state.documents.items() if row["deleted"]}
     return {**named, "graph": graph(headrace, tenant, names, deleted)}
 
 
-def graph(headrace: Headrace, tenant: str, names: Names, deleted: Collection[str]) -> Told:
-    """The tenant's whole graph by names: each node and each edge with its properties, and how often it is there.
+def graph(headrace: Headrace, tenant: str, names: Names, deleted: Collection[str]) -> Section:
+    """Return the number of occurrences of each node and each edge of the tenant's graph, with its properties, by name.
 
-    A tombstone counts where its document is deleted: that of one which came back, and cannot be read, says what once happened.
+    A tombstone counts only if its document is deleted. If the document came back and cannot be read, its tombstone only records history.
     """
     connection = GraphConnection(headrace.endpoints)
     try:
-        nodes = connection.read(tenant, lambda run: run(_cypher("nodes")))
-        edges = connection.read(tenant, lambda run: run(_cypher("edges")))
+        nodes = connection.read(tenant, lambda run: run(_CYPHER["nodes"]))
+        edges = connection.read(tenant, lambda run: run(_CYPHER["edges"]))
     finally:
         connection.close()
     counted: dict[str, int] = defaultdict(int)
@@ -139,8 +152,8 @@ def graph(headrace: Headrace, tenant: str, names: Names, deleted: Collection[str
     return dict(counted)
 
 
-def differences(one: Mapping[str, Told], other: Mapping[str, Told]) -> list[str]:
-    """What differs, one line an entry, named by section and name."""
+def differences(one: Mapping[str, Section], other: Mapping[str, Section]) -> list[str]:
+    """Return one line per entry that differs: its section, its name and both values."""
     lines: list[str] = []
     for section in sorted(one.keys() | other.keys()):
         mine, theirs = one.get(section, {}), other.get(section, {})
@@ -153,7 +166,7 @@ def differences(one: Mapping[str, Told], other: Mapping[str, Told]) -> list[str]
 
 
 def outcomes(headrace: Headrace, tenant: str) -> list[Outcome]:
-    """Everything on the tenant's topic of outcomes, each partition in its order."""
+    """Return every message on the tenant's outcome topic, each partition in order."""
     properties = headrace.endpoints.kafka_client()
     consumer = Consumer({**properties, "group.id": f"compare.{tenant}", "enable.auto.commit": False, "enable.partition.eof": True})
     try:
@@ -169,7 +182,7 @@ def _everything(consumer: Consumer, partitions: int) -> Iterable[Outcome]:
     while partitions:
         message = consumer.poll(_WAIT_S)
         if message is None:
-            raise TimeoutError("Kafka does not give the outcomes")
+            raise TimeoutError("Kafka does not return the outcomes")
         if message.error():
             partitions -= 1
         else:
@@ -177,11 +190,11 @@ def _everything(consumer: Consumer, partitions: int) -> Iterable[Outcome]:
 
 
 def rows(connection: Connection, name: str) -> list[Row]:
-    return connection.execute(statements("benchmarks", "compare.sql")[name]).fetchall()
+    return connection.execute(_SQL[name]).fetchall()
 
 
 def by_document(of: Iterable[Row]) -> dict[str, list[Row]]:
-    """Rows by their document, those of none under the empty name, in their order."""
+    """Group rows by document, in order. Rows without a document are grouped under the empty name."""
     grouped: dict[str, list[Row]] = {}
     for row in of:
         grouped.setdefault(row["document"] or "", []).append(row)
@@ -192,5 +205,5 @@ def _own(properties: Mapping[str, Any], names: Names) -> list[tuple[str, Any]]:
     return sorted((name, names.of(value)) for name, value in properties.items() if name not in _INTERNAL)
 
 
-def _cypher(name: str) -> Any:
-    return statements("benchmarks", "compare.cypher")[name]
+_SQL = statements("benchmarks", "compare.sql")
+_CYPHER = statements("benchmarks", "compare.cypher")

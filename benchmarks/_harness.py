@@ -1,7 +1,7 @@
-"""The part that all benchmarks share: arguments, progress, the table, the JSON line, the exit status, medians.
+"""The frame of a benchmark: arguments, progress, the result table, the JSON line, the exit status, medians.
 
-A benchmark is a function from the data folder to its keys and numbers, and ends in `run(measure, __doc__)`. What it measures,
-and what it starts for that, is its own; so are options beyond those that all have.
+A benchmark is a function from the data folder to a mapping of keys to values. Its module ends in `run(measure, __doc__)`. Servers and
+texts are set up elsewhere.
 """
 
 from __future__ import annotations
@@ -22,59 +22,59 @@ from rich.table import Table
 DATA = Path("../shared/data")
 
 _started = perf_counter()
-_aside = Console(stderr=True, highlight=False, markup=False)
+_progress = Console(stderr=True, highlight=False, markup=False)
 
 
 class Unmeasured(Exception):
-    """The benchmark could not measure, and says why in one sentence."""
+    """The benchmark could not measure. The message says why in one sentence."""
 
 
 def run(
     measure: Callable[..., Mapping[str, Any]], description: str | None, add_options: Callable[[argparse.ArgumentParser], None] | None = None
 ) -> None:
-    """Measure, and print a table; with `--json` one JSON object too, as the last line. Exits with 1 where it could not measure.
+    """Measure and print a table; with `--json`, also print one JSON object as the last line. Exits with 1 if it could not measure.
 
-    `add_options` adds the benchmark's own options to the parser: `measure` gets them by name, after the data folder.
-    Numbers that are not finite count as not measured.
+    `add_options` adds the benchmark's own options to the parser. They are passed to `measure` by name, after the data folder.
+    A number that is not finite counts as not measured.
     """
     parser = _parser(description or "")
     if add_options:
         add_options(parser)
     options = vars(parser.parse_args())
     data, as_json = options.pop("data"), options.pop("json")
-    # as an exception, so that whoever started servers stops them
+    # raise an exception, so that the benchmark stops its servers
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped by SIGTERM"))
     try:
         results = measure(data, **options)
         line = _line(results)
-    except Unmeasured as why:
-        sys.exit(f"could not measure: {why}")
+    except Unmeasured as error:
+        sys.exit(f"could not measure: {error}")
     Console().print(_table(results))
     if as_json:
         print(line)
 
 
 def note(message: str) -> None:
-    """Say on standard error how far it is, with the seconds since the start."""
-    _aside.print(f"{perf_counter() - _started:7.1f} s  {message}")
+    """Print progress to standard error, with the seconds since the start."""
+    _progress.print(f"{perf_counter() - _started:7.1f} s  {message}")
 
 
 def need(path: Path) -> Path:
-    """The path, if it is there. Raises Unmeasured where it is not."""
+    """Return the path. Raises Unmeasured if it does not exist."""
     if not path.exists():
-        raise Unmeasured(f"{path} is not there; give the folder that holds it with --data")
+        raise Unmeasured(f"{path} does not exist; give the folder of data sets with --data")
     return path
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Wall seconds of one call."""
+    """Return the wall-clock seconds of one call."""
     started = perf_counter()
     work()
     return perf_counter() - started
 
 
 def median(work: Callable[[], float], *, times: int, of: str) -> float:
-    """The median of what `work` measures, called `times` times one after the other; `of` names it in the progress."""
+    """Return the median of `times` consecutive measurements by `work`. `of` names it in the progress output."""
     measured: list[float] = []
     for turn in range(1, times + 1):
         measured.append(work())

@@ -1,8 +1,8 @@
-"""What the stream's benchmarks share: a `headrace stream` process, texts to publish, a reader that looks for them, publishing at a rate.
+"""Shared by the stream's benchmarks: a `headrace stream` process, publishing at a rate, and a reader that searches for what was published.
 
-The reader is what a RAG application is to the stream: another process, with a reader's login, asking `retrieval.search`. Its question is
-embedded once, beforehand, and every document has an access list of its own, so that a search with that one principal gives the passages
-of that one document, whatever the question, and nothing where there are none.
+The reader does what a RAG application does: in another process than the stream, it calls `retrieval.search` with a reader's login. Its
+question is embedded once, in advance. Every document has its own access list, so a search with that one principal returns only that
+document's passages, whatever the question.
 """
 
 from __future__ import annotations
@@ -31,17 +31,18 @@ from core.sql import statements
 from core.tenancy import Database
 from events.publish import Publisher
 from pipelines.app import Headrace
-from retrieval.search import Passage, search
+from pipelines.operations.stage_counts import due
+from retrieval.search import Passage, SearchRequest, search
 
-PATIENCE_S = 180.0
+TIMEOUT_S = 180.0
 TOP = 8
-"""More passages than a document of a benchmark has."""
+"""More passages than any document of these benchmarks has."""
 
 _QUESTION = "What does it say?"
 
 
 class Stream:
-    """A `headrace stream --json` process. What it says of trouble is shown with the progress."""
+    """A `headrace stream --json` process. The errors it reports are shown in the progress output."""
 
     def __init__(self, headrace: Headrace) -> None:
         folder = headrace.settings.data_dir
@@ -56,74 +57,78 @@ class Stream:
                 stderr=log,
                 text=True,
             )
-        self._listening = Thread(target=self._listen, args=[self.process.stdout], daemon=True)
-        self._listening.start()
+        self._reporting = Thread(target=self._report_errors, args=[self.process.stdout], daemon=True)
+        self._reporting.start()
 
-    def must_live(self) -> None:
-        """Raises Unmeasured where the process has ended."""
+    def check_running(self) -> None:
+        """Raises Unmeasured if the process has exited."""
         if self.process.poll() is not None:
             lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-            raise Unmeasured(f"the stream ended with {self.process.returncode}: {lines[-1] if lines else 'it said nothing'}")
+            raise Unmeasured(f"the stream exited with {self.process.returncode}: {lines[-1] if lines else 'its log is empty'}")
 
-    def end(self) -> None:
-        """SIGTERM, and SIGKILL where that does not help."""
+    def stop(self) -> None:
+        """Send SIGTERM, and SIGKILL if the process does not exit in time."""
         self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(PATIENCE_S)
+            self.process.wait(TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self._listening.join()
+        self._reporting.join()
 
-    def _listen(self, lines: IO[str]) -> None:
+    def _report_errors(self, lines: IO[str]) -> None:
         with lines:
             for line in lines:
                 if json.loads(line).keys() & {"waits", "error"}:
-                    note(f"the stream says {line.strip()}")
+                    note(f"the stream reports {line.strip()}")
 
 
 @contextmanager
 def streaming(headrace: Headrace, tenants: Sequence[str], bodies: Sequence[Sequence[str]]) -> Iterator[Stream]:
-    """The process, running and warm: these texts, one event each, have gone all the way, among the tenants in turn."""
+    """Run a stream and warm it up: publish the texts as one document each, to the tenants in turn, and wait until all are processed."""
     stream = Stream(headrace)
     try:
         with publishing(headrace, tenants) as publish:
             for turn, body in enumerate(bodies):
                 publish(Event(tenants[turn % len(tenants)], f"warm-up-{turn}", 1, page(turn, body, "warm")))
-                if turn == 0:  # one alone, for what is loaded when it is first needed; the others find it there
-                    wait_until(lambda: settled(headrace, tenants, 1), stream, "the first document came through")
-        wait_until(lambda: settled(headrace, tenants, len(bodies)), stream, "the warm-up came through")
+                if turn == 0:  # one document alone, which loads what is loaded lazily
+                    wait_until(lambda: processed(headrace, tenants, 1), stream, "the first document was processed")
+        wait_until(lambda: processed(headrace, tenants, len(bodies)), stream, "the warm-up was processed")
         note(f"the stream is warm after {len(bodies)} documents")
         yield stream
     finally:
-        stream.end()
+        stream.stop()
 
 
-def wait_until(there: Callable[[], bool], stream: Stream, what: str, patience_s: float = PATIENCE_S) -> None:
-    """Raises Unmeasured where `what` does not come to pass."""
-    until = perf_counter() + patience_s
-    while not there():
-        stream.must_live()
-        if perf_counter() > until:
-            raise Unmeasured(f"{patience_s:.0f} s were too short until {what}")
+def wait_until(condition: Callable[[], bool], stream: Stream, description: str, timeout_s: float = TIMEOUT_S) -> None:
+    """Wait for a condition. `description` names it. Raises Unmeasured on a timeout, or if the stream exits."""
+    deadline = perf_counter() + timeout_s
+    while not condition():
+        stream.check_running()
+        if perf_counter() > deadline:
+            raise Unmeasured(f"it took longer than {timeout_s:.0f} s until {description}")
         sleep(0.2)
 
 
-def settled(headrace: Headrace, tenants: Iterable[str], published: int) -> bool:
-    """Whether all that was published to these tenants has landed and passed the last stage."""
-    return sum(number(headrace, tenant, "landed") for tenant in tenants) >= published and not any(map(headrace.due, tenants))
+def processed(headrace: Headrace, tenants: Iterable[str], published: int) -> bool:
+    """Whether `published` events of these tenants have landed, and every document has passed the last stage."""
+    landed = sum(read_count(headrace, tenant, "landed") for tenant in tenants)
+    return landed >= published and not any(due(headrace, tenant) for tenant in tenants)
 
 
-def number(headrace: Headrace, tenant: str, name: str) -> int:
-    """What one of the statements in stream.sql counts."""
+def read_count(headrace: Headrace, tenant: str, name: str) -> int:
+    """Return the count of one of the statements in stream.sql."""
     with headrace.session(tenant).transaction() as connection:
-        return int(connection.execute(statements("benchmarks", "stream.sql")[name]).fetchall()[0]["number"])
+        return int(connection.execute(_SQL[name]).fetchall()[0]["number"])
 
 
 @dataclass
 class Event:
-    """One event of one document; `text` None is a delete. `mark` is a word that this version's text has, `old_mark` one that only the
-    version before had. `latency_s` from just before it was published until a search showed it, once one has."""
+    """An event to publish. `text` None is a delete.
+
+    `mark` is a word of this version's text, `old_mark` a word that only the previous version has. `latency_s` is the time from just before
+    it was published until a search returned it, None until one has.
+    """
 
     tenant: str
     name: str
@@ -139,7 +144,7 @@ class Event:
         return f"reader-of:{self.name}"
 
     def shown_by(self, passages: Sequence[Passage]) -> bool:
-        """Whether a reader gets this version and nothing of the one before; after a delete, nothing."""
+        """Whether a search returned this version and nothing of the previous one; after a delete, nothing at all."""
         text = " ".join(passage.text for passage in passages)
         if self.text is None:
             return not passages
@@ -148,7 +153,7 @@ class Event:
 
 @contextmanager
 def publishing(headrace: Headrace, tenants: Iterable[str]) -> Iterator[Callable[[Event], None]]:
-    """Hands an event over to Kafka, as its tenant's source system would, and notes when."""
+    """Return a function that publishes an event as its tenant's source system would, and records when."""
     publishers = {tenant: Publisher(headrace.endpoints.kafka_client(), tenant, "benchmark:stream") for tenant in tenants}
 
     def publish(event: Event) -> None:
@@ -165,10 +170,10 @@ def publishing(headrace: Headrace, tenants: Iterable[str]) -> Iterator[Callable[
 
 
 class Reader:
-    """Looks for what was published, the oldest first: one search every `every_s` while something is not seen yet.
+    """Search for the published events, oldest first: one search every `every_s` while one has not been found.
 
-    What waits behind the oldest is looked for when that was seen: a latency is never told too short, and at most by the time between two
-    searches and one search too long. `took` holds each search's seconds.
+    An event is searched for only after all older ones were found. So a measured latency is never too short, and too long by at most the
+    time between two searches plus one search. `took` has the seconds of each search.
     """
 
     def __init__(self, headrace: Headrace, every_s: float) -> None:
@@ -187,61 +192,64 @@ class Reader:
         self._database.close()
 
     def encode(self, texts: Sequence[str], kind: str) -> npt.NDArray[np.float32]:  # noqa: ARG002
-        """The one question's vector, `(1, dim)`: no model runs while the clock does."""
+        """Return the question's vector, `(1, dim)` float32. It is computed in advance, so no model runs during the measurement."""
         return self._vector
 
     def expect(self, event: Event) -> None:
         self._waiting.append(event)
 
-    def forget(self) -> None:
-        """Look no more for what was not seen yet."""
+    def clear(self) -> None:
+        """Stop searching for the events that have not been found."""
         self._waiting.clear()
 
-    def look(self, seconds: float) -> None:
-        """Look for so long."""
-        until = perf_counter() + seconds
-        while (left := until - perf_counter()) > 0:
+    def search_for(self, seconds: float) -> None:
+        """Search for expected events for this long."""
+        deadline = perf_counter() + seconds
+        while (remaining := deadline - perf_counter()) > 0:
             if self._waiting:
-                self._see()
-            sleep(max(0.0, min(self._every_s, left, until - perf_counter())))
+                self._find()
+            sleep(max(0.0, min(self._every_s, remaining, deadline - perf_counter())))
 
-    def look_for_all(self, patience_s: float = PATIENCE_S) -> None:
-        """Raises Unmeasured where something is never seen."""
-        until = perf_counter() + patience_s
+    def find_all(self, timeout_s: float = TIMEOUT_S) -> None:
+        """Search until every expected event is found. Raises Unmeasured if one is not found in time."""
+        deadline = perf_counter() + timeout_s
         while self._waiting:
-            if perf_counter() > until:
-                raise Unmeasured(f"{len(self._waiting)} events were not to be seen within {patience_s:.0f} s after the last was published")
-            self.look(self._every_s)
+            if perf_counter() > deadline:
+                raise Unmeasured(f"{len(self._waiting)} events were not found within {timeout_s:.0f} s after the last was published")
+            self.search_for(self._every_s)
 
-    def _see(self) -> None:
+    def _find(self) -> None:
         while self._waiting and self._waiting[0].shown_by(self._search(self._waiting[0])):
-            seen = self._waiting.popleft()
-            seen.latency_s = perf_counter() - seen.published
+            event = self._waiting.popleft()
+            event.latency_s = perf_counter() - event.published
 
     def _search(self, event: Event) -> list[Passage]:
         began = perf_counter()
         try:
-            return search(self._database, self, event.tenant, _QUESTION, principals=[event.reader], top=TOP)
+            return search(self._database, self, event.tenant, SearchRequest(_QUESTION, (event.reader,), top=TOP))
         finally:
             self.took.append(perf_counter() - began)
 
 
-def at_a_rate(events: Iterable[Event], rate: float, publish: Callable[[Event], None], reader: Reader) -> None:
-    """Publish so many a second, evenly, and look meanwhile. The last ones may not have been seen when it returns."""
+def publish_at_rate(events: Iterable[Event], rate: float, publish: Callable[[Event], None], reader: Reader) -> None:
+    """Publish `rate` events per second, evenly, and search meanwhile. The last ones may not have been found when it returns."""
     began = perf_counter()
     for done, event in enumerate(events, start=1):
         publish(event)
         reader.expect(event)
-        reader.look(began + done / rate - perf_counter())
+        reader.search_for(began + done / rate - perf_counter())
 
 
 def latencies(events: Iterable[Event]) -> list[float]:
-    """Of those that were seen."""
+    """Return the latencies of the events that were found, in seconds."""
     return [event.latency_s for event in events if event.latency_s is not None]
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """By nearest rank. Raises Unmeasured where there are none."""
+    """Return a percentile by the nearest-rank method. Raises Unmeasured if there are no values."""
     if not values:
-        raise Unmeasured("nothing was published long enough to be measured")
+        raise Unmeasured("no event was measured")
     return sorted(values)[max(0, ceil(share * len(values)) - 1)]
+
+
+_SQL = statements("benchmarks", "stream.sql")

@@ -1,6 +1,6 @@
-"""What is wrong with a tenant that a workload was published for: nothing may be lost, repeated, resurrected, stale or left over.
+"""Find what is wrong with a tenant after a workload: nothing may be lost, repeated, resurrected, stale or left over.
 
-The workload says what should be there, and a second tenant that was given the same records, and no faults, what a plain run gives.
+The expected state comes from the workload, and from a second tenant that received the same records in a run without faults.
 """
 
 from __future__ import annotations
@@ -8,29 +8,30 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from benchmarks._compare import Held, Names, by_document, differences, held, in_graph, outcomes, told
+from benchmarks._compare import Names, TenantState, by_document, contents, differences, in_graph, outcomes, read_state
 from benchmarks._workload import PEOPLE, Version, Workload, publish
 from events.outcomes import Outcome
 from pipelines.app import Headrace
+from pipelines.operations.stage_counts import due
 
 WRONG = ("lost", "repeated", "resurrected", "stale", "orphans", "differs_from_scratch")
 
 Fault = tuple[str, str]
-"""One of WRONG, and what is wrong, by the workload's own names."""
+"""One of WRONG, and a description with the workload's document names."""
 _ROUNDS = 20
 
 
 def drain(headrace: Headrace, tenant: str) -> None:
-    """Land and run until nothing is due. Raises RuntimeError where something stays due."""
+    """Ingest until nothing is due. Raises RuntimeError if something is still due after 20 rounds."""
     for _ in range(_ROUNDS):
         headrace.ingest(tenant)
-        if not headrace.due(tenant):
+        if not due(headrace, tenant):
             return
-    raise RuntimeError(f"{headrace.due(tenant)} documents stay due")
+    raise RuntimeError(f"{due(headrace, tenant)} documents are still due")
 
 
 def from_scratch(headrace: Headrace, workload: Workload, tenant: str) -> None:
-    """Make a tenant, give it the same records, and run once over them."""
+    """Add a tenant, publish the workload's records for it, and ingest them without faults."""
     from pipelines.governance import tenants
 
     tenants.add(headrace, tenant)
@@ -39,117 +40,117 @@ def from_scratch(headrace: Headrace, workload: Workload, tenant: str) -> None:
 
 
 def faults(
-    headrace: Headrace, tenant: str, workload: Workload, scratch: str, there: Held | None = None, *, heard: bool = True
+    headrace: Headrace, tenant: str, workload: Workload, scratch: str, state: TenantState | None = None, *, check_outcomes: bool = True
 ) -> Mapping[str, Sequence[str]]:
-    """What is wrong, by kind; each kind is there. The tenant is drained, or should be; `scratch` is of `from_scratch`.
+    """Return what is wrong, by kind, with every kind as a key. The tenant must be drained; `scratch` is the tenant of `from_scratch`.
 
-    `there` is what it holds in Postgres, where that was read already. Where `heard` is False, what was told of its events is left out.
+    `state` is what Postgres stores for the tenant, if it was read already. `check_outcomes`: check the published outcomes too.
     """
     found = {kind: list[str]() for kind in WRONG}
-    there = there or held(headrace, tenant)
+    state = state or read_state(headrace, tenant)
     names = Names(headrace, tenant, workload.names, PEOPLE)
-    told_of = _outcomes(there, names, workload, outcomes(headrace, tenant)) if heard else ()
-    for kind, what in (*told_of, *_faults(headrace, tenant, workload, scratch, there, names)):
-        found[kind].append(f"{tenant}: {what}")
+    of_outcomes = _outcomes(state, names, workload, outcomes(headrace, tenant)) if check_outcomes else ()
+    for kind, description in (*of_outcomes, *_faults(headrace, tenant, workload, scratch, state, names)):
+        found[kind].append(f"{tenant}: {description}")
     return found
 
 
-def _faults(headrace: Headrace, tenant: str, workload: Workload, scratch: str, there: Held, names: Names) -> Iterator[Fault]:
-    yield from _records(there, names, workload)
+def _faults(headrace: Headrace, tenant: str, workload: Workload, scratch: str, state: TenantState, names: Names) -> Iterator[Fault]:
+    yield from _records(state, names, workload)
     for document, name in names.documents.items():
         if name in workload.newest:
-            yield from _document(there, names, document, name, workload.newest[name])
-    yield from _left_over(headrace, tenant, there, names, workload)
-    plain = Names(headrace, scratch, workload.names, PEOPLE)
-    for line in differences(told(headrace, tenant, there, names), told(headrace, scratch, held(headrace, scratch), plain)):
+            yield from _document(state, names, document, name, workload.newest[name])
+    yield from _leftovers(headrace, tenant, state, names, workload)
+    expected = contents(headrace, scratch, read_state(headrace, scratch), Names(headrace, scratch, workload.names, PEOPLE))
+    for line in differences(contents(headrace, tenant, state, names), expected):
         yield "differs_from_scratch", line
 
 
-def _records(there: Held, names: Names, workload: Workload) -> Iterator[Fault]:
-    """Each record landed once, and each landing moved its document at most once."""
-    published, landed = Counter(record.key for record in workload.records), by_document(there.events)
+def _records(state: TenantState, names: Names, workload: Workload) -> Iterator[Fault]:
+    """Each record must have landed once, and each landing must have changed its document at most once."""
+    published, landed = Counter(record.key for record in workload.records), by_document(state.events)
     for document, name in names.documents.items():
         rows = landed.get(document, [])
         if len(rows) != published[name]:
             yield ("lost" if len(rows) < published[name] else "repeated"), f"{name}: {published[name]} records, {len(rows)} landed"
-        moved = sum(row["fate"] == "landed" for row in rows)
-        if document in there.states and there.states[document]["revision"] > moved:
-            yield "repeated", f"{name}: revision {there.states[document]['revision']} of {moved} landings"
+        changes = sum(row["fate"] == "landed" for row in rows)
+        if document in state.documents and state.documents[document]["revision"] > changes:
+            yield "repeated", f"{name}: revision {state.documents[document]['revision']} after {changes} landings"
 
 
-def _outcomes(there: Held, names: Names, workload: Workload, heard: Sequence[Outcome]) -> Iterator[Fault]:
-    """Each event has one outcome, however often told, and those of events that landed are told in the order in which they were decided.
+def _outcomes(state: TenantState, names: Names, workload: Workload, published: Sequence[Outcome]) -> Iterator[Fault]:
+    """Each event must have one outcome, which may be published repeatedly. For landed events, a document's outcomes must be in order.
 
-    What landing decides at once (late, known, refused) is decided beside the document's lock, and may overtake.
+    Outcomes that landing decides at once (unchanged, superseded, dead-lettered) are decided without the document's lock and may overtake.
     """
     first: dict[tuple[int, int], Outcome] = {}
-    for outcome in heard:
+    for outcome in published:
         before = first.setdefault((outcome.partition, outcome.offset), outcome)
         if before != outcome:
             yield "repeated", f"{outcome.document}: {before.outcome}, then {outcome.outcome}"
-    landed = {(row["kafka_partition"], row["kafka_offset"]) for row in there.events if row["fate"] == "landed"}
+    landed = {(row["kafka_partition"], row["kafka_offset"]) for row in state.events if row["fate"] == "landed"}
     last: dict[str, Outcome] = {}
-    for outcome in (outcome for place, outcome in first.items() if place in landed):
+    for outcome in (outcome for position, outcome in first.items() if position in landed):
         name = outcome.document or ""
         if name in last and outcome.decided_at < last[name].decided_at:
-            yield "repeated", f"{name}: its outcomes are told out of order"
+            yield "repeated", f"{name}: its outcomes are out of order"
         last[name] = outcome
-    for row in there.events:
-        place, name = (row["kafka_partition"], row["kafka_offset"]), str(names.of(row["document"]))
-        if place not in first:
+    for row in state.events:
+        position, name = (row["kafka_partition"], row["kafka_offset"]), str(names.of(row["document"]))
+        if position not in first:
             yield "lost", f"{name}: no outcome of its {row['fate']} event"
-        elif row["fate"] not in ("landed", first[place].outcome):
-            yield "repeated", f"{name}: {row['fate']}, told as {first[place].outcome}"
+        elif row["fate"] not in ("landed", first[position].outcome):
+            yield "repeated", f"{name}: {row['fate']}, published as {first[position].outcome}"
         elif row["fate"] == "landed" and name in workload.newest and row["sequence"] == workload.newest[name].sequence:
-            yield from _last_word(name, workload.newest[name], first[place])
+            yield from _newest_outcome(name, workload.newest[name], first[position])
 
 
-def _last_word(name: str, version: Version, outcome: Outcome) -> Iterator[Fault]:
+def _newest_outcome(name: str, version: Version, outcome: Outcome) -> Iterator[Fault]:
     expected = "deleted" if version.deleted else "indexed" if version.readable else "dead-lettered"
     if outcome.outcome != expected:
         yield "lost", f"{name}: {outcome.outcome} instead of {expected}"
 
 
-def _document(there: Held, names: Names, document: str, name: str, version: Version) -> Iterator[Fault]:
-    """The document is as its newest version says, in what landed and in what is searched."""
-    state, listed = there.states.get(document), there.listed.get(document)
-    if state is None:
+def _document(state: TenantState, names: Names, document: str, name: str, version: Version) -> Iterator[Fault]:
+    """The document must be as its newest version says, as landed and as searched."""
+    landed, indexed = state.documents.get(document), state.indexed.get(document)
+    if landed is None:
         yield "lost", f"{name}: never landed"
-    elif state["sequence"] != version.sequence:
-        yield "stale", f"{name}: at sequence {state['sequence']}, not {version.sequence}"
-    if version.deleted and (document in there.held or (state and not state["deleted"])):
-        yield "resurrected", f"{name}: deleted and here"
+    elif landed["sequence"] != version.sequence:
+        yield "stale", f"{name}: at sequence {landed['sequence']}, not {version.sequence}"
+    if version.deleted and (document in state.in_any_generation or (landed and not landed["deleted"])):
+        yield "resurrected", f"{name}: deleted, but present"
     if version.readable:
-        if listed is None:
+        if indexed is None:
             yield "lost", f"{name}: not searchable"
-        elif (listed["title"], listed["sequence"]) != (version.title, version.sequence):
-            yield "stale", f"{name}: searched at sequence {listed['sequence']}"
-        if names.of(there.passages.get(document, [])) != names.of([(path, _redacted(text)) for path, text in version.sections or ()]):
-            yield "stale", f"{name}: other passages than of sequence {version.sequence}"
-        if there.acls(document) != {frozenset(version.acl)}:
-            yield "stale", f"{name}: another access list than of sequence {version.sequence}"
+        elif (indexed["title"], indexed["sequence"]) != (version.title, version.sequence):
+            yield "stale", f"{name}: indexed at sequence {indexed['sequence']}"
+        if names.of(state.passages.get(document, [])) != names.of([(path, _redacted(text)) for path, text in version.sections or ()]):
+            yield "stale", f"{name}: its passages are not those of sequence {version.sequence}"
+        if state.acls(document) != {frozenset(version.acl)}:
+            yield "stale", f"{name}: its access list is not that of sequence {version.sequence}"
 
 
 def _redacted(text: str) -> str:
-    """As `Names` tells it of a text that has passed redaction: an address that stands there in clear differs."""
+    """Return the text as `Names` translates it after redaction. A text that still has an address in clear is different."""
     for person in PEOPLE:
         text = text.replace(person, f"<EMAIL:{person}>")
     return text
 
 
-def _left_over(headrace: Headrace, tenant: str, there: Held, names: Names, workload: Workload) -> Iterator[Fault]:
+def _leftovers(headrace: Headrace, tenant: str, state: TenantState, names: Names, workload: Workload) -> Iterator[Fault]:
     live = {document for document, name in names.documents.items() if name in workload.newest and workload.newest[name].readable}
     graph = headrace.models.projection.documents(tenant).keys()
     for document in live - graph:
         yield "lost", f"{names.of(document)}: not in the graph"
-    for document in (there.held | graph) - live:
+    for document in (state.in_any_generation | graph) - live:
         name = names.documents.get(document)
         if name is None or name not in workload.newest or not workload.newest[name].deleted:
-            yield "orphans", f"{name or 'a document that nobody published'}: in index or graph"
+            yield "orphans", f"{name or 'a document that was never published'}: in index or graph"
     for document in in_graph(headrace, tenant, names.documents.keys() - live):
-        yield "resurrected", f"{names.of(document)}: gone and in the graph"
-    for row in there.leftovers:
-        yield "orphans", f"{names.of(row['document'])}: deleted, and left its {row['stage']} artifact"
-    for count, what in ((there.unsourced, "chunks without a source"), (there.untold, "outcomes in the outbox")):
+        yield "resurrected", f"{names.of(document)}: deleted or unreadable, but in the graph"
+    for row in state.leftovers:
+        yield "orphans", f"{names.of(row['document'])}: deleted, but its {row['stage']} artifact is left"
+    for count, kind in ((state.unsourced, "chunks without a source"), (state.unpublished, "outcomes in the outbox")):
         if count:
-            yield "orphans", f"{count} {what}"
+            yield "orphans", f"{count} {kind}"

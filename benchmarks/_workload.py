@@ -1,8 +1,8 @@
-"""A stream of document events of chance, and what it leads to by its own account: what `benchmarks.chaos` and the fault suite publish.
+"""A random workload of document events, and the state that it must lead to. `benchmarks.chaos` and the fault suite publish it.
 
-Upserts, edits, access lists that change alone, deletes, documents that come back, texts that several documents share; records twice and out
-of order, under explicit sequences, with event times and timestamps hours back, or ahead; and some that must become dead letters, at landing
-or in a stage. The same seed gives the same records. Nothing is read back here: `_compare` does that.
+It has upserts, edits, changes of the access list alone, deletes, documents that come back, and texts that several documents share. Records
+are duplicated and out of order, with explicit sequences, and with event times and timestamps hours in the past or ahead. Some must become
+dead letters, at landing or in a stage. The same seed gives the same records. Results are read back in `_compare`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Passage = tuple[tuple[str, ...], str]
 
 @dataclass(frozen=True)
 class Record:
-    """As it is produced, with a timestamp of so many seconds ago. `refused`: it must become a dead letter as it lands."""
+    """A record to produce, with a timestamp `ago_s` seconds in the past. `refused`: it must become a dead letter at landing."""
 
     key: str
     value: bytes
@@ -49,7 +49,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Version:
-    """A document's state under one sequence. `sections` None is a delete; empty, that no stage can read it."""
+    """A document's state at one sequence. `sections` is None for a delete, and empty for content that cannot be parsed."""
 
     sequence: int
     sections: tuple[Passage, ...] | None
@@ -67,7 +67,7 @@ class Version:
 
 @dataclass
 class Workload:
-    """The records of one tenant, and in `newest` what each document has come to. `records` are all so far, in the order of publishing."""
+    """One tenant's records, and the newest version of each document. `records` are all so far, in publishing order."""
 
     seed: int
     documents: int = 12
@@ -75,62 +75,62 @@ class Workload:
     records: list[Record] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._chance = random.Random(self.seed)
-        self._known: list[str] = []
-        self._made = 0
+        self._random = random.Random(self.seed)
+        self._owned: list[str] = []
+        self._ids = 0
 
     def take(self, changes: int) -> list[Record]:
-        """The next records: so many changes out of order, some of them twice, and now and then one that is refused."""
+        """Return the next records: this number of changes, out of order, some of them twice, and now and then one that is refused."""
         fresh = [self._change() for _ in range(changes)]
-        again = [record for record in fresh if self._chance.random() < 0.2]
-        if self.records and self._chance.random() < 0.3:
-            again.append(self._chance.choice(self.records))
+        again = [record for record in fresh if self._random.random() < 0.2]
+        if self.records and self._random.random() < 0.3:
+            again.append(self._random.choice(self.records))
         fresh += [*again, *self._refused()]
-        self._chance.shuffle(fresh)
-        # another source may not come before the owner: only what is published already is somebody's
-        self._known = sorted(self.newest)
+        self._random.shuffle(fresh)
+        # a record of another source is refused only if the document already has an owner
+        self._owned = sorted(self.newest)
         self.records += fresh
         return fresh
 
     @property
     def names(self) -> list[str]:
-        """Every key that a record has."""
+        """The keys of all records."""
         return sorted({record.key for record in self.records})
 
     def _change(self) -> Record:
-        if self._chance.random() < 0.05:
+        if self._random.random() < 0.05:
             return self._unreadable()
-        name = f"page-{self._chance.randrange(self.documents)}.rst"
+        name = f"page-{self._random.randrange(self.documents)}.rst"
         before = self.newest.get(name)
-        sequence = before.sequence + self._chance.randint(1, 3) if before else self._chance.randint(0, 2)
+        sequence = before.sequence + self._random.randint(1, 3) if before else self._random.randint(0, 2)
         return self._publish(name, self._next(name, sequence, before))
 
     def _next(self, name: str, sequence: int, before: Version | None) -> Version:
-        kind = self._chance.random()
+        kind = self._random.random()
         if before and kind < 0.15:
             return Version(sequence, None)
         if before and before.readable and kind < 0.3:
             return Version(sequence, before.sections, before.title, self._acl())
-        shared = ("Mill", "Rules"), self._chance.choice(SHARED)
+        shared = ("Mill", "Rules"), self._random.choice(SHARED)
         own = ("Mill",), f"Gauge {name} reads {sequence} since the last flood."
-        contact = ("Mill", "Contact"), f"Write to {self._chance.choice(PEOPLE)} about RFC {self._chance.randint(1, 4)}."
+        contact = ("Mill", "Contact"), f"Write to {self._random.choice(PEOPLE)} about RFC {self._random.randint(1, 4)}."
         whole = [(own, shared), (own, shared, contact), ((("Mill",), SHARED[0]), shared)]
-        return Version(sequence, self._chance.choice(whole), f"Page {sequence}", self._acl())
+        return Version(sequence, self._random.choice(whole), f"Page {sequence}", self._acl())
 
     def _unreadable(self) -> Record:
-        """A document that the parser refuses; later ones of its name may be deletes, never texts: what was there before would stay."""
-        name = f"blank-{self._chance.randrange(3)}.rst"
+        """Return a version that the parser refuses. Such documents are later deleted but never readable: the old passages would remain."""
+        name = f"blank-{self._random.randrange(3)}.rst"
         before = self.newest.get(name)
         sequence = before.sequence + 1 if before else 0
-        return self._publish(name, Version(sequence, () if self._chance.random() < 0.7 else None))
+        return self._publish(name, Version(sequence, () if self._random.random() < 0.7 else None))
 
     def _acl(self) -> tuple[str, ...]:
-        chosen = self._chance.sample(GROUPS, self._chance.randint(0, 3))
-        return tuple(sorted(chosen)) if self._chance.random() < 0.7 else ("*",)
+        chosen = self._random.sample(GROUPS, self._random.randint(0, 3))
+        return tuple(sorted(chosen)) if self._random.random() < 0.7 else ("*",)
 
     def _publish(self, name: str, version: Version) -> Record:
         self.newest[name] = version
-        at = _NOON - timedelta(minutes=self._chance.randrange(60 * 48))
+        at = _NOON - timedelta(minutes=self._random.randrange(60 * 48))
         return self._record(name, SOURCE, version, at)
 
     def _record(self, name: str, source: str, version: Version, at: datetime = _NOON) -> Record:
@@ -140,19 +140,19 @@ class Workload:
         return Record(name, _event(DELETE if version.deleted else UPSERT, self._id(), name, source, at, data), self._ago())
 
     def _ago(self) -> int:
-        """The clocks of those who publish are not ours: hours behind, or half an hour ahead, which is less than Kafka refuses."""
-        return self._chance.choice((0, self._chance.randint(-1800, 47 * 3600)))
+        """Publishers' clocks differ from ours: hours behind, or up to half an hour ahead, which Kafka still accepts."""
+        return self._random.choice((0, self._random.randint(-1800, 47 * 3600)))
 
     def _id(self) -> str:
-        self._made += 1
-        return f"e{self._made}"
+        self._ids += 1
+        return f"e{self._ids}"
 
     def _refused(self) -> Iterator[Record]:
-        if not self._known or self._chance.random() < 0.7:
+        if not self._owned or self._random.random() < 0.7:
             return
-        name = self._chance.choice(self._known)
+        name = self._random.choice(self._owned)
         intruder = Version(10**6, ((("Mill",), "Of another source."),), acl=("*",))
-        value = self._chance.choice(
+        value = self._random.choice(
             [
                 b"{ cut off",
                 _event("headrace.document.upsert.v9", self._id(), name, SOURCE, _NOON, {"content": "later"}),
@@ -166,13 +166,13 @@ class Workload:
 
 
 def publish(kafka_client_properties: Mapping[str, Any], tenant: str, records: list[Record]) -> None:
-    """Produce them in this order. Returns when the broker has all. Raises RuntimeError where it has not after a minute."""
+    """Produce the records in this order and wait for the broker. Raises RuntimeError if it does not have them all after a minute."""
     errors = ClientErrors()
     producer = Producer(errors.configuration(kafka_client_properties, **{"enable.idempotence": True, "linger.ms": 5}))
     for record in records:
         record.send(producer, tenant)
     if producer.flush(60):
-        raise RuntimeError("Kafka did not take all records within a minute")
+        raise RuntimeError("Kafka did not accept all records within a minute")
 
 
 def _text(sections: tuple[Passage, ...]) -> str:

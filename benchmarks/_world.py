@@ -1,4 +1,4 @@
-"""A Headrace of a benchmark's own: real servers in a folder that goes when the benchmark ends."""
+"""A benchmark's own Headrace: real servers in a temporary folder that is deleted when the benchmark ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipelines.app import Headrace
 
 @contextmanager
 def headrace(settings: Settings | None = None) -> Iterator[Headrace]:
-    """Headrace on fresh servers; `settings`, if given, with a data folder of the benchmark's own."""
+    """Run Headrace on new servers, with `settings` or the defaults, in a temporary data folder."""
     import services
     from core.schema.migrate import migrate
 

@@ -1,33 +1,33 @@
-"""A real change stream, replayed: the documents of github.com/kubernetes/community through half a year of edits, renames and deletes.
+"""Replay a real change stream: the documents of github.com/kubernetes/community over half a year of edits, renames and deletes.
 
-Every `events_*.jsonl.gz` of the data set, in the order of their names, is one stream; a `snapshot` is an upsert, so that it does not matter
-whether a file begins with one. A document's id is its path; a rename deletes the old path and upserts the new one. Its access list is
-what the stream's OWNERS files say: who is named from the document's folder upwards, up to a file with `no_parent_owners`, with the aliases
-of OWNERS_ALIASES resolved; nobody named is everyone. Where one of these files changes, every document whose list changes with it is
-published again. They are documents themselves too. (The first half of 2017 has none of them: there every list stays that of everyone.)
+The files `events_*.jsonl.gz` of the data set, sorted by name, are one stream. A `snapshot` is an upsert, so a file may begin with one. A
+document's id is its path. A rename deletes the old path and upserts the new one. A document's access list is computed from the stream's
+OWNERS files: everyone named in its folder and the folders above, up to a file with `no_parent_owners`, with the aliases of OWNERS_ALIASES
+resolved. If nobody is named, the document is public. If one of these files changes, every document whose access list changes is published
+again. The OWNERS files are documents too. (The first half of 2017 has no OWNERS files: every access list is public.)
 
-The stream is published twice, each time for a tenant of its own: `ordered` as it is, and `shuffled` with a fifth of its records twice.
-The first comes in ten slices and the second in three, with every stage after each: versions are swapped, but not every version is
-embedded. A pass ends when nothing is due. What a search could give then is compared with a plain replay of the files; what a document's
-passages should be comes from publishing its last content once more, under another id of the same tenant (surrogates are the tenant's),
-and taking that as far as its chunks.
+The stream is published twice, for two tenants: `ordered` as it is, and `shuffled` with a fifth of its records duplicated. The first is
+published in ten slices and the second in three, and all stages run after each slice. So versions replace each other, but not every version
+is embedded. A pass ends when nothing is due. Then everything that a search can return is compared with a plain replay of the files. The
+expected passages of a document are computed by publishing its last content again, under another id of the same tenant (because surrogates
+are per tenant), and running it through the stages up to its chunks.
 
 Keys, of both passes together and of each (`ordered`, `shuffled`):
-  events              lines of the files; each pass replays them all, so the total is not their sum
-  documents_expected  paths that there are at the end, the same in both
+  events              lines of the files; each pass replays all of them, so the total is not a sum
+  documents_expected  paths that exist at the end, the same in both passes
   stale               documents whose passages or sequence are not those of their last content
   missing             documents that should have passages and have none
-  orphans             documents that are gone and left something in index or graph, and chunks that no document holds
-  wrong_acl           documents, or passages of theirs, with another access list than the last one
+  orphans             deleted documents that are still in the index or the graph, and chunks that no document has
+  wrong_acl           documents whose access list, or that of a passage, is not the last one
                       (these four must be 0; the totals are the sums)
   events_per_s        events / seconds (the slower pass)
-Of each pass alone:
-  published           Kafka records: a rename is two, a changed list one for each document under it; duplicates
-  acl_changes         of these, records published for a changed list alone
-  empty               expected documents that are indexed and have no passage, nor should (not counted as missing)
-  failed              documents that a stage gave up or waits for
+Of each pass only:
+  published           Kafka records, including duplicates; a rename is two, a changed access list one per document
+  acl_changes         of these, records published only because of a changed access list
+  empty               expected documents that are indexed without passages, correctly (not counted as missing)
+  failed              documents that have failed or wait at a stage
   embedded            texts embedded
-  seconds             publishing and every stage, until nothing was due; models warm
+  seconds             publishing and all stages, until nothing was due; models are warm
 """
 
 from __future__ import annotations
@@ -46,13 +46,14 @@ from typing import Any
 import yaml
 
 from benchmarks import _world
-from benchmarks._compare import Held, held, in_graph
+from benchmarks._compare import TenantState, in_graph, read_state
 from benchmarks._harness import Unmeasured, need, note, run, seconds
 from core import artifacts
 from core.records import decode
 from events.digests import document_key
 from headrace import Publisher
 from pipelines.app import Headrace
+from pipelines.operations.stage_counts import due
 
 SLICES = {"ordered": 10, "shuffled": 3}
 SEED = 762
@@ -67,19 +68,19 @@ Passages = list[tuple[tuple[str, ...], str]]
 
 @dataclass(frozen=True)
 class Change:
-    """One record to publish. `content` None is a delete; `told` is whether an event of the stream speaks of this document itself."""
+    """A record to publish. `content` None is a delete. `direct`: an event of the stream is about this document itself."""
 
     sequence: int
     path: str
     content: str | None
     acl: tuple[str, ...]
     at: datetime
-    told: bool = True
+    direct: bool = True
 
 
 @dataclass(frozen=True)
 class Expected:
-    """The end of the stream: what each path that there is holds, who may read it, and the last sequence of every path there ever was."""
+    """The end of the stream: the content and access list of each existing path, and the last sequence of every path ever used."""
 
     contents: Tree
     acls: Mapping[str, tuple[str, ...]]
@@ -109,18 +110,18 @@ def measure(data: Path) -> dict[str, Any]:
 
 
 def events(data: Path) -> Iterator[dict[str, Any]]:
-    """The lines of all files, file by file in the order of their names, each in the order of its own `seq`."""
+    """Yield the lines of all files, file by file by name, and by `seq` within a file."""
     folder = need(data / "changestream_k8s_community")
     files = sorted(folder.glob("events_*.jsonl.gz"))
     if not files:
-        raise Unmeasured(f"{folder} holds no events_*.jsonl.gz")
+        raise Unmeasured(f"{folder} contains no events_*.jsonl.gz")
     for file in files:
         with gzip.open(file, "rt", encoding="utf-8") as lines:
             yield from sorted(map(json.loads, lines), key=lambda event: int(event["seq"]))
 
 
 def replay(stream: Iterable[Mapping[str, Any]], changes: Iterable[Change]) -> Expected:
-    """What the events lead to, by a plain dictionary. Raises Unmeasured where the records that are to tell them lead elsewhere."""
+    """Replay the events into a dictionary. Raises Unmeasured if the records to publish lead to another state."""
     tree: Tree = {}
     for event in stream:
         _apply(tree, event)
@@ -133,33 +134,33 @@ def replay(stream: Iterable[Mapping[str, Any]], changes: Iterable[Change]) -> Ex
 
 
 def plan(stream: Iterable[Mapping[str, Any]]) -> Iterator[Change]:
-    """The records that tell the stream, numbered from 1: its events, and what an OWNERS file changes for the documents under it."""
+    """Yield the records to publish, numbered from 1: the events, and the access lists that a changed OWNERS file changes."""
     tree: Tree = {}
     lists: dict[str, tuple[str, ...]] = {}
     sequence = 0
     for event in stream:
-        told = _apply(tree, event)
+        direct = _apply(tree, event)
         at = datetime.fromtimestamp(event["ts"], UTC)
-        for path in [*told, *_also(tree, told, lists)]:
+        for path in [*direct, *_with_changed_acl(tree, direct, lists)]:
             sequence += 1
             lists[path] = acl(path, tree)
-            yield Change(sequence, path, tree.get(path), lists[path], at, path in told)
+            yield Change(sequence, path, tree.get(path), lists[path], at, path in direct)
 
 
 def shuffled(changes: Sequence[Change]) -> list[Change]:
-    """The same records and a share of them twice, in an order of chance that is the same each time."""
-    chance = random.Random(SEED)
-    mixed = [*changes, *chance.sample(changes, int(len(changes) * DUPLICATES))]
-    chance.shuffle(mixed)
+    """Return the records, some of them twice, in a random order that is the same each time."""
+    rng = random.Random(SEED)
+    mixed = [*changes, *rng.sample(changes, int(len(changes) * DUPLICATES))]
+    rng.shuffle(mixed)
     return mixed
 
 
 def acl(path: str, tree: Mapping[str, str]) -> tuple[str, ...]:
-    """Who may read a path: the people whom the OWNERS files from its folder upwards name; where they name nobody, everyone."""
-    aliases = _named(tree.get("OWNERS_ALIASES", "")).get("aliases")
+    """Return a path's access list: the people named in the OWNERS files of its folder and above; if there are none, everyone."""
+    aliases = _owners(tree.get("OWNERS_ALIASES", "")).get("aliases")
     logins: set[str] = set()
     for folder in PurePosixPath(path).parents:
-        rules = _named(tree.get(str(folder / "OWNERS"), ""))
+        rules = _owners(tree.get(str(folder / "OWNERS"), ""))
         for role in ("approvers", "reviewers", "assignees"):
             logins.update(_people(rules.get(role), aliases))
         if isinstance(options := rules.get("options"), Mapping) and options.get("no_parent_owners"):
@@ -174,37 +175,37 @@ def _people(names: object, aliases: object) -> Iterator[str]:
 
 
 @cache
-def _named(content: str) -> Mapping[str, Any]:
-    """What an OWNERS file says; one that cannot be read says nothing."""
+def _owners(content: str) -> Mapping[str, Any]:
+    """Parse an OWNERS file. Returns nothing if it is invalid."""
     try:
-        said = yaml.safe_load(content)
+        parsed = yaml.safe_load(content)
     except yaml.YAMLError:
         return {}
-    return said if isinstance(said, dict) else {}
+    return parsed if isinstance(parsed, dict) else {}
 
 
 def _apply(tree: Tree, event: Mapping[str, Any]) -> list[str]:
-    """Do to the tree what the event says. Gives the paths that it speaks of."""
+    """Apply an event to the tree. Returns the paths that it changes."""
     path, old = event["path"], event.get("old_path")
     if event["op"] == "delete":
         tree.pop(path, None)
         return [path]
-    gone = [str(old)] if event["op"] == "rename" and old != path else []
-    for name in gone:
+    deleted = [str(old)] if event["op"] == "rename" and old != path else []
+    for name in deleted:
         tree.pop(name, None)
     tree[path] = event["content"]
-    return [*gone, path]
+    return [*deleted, path]
 
 
-def _also(tree: Tree, told: Sequence[str], lists: Mapping[str, tuple[str, ...]]) -> list[str]:
-    """The other documents whose access list these paths have changed."""
-    if not any(PurePosixPath(path).name in ("OWNERS", "OWNERS_ALIASES") for path in told):
+def _with_changed_acl(tree: Tree, changed: Sequence[str], lists: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """Return the other documents whose access list differs after a change of these paths."""
+    if not any(PurePosixPath(path).name in ("OWNERS", "OWNERS_ALIASES") for path in changed):
         return []
-    return [path for path in tree if path not in told and acl(path, tree) != lists[path]]
+    return [path for path in tree if path not in changed and acl(path, tree) != lists[path]]
 
 
 def _warm(headrace: Headrace) -> None:
-    """Models and worker processes are there before the clock runs."""
+    """Load the models and start the worker processes before the measurement."""
     from pipelines.governance import tenants
 
     tenants.add(headrace, "warm-up")
@@ -223,7 +224,7 @@ def _pass(headrace: Headrace, tenant: str, changes: Sequence[Change], expected: 
     note(f"{tenant}: {took:.1f} s; " + ", ".join(f"{key} {found[key]}" for key in WRONG))
     return {
         "published": len(changes),
-        "acl_changes": sum(not change.told for change in changes),
+        "acl_changes": sum(not change.direct for change in changes),
         "documents_expected": len(expected.contents),
         **found,
         "embedded": tally["embedded"],
@@ -232,7 +233,7 @@ def _pass(headrace: Headrace, tenant: str, changes: Sequence[Change], expected: 
 
 
 def _run(headrace: Headrace, tenant: str, changes: Sequence[Change]) -> Counter[str]:
-    """Publish and ingest slice by slice, then until nothing is due. Gives what the stages counted."""
+    """Publish and ingest slice by slice, then until nothing is due. Returns the stages' counts."""
     tally: Counter[str] = Counter()
     size = -(-len(changes) // SLICES[tenant])
     for start in range(0, len(changes), size):
@@ -240,10 +241,10 @@ def _run(headrace: Headrace, tenant: str, changes: Sequence[Change]) -> Counter[
         tally += _ingested(headrace, tenant)
         note(f"{tenant}: {min(start + size, len(changes))}/{len(changes)} records")
     for _ in range(ROUNDS):
-        if not headrace.due(tenant):
+        if not due(headrace, tenant):
             return tally
         tally += _ingested(headrace, tenant)
-    raise Unmeasured(f"{headrace.due(tenant)} documents are still due after {ROUNDS} more rounds")
+    raise Unmeasured(f"{due(headrace, tenant)} documents are still due after {ROUNDS} more rounds")
 
 
 def _ingested(headrace: Headrace, tenant: str) -> Counter[str]:
@@ -269,35 +270,35 @@ def _publish(headrace: Headrace, tenant: str, changes: Iterable[Change], prefix:
 
 
 def _compare(headrace: Headrace, tenant: str, expected: Expected) -> dict[str, int]:
-    """What of the tenant is not as it should be, in documents (and, for orphans, in chunks too)."""
+    """Count what is wrong with the tenant, in documents (orphans also in chunks)."""
     keys = headrace.session(tenant).keys
     names = {path: document_key(path, keys) for path in expected.sequences}
-    there = held(headrace, tenant)
-    # after what is there was read: this publishes
-    wanted = _from_scratch(headrace, tenant, expected)
+    state = read_state(headrace, tenant)
+    # after reading the state, because this publishes more documents
+    passages = _from_scratch(headrace, tenant, expected)
     found: Counter[str] = Counter()
     for path in expected.contents:
-        found.update(_faults(path, names[path], there, wanted.get(path, []), expected))
+        found.update(_faults(path, names[path], state, passages.get(path, []), expected))
     live = {names[path] for path in expected.contents}
-    left = (there.held - live) | in_graph(headrace, tenant, set(names.values()) - live)
-    failed = sum(row["status"] in ("failed", "waiting") for row in there.unfinished)
-    found.update(orphans=there.unsourced + len(left), failed=failed)
+    orphans = (state.in_any_generation - live) | in_graph(headrace, tenant, set(names.values()) - live)
+    failed = sum(row["status"] in ("failed", "waiting") for row in state.unfinished)
+    found.update(orphans=state.unsourced + len(orphans), failed=failed)
     return {key: found[key] for key in (*WRONG, "empty", "failed")}
 
 
-def _faults(path: str, document: str, found: Held, wanted: Passages, expected: Expected) -> Iterator[str]:
-    there = found.passages.get(document, [])
-    if not there:
-        # one that never came through is missing even where its last content has no passage
-        yield "empty" if not wanted and document in found.listed else "missing"
-    elif there != wanted or found.states[document]["sequence"] != expected.sequences[path]:
+def _faults(path: str, document: str, state: TenantState, passages: Passages, expected: Expected) -> Iterator[str]:
+    found = state.passages.get(document, [])
+    if not found:
+        # a document that was never indexed is missing even if its last content has no passages
+        yield "empty" if not passages and document in state.indexed else "missing"
+    elif found != passages or state.documents[document]["sequence"] != expected.sequences[path]:
         yield "stale"
-    if found.acls(document) - {frozenset(expected.acls[path])}:
+    if state.acls(document) - {frozenset(expected.acls[path])}:
         yield "wrong_acl"
 
 
 def _from_scratch(headrace: Headrace, tenant: str, expected: Expected) -> dict[str, Passages]:
-    """The passages of each path's last content, published once under another id and taken as far as its chunks."""
+    """Return the passages of each path's last content: publish it under another id and run it through the stages up to its chunks."""
     from pipelines.stages.inputs import Chunked
 
     prefix, at = "from-scratch/", datetime.now(UTC)

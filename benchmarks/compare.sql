@@ -1,17 +1,17 @@
--- name: states
+-- name: documents
 SELECT document, revision, sequence, deleted, acl FROM document
 
 -- name: sources
--- Every passage that a search can give, with the document it is cited from.
+-- Every passage that a search can return, with the document it is cited from.
 SELECT s.document, s.ordinal, s.page, s.acl, c.heading_path, c.text
 FROM chunk_source s JOIN chunk c USING (generation, text_hash) JOIN generation g USING (generation)
 WHERE g.state = 'active' ORDER BY s.document, s.ordinal
 
--- name: held
--- Documents that any generation still holds something of.
+-- name: in_any_generation
+-- Documents that any generation still has rows of.
 SELECT document FROM indexed UNION SELECT document FROM chunk_source
 
--- name: listed
+-- name: indexed
 SELECT i.document, i.name, i.title, i.uri, i.sequence FROM indexed i JOIN generation g USING (generation) WHERE g.state = 'active'
 
 -- name: unsourced
@@ -21,15 +21,15 @@ WHERE NOT EXISTS (SELECT FROM chunk_source s WHERE s.generation = c.generation A
 -- name: events
 SELECT document, kafka_partition, kafka_offset, fate, operation, sequence, event_time FROM event ORDER BY kafka_partition, kafka_offset
 
--- name: letters
+-- name: dead_letters
 SELECT document, stage, reason, attempts FROM dead_letter WHERE resolved_at IS NULL ORDER BY kafka_partition, kafka_offset, stage
 
 -- name: unfinished
 SELECT document, stage, status, reason FROM stage_record WHERE status <> 'done' ORDER BY document, stage
 
 -- name: leftovers
--- What a deleted document left of its texts; a contribution that says it is gone is none.
+-- Artifacts of deleted documents. Those of the graph stage do not count: they record the deletion.
 SELECT a.document, a.stage FROM artifact a JOIN document d USING (document) WHERE d.deleted AND a.stage <> 'graph'
 
--- name: untold
+-- name: unpublished
 SELECT count(*) AS outcomes FROM outcome

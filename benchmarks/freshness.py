@@ -1,32 +1,31 @@
-"""How soon what is published can be found: pages of 2 KB at a steady rate through `headrace stream`, and a reader that searches for each.
+"""How soon a published page can be found: 2 KB pages at a steady rate through `headrace stream`, and a reader that searches for each.
 
-The stream is a process of its own, warm, with every stage on: personal data replaced, duplicates stored once, the graph written. First come
-new pages, then edits of every third one (a word in the middle), then their deletes, all at the same rate. A latency runs from just before
-`Publisher.upsert` until a search showed what was published, and nothing of the version before.
+The stream is a separate process, warm, with every stage on: personal data is replaced, duplicates are stored once, and the graph is
+written. New pages are published first, then edits of every third page (one word in the middle), then deletes of these, all at the same
+rate. A latency is the time from just before `Publisher.upsert` until a search returned the new version, and nothing of the previous one.
 
-The reader asks for the oldest page that it has not seen, every 20 ms, through `retrieval.search`, with a question embedded beforehand:
-that adds 10 ms to a latency in the middle, a search of some milliseconds, and the processor time that `reader_cores` gives. The publisher's
-own batching is in the latency too; its line to Kafka is open, by an event before the first that counts. When the stream has ended,
-further pages go through the stages in this process, one by one, alone.
+The reader searches every 20 ms for the oldest page that it has not found, with `retrieval.search` and a question embedded in advance. That
+adds 10 ms on average to a latency, a search of some milliseconds, and the processor time in `reader_cores`. The latency includes the
+publisher's batching; its connection to Kafka is opened by an event that does not count. After the stream has ended, more pages go through
+the stages in this process, one at a time.
 
 Keys:
   p50_s, p95_s, p99_s  publish → searchable, seconds (goals on two cores: p50 ≤ 0.25, without bf16 instructions ≤ 0.35; p99 ≤ 1.0)
-  events               new pages that were published, and seen
-  compute_s            the stages' own seconds (`core.ledger.stage.Report.seconds`: reading, computing, committing) for one such page,
-  added up
-                       over all seven, median of 20: what nobody can do in less without another stage
-  bare_compute_s       of that, the stages' `compute` alone: no search for work, no commit
+  events               new pages that were published and found
+  compute_s            seconds of all seven stages for one page (`core.ledger.stage.Report.seconds`: reading, computing, committing), median
+                       of 20: the lower bound of the latency with these stages
+  bare_compute_s       of that, only the stages' `compute`, without finding work and committing
   overhead             p50_s / compute_s (goal: at most 2)
-  edit_p50_s           edit → old passage gone and new passage searchable
+  edit_p50_s           edit → the old passage is gone and the new one is searchable
   edit_p99_s
-  delete_p50_s         delete → gone
+  delete_p50_s         delete → the page is gone
   delete_p99_s
   stage_s              compute_s by stage
-  search_p50_s         what one search of the reader took
-  reader_cores         processor seconds per second of publisher and reader, Postgres' own for them not counted
-  rate, page_bytes     what was asked for, and the pages' length in the middle
-  texts                where they are from
-  backend, precision   what embedded
+  search_p50_s         seconds of one search by the reader
+  reader_cores         processor seconds per second of publisher and reader, without Postgres' share
+  rate, page_bytes     the configured rate, and the median length of a page
+  texts                the source of the texts
+  backend, precision   of the embedding model
 """
 
 from __future__ import annotations
@@ -34,8 +33,7 @@ from __future__ import annotations
 import statistics
 from argparse import ArgumentParser
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
@@ -43,18 +41,21 @@ from typing import Any
 from benchmarks import _world
 from benchmarks._harness import Unmeasured, note, run
 from benchmarks._pages import Pages, mark, page
-from benchmarks._stream import Event, Reader, at_a_rate, latencies, percentile, publishing, streaming
-from core.ledger import stage as stages
-from core.ledger.stage import Stage
+from benchmarks._stream import Event, Reader, latencies, percentile, publish_at_rate, publishing, streaming
+from core.frames import Result
+from core.ledger.ledger import Stale
+from core.ledger.stage import Session, Stage
+from core.ledger.stage import run as run_stage
+from core.tenancy import Connection
 from pipelines.app import Headrace
 
 TENANT = "fresh"
 WARM_UP = 40
 ALONE, ALONE_WARM_UP = 20, 10
-LOOK_EVERY_S = 0.02
-GREETING = 3_000_000
-EDITED = 3
-"""Every so-manieth page is edited and then deleted."""
+SEARCH_EVERY_S = 0.02
+FIRST_MARK = 3_000_000
+EDIT_EVERY = 3
+"""Every third page is edited and then deleted."""
 
 
 def measure(data: Path, rate: float, seconds: float) -> dict[str, Any]:
@@ -64,7 +65,7 @@ def measure(data: Path, rate: float, seconds: float) -> dict[str, Any]:
     bodies = pages.take(number)
     with _world.headrace() as headrace:
         tenants.add(headrace, TENANT)
-        with Reader(headrace, LOOK_EVERY_S) as reader, streaming(headrace, [TENANT], pages.take(WARM_UP)):
+        with Reader(headrace, SEARCH_EVERY_S) as reader, streaming(headrace, [TENANT], pages.take(WARM_UP)):
             cpu, began = process_time(), perf_counter()
             phases = [_published(headrace, reader, events, rate) for events in _phases(bodies)]
             cores = (process_time() - cpu) / (perf_counter() - began)
@@ -96,8 +97,8 @@ def measure(data: Path, rate: float, seconds: float) -> dict[str, Any]:
 
 
 def _phases(bodies: Sequence[list[str]]) -> Iterator[list[Event]]:
-    """New pages, edits of every third one, and the deletes of these."""
-    edited = range(0, len(bodies), EDITED)
+    """Yield the events of each phase: new pages, edits of every third page, deletes of these."""
+    edited = range(0, len(bodies), EDIT_EVERY)
     last = len(bodies)
     yield [Event(TENANT, f"page-{n}", 1, page(n, body, mark(n)), mark(n)) for n, body in enumerate(bodies)]
     yield [Event(TENANT, f"page-{n}", 2, page(n, bodies[n], mark(n + last)), mark(n + last), mark(n)) for n in edited]
@@ -105,23 +106,23 @@ def _phases(bodies: Sequence[list[str]]) -> Iterator[list[Event]]:
 
 
 def _published(headrace: Headrace, reader: Reader, events: Sequence[Event], rate: float) -> list[float]:
-    """The latency of each."""
+    """Publish events of one kind. Returns the latency of each, in seconds."""
     sequence = events[0].sequence
-    greeted = mark(GREETING + sequence)
-    greeting = Event(TENANT, "greeting", sequence, page(0, ["Nobody waits for this."], greeted), greeted)
+    first_mark = mark(FIRST_MARK + sequence)
+    first = Event(TENANT, "first", sequence, page(0, ["This opens the connection."], first_mark), first_mark)
     with publishing(headrace, [TENANT]) as publish:
-        at_a_rate([greeting], rate, publish, reader)
-        reader.look_for_all()
-        at_a_rate(events, rate, publish, reader)
-        reader.look_for_all()
+        publish_at_rate([first], rate, publish, reader)
+        reader.find_all()
+        publish_at_rate(events, rate, publish, reader)
+        reader.find_all()
     took = latencies(events)
     note(f"{len(took)} events of one kind: median {statistics.median(took):.3f} s, longest {max(took):.3f} s")
     return took
 
 
 def _alone(headrace: Headrace, bodies: Sequence[list[str]]) -> dict[str, Any]:
-    """Page after page, each through all stages before the next one is published; the first ones warm this process."""
-    from pipelines.stages.registry import NAMES
+    """Run page after page through all stages in this process. The first pages warm it up and do not count."""
+    from pipelines.stages.registry import NAMES, build
 
     whole: dict[str, list[float]] = {name: [] for name in NAMES}
     bare: list[float] = []
@@ -129,39 +130,52 @@ def _alone(headrace: Headrace, bodies: Sequence[list[str]]) -> dict[str, Any]:
         with publishing(headrace, [TENANT]) as publish:
             publish(Event(TENANT, f"alone-{n}", 1, page(n, body, mark(n))))
         documents = headrace.land(TENANT).documents
-        computing: Counter[str] = Counter()
+        computing_s = 0.0
         for name in NAMES:
             session = headrace.session(TENANT)
-            report = stages.run(_clocked(headrace.way.stage(name, session.policy, session.keys.epoch), computing), session, only=documents)
+            stage = _TimedStage(build(name, headrace, session.policy, session.keys.epoch))
+            report = run_stage(stage, session, only=documents)
             if report.done != 1:
-                raise Unmeasured(f"the stage {name} did not take the one page that it was given")
+                raise Unmeasured(f"the stage {name} did not process the page")
             whole[name].append(report.seconds)
-        bare.append(computing["microseconds"] / 1e6)
-    note(f"alone: {sum(map(_settled, whole.values())):.3f} s")
-    return {"bare_compute_s": _settled(bare), "stage_s": {name: _settled(took) for name, took in whole.items()}}
+            computing_s += stage.computing_s
+        bare.append(computing_s)
+    note(f"alone: {sum(map(_warm_median, whole.values())):.3f} s")
+    return {"bare_compute_s": _warm_median(bare), "stage_s": {name: _warm_median(took) for name, took in whole.items()}}
 
 
-def _settled(took: Sequence[float]) -> float:
+def _warm_median(took: Sequence[float]) -> float:
     return statistics.median(took[ALONE_WARM_UP:])
 
 
-def _clocked(stage: Stage, computing: Counter[str]) -> Stage:
-    compute = stage.compute
+class _TimedStage(Stage):
+    """A stage that measures the seconds in its `compute`."""
 
-    def timed(*given: Any) -> Any:
+    def __init__(self, stage: Stage) -> None:
+        self.step, self.batch, self.revalidates = stage.step, stage.batch, stage.revalidates
+        self.computing_s = 0.0
+        self._stage = stage
+
+    def compute(self, session: Session, rows: Sequence[Stale], tally: Counter[str]) -> Sequence[Result]:
         began = perf_counter()
         try:
-            return compute(*given)
+            return self._stage.compute(session, rows, tally)
         finally:
-            computing["microseconds"] += round((perf_counter() - began) * 1e6)
+            self.computing_s += perf_counter() - began
 
-    clocked: Callable[..., Any] = timed
-    return replace(stage, compute=clocked)
+    def store(self, connection: Connection, session: Session, payloads: Mapping[str, bytes]) -> Collection[str]:
+        return self._stage.store(connection, session, payloads)
+
+    def remove(self, connection: Connection, session: Session, documents: Sequence[str]) -> Collection[str]:
+        return self._stage.remove(connection, session, documents)
+
+    def about(self, tally: Mapping[str, int]) -> Mapping[str, str]:
+        return self._stage.about(tally)
 
 
 def _options(parser: ArgumentParser) -> None:
-    parser.add_argument("--rate", type=float, default=5.0, help="events a second (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long new pages come (%(default)s)")
+    parser.add_argument("--rate", type=float, default=5.0, help="events per second (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long new pages are published (%(default)s)")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
-"""The main job on real documents: the Python PEPs for one tenant, from Kafka to the index and the graph, then again, then one edit.
+"""The main job with real documents: ingest the Python PEPs for one tenant, from Kafka to index and graph, then again, then one edit.
 
 Keys:
-  documents, chunks, tokens  what was ingested
-  seconds                    from the first record landed to the last document in the graph, models warm
+  documents, chunks, tokens  ingested
+  seconds                    from the first landed record to the last document in the graph; models are warm
   stage_seconds              of that, by stage (`land` first)
-  unchanged_seconds          ingesting again with nothing new
-  edit_seconds               one edited document, from its event's landing to the graph
+  unchanged_seconds          ingesting again without new events
+  edit_seconds               one edited document, from landing its event to the graph
   rerun_embedded             texts embedded by the unchanged run (must be 0)
   edit_embedded              texts embedded by the edit
   edit_changed               chunks of the edited document whose text changed (must equal edit_embedded)
-  reference_seconds          plain `SentenceTransformer.encode`, its defaults, of as many chunks of the same lengths: the median of three
-                             runs over every n-th chunk, up to 1,024 of them, times n
+  reference_seconds          plain `SentenceTransformer.encode` with its defaults for the same chunks, estimated: the median of three runs
+                             over every n-th chunk, up to 1,024 chunks, times n
   ratio                      seconds / reference_seconds (goal: at most 2)
   failed                     documents that became dead letters
 """
@@ -68,7 +68,7 @@ def measure(data: Path) -> dict[str, Any]:
 
 
 def _warm(headrace: Headrace) -> None:
-    """Models and worker processes are there before the clock runs."""
+    """Load the models and start the worker processes before the measurement."""
     _publish(headrace, {"warm-up.rst": b"Warm\n====\n\nOne sentence.\n"}, sequence=1)
     _ingest(headrace)
 
@@ -85,51 +85,51 @@ def _ingest(headrace: Headrace) -> dict[str, Any]:
     results: dict[str, Any] = {}
 
     def work() -> None:
-        _, reports = headrace.ingest(TENANT, _told)
+        _, reports = headrace.ingest(TENANT, _report)
         results.update(reports)
 
     took = seconds(work)
     return {"land_seconds": max(0.0, took - sum(report.seconds for report in results.values())), **results}
 
 
-_last: dict[str, int] = {}
+_reported: dict[str, int] = {}
 
 
-def _told(stage: str, so_far: Any) -> None:
+def _report(stage: str, so_far: Any) -> None:
     moved = so_far.events if stage == "land" else so_far.moved
-    if moved // 100 != _last.get(stage, 0) // 100:
+    if moved // 100 != _reported.get(stage, 0) // 100:
         note(f"{stage}: {moved}")
-    _last[stage] = moved
+    _reported[stage] = moved
 
 
 def _edited(content: bytes) -> bytes:
-    """One word added to the end of one paragraph in the middle."""
+    """Return the text with one word added to the end of a paragraph in the middle."""
     paragraphs = content.decode().split("\n\n")
     long_ones = [at for at, text in enumerate(paragraphs) if len(text) > 300 and text[0].isalpha()]
     if not long_ones:
-        raise Unmeasured(f"{EDITED} holds no paragraph to edit")
+        raise Unmeasured(f"{EDITED} has no paragraph to edit")
     middle = long_ones[len(long_ones) // 2]
     paragraphs[middle] += " Indeed."
     return "\n\n".join(paragraphs).encode()
 
 
 def _hashes(headrace: Headrace, name: str) -> set[str]:
-    from pipelines.operations.explain import find
+    from pipelines.documents import find
 
     document = find(headrace, TENANT, name)[0]
     with headrace.session(TENANT).transaction() as connection:
-        rows = connection.execute(statements("benchmarks", "ingest.sql")["hashes"], {"document": document})
+        rows = connection.execute(_SQL["hashes"], {"document": document})
         return {row["text_hash"] for row in rows}
 
 
 def _reference(headrace: Headrace) -> float:
-    """Seconds that plain sentence-transformers would take for every chunk, from an even sample of them."""
+    """Estimate the seconds that plain sentence-transformers takes for every chunk, from an even sample."""
     from sentence_transformers import SentenceTransformer
 
     from embedders import models
 
     with headrace.session(TENANT).transaction() as connection:
-        rows = connection.execute(statements("benchmarks", "ingest.sql")["texts"]).fetchall()
+        rows = connection.execute(_SQL["texts"]).fetchall()
     texts = ["\n".join(filter(None, (" > ".join(row["heading_path"]), row["text"]))) for row in rows]
     step = max(1, len(texts) // SAMPLE)
     sample = texts[::step]
@@ -138,6 +138,9 @@ def _reference(headrace: Headrace) -> float:
     took = [seconds(lambda: plain.encode(sample)) for _ in range(3)]
     note(f"plain encode of {len(sample)} chunks: {', '.join(f'{s:.1f} s' for s in took)}")
     return statistics.median(took) * len(texts) / len(sample)
+
+
+_SQL = statements("benchmarks", "ingest.sql")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 -- name: sizes
--- In bytes, indexes included; a partitioned table itself has none.
+-- In bytes, including indexes. A partitioned table itself has no size, only its partitions have.
 SELECT sum(pg_total_relation_size(c.oid)) FILTER (WHERE c.relname <> 'event') AS tables,
        sum(pg_total_relation_size(c.oid)) FILTER (WHERE c.relname = 'event') AS event,
        (SELECT sum(s.n_dead_tup)::float8 / nullif(sum(s.n_dead_tup + s.n_live_tup), 0) FROM pg_stat_all_tables s

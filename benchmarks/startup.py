@@ -1,9 +1,9 @@
-"""How long the command line takes to answer: `headrace --help`, each time in a fresh process.
+"""How long the command line takes to answer: `headrace --help`, each time in a new process.
 
 Keys (wall seconds, medians of 5):
-  help_s         the whole of `headrace --help`
-  import_s       of that, importing the command line's module
-  interpreter_s  a Python that does nothing, for comparison
+  help_s         `headrace --help` in all
+  import_s       the part of it that imports the command line's module
+  interpreter_s  starting and ending Python, for comparison
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def measure(data: Path) -> dict[str, float]:  # noqa: ARG001
 
 
 def _answer(command: Sequence[str]) -> str:
-    """What the command prints. Raises Unmeasured where it cannot be started or fails."""
+    """Return what the command prints. Raises Unmeasured if it cannot be started or fails."""
     try:
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
     except (OSError, subprocess.SubprocessError) as error:

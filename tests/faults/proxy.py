@@ -1,4 +1,4 @@
-"""A TCP line between a client and a server of the tests: it passes what it is given, until it is frozen or cut."""
+"""A TCP proxy between a client and a server, which can pause or reset its connections."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ _CONNECT_S = 5.0
 
 
 class Proxy:
-    """Listens on loopback, on `port`, for the server at `target` there. Close it, or use it as a context manager.
+    """Forward connections from the loopback port `port` to the loopback port `target`. Close it, or use it as a context manager.
 
-    `freeze` holds back every byte, both ways, of lines that are there and of new ones, and closes none; `thaw` lets them go on.
-    `cut` resets every line and each new one, until `mend`.
+    `freeze` stops forwarding in both directions, on existing and new connections, without closing any; `thaw` continues.
+    `cut` resets all connections and each new one until `mend`.
     """
 
     def __init__(self, target: int) -> None:
         self.target = target
-        self._flows = Event()
-        self._flows.set()
-        self._whole = True
-        self._lines: set[socket.socket] = set()
+        self._forwarding = Event()
+        self._forwarding.set()
+        self._accepting = True
+        self._sockets: set[socket.socket] = set()
         self._lock = Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -35,28 +35,23 @@ class Proxy:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    @property
-    def lines(self) -> int:
-        """How many connections there are."""
-        return len(self._lines) // 2
-
     def freeze(self) -> None:
-        self._flows.clear()
+        self._forwarding.clear()
 
     def thaw(self) -> None:
-        self._flows.set()
+        self._forwarding.set()
 
     def cut(self) -> None:
-        self._whole = False
+        self._accepting = False
         with self._lock:
-            for line in self._lines:
-                _reset(line)
+            for sock in self._sockets:
+                _reset(sock)
 
     def mend(self) -> None:
-        self._whole = True
+        self._accepting = True
 
     def close(self) -> None:
-        # a thread that waits in `accept` keeps the socket: this wakes it
+        # wake the thread that waits in `accept`, which keeps the socket open
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -67,7 +62,7 @@ class Proxy:
         with suppress(OSError):
             while True:
                 client = self._listener.accept()[0]
-                if self._whole:
+                if self._accepting:
                     Thread(target=self._connect, args=(client,), daemon=True).start()
                 else:
                     _reset(client)
@@ -81,31 +76,31 @@ class Proxy:
             return
         server.settimeout(None)
         pair = (client, server)
-        for line in pair:
-            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for sock in pair:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with self._lock:
-            self._lines.update(pair)
+            self._sockets.update(pair)
         back = Thread(target=self._pump, args=(server, client), daemon=True)
         back.start()
         self._pump(client, server)
         back.join()
         with self._lock:
-            self._lines.difference_update(pair)
-        for line in pair:
-            line.close()
+            self._sockets.difference_update(pair)
+        for sock in pair:
+            sock.close()
 
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
-        """Pass on until either end is done; then the other is told."""
+        """Forward until either side closes, then shut down both."""
         with suppress(OSError):
             while data := source.recv(65536):
-                self._flows.wait()
+                self._forwarding.wait()
                 sink.sendall(data)
-        for line in (source, sink):
+        for sock in (source, sink):
             with suppress(OSError):
-                line.shutdown(socket.SHUT_RDWR)
+                sock.shutdown(socket.SHUT_RDWR)
 
 
-def _reset(line: socket.socket) -> None:
+def _reset(sock: socket.socket) -> None:
     with suppress(OSError):
-        line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        line.shutdown(socket.SHUT_RDWR)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        sock.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""`benchmarks.chaos` with few kills and a fixed seed, and the comparison it ends in: that it sees what it is there to see."""
+"""`benchmarks.chaos` with few kills and a fixed seed, and tests that its comparison detects each kind of fault."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any
 import pytest
 
 from benchmarks import chaos
-from benchmarks._compare import Held, held
+from benchmarks._compare import TenantState, read_state
 from benchmarks._verdict import WRONG, drain, faults, from_scratch
 from benchmarks._workload import Workload, publish
-from core.crashpoints import POINTS
 from pipelines.app import Headrace
 from pipelines.governance import tenants
+from pipelines.stages.registry import CRASH_POINTS
 
-KILLS = len(POINTS) + 4
+KILLS = len(CRASH_POINTS) + 4
 
 
 def test_streams_killed_at_every_commit_and_at_any_instant_leave_no_trace() -> None:
-    told = chaos.measure(Path(), kills=KILLS, seed=1)
-    assert {key: told[key] for key in WRONG} == dict.fromkeys(WRONG, 0)
-    assert told["kills"] >= KILLS
-    assert told["points"] == len(POINTS)
+    result = chaos.measure(Path(), kills=KILLS, seed=1)
+    assert {key: result[key] for key in WRONG} == dict.fromkeys(WRONG, 0)
+    assert result["kills"] >= KILLS
+    assert result["points"] == len(CRASH_POINTS)
 
 
 def test_the_same_seed_gives_the_same_events() -> None:
@@ -37,21 +37,21 @@ def changed(rows: Mapping[str, Any], **values: Any) -> dict[str, Any]:
     return {name: {**row, **values} for name, row in rows.items()}
 
 
-HARMS: dict[str, Callable[[Held], Held]] = {
-    "lost": lambda held: replace(held, events=held.events[1:]),
-    "repeated": lambda held: replace(held, states=changed(held.states, revision=99)),
-    "resurrected": lambda held: replace(held, held=held.held | held.states.keys()),
-    "stale": lambda held: replace(
-        held, sources={d: [{**row, "text": "Of another version."} for row in of] for d, of in held.sources.items()}
+FAULTS: dict[str, Callable[[TenantState], TenantState]] = {
+    "lost": lambda state: replace(state, events=state.events[1:]),
+    "repeated": lambda state: replace(state, documents=changed(state.documents, revision=99)),
+    "resurrected": lambda state: replace(state, in_any_generation=state.in_any_generation | state.documents.keys()),
+    "stale": lambda state: replace(
+        state, sources={d: [{**row, "text": "Of another version."} for row in of] for d, of in state.sources.items()}
     ),
-    "orphans": lambda held: replace(held, unsourced=1),
-    "differs_from_scratch": lambda held: replace(held, letters=[{**row, "reason": "another"} for row in held.letters]),
+    "orphans": lambda state: replace(state, unsourced=1),
+    "differs_from_scratch": lambda state: replace(state, dead_letters=[{**row, "reason": "another"} for row in state.dead_letters]),
 }
 
 
 @pytest.fixture(scope="module")
 def compared(app: Headrace) -> tuple[str, Workload]:
-    """A tenant with a workload that came to its end without harm, and `<tenant>-plain` beside it."""
+    """A tenant with a workload that was processed without faults, and the tenant `<tenant>-plain` with the same records."""
     tenants.add(app, "compared")
     workload = Workload(3)
     for _ in range(3):
@@ -62,7 +62,7 @@ def compared(app: Headrace) -> tuple[str, Workload]:
     return "compared", workload
 
 
-def test_the_workload_has_all_that_may_go_wrong(compared: tuple[str, Workload]) -> None:
+def test_the_workload_has_every_kind_of_record(compared: tuple[str, Workload]) -> None:
     newest = compared[1].newest.values()
     assert any(version.deleted for version in newest)
     assert any(not version.readable and not version.deleted for version in newest)
@@ -70,11 +70,11 @@ def test_the_workload_has_all_that_may_go_wrong(compared: tuple[str, Workload]) 
     assert len(set(compared[1].records)) < len(compared[1].records)
 
 
-def test_where_nothing_was_harmed_nothing_is_wrong(app: Headrace, compared: tuple[str, Workload]) -> None:
+def test_the_comparison_finds_nothing_wrong_without_a_fault(app: Headrace, compared: tuple[str, Workload]) -> None:
     assert faults(app, *compared, "compared-plain") == {kind: [] for kind in WRONG}
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_the_comparison_sees_each_kind_of_harm(app: Headrace, compared: tuple[str, Workload], kind: str) -> None:
-    harmed = HARMS[kind](held(app, "compared"))
-    assert faults(app, *compared, "compared-plain", harmed)[kind]
+def test_the_comparison_detects_each_kind_of_fault(app: Headrace, compared: tuple[str, Workload], kind: str) -> None:
+    faulty = FAULTS[kind](read_state(app, "compared"))
+    assert faults(app, *compared, "compared-plain", faulty)[kind]
