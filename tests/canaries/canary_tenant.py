@@ -28,7 +28,7 @@ from prometheus_client import generate_latest
 
 from assets.runtime import RESOURCE
 from events.contract import DELETE, UPSERT, topic_of
-from events.kafka.reader import outcomes_of
+from events.kafka.topics import outcomes_of
 from parsers import Format
 from pipelines import cli
 from pipelines.app import Headrace

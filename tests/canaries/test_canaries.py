@@ -32,7 +32,7 @@ from core.policy import Privacy
 from core.records import Content, Envelope, decode, encode
 from core.schema.migrate import migrate
 from events.children import DEEPEST
-from events.kafka.reader import outcomes_of
+from events.kafka.topics import outcomes_of
 from parsers import Format
 from pipelines.app import Headrace
 from pipelines.governance import tenants

@@ -246,7 +246,7 @@ def test_topics_are_named_after_tenants(tenant: str) -> None:
 
 
 @pytest.mark.parametrize("topic", ["outcomes.acme", "documents.", "documents.A", "documents.a.b", "documents.a_b", "acme"])
-def test_a_topic_of_nobody_is_refused(topic: str) -> None:
+def test_a_topic_without_a_valid_tenant_is_refused(topic: str) -> None:
     with pytest.raises(TenantError):
         tenant_of(topic)
 

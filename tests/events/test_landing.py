@@ -213,7 +213,7 @@ def _land_and_crash(world: World, batch: Batch) -> None:
 
 
 @pytest.mark.parametrize("known", [False, True])
-def test_a_document_that_another_worker_lands_in_between_is_landed_by_one_of_them_alone(world: World, known: bool) -> None:
+def test_a_document_that_another_worker_lands_in_between_is_landed_by_exactly_one_of_them(world: World, known: bool) -> None:
     """Two partitions may have events of one document: after a repartitioning, or in a replay."""
     one, two = world.inlet(), world.inlet()
     if known:
