@@ -1,4 +1,4 @@
-"""Documents of many formats, written by the libraries of their formats, or by hand where there is none. What belongs here: bytes."""
+"""Documents of many formats as bytes, written by the libraries of their formats, or by hand if there is none."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import docx
-import openpyxl
+import openpyxl  # type: ignore[import-untyped]
 import pptx
 from docx.opc.constants import RELATIONSHIP_TYPE
 from docx.oxml import OxmlElement
 from docx.oxml.ns import qn
+from docx.text.paragraph import Paragraph
 from fpdf import FPDF
 from PIL import Image
 
@@ -27,7 +28,7 @@ def saved(save: Callable[[io.BytesIO], object]) -> bytes:
     return buffer.getvalue()
 
 
-def zipped(members: dict[str, str | bytes]) -> bytes:
+def zipped(members: Mapping[str, str | bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, body in members.items():
@@ -65,7 +66,7 @@ _ATTACHED_TEMPLATE = "http://schemas.openxmlformats.org/officeDocument/2006/rela
 
 
 def linked(url: str) -> bytes:
-    """A document whose picture and whose template are elsewhere."""
+    """A document whose picture and template are external."""
     document = docx.Document()
     document.add_paragraph("Text.")
     document.add_picture(picture())
@@ -74,13 +75,13 @@ def linked(url: str) -> bytes:
     del blip.attrib[qn("r:embed")]
     blip.set(qn("r:link"), place)
     template = OxmlElement("w:attachedTemplate")
-    kept = document.part.part_related_by(RELATIONSHIP_TYPE.SETTINGS)
-    template.set(qn("r:id"), kept.relate_to(url, _ATTACHED_TEMPLATE, is_external=True))
+    settings = document.part.part_related_by(RELATIONSHIP_TYPE.SETTINGS)
+    template.set(qn("r:id"), settings.relate_to(url, _ATTACHED_TEMPLATE, is_external=True))
     document.settings.element.append(template)
     return saved(document.save)
 
 
-def _add_link(paragraph: docx.text.paragraph.Paragraph, text: str, target: str) -> None:
+def _add_link(paragraph: Paragraph, text: str, target: str) -> None:
     link = OxmlElement("w:hyperlink")
     link.set(qn("r:id"), paragraph.part.relate_to(target, RELATIONSHIP_TYPE.HYPERLINK, is_external=True))
     run, words = OxmlElement("w:r"), OxmlElement("w:t")
@@ -162,12 +163,12 @@ def open_text(encrypted: bool = False) -> bytes:
 
 
 def legacy(name: str) -> bytes:
-    """What LibreOffice saved in a binary format: `handbook.doc`, `slides.ppt`, `parts.xls`."""
+    """A file saved by LibreOffice in a binary format: `handbook.doc`, `slides.ppt`, `parts.xls`."""
     return lzma.decompress((Path(__file__).parent / "data/legacy" / f"{name}.xz").read_bytes())
 
 
 def outlook(subject: str, body: str, attachments: Mapping[str, bytes]) -> bytes:
-    """A message as Outlook saves it ([MS-OXMSG]): attachments as storages, a stream for each text, and one that lists all properties."""
+    """A message as saved by Outlook ([MS-OXMSG]): a storage per attachment, a stream per text, and a stream listing all properties."""
     counts = struct.pack("<8x4I8x", 1, len(attachments), 1, len(attachments))
     tree = _properties(counts, {}, {0x001A: "IPM.Note", 0x0037: subject, 0x1000: body}) | {"__nameid_version1.0": {}}
     person = {0x3001: "Ada Pool", 0x39FE: "ada@example.org", 0x3003: "ada@example.org"}
@@ -192,7 +193,7 @@ _END, _FREE, _FAT = 0xFFFFFFFE, 0xFFFFFFFF, 0xFFFFFFFD
 
 
 def compound(tree: Mapping[str, object]) -> bytes:
-    """A compound file ([MS-CFB], version 3): storages as mappings, streams as bytes. Siblings hang in one line, each right of the last."""
+    """A compound file ([MS-CFB], version 3): storages as mappings, streams as bytes. Siblings form a chain of right children."""
     entries: list[tuple[str, int, bytes, int, int]] = []  # name, kind, content, right, child
     _add(entries, "Root Entry", 5, tree)
     mini = b""
@@ -224,12 +225,12 @@ def compound(tree: Mapping[str, object]) -> bytes:
 
 
 def _add(entries: list[tuple[str, int, bytes, int, int]], name: str, kind: int, value: object) -> int:
-    """An entry and all below it; gives its number."""
+    """Add an entry and its descendants; returns its number."""
     at = len(entries)
     entries.append((name, kind, value if isinstance(value, bytes) else b"", _FREE, _FREE))
     child = _FREE
     if isinstance(value, Mapping):
-        # the order of the format: shorter names first
+        # the format's order: shorter names first
         names = sorted(value, key=lambda key: (len(key), key.upper()))
         numbers = [_add(entries, key, 2 if isinstance(value[key], bytes) else 1, value[key]) for key in names]
         for left, right in pairwise(numbers):
@@ -257,7 +258,7 @@ def _entry(entry: tuple[str, int, bytes, int, int], start: int, size: int) -> by
 
 
 def open_document(kind: str) -> bytes:
-    """An ODF spreadsheet or presentation, as its specification has it."""
+    """An ODF spreadsheet or presentation."""
     prefixes = {"office": "office", "text": "text", "table": "table", "draw": "drawing"}
     spaces = " ".join(f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{space}:1.0"' for name, space in prefixes.items())
     cells = "".join(f'<table:table-cell office:value-type="string"><text:p>{text}</text:p></table:table-cell>' for text in ("part", "rake"))

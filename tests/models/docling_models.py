@@ -1,6 +1,6 @@
-"""docling's layout and table models, small, their weights random but for the last linear maps, which are solved.
+"""Small versions of docling's layout and table models: random weights, except for the last linear layers, which are solved for.
 
-They find on the pages of one PDF what a test wants them to, by those pages' pixels: on others they find something else.
+They predict the given detections for the pages of one PDF, from its pixels; their predictions for other pages are meaningless.
 """
 
 from __future__ import annotations
@@ -18,49 +18,49 @@ LABELS = (
     *("caption", "footnote", "formula", "list_item", "page_footer", "page_header", "picture", "section_header", "table", "text", "title"),
     *("document_index", "code", "checkbox_selected", "checkbox_unselected", "form", "key_value_region"),
 )
-"""Of docling-layout-heron, in its order."""
+"""The labels of docling-layout-heron, in its order."""
 
 _NAMES = ("<pad>", "<unk>", "<start>", "<end>", "ecel", "fcel", "lcel", "ucel", "xcel", "nl", "ched", "rhed", "srow")
 _TAGS = {tag: at for at, tag in enumerate(_NAMES)}
 _QUERIES, _HIDDEN, _SIDE = 24, 128, 128
-# a logit of what is there; its negative is one of what is not
-_SURE = 6.0
+# the logit of a positive; its negative is the logit of a negative
+_LOGIT = 6.0
 _STEPS = 64
 
 Box = tuple[float, float, float, float]
 
 
-class Found(NamedTuple):
-    """What the layout model is to find: its label, and its place in points from the page's upper left corner."""
+class Detection(NamedTuple):
+    """A prediction of the layout model: a label, and a box in points from the page's upper left corner."""
 
     label: str
     box: Box
 
 
 class Cells(NamedTuple):
-    """What the table model is to find in the first page's table: OTSL tags, row by row, and each cell's place in points."""
+    """The prediction of the table model for the first page's table: OTSL tags, row by row, and each cell's box in points."""
 
     tags: Sequence[str]
     boxes: Sequence[Box]
 
 
-def write(folder: Path, source: bytes, pages: Sequence[Sequence[Found]], table: Cells, size: tuple[float, float]) -> None:
-    """Both models, as docling-tools would leave them in `folder`. `size` is every page's width and height in points."""
+def write(folder: Path, source: bytes, pages: Sequence[Sequence[Detection]], table: Cells, size: tuple[float, float]) -> None:
+    """Write both models to `folder`, in the layout of docling-tools. `size` is every page's width and height in points."""
     from parsers.pdf import model
 
-    with undisturbed():
+    with isolated_torch():
         _write_layout(folder / LAYOUT)
         _write_tables(folder / TABLES)
         models = model.pipeline(folder)
-        _teach_layout(models, source, pages, size)
-        _teach_tables(models, source, table, next(found.box for found in pages[0] if found.label == "table"))
+        _fit_layout(models, source, pages, size)
+        _fit_tables(models, source, table, next(detection.box for detection in pages[0] if detection.label == "table"))
         models.layout_model.engine._model.save_pretrained(folder / LAYOUT)
         _save_tables(folder / TABLES, models.table_model.tf_predictor.get_model())
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
-    """docling warns of its own settings, and has torch compute on one thread for the rest of the process."""
+def isolated_torch() -> Iterator[None]:
+    """Restore torch's thread count and random state, and silence docling's warnings about its own settings."""
     import torch
 
     threads = torch.get_num_threads()
@@ -76,8 +76,13 @@ def undisturbed() -> Iterator[None]:
 def _write_layout(folder: Path) -> None:
     from transformers import RTDetrImageProcessor, RTDetrResNetConfig, RTDetrV2Config, RTDetrV2ForObjectDetection
 
-    kept = ["stage2", "stage3", "stage4"]
-    backbone = RTDetrResNetConfig(embedding_size=8, hidden_sizes=[8, 16, 24, 32], depths=[1] * 4, layer_type="basic", out_features=kept)
+    backbone = RTDetrResNetConfig(
+        embedding_size=8,
+        hidden_sizes=[8, 16, 24, 32],
+        depths=[1] * 4,
+        layer_type="basic",
+        out_features=["stage2", "stage3", "stage4"],  # type: ignore[call-arg]  # a property of the base class, set from **kwargs
+    )
     config = RTDetrV2Config(
         backbone_config=backbone,
         encoder_hidden_dim=_HIDDEN,
@@ -97,7 +102,7 @@ def _write_layout(folder: Path) -> None:
 
 
 _SMALL = dict.fromkeys(("tag_attention_dim", "tag_embed_dim", "bbox_embed_dim", "bbox_attention_dim"), 16)
-# docling fixes these two
+# docling hardcodes these two
 _WIDE = dict.fromkeys(("tag_decoder_dim", "hidden_dim"), 512)
 _DEPTHS = {"enc_image_size": 4, "dropout": 0.1, "bbox_classes": 2, "enc_layers": 1, "dec_layers": 1, "nheads": 8}
 _TABLES: dict[str, Any] = {
@@ -118,9 +123,9 @@ def _write_tables(folder: Path) -> None:
     (folder / "tm_config.json").write_text(json.dumps(config))
     model = TableModel04_rs(config, {"word_map": config["dataset_wordmap"]}, "cpu")
     classes = model._bbox_decoder._class_embed
-    # of the three classes of a cell, the one that holds text
+    # of a cell's three classes, the one for cells with text
     torch.nn.init.zeros_(classes.weight)
-    classes.bias.data = torch.tensor([-_SURE, -_SURE, _SURE])
+    classes.bias.data = torch.tensor([-_LOGIT, -_LOGIT, _LOGIT])
     _save_tables(folder, model)
 
 
@@ -130,11 +135,11 @@ def _save_tables(folder: Path, model: Any) -> None:
     save_model(model, str(folder / "tableformer_accurate.safetensors"))
 
 
-def _teach_layout(models: Any, source: bytes, pages: Sequence[Sequence[Found]], size: tuple[float, float]) -> None:
-    """Each query of a page becomes one thing to be found, or background.
+def _fit_layout(models: Any, source: bytes, pages: Sequence[Sequence[Detection]], size: tuple[float, float]) -> None:
+    """Solve for weights with which each query of a page predicts one detection, or background.
 
-    The two decoder layers share their heads. The first is made to leave all places as they are, so that what the second sees
-    does not depend on what is solved for.
+    The two decoder layers share their heads. The first is made to leave all boxes unchanged, so that the input of the second does not
+    depend on the solution.
     """
     import torch
 
@@ -143,37 +148,37 @@ def _teach_layout(models: Any, source: bytes, pages: Sequence[Sequence[Found]], 
     for layer in ends:
         torch.nn.init.zeros_(layer.weight)
         torch.nn.init.zeros_(layer.bias)
-    with _given(ends[0]) as first, _given(ends[1]) as second, _given(names[1]) as named, _made(decoder) as decoded:
+    with _inputs(ends[0]) as first, _inputs(ends[1]) as second, _inputs(names[1]) as named, _outputs(decoder) as decoded:
         _run(models, source)
     places = torch.cat([out.intermediate_reference_points[:, 0] for out in decoded])
-    things = [(page, query, thing) for page, found in enumerate(pages) for query, thing in enumerate(found)]
-    labels = torch.full((len(pages), _QUERIES, len(LABELS)), -_SURE)
-    for page, query, thing in things:
-        labels[page, query, LABELS.index(thing.label)] = _SURE
+    targets = [(page, query, target) for page, detections in enumerate(pages) for query, target in enumerate(detections)]
+    labels = torch.full((len(pages), _QUERIES, len(LABELS)), -_LOGIT)
+    for page, query, target in targets:
+        labels[page, query, LABELS.index(target.label)] = _LOGIT
     _solve(names, torch.cat(named).flatten(0, 1), labels.flatten(0, 1))
-    moves = torch.stack([torch.logit(_centred(thing.box, size)) - torch.logit(places[page, query]) for page, query, thing in things])
-    moving = torch.stack([torch.cat(second)[page, query] for page, query, _ in things])
-    still = torch.cat(first).flatten(0, 1)
-    _solve(ends, torch.cat([still, moving]), torch.cat([torch.zeros(len(still), 4), moves]))
+    offsets = torch.stack([torch.logit(_centred(target.box, size)) - torch.logit(places[page, query]) for page, query, target in targets])
+    moved = torch.stack([torch.cat(second)[page, query] for page, query, _ in targets])
+    unmoved = torch.cat(first).flatten(0, 1)
+    _solve(ends, torch.cat([unmoved, moved]), torch.cat([torch.zeros(len(unmoved), 4), offsets]))
 
 
-def _teach_tables(models: Any, source: bytes, table: Cells, place: Box) -> None:
-    """One tag more at a time, since what the decoder sees depends on the tags before; then the cells' places within the table."""
+def _fit_tables(models: Any, source: bytes, table: Cells, place: Box) -> None:
+    """Solve for the tags one at a time, since the decoder's input depends on the previous tags; then for the cells' boxes."""
     import torch
 
     model = models.table_model.tf_predictor.get_model()
     tags, boxes = model._tag_transformer._fc, model._bbox_decoder._bbox_embed.layers[-1]
-    with _given(model._encoder) as pictures:
+    with _inputs(model._encoder) as pictures:
         _run(models, source)
-    wanted = torch.full((len(table.tags) + 1, len(_TAGS)), -_SURE)
+    logits = torch.full((len(table.tags) + 1, len(_TAGS)), -_LOGIT)
     for at, tag in enumerate((*table.tags, "<end>")):
-        wanted[at, _TAGS[tag]] = _SURE
+        logits[at, _TAGS[tag]] = _LOGIT
     with torch.inference_mode():
-        for length in range(1, len(wanted) + 1):
-            with _given(tags) as seen:
+        for length in range(1, len(logits) + 1):
+            with _inputs(tags) as inputs:
                 model.predict(pictures[0], _STEPS, 1)
-            _solve([tags], torch.cat(seen[:length]), wanted[:length])
-        with _given(boxes) as cells:
+            _solve([tags], torch.cat(inputs[:length]), logits[:length])
+        with _inputs(boxes) as cells:
             model.predict(pictures[0], _STEPS, 1)
     left, top, right, bottom = place
     size = right - left, bottom - top
@@ -182,7 +187,7 @@ def _teach_tables(models: Any, source: bytes, table: Cells, place: Box) -> None:
 
 
 def _centred(box: Box, size: tuple[float, float]) -> Any:
-    """Middle and extent as shares of the whole, as both models have them."""
+    """Center and extent as shares of the whole, the format of both models: (4,) float32."""
     import torch
 
     left, top, right, bottom = box
@@ -190,13 +195,13 @@ def _centred(box: Box, size: tuple[float, float]) -> Any:
     return torch.tensor([(left + right) / 2 / width, (top + bottom) / 2 / height, (right - left) / width, (bottom - top) / height])
 
 
-def _solve(layers: Sequence[Any], given: Any, wanted: Any) -> None:
-    """The weights and the bias with which each of these linear layers makes `wanted` (n, out) of `given` (n, in); n is at most in + 1."""
+def _solve(layers: Sequence[Any], inputs: Any, outputs: Any) -> None:
+    """Set the weights and bias of each linear layer so that it maps `inputs` (n, in) to `outputs` (n, out); n is at most in + 1."""
     import torch
 
-    padded = torch.cat([given, torch.ones(len(given), 1)], dim=1).double()
+    padded = torch.cat([inputs, torch.ones(len(inputs), 1)], dim=1).double()
     assert len(padded) <= padded.shape[1]
-    solution = torch.linalg.lstsq(padded, wanted.double(), driver="gelsd").solution.float()
+    solution = torch.linalg.lstsq(padded, outputs.double(), driver="gelsd").solution.float()
     with torch.no_grad():
         for layer in layers:
             layer.weight.copy_(solution[:-1].T)
@@ -210,22 +215,22 @@ def _run(models: Any, source: bytes) -> None:
 
 
 @contextmanager
-def _given(module: Any) -> Iterator[list[Any]]:
-    """What it is given, call by call."""
-    seen: list[Any] = []
-    hook = module.register_forward_pre_hook(lambda _, given: seen.append(given[0].clone()))
+def _inputs(module: Any) -> Iterator[list[Any]]:
+    """The module's inputs, call by call."""
+    recorded: list[Any] = []
+    hook = module.register_forward_pre_hook(lambda _, inputs: recorded.append(inputs[0].clone()))
     try:
-        yield seen
+        yield recorded
     finally:
         hook.remove()
 
 
 @contextmanager
-def _made(module: Any) -> Iterator[list[Any]]:
-    """What it makes, call by call."""
-    seen: list[Any] = []
-    hook = module.register_forward_hook(lambda _, given, made: seen.append(made))
+def _outputs(module: Any) -> Iterator[list[Any]]:
+    """The module's outputs, call by call."""
+    recorded: list[Any] = []
+    hook = module.register_forward_hook(lambda _, inputs, output: recorded.append(output))
     try:
-        yield seen
+        yield recorded
     finally:
         hook.remove()

@@ -1,6 +1,6 @@
-"""Every format that docs/formats.md names is read, with what the page says of it; containers give children; what is read is measured.
+"""Every format of docs/formats.md is read as documented; containers yield children; content is measured.
 
-Each format has a real file here: written by the library of its format, by LibreOffice, or by hand where that is how people write it.
+Each format has a real file here, written by the format's library, by LibreOffice, or by hand for formats that people write by hand.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def children(content: Content) -> dict[str, bytes | str]:
     return {child.path: child.reason or child.content for child in content.children}
 
 
-# every format
+# all formats
 
 
 def test_every_format_has_a_file_here_and_a_row_in_the_page() -> None:
@@ -129,19 +129,19 @@ def test_every_format_has_a_file_here_and_a_row_in_the_page() -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in Format if kind is not Format.IMAGE])
-def test_every_format_is_told_by_content_or_name_and_read(read: Callable[..., Content], kind: Format) -> None:
+def test_every_format_is_detected_and_read(read: Callable[..., Content], kind: Format) -> None:
     name, content, expected = FILES[kind]
     assert detect(content, "", name) is kind
     found = read(content, name)
     assert expected in [*(block.text for block in found.blocks), *(cell for block in found.blocks for row in block.rows for cell in row)]
 
 
-def test_a_picture_without_text_or_without_text_recognition_is_refused_by_a_reason(reason: Callable[..., str]) -> None:
+def test_a_picture_without_text_or_without_text_recognition_is_refused(reason: Callable[..., str]) -> None:
     assert detect(picture().getvalue(), "", "") is Format.IMAGE
     assert reason(picture().getvalue(), "a.png") == ("no-text" if find_spec("rapidocr") else "missing-parser")
 
 
-# what is easily lost
+# content that is easily lost
 
 
 def test_a_table_within_a_cell_is_kept_in_the_cell(read: Callable[..., Content]) -> None:
@@ -157,11 +157,11 @@ def test_a_table_within_a_cell_is_kept_in_the_cell(read: Callable[..., Content])
     assert str(page).count("price") == 1
 
 
-def test_what_a_program_fills_in_for_an_alternative_text_is_no_text(read: Callable[..., Content]) -> None:
+def test_alt_texts_generated_by_a_program_are_dropped(read: Callable[..., Content]) -> None:
     document = docx.Document()
-    for told in ("plan v2.PNG", "A weir\n\nDescription automatically generated with low confidence", "The plan.png shows a weir"):
+    for description in ("plan v2.PNG", "A weir\n\nDescription automatically generated with low confidence", "The plan.png shows a weir"):
         document.add_picture(picture())
-        document.paragraphs[-1]._p.find(f".//{qn('wp:docPr')}").set("descr", told)
+        document.paragraphs[-1]._p.find(f".//{qn('wp:docPr')}").set("descr", description)
     assert outline(read(saved(document.save), "a.docx")) == [("caption", "A weir"), ("caption", "The plan.png shows a weir")]
 
 
@@ -183,18 +183,18 @@ def test_numbers_of_steps_are_kept(read: Callable[..., Content]) -> None:
         ("a.tex", "\\documentclass{article}\n\\begin{document}\nAn \\textbf{un}breakable rule.\n\\end{document}\n"),
     ],
 )
-def test_a_word_that_is_half_bold_is_one_word(read: Callable[..., Content], name: str, source: str) -> None:
+def test_a_partly_bold_word_is_one_word(read: Callable[..., Content], name: str, source: str) -> None:
     assert "unbreakable rule" in str(read(source.encode(), name))
 
 
-def test_a_word_of_a_book_that_is_half_bold_is_one_word(read: Callable[..., Content]) -> None:
+def test_a_partly_italic_word_in_a_book_is_one_word(read: Callable[..., Content]) -> None:
     with zipfile.ZipFile(io.BytesIO(book())) as whole:
         members = {name: whole.read(name) for name in whole.namelist()}
     members["a.xhtml"] = members["a.xhtml"].replace(b"<i>twice</i>", b"t<i>wi</i>ce")
     assert ("paragraph", "Measure it twice.") in outline(read(zipped(members), "a.epub"))
 
 
-def test_a_links_address_and_its_text_are_two_words(read: Callable[..., Content]) -> None:
+def test_a_links_address_and_its_text_are_separate_words(read: Callable[..., Content]) -> None:
     source = "\\documentclass{article}\n\\begin{document}\n\\href{https://example.org/a}{The rules} hold.\n\\end{document}\n"
     assert outline(read(source.encode(), "a.tex")) == [("paragraph", "https://example.org/a The rules hold.")]
 
@@ -235,7 +235,7 @@ def test_excel_97(read: Callable[..., Content]) -> None:
     assert content.blocks[1].rows == (("part", "price", "since"), ("rake", "12", "2026-03-01"), ("seal", "7.5", ""))
 
 
-def test_an_old_office_file_is_refused_by_what_is_wrong_with_it(reason: Callable[..., str]) -> None:
+def test_a_legacy_office_file_is_refused_with_the_right_reason(reason: Callable[..., str]) -> None:
     whole = legacy("handbook.doc")
     start = whole.index(b"\xec\xa5", 512)
     assert reason(whole[: start + 2] + b"\x65\x00" + whole[start + 4 :], "a.doc") == "legacy-format"
@@ -245,7 +245,7 @@ def test_an_old_office_file_is_refused_by_what_is_wrong_with_it(reason: Callable
     assert reason(presented.replace(b"\x5f\xc0\x91\xe3", b"\xdf\xc4\xd1\xf3"), "a.ppt") == "encrypted-document"
 
 
-def test_a_summary_that_claims_properties_without_number_costs_no_time(read: Callable[..., Content]) -> None:
+def test_a_summary_declaring_billions_of_properties_is_read_quickly(read: Callable[..., Content]) -> None:
     whole = legacy("handbook.doc")
     section = whole.index(b"\xfe\xff\x00\x00", 512) + 48
     assert read(whole, "a.doc").properties
@@ -253,7 +253,7 @@ def test_a_summary_that_claims_properties_without_number_costs_no_time(read: Cal
 
 
 @pytest.mark.parametrize("name", ["handbook.doc", "slides.ppt", "parts.xls"])
-def test_a_damaged_office_file_never_ends_in_anything_but_content_or_a_reason(pool: WorkerPool, name: str) -> None:
+def test_a_damaged_office_file_always_yields_content_or_a_reason(pool: WorkerPool, name: str) -> None:
     whole = legacy(name)
 
     @settings(max_examples=25, deadline=None, database=None)
@@ -262,13 +262,13 @@ def test_a_damaged_office_file_never_ends_in_anything_but_content_or_a_reason(po
         try:
             pool.parse(whole[:at] + damage + whole[at + len(damage) :], "", name)
         except DocumentError as error:
-            told.add(error.reason)
+            reasons.add(error.reason)
 
-    told: set[str] = set()
+    reasons: set[str] = set()
     check()
-    # calamine ends its process where a damaged size asks for more memory than there may be; the next document has another
+    # calamine aborts the process if a damaged size exceeds the memory limit; the next document gets a new process
     crashes = {"parse-crashed"} if name == "parts.xls" else set()
-    assert told <= {"corrupt-document", "encrypted-document", "legacy-format", "no-text", "unsupported-media-type"} | crashes
+    assert reasons <= {"corrupt-document", "encrypted-document", "legacy-format", "no-text", "unsupported-media-type"} | crashes
 
 
 # plain text
@@ -288,7 +288,7 @@ JAPANESE = "水が来る前に格子を掃除し、毎朝、番人が堰を確�
         ("The rake is cleaned before the first water arrives.", "cp037"),
     ],
 )
-def test_plain_text_without_a_mark_is_read_in_the_encoding_that_makes_sense(read: Callable[..., Content], text: str, encoding: str) -> None:
+def test_the_encoding_of_plain_text_without_a_byte_order_mark_is_detected(read: Callable[..., Content], text: str, encoding: str) -> None:
     assert outline(read(text.encode(encoding), "a.txt")) == [("paragraph", text)]
 
 
@@ -317,18 +317,18 @@ def test_json_is_read_as_fields_records_and_headings(read: Callable[..., Content
     assert content.title == "Weirs"
 
 
-def test_json_lines_keep_what_is_no_json(read: Callable[..., Content]) -> None:
+def test_invalid_lines_of_json_lines_are_kept(read: Callable[..., Content]) -> None:
     content = read(b'{"a": 1, "b": "x"}\n{"a": 2, "b": "y"}\nbroken {\n', "a.jsonl")
     assert content.blocks[0].rows == (("a", "b"), ("1", "x"), ("2", "y"))
     assert outline(content)[1:] == [("list_item", "broken {")]
 
 
-def test_what_is_no_json_and_no_xml_after_all_is_code(read: Callable[..., Content]) -> None:
+def test_invalid_json_and_xml_are_kept_as_code(read: Callable[..., Content]) -> None:
     assert outline(read(b"// a comment\n{}", "a.json")) == [("code", "// a comment\n{}")]
     assert outline(read(b"<a><b></a>", "a.xml")) == [("code", "<a><b></a>")]
 
 
-def test_json_without_end_is_refused(reason: Callable[..., str]) -> None:
+def test_deeply_nested_json_is_refused(reason: Callable[..., str]) -> None:
     assert reason(b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "a.json") == "document-too-deep"
 
 
@@ -352,7 +352,7 @@ def test_xml_prose_is_prose_and_xml_data_is_data(read: Callable[..., Content]) -
     assert content.blocks[-1].rows == (("id", "name"), ("1", "rake"), ("2", "seal"))
 
 
-def test_no_entity_of_xml_is_resolved(read: Callable[..., Content], tmp_path: Path) -> None:
+def test_xml_entities_are_not_resolved(read: Callable[..., Content], tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(SECRET)
     source = f'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x SYSTEM "file://{tmp_path}/secret">]>'
     source += '<a xmlns:xi="http://www.w3.org/2001/XInclude"><p>Before &x; after.</p>'
@@ -362,7 +362,7 @@ def test_no_entity_of_xml_is_resolved(read: Callable[..., Content], tmp_path: Pa
     assert SECRET not in str(content)
 
 
-def test_entities_of_entities_are_not_multiplied(read: Callable[..., Content]) -> None:
+def test_nested_xml_entities_are_not_expanded(read: Callable[..., Content]) -> None:
     inside = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 10))
     content = read(f'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY e0 "boom">{inside}]><a>&e9;</a>'.encode(), "a.xml")
     assert str(content).count("boom") <= 1
@@ -389,7 +389,7 @@ def test_attachments_and_forwarded_messages_become_children(read: Callable[..., 
     assert ("paragraph", "It is closed.") not in outline(content)
 
 
-def test_signatures_and_pictures_within_the_text_are_counted_and_files_without_content_told_of(read: Callable[..., Content]) -> None:
+def test_signatures_and_inline_pictures_are_counted_and_empty_attachments_have_a_reason(read: Callable[..., Content]) -> None:
     mail = EmailMessage()
     mail["Subject"] = "Weir"
     mail.set_content("See below.")
@@ -411,7 +411,7 @@ def test_attachments_of_outlook_become_children(read: Callable[..., Content]) ->
 # archives
 
 
-def test_members_of_a_zip_become_children_and_its_names_are_text(read: Callable[..., Content]) -> None:
+def test_members_of_a_zip_become_children_and_their_names_become_text(read: Callable[..., Content]) -> None:
     content = read(zipped({"a/rules.txt": "No swimming.", "b.docx": word(), "__MACOSX/._b": "x", "empty": ""}), "a.zip")
     assert [child.path for child in content.children] == ["a/rules.txt", "b.docx"]
     assert outline(content) == [("list_item", "a/rules.txt"), ("list_item", "b.docx")]
@@ -427,7 +427,7 @@ def test_members_of_a_compressed_tar_become_children(read: Callable[..., Content
     assert content.signals.dropped == {"links-and-devices": 1}
 
 
-def test_a_file_compressed_alone_is_a_child_under_its_name(read: Callable[..., Content]) -> None:
+def test_a_single_compressed_file_is_a_child_with_its_name(read: Callable[..., Content]) -> None:
     buffer = io.BytesIO()
     with gzip.GzipFile("rules.txt", "wb", fileobj=buffer) as file:
         file.write(b"No swimming.")
@@ -435,7 +435,7 @@ def test_a_file_compressed_alone_is_a_child_under_its_name(read: Callable[..., C
 
 
 def encrypted(whole: bytes, name: str) -> bytes:
-    """The archive, with the member's flag of encryption set in both of its headers."""
+    """The archive with the member's encryption flag set in both of its headers."""
     out = bytearray(whole)
     for at in (match.start() for match in re.finditer(re.escape(name.encode()), whole)):
         for start, flags in ((at - 30, 6), (at - 46, 8)):
@@ -454,7 +454,7 @@ def test_an_encrypted_or_broken_member_fails_alone(read: Callable[..., Content],
     assert reason(encrypted(zipped({"locked.txt": "x"}), "locked.txt"), "a.zip") == "encrypted-document"
 
 
-def test_archives_beyond_all_measure_are_refused(reason: Callable[..., str]) -> None:
+def test_archive_bombs_and_oversized_archives_are_refused(reason: Callable[..., str]) -> None:
     zeros = bytes(3 << 20)
     assert reason(zipped({"zeros": zeros}), "a.zip") == "archive-bomb"
     assert reason(gzip.compress(zeros), "a.gz") == "archive-bomb"
@@ -466,7 +466,7 @@ def test_archives_beyond_all_measure_are_refused(reason: Callable[..., str]) -> 
     assert reason(sparse.tobuf() + bytes(1024), "a.tar") == "archive-too-large"
 
 
-def test_archives_that_do_not_open_and_empty_ones_have_their_reasons(reason: Callable[..., str]) -> None:
+def test_broken_and_empty_archives_have_reasons(reason: Callable[..., str]) -> None:
     whole = zipped({"a.txt": "No swimming." * 100})
     assert reason(whole[:60], "a.zip") == "corrupt-document"
     assert reason(gzip.compress(b"No swimming." * 100)[:30], "a.gz") == "corrupt-document"
@@ -479,7 +479,7 @@ NAMES = st.lists(st.text(alphabet=st.one_of(st.characters(), st.sampled_from("./
 
 
 @given(NAMES)
-def test_no_name_of_a_member_is_ever_a_way_out_or_another_ones(names: list[str]) -> None:
+def test_member_paths_are_always_relative_and_unique(names: list[str]) -> None:
     found = list(archive.paths(names))
     assert len(found) == len(set(found)) == len(names)
     for path in found:
@@ -490,10 +490,10 @@ def test_no_name_of_a_member_is_ever_a_way_out_or_another_ones(names: list[str])
         assert not {"", ".", ".."} & set(path.split("/"))
 
 
-# nothing is followed or run
+# nothing is fetched or executed
 
 
-def test_fields_and_links_that_would_run_or_fetch_something_are_text_at_most(read: Callable[..., Content]) -> None:
+def test_fields_and_links_that_would_execute_or_fetch_are_plain_text(read: Callable[..., Content]) -> None:
     table = read(b"name,value\nx,\"=cmd|' /C calc'!A0\"\n", "a.csv")
     assert table.blocks[0].rows[1] == ("x", "=cmd|' /C calc'!A0")
     with zipfile.ZipFile(io.BytesIO(word())) as whole:
@@ -512,7 +512,7 @@ def test_fields_and_links_that_would_run_or_fetch_something_are_text_at_most(rea
     assert outline(page) == [("paragraph", "Text here")]
 
 
-# what is measured
+# signals
 
 DE = (
     "Der Rechen wird gereinigt, bevor das Wasser kommt. Die Größe der Öffnung und die Höhe der Wehrkrone hängen über die Mühle zusammen. "
@@ -523,20 +523,20 @@ RU = "Решётка очищается до прихода воды и пров
 JA = "水が来る前に格子を掃除し、毎朝、番人が堰を確認します。" * 12
 
 
-def of(text: str) -> Content:
+def measured(text: str) -> Content:
     return measure(Content(blocks=(Block("paragraph", text),)))
 
 
 @pytest.mark.parametrize(
     ("text", "language"), [(DE, "de"), (EN, "en"), (RU, "ru"), (JA, "ja"), ("Too short.", ""), ("def f(x): f(x+1)\n" * 40, "")]
 )
-def test_language_is_told_where_there_is_text_enough(text: str, language: str) -> None:
-    assert of(text).language == language
+def test_language_is_identified_if_there_is_enough_text(text: str, language: str) -> None:
+    assert measured(text).language == language
 
 
 @pytest.mark.parametrize("text", [DE, EN, RU, JA])
-def test_ordinary_text_of_any_language_passes(text: str) -> None:
-    signals = of(text).signals
+def test_ordinary_text_of_any_language_is_not_quarantined(text: str) -> None:
+    signals = measured(text).signals
     assert signals.characters == len(text)
     assert signals.replaced == 0
     assert signals.wordlike is None or signals.wordlike > 0.95
@@ -556,25 +556,25 @@ def test_ordinary_text_of_any_language_passes(text: str) -> None:
     ],
     ids=["utf-8-as-1252", "utf-8-as-latin-1", "replaced", "cid", "symbol-font", "doubtful-letters", "signs"],
 )
-def test_garbage_is_put_aside(garbage: str) -> None:
-    assert quarantine(of(garbage).signals, Reading()) == "low-quality-text"
+def test_garbage_is_quarantined(garbage: str) -> None:
+    assert quarantine(measured(garbage).signals, Reading()) == "low-quality-text"
 
 
-def test_a_threshold_is_the_tenants() -> None:
+def test_thresholds_are_those_of_the_tenant() -> None:
     empty, doubtful = Signals(pages=10, empty_pages=9), Signals(ocr_confidence=0.4)
     assert quarantine(empty, Reading()) == "mostly-empty-pages"
     assert quarantine(empty, Reading(most_empty_pages=0.9)) is None
     assert quarantine(doubtful, Reading()) == "low-ocr-confidence"
     assert quarantine(doubtful, Reading(least_ocr_confidence=0.3)) is None
-    assert quarantine(of(DE.encode().decode("cp1252", "replace")).signals, Reading(most_replaced=1, least_wordlike=0)) is None
+    assert quarantine(measured(DE.encode().decode("cp1252", "replace")).signals, Reading(most_replaced=1, least_wordlike=0)) is None
 
 
-def test_tables_without_a_filled_cell_are_counted_and_left_out() -> None:
+def test_tables_without_a_filled_cell_are_counted_and_dropped() -> None:
     content = measure(Content(blocks=(Block("table", rows=(("", ""),)), Block("table", rows=(("a", ""),), page=3))))
     assert (len(content.blocks), content.signals.empty_tables, content.signals.pages) == (1, 1, 3)
 
 
-def test_what_a_reader_has_measured_stays() -> None:
+def test_signals_set_by_a_reader_are_kept() -> None:
     own = Signals(pages=4, empty_pages=1, grades={"layout": 4}, dropped={"footer": 3}, ocr_confidence=0.9)
     signals = measure(Content(blocks=(Block("paragraph", "Text."),), signals=own, language="fi")).signals
     assert (signals.pages, signals.empty_pages, signals.grades, signals.dropped, signals.ocr_confidence) == (
@@ -589,12 +589,12 @@ def test_what_a_reader_has_measured_stays() -> None:
 @pytest.mark.parametrize(
     "word_", ["Rechtschreibung", "čtvrt", "d'été", "well-known", "Ψυχή", "слово", "日本語", "النص", "NATO", "naïve", "(water),"]
 )
-def test_words_of_many_languages_look_like_words(word_: str) -> None:
+def test_words_of_many_languages_are_wordlike(word_: str) -> None:
     assert is_wordlike(word_) is True
 
 
 @pytest.mark.parametrize("piece", ["rn1ll", "fÃ¼r", "xkqzt", "Gr??e", "aaaa", "waTEr", "#$%&(", "ﬁ\ufffdsh"])
-def test_what_no_language_writes_does_not(piece: str) -> None:
+def test_garbage_is_not_wordlike(piece: str) -> None:
     assert is_wordlike(piece) is False
 
 
@@ -607,8 +607,8 @@ def test_numbers_addresses_and_code_are_not_judged(piece: str) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.text(max_size=400))
-def test_measuring_never_fails_and_is_always_alike(text: str) -> None:
-    first = of(text)
-    assert first == of(text)
+def test_measuring_never_fails_and_is_deterministic(text: str) -> None:
+    first = measured(text)
+    assert first == measured(text)
     assert 0 <= (first.signals.wordlike or 0) <= 1
     assert first.signals.replaced <= first.signals.characters

@@ -1,4 +1,4 @@
-"""What the PDF parser promises: reading order, headings, tables, what is dropped and what is recognised. fpdf2 writes the PDFs here."""
+"""The PDF reader: reading order, headings, tables, furniture, signals and text recognition. fpdf2 writes the PDFs here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 
-import pypdfium2
+import pypdfium2  # type: ignore[import-untyped]
 import pytest
 from fpdf import FPDF
 from fpdf.enums import XPos, YPos
@@ -32,7 +32,7 @@ PROSE = (
 
 
 class Book(FPDF):
-    """An A4 document in points whose text is put where a test says."""
+    """An A4 document with text at given places, in points."""
 
     def __init__(self) -> None:
         super().__init__(unit="pt", format=(WIDTH, HEIGHT))
@@ -46,14 +46,14 @@ class Book(FPDF):
         self.cell(text=text)
 
     def column(self, x: float, y: float, text: str, width: float = WIDTH - 2 * MARGIN) -> float:
-        """A paragraph; gives where it ends."""
+        """Write a paragraph; returns the y at which it ends."""
         self.set_font("helvetica", size=SIZE)
         self.set_xy(x, y)
         self.multi_cell(width, 14, text, align="L", new_x=XPos.LEFT, new_y=YPos.NEXT)
         return float(self.get_y())
 
     def grid(self, x: float, y: float, rows: Sequence[Sequence[str]], width: float = 120, height: float = 20) -> None:
-        """A table with a rule around every cell."""
+        """Draw a table with a rule around every cell."""
         self.set_font("helvetica", size=SIZE)
         for down, row in enumerate(rows):
             for across, text in enumerate(row):
@@ -101,7 +101,7 @@ def reason(content: bytes, grade: str = "layout") -> str:
 def two_columns(page: Book) -> None:
     page.put(MARGIN, 60, "Spring inspection of the intake and of everything below it, in two columns", 16, "B")
     page.column(MARGIN, 110, "LEFT " + PROSE * 2, 220)
-    # not on the base lines of the left column
+    # off the base lines of the left column
     page.column(MARGIN + 250, 117, "RIGHT " + PROSE * 2, 220)
 
 
@@ -111,7 +111,7 @@ def test_two_columns_are_read_one_after_the_other() -> None:
     assert content.blocks[1].text == "LEFT " + PROSE * 2
 
 
-def test_columns_that_the_file_draws_across_are_read_down() -> None:
+def test_columns_are_read_down_even_if_the_file_draws_across_them() -> None:
     left = [f"left line {at} says what the left says at length" for at in range(8)]
     right = [f"Right line {at} says what the right says at length" for at in range(8)]
 
@@ -123,7 +123,7 @@ def test_columns_that_the_file_draws_across_are_read_down() -> None:
     assert outline(read(book(across))) == [("paragraph", " ".join(left)), ("paragraph", " ".join(right))]
 
 
-def test_a_paragraph_that_goes_on_in_the_next_column_or_page_is_one() -> None:
+def test_a_paragraph_that_continues_in_the_next_column_or_page_is_one() -> None:
     def first(page: Book) -> None:
         page.column(MARGIN, 100, PROSE)
         page.put(MARGIN, 600, "The gate is raised only when the")
@@ -137,7 +137,7 @@ def test_a_paragraph_that_goes_on_in_the_next_column_or_page_is_one() -> None:
     assert [block.page for block in content.blocks] == [1, 1, 2]
 
 
-def test_a_word_broken_at_the_end_of_a_line_is_put_together() -> None:
+def test_a_word_hyphenated_at_the_end_of_a_line_is_joined() -> None:
     def broken(page: Book) -> None:
         page.put(MARGIN, 100, "Every spring the mainte-")
         page.put(MARGIN, 114, "nance of the head-")
@@ -159,7 +159,7 @@ def chapters(page: Book) -> None:
     page.column(MARGIN, 340, PROSE)
 
 
-def test_headings_are_told_by_size_and_weight() -> None:
+def test_headings_are_detected_by_size_and_weight() -> None:
     content = read(book(chapters))
     assert [(block.level, block.text) for block in content.blocks if block.kind == "heading"] == [
         (1, "Turbine handbook"),
@@ -170,7 +170,7 @@ def test_headings_are_told_by_size_and_weight() -> None:
     assert content.title == "Turbine handbook"
 
 
-def test_lists_are_nested_by_their_indents() -> None:
+def test_lists_are_nested_by_indent() -> None:
     def lists(page: Book) -> None:
         page.column(MARGIN, 60, PROSE)
         for at, (indent, text) in enumerate([(0, "- gate"), (20, "- rake, which is cleaned before the"), (0, "- runner"), (0, "1. vanes")]):
@@ -181,7 +181,7 @@ def test_lists_are_nested_by_their_indents() -> None:
     assert found == [(1, "gate"), (2, "rake, which is cleaned before the first water"), (1, "runner"), (1, "1. vanes")]
 
 
-def test_code_keeps_its_lines_and_indents() -> None:
+def test_code_keeps_its_lines_and_indentation() -> None:
     def program(page: Book) -> None:
         page.column(MARGIN, 60, PROSE)
         for at, line in enumerate(["def opened(gate):", "    if gate.free:", "        return True", "    return False"]):
@@ -194,7 +194,7 @@ def test_code_keeps_its_lines_and_indents() -> None:
 
 
 @pytest.mark.parametrize(("text", "kind"), [("Figure 3: the intake", "caption"), ("Figure 3 shows the intake.", "paragraph")])
-def test_a_caption_is_one_where_that_is_sure(text: str, kind: str) -> None:
+def test_captions_are_detected_only_if_unambiguous(text: str, kind: str) -> None:
     def captioned(page: Book) -> None:
         page.column(MARGIN, 60, PROSE)
         page.put(MARGIN, 300, text)
@@ -241,20 +241,20 @@ def test_an_aligned_table_without_rules_has_its_rows() -> None:
     assert content.blocks[1].rows == tuple(PARTS)
 
 
-def test_a_table_over_two_pages_is_one_with_one_header() -> None:
+def test_a_table_that_spans_two_pages_is_one_with_one_header() -> None:
     more = [PARTS[0], ("vane", "44.00", "12"), ("bolt", "0.20", "900")]
     content = read(book(lambda page: page.grid(MARGIN, 640, PARTS), lambda page: page.grid(MARGIN, 60, more)))
     assert [block.rows for block in content.blocks] == [(*PARTS, *more[1:])]
     assert content.blocks[0].page == 1
 
 
-def test_tables_of_other_columns_stay_two() -> None:
+def test_tables_with_different_columns_are_not_joined() -> None:
     other = [("name", "office"), ("Ada", "3"), ("Zeb", "4")]
     content = read(book(lambda page: page.grid(MARGIN, 640, PARTS), lambda page: page.grid(MARGIN, 60, other)))
     assert [len(block.rows) for block in content.blocks] == [4, 3]
 
 
-def test_a_frame_around_a_paragraph_is_no_table() -> None:
+def test_a_frame_around_a_paragraph_is_not_a_table() -> None:
     def framed(page: Book) -> None:
         page.rect(MARGIN - 10, 90, WIDTH - 2 * MARGIN + 20, 80)
         page.column(MARGIN, 100, PROSE)
@@ -262,7 +262,7 @@ def test_a_frame_around_a_paragraph_is_no_table() -> None:
     assert outline(read(book(framed))) == [("paragraph", PROSE)]
 
 
-# what is dropped
+# furniture
 
 
 def numbered(title: str, page: int) -> Callable[[Book], None]:
@@ -276,13 +276,13 @@ def numbered(title: str, page: int) -> Callable[[Book], None]:
 
 
 @pytest.mark.parametrize("grade", ["text", "layout"])
-def test_running_heads_feet_and_page_numbers_are_dropped_and_counted(grade: str) -> None:
+def test_running_heads_running_feet_and_page_numbers_are_dropped_and_counted(grade: str) -> None:
     content = read(book(*(numbered("Turbine handbook, chapter 1", page) for page in range(3))), grade)
     assert [text[:11] for _, text in outline(content)] == ["Page text a", "Page text b", "Page text c"]
     assert content.signals.dropped == {"header": 3, "footer": 3, "page_number": 3}
 
 
-def test_what_stands_at_the_edge_of_one_page_alone_is_kept() -> None:
+def test_text_at_the_edge_of_a_single_page_is_kept() -> None:
     content = read(book(*(numbered(f"{title} of the handbook", page) for page, title in enumerate(["Start", "Midst", "End"]))))
     assert [text for _, text in outline(content) if text.endswith("handbook")] == [
         "Start of the handbook",
@@ -294,7 +294,7 @@ def test_what_stands_at_the_edge_of_one_page_alone_is_kept() -> None:
 # places, links, properties, signals
 
 
-def test_blocks_know_their_page_and_place() -> None:
+def test_blocks_have_their_page_and_place() -> None:
     content = read(book(chapters, lambda page: page.grid(MARGIN, 200, PARTS)))
     left, top, right, bottom = content.blocks[0].box or (0, 0, 0, 0)
     assert MARGIN - 3 < left < MARGIN + 6
@@ -304,8 +304,8 @@ def test_blocks_know_their_page_and_place() -> None:
     assert (table.page, table.box) == (2, (MARGIN, 200.0, MARGIN + 360, 280.0))
 
 
-def laid(rotation: int, shown: tuple[float, float, float, float]) -> bytes:
-    """A page of which a part is shown, turned."""
+def rotated(rotation: int, shown: tuple[float, float, float, float]) -> bytes:
+    """A rotated page with a crop box."""
     document = pypdfium2.PdfDocument(book(lambda page: page.put(MARGIN, 100, "The rake is cleaned in spring.", 16)))
     document[0].set_cropbox(*shown)
     document[0].set_rotation(rotation)
@@ -317,7 +317,7 @@ def laid(rotation: int, shown: tuple[float, float, float, float]) -> bytes:
 
 @pytest.mark.parametrize("shown", [(0, 0, WIDTH, HEIGHT), (30, 100, 500, 800)])
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
-def test_places_are_those_of_the_page_as_it_is_shown(rotation: int, shown: tuple[float, float, float, float]) -> None:
+def test_places_refer_to_the_visible_rotated_page(rotation: int, shown: tuple[float, float, float, float]) -> None:
     left, bottom, right, top = shown
     middle = (MARGIN + 105 - left, HEIGHT - 108 - bottom)
     width, height = right - left, top - bottom
@@ -328,7 +328,7 @@ def test_places_are_those_of_the_page_as_it_is_shown(rotation: int, shown: tuple
         270: (height - middle[1], width - middle[0]),
     }[rotation]
     for grade in ("text", "layout"):
-        box = read(laid(rotation, shown), grade).blocks[0].box or (0, 0, 0, 0)
+        box = read(rotated(rotation, shown), grade).blocks[0].box or (0, 0, 0, 0)
         assert ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2) == pytest.approx(expected, abs=6)
 
 
@@ -345,7 +345,7 @@ def test_links_keep_their_words_and_targets(grade: str) -> None:
 
 
 @pytest.mark.parametrize("grade", ["text", "layout"])
-def test_each_grade_reads_the_words_and_says_which_it_was(grade: str) -> None:
+def test_each_grade_reads_all_words_and_is_reported(grade: str) -> None:
     content = read(book(two_columns, lambda _: None, chapters), grade)
     words = " ".join(text for _, text in outline(content))
     assert words.count("Nobody stands on the apron") == 7
@@ -353,37 +353,37 @@ def test_each_grade_reads_the_words_and_says_which_it_was(grade: str) -> None:
     assert (content.signals.pages, content.signals.empty_pages) == (3, 1)
 
 
-def test_the_grade_model_is_refused_at_once_where_there_are_no_models() -> None:
+def test_the_grade_model_is_refused_if_no_models_are_loaded() -> None:
     assert reason(b"whatever", "model") == "missing-models"
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.integers(20, 300), st.integers(20, 800), st.text("abcdefg ", min_size=1, max_size=30)), max_size=25))
-def test_every_word_is_read_once_wherever_it_stands(places: list[tuple[int, int, str]]) -> None:
+def test_every_word_is_read_exactly_once_wherever_it_is(places: list[tuple[int, int, str]]) -> None:
     words = [(x, y, f"w{at}x{''.join(text.split())}") for at, (x, y, text) in enumerate(places)]
-    # words printed over each other are not readable by anybody
-    apart = [(x, y, text) for at, (x, y, text) in enumerate(words) if all(abs(y - other) > 14 for _, other, _ in words[:at])]
+    # overlapping words are illegible
+    separate = [(x, y, text) for at, (x, y, text) in enumerate(words) if all(abs(y - other) > 14 for _, other, _ in words[:at])]
 
     def scattered(page: Book) -> None:
         page.column(MARGIN, 820, "end.")
-        for x, y, text in apart:
+        for x, y, text in separate:
             page.put(x, y, text)
 
     content = read(book(scattered))
     found = " ".join([block.text for block in content.blocks] + [cell for block in content.blocks for row in block.rows for cell in row])
-    assert all(found.count(text) == 1 for _, _, text in apart)
+    assert all(found.count(text) == 1 for _, _, text in separate)
 
 
 # damage
 
 
 def broken_page() -> bytes:
-    """A document whose second page is an object that it does not have."""
+    """A document whose second page refers to a missing object."""
     whole = book(chapters, two_columns, lambda page: page.grid(MARGIN, 200, PARTS))
     return re.sub(rb"(/Kids \[\d+ 0 R\s+)\d(\d*) 0 R", rb"\g<1>9\g<2> 0 R", whole)
 
 
-def test_a_broken_page_costs_itself_and_not_the_others() -> None:
+def test_a_broken_page_does_not_affect_the_others() -> None:
     content = read(broken_page())
     assert {block.page for block in content.blocks} == {1, 3}
     assert content.signals.empty_pages == 1
@@ -394,12 +394,12 @@ DAMAGED = _uncompressed()
 
 @settings(max_examples=40, deadline=None)
 @given(st.data())
-def test_a_damaged_document_is_read_or_has_its_reason(data: st.DataObject) -> None:
+def test_a_damaged_document_is_read_or_has_a_reason(data: st.DataObject) -> None:
     damaged = bytearray(DAMAGED)
     for place, value in data.draw(st.lists(st.tuples(st.integers(0, len(damaged) - 1), st.integers(0, 255)), max_size=20)):
         damaged[place] = value
     grade = data.draw(st.sampled_from(["text", "layout"]))
-    # any other exception fails
+    # any other exception fails the test
     with contextlib.suppress(ParseError):
         assert read(bytes(damaged), grade).signals.pages > 0
 
@@ -408,7 +408,7 @@ def test_a_damaged_document_is_read_or_has_its_reason(data: st.DataObject) -> No
 
 
 def scanned(*pages: Callable[[Book], object]) -> bytes:
-    """The pages as pictures of themselves."""
+    """The pages as scans: pictures without a text layer."""
     document = pypdfium2.PdfDocument(book(*pages))
     pictures = [page.render(scale=2.5).to_pil().convert("L") for page in document]
     document.close()
@@ -444,7 +444,7 @@ needs_ocr = pytest.mark.skipif(find_spec("rapidocr") is None, reason="the extra 
 
 
 @pytest.mark.usefixtures("without_ocr")
-def test_a_scan_without_text_recognition_is_refused_by_its_reason() -> None:
+def test_a_scan_is_refused_without_text_recognition() -> None:
     assert reason(scanned(short)) == "no-text-layer"
     assert reason(scanned(short), "text") == "no-text-layer"
     with pytest.raises(ParseError) as failure:
@@ -453,7 +453,7 @@ def test_a_scan_without_text_recognition_is_refused_by_its_reason() -> None:
 
 
 @pytest.mark.usefixtures("without_ocr")
-def test_a_scanned_page_among_others_is_an_empty_page_without_text_recognition() -> None:
+def test_a_scanned_page_among_others_is_empty_without_text_recognition() -> None:
     document = pypdfium2.PdfDocument(scanned(short))
     document.import_pages(pypdfium2.PdfDocument(book(chapters)))
     buffer = io.BytesIO()
@@ -464,7 +464,7 @@ def test_a_scanned_page_among_others_is_an_empty_page_without_text_recognition()
     assert content.blocks[0].page == 2
 
 
-def test_a_blank_document_asks_for_no_text_recognition() -> None:
+def test_a_blank_document_needs_no_text_recognition() -> None:
     content = read(book(lambda _: None))
     assert (content.blocks, content.signals.empty_pages) == ((), 1)
 
@@ -513,7 +513,7 @@ def test_a_fax_of_several_pages_is_read_page_by_page() -> None:
 
 
 @needs_ocr
-def test_a_long_scan_has_time_by_its_pages_up_to_the_longest_that_a_document_may_take() -> None:
+def test_a_long_scan_has_a_timeout_per_page_and_a_limit_for_the_document() -> None:
     page, buffer = Image.open(io.BytesIO(photograph(short))).convert("L").crop((0, 150, 700, 400)), io.BytesIO()
     page.save(buffer, "TIFF", save_all=True, append_images=[page] * 29)
 
@@ -521,7 +521,7 @@ def test_a_long_scan_has_time_by_its_pages_up_to_the_longest_that_a_document_may
         with WorkerPool(Parsing(workers=1, timeout_s=timeout_s, longest_s=longest_s)) as pool:
             return decode(pool.parse(buffer.getvalue(), "image/tiff", ""), Content)
 
-    # more than a page takes on the busiest machine, and less than all of them take on most
+    # longer than one page takes on a busy machine, and shorter than all pages take on most machines
     assert read_in(4, 600).signals.grades == {"ocr": 30}
     with pytest.raises(ParseError) as failure:
         read_in(0.5, 0.5)
@@ -530,14 +530,14 @@ def test_a_long_scan_has_time_by_its_pages_up_to_the_longest_that_a_document_may
 
 @needs_ocr
 @pytest.mark.parametrize("damage", [lambda png: png[: len(png) // 2], lambda _: b"\x89PNG\r\n\x1a\n nothing"])
-def test_a_damaged_picture_has_its_reason(damage: Callable[[bytes], bytes]) -> None:
+def test_a_damaged_picture_is_a_corrupt_document(damage: Callable[[bytes], bytes]) -> None:
     with pytest.raises(ParseError) as failure:
         ocr.read_image(damage(photograph(short)))
     assert failure.value.reason == "corrupt-document"
 
 
 @needs_ocr
-def test_a_picture_beyond_all_measure_is_refused_unread() -> None:
+def test_an_oversized_picture_is_refused() -> None:
     buffer = io.BytesIO()
     Image.new("1", (8_000, 6_000)).save(buffer, "PNG")
     with pytest.raises(ParseError) as failure:
