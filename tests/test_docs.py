@@ -39,6 +39,14 @@ def test_every_page_is_in_the_sites_navigation_or_its_index() -> None:
     assert [page.name for page in PAGES if page.name not in reachable] == []
 
 
+def test_a_word_of_the_glossary_has_one_entry_of_one_sentence() -> None:
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \|", (ROOT / "docs/glossary.md").read_text(encoding="utf-8"), re.MULTILINE)
+    terms = Counter(term for term, _ in rows if term != "term")
+    assert len(terms) > 100
+    assert [term for term, count in terms.items() if count > 1] == []
+    assert [term for term, meaning in rows if term != "term" and not re.fullmatch(r"[A-Z][^.]*(\.\w[^.]*)*\.", meaning)] == []
+
+
 def test_the_site_builds_with_strict_links_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
     from properdocs.commands.build import build
     from properdocs.config import load_config
