@@ -314,11 +314,6 @@ def replace(path: Path) -> None:
 
 # the contents of JSON files are validated by docling, not here
 DAMAGES = [
-    (name, damage)
-    for name in FILES
-    for damage in (Path.unlink, truncate, replace)
-    if damage is Path.unlink or not name.endswith(".json")
-]
     (name, damage) for name in FILES for damage in (Path.unlink, truncate, replace) if damage is Path.unlink or not name.endswith(".json")
 ]
 
