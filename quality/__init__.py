@@ -1,7 +1,12 @@
-"""Checks on what the stages made: expectations, parse quality, embedding health, freshness, consistency, residual personal data.
+"""Checks on the results of the stages: pure functions from frames, arrays and counts to a `Check`.
 
-Pure functions from frames, arrays and counts to a `Check`; reading the rows and showing the result is the caller's part.
-Dagster is not known here, nor is Postgres, and importing this package loads neither polars nor Great Expectations.
+- `check`: a check's result
+- `expectations`: landed events and chunks, by Great Expectations; `texts`: measures of chunk texts
+- `legibility`: parse quality; `health`: embeddings; `consistency`: freshness, losses, completeness, the graph
+- `residual/`: personal data that redaction missed
+
+Reading rows and showing results is up to the caller: this package knows neither Dagster nor Postgres. Importing it loads neither polars nor
+Great Expectations.
 """
 
 from quality.check import Check, CheckError

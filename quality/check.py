@@ -1,7 +1,7 @@
-"""A check's result, as a person and Dagster read it. What is measured, and how, stands in the other modules.
+"""A check's result, for people and for Dagster. What is measured is in the other modules.
 
-A result holds counts, shares and column names. A value that came out of a document has no way in: a `Finding` takes a column's
-name, our own wording and a number.
+A result contains counts, shares and column names, and never a value from a document: a `Finding` takes a column's name, our own wording
+and a number.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ Row = tuple[str, str, int]
 
 
 class CheckError(HeadraceError):
-    """The check could not measure: its input is not of the shape that it reads. Says nothing about the data's quality."""
+    """The check could not measure, because its input has another shape. Says nothing about the data's quality."""
 
     reason = "check-not-measured"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One expectation of a check: how many rows go against it, and whether that is more than it tolerates."""
+    """One expectation of a check: the number of rows that violate it, and whether that is more than tolerated."""
 
     column: str
     expectation: str
@@ -36,9 +36,9 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What a check found. `table` has a row per expectation: the column, what is expected of it, how many rows are not so.
+    """A check's result. `table` has a row for each expectation: the column, the expectation, the number of rows that violate it.
 
-    `severity` is that of the worst failed expectation; of a check that passed it is `error`, and says nothing.
+    `severity` is that of the worst failed expectation. It is `error`, without a meaning, for a check that passed.
     """
 
     name: str
@@ -55,12 +55,12 @@ class Check:
 
 
 def expect(column: str, expectation: str, unexpected: int, *, tolerated: int = 0, severity: Severity = "error") -> Finding:
-    """A finding that fails where more than `tolerated` rows go against it."""
+    """A finding that fails if more than `tolerated` rows violate it."""
     return Finding(column, expectation, int(unexpected), int(unexpected) > tolerated, severity)
 
 
-def conclude(name: str, findings: Iterable[Finding], measured: Mapping[str, Measure], well: str) -> Check:
-    """The check that these findings amount to; `well` is its sentence where none of them failed."""
+def conclude(name: str, findings: Iterable[Finding], measured: Mapping[str, Measure], passed_message: str) -> Check:
+    """The check with these findings. `passed_message` is its explanation if none of them failed."""
     findings = tuple(findings)
     failed = [finding for finding in findings if finding.failed]
     return Check(
@@ -68,11 +68,11 @@ def conclude(name: str, findings: Iterable[Finding], measured: Mapping[str, Meas
         passed=not failed,
         severity="warn" if failed and all(finding.severity == "warn" for finding in failed) else "error",
         measured=dict(measured),
-        explanation=_complaint(failed) if failed else well,
+        explanation=_failed_message(failed) if failed else passed_message,
         table=tuple((finding.column, finding.expectation, finding.unexpected) for finding in findings),
     )
 
 
-def _complaint(failed: list[Finding]) -> str:
-    said = "; ".join(f"{finding.column} {finding.expectation}: {finding.unexpected:,} not so" for finding in failed)
-    return f"Not as expected: {said}."
+def _failed_message(failed: list[Finding]) -> str:
+    violations = "; ".join(f"{finding.column} {finding.expectation} ({finding.unexpected:,})" for finding in failed)
+    return f"Expectations violated: {violations}."

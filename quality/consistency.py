@@ -1,6 +1,6 @@
-"""Is everything where it should be, and soon enough: freshness, what was lost, the index's completeness, the graph against the ledger.
+"""Checks of freshness, lost events, the index's completeness, the graph against the ledger, and stream slots.
 
-Numbers and keys come in, read by the caller; keys are compared and counted, and never given out.
+The caller reads the numbers and keys. Keys are compared and counted, and never part of a result.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ COUNTS = ("live", "indexed", "failed", "waiting")
 
 
 def freshness(oldest_unprocessed_at: datetime | None, now: datetime, target_s: float, lag_events: int, not_indexed: int = 0) -> Check:
-    """Are events processed within `target_s` seconds? `lag_events` have not landed, `not_indexed` documents have landed and are not
-    searchable; the oldest of both waits since `oldest_unprocessed_at`.
+    """Are events processed within `target_s` seconds?
 
-    What waits while the age of none is known is a warning: a dead consumer must not look fresh.
+    `lag_events` events have not landed, `not_indexed` documents have landed but are not searchable; the oldest of both waits since
+    `oldest_unprocessed_at`. Warns if events or documents wait and their age is unknown: a dead consumer must not look fresh.
     """
     lag_s = max(0.0, (now - oldest_unprocessed_at).total_seconds()) if oldest_unprocessed_at else 0.0
     waiting, breached = lag_events + not_indexed, lag_s > target_s
-    found = f"waits {lag_s:.0f} s; {lag_events:,} events not landed, {not_indexed:,} documents not searchable"
+    state = f"waits {lag_s:.0f} s; {lag_events:,} events not landed, {not_indexed:,} documents not searchable"
     findings = [
-        expect("oldest unprocessed event", f"waits at most {target_s:g} s ({found})", int(breached)),
+        expect("oldest unprocessed event", f"waits at most {target_s:g} s ({state})", int(breached)),
         expect("unprocessed events", "wait since a known time", 0 if oldest_unprocessed_at else waiting, severity="warn"),
     ]
     measured: dict[str, Measure] = {"lag_events": lag_events, "not_indexed": not_indexed, "lag_s": round(lag_s, 3), "target_s": target_s}
     measured["oldest"] = oldest_unprocessed_at.isoformat(timespec="seconds") if oldest_unprocessed_at else "none"
     measured["breached"] = "yes" if breached else "no"
-    return conclude("freshness", findings, measured, f"The oldest event {found}; {target_s:g} s are allowed.")
+    return conclude("freshness", findings, measured, f"The oldest event {state}; {target_s:g} s are allowed.")
 
 
 def completeness(counts: Mapping[str, int]) -> Check:
-    """Is every live document in the index, or known to be on its way or to have failed?
+    """Is every live document indexed, waiting or failed?
 
-    `counts` are numbers of documents: `live`, and of these `indexed`, `failed` and `waiting`, each counted once; `surplus` (0 where
-    absent) are in the index without being live. Raises CheckError where a number is missing.
+    `counts` are numbers of documents: `live`, and of these `indexed`, `failed` and `waiting`, each counted once; `surplus` (default 0) are
+    indexed without being live. Raises CheckError if a number is missing.
     """
     missing = [name for name in COUNTS if name not in counts]
     if missing:
@@ -50,16 +50,16 @@ def completeness(counts: Mapping[str, int]) -> Check:
         expect("live documents", "are indexed, waiting or failed", abs(live - indexed - failed - waiting)),
         expect("indexed documents", "are live", surplus),
         expect("live documents", "have not failed", failed, severity="warn"),
-        expect("live documents", "do not wait", waiting, severity="warn"),
+        expect("live documents", "are not waiting", waiting, severity="warn"),
     ]
     measured = {"live": live, "indexed": indexed, "failed": failed, "waiting": waiting, "surplus": surplus}
     return conclude("completeness", findings, measured, f"All {live:,} live documents are indexed.")
 
 
 def graph_consistency(expected: Mapping[Document, Hashable], found: Mapping[Document, Hashable]) -> Check:
-    """Does the graph hold what the ledger says was projected? Both map a document to the version of its contribution.
+    """Does the graph contain what the ledger has as projected? Both map a document to the version of its contribution.
 
-    A document that still waits to be projected belongs in neither: the graph may lag, but must not be wrong.
+    A document that waits for projection belongs in neither: the graph may lag, but must not be wrong.
     """
     missing, surplus = expected.keys() - found.keys(), found.keys() - expected.keys()
     behind = sum(found[document] != expected[document] for document in expected.keys() & found.keys())
@@ -69,22 +69,22 @@ def graph_consistency(expected: Mapping[Document, Hashable], found: Mapping[Docu
         expect("graph documents", "are at the ledger's version", behind),
     ]
     measured = {"expected": len(expected), "found": len(found), "missing": len(missing), "surplus": len(surplus), "behind": behind}
-    return conclude("graph_consistency", findings, measured, f"The graph holds all {len(expected):,} documents at the ledger's version.")
+    return conclude("graph_consistency", findings, measured, f"The graph has all {len(expected):,} documents at the ledger's version.")
 
 
-def nothing_lost(letters: Mapping[str, int]) -> Check:
-    """Did Kafka still have every event when it was to be read? `letters` counts open dead letters of lost events by reason code."""
-    findings = [expect("events", f"are not lost ({reason})", count) for reason, count in sorted(letters.items())]
-    measured: dict[str, Measure] = {"losses": sum(letters.values()), **letters}
+def nothing_lost(losses: Mapping[str, int]) -> Check:
+    """Did Kafka still have every event when it was to be read? `losses`: open dead letters of lost events by reason code."""
+    findings = [expect("events", f"are not lost ({reason})", count) for reason, count in sorted(losses.items())]
+    measured: dict[str, Measure] = {"losses": sum(losses.values()), **losses}
     return conclude("nothing_lost", findings or [expect("events", "are not lost", 0)], measured, "No event was lost.")
 
 
-def stream_slots(wanted: int, alive: int, dying: Mapping[str, int]) -> Check:
-    """Are `wanted` stream processes alive, and does none keep dying? `dying` counts the recent deaths of each slot that does."""
+def stream_slots(configured: int, alive: int, crashes: Mapping[str, int]) -> Check:
+    """Are as many stream processes alive as configured, and does none crash repeatedly? `crashes`: recent crashes of each that does."""
     findings = [
-        expect("slots", f"are alive, {wanted} of them", max(0, wanted - alive)),
-        expect("slots", "do not die again and again", len(dying)),
+        expect("slots", f"are alive, {configured} of them", max(0, configured - alive)),
+        expect("slots", "do not crash again and again", len(crashes)),
     ]
-    measured: dict[str, Measure] = {"wanted": wanted, "alive": alive, "dying": len(dying)}
-    measured |= {f"deaths of {slot}": count for slot, count in dying.items()}
-    return conclude("stream_slots", findings, measured, f"{alive} slots are alive, {wanted} are wanted.")
+    measured: dict[str, Measure] = {"wanted": configured, "alive": alive, "dying": len(crashes)}
+    measured |= {f"deaths of {slot}": count for slot, count in crashes.items()}
+    return conclude("stream_slots", findings, measured, f"{alive} slots are alive, {configured} are configured.")

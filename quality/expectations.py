@@ -1,7 +1,7 @@
-"""Great Expectations suites on landed events and on chunks, and the one place that runs such a suite over a frame.
+"""Great Expectations suites for landed events and for chunks, and the function that runs a suite over a frame.
 
-Great Expectations reads pandas and takes seconds to import: both happen at the first call, and the context and the suites are
-kept for the process. No text enters a suite (`quality.texts` measures texts before), and only counts come back out of it.
+Great Expectations reads pandas and takes seconds to import, so it is imported at the first call; the context and the suites are cached for
+the process. No text enters a suite (`quality.texts` measures texts before), and only counts come out.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 OPERATIONS = ("upsert", "delete")
 FATES = ("landed", "unchanged", "superseded", "dead-lettered")
 
-# a day: more than any time zone mistaken for UTC, less than a clock that is wrong
+# a day: more than a time zone mistaken for UTC, less than a wrong clock
 AHEAD_S = 86_400
-# prose is at 0.95, source code at 0.75; below a half it is rules, dots or a table of signs
+# prose is at 0.95, source code at 0.75; below a half there are rules, dots or tables of signs
 READABLE = 0.5
 
-# what an event that missed the contract may lack
-_UNLESS_DEAD = ["document", "operation", "sequence"]
+# required, except in dead letters
+_REQUIRED = ["document", "operation", "sequence"]
 _HEX_32 = "^[0-9a-f]{32}$"
 _IS_HEX_32 = "is 32 hex characters"
 _COUNTS_ONLY = {"result_format": "BASIC", "partial_unexpected_count": 0}
 
-# a data source holds one frame at a time: two threads would count each other's rows
-_one_at_a_time = Lock()
+# a data source has one frame at a time: two threads would count each other's rows
+_lock = Lock()
 
 
 @cache
 def landed_schema() -> dict[str, Any]:
-    """The columns that `landed_events` reads, and their polars types. `event_time` may be null."""
+    """The columns that `landed_events` reads, with their polars types. `event_time` may be null."""
     import polars as pl
 
     text = dict.fromkeys(("tenant", "topic", "document", "operation", "fate"), pl.String)
@@ -49,10 +49,10 @@ def landed_schema() -> dict[str, Any]:
 
 @cache
 def chunk_schema() -> dict[str, Any]:
-    """The columns that `chunks` reads, and their polars types: one row per stored chunk.
+    """The columns that `chunks` reads, with their polars types; one row for each stored chunk.
 
-    `ordinal` is the smallest among its sources (null where there is none), `sources` their number; `characters`, `readable` and
-    `replaced` are `quality.texts.describe_texts`' measures.
+    `sources` is the number of a chunk's sources and `ordinal` the smallest among them (null without sources); `characters`, `readable` and
+    `replaced` are the measures of `quality.texts.describe_texts`.
     """
     import polars as pl
 
@@ -61,16 +61,16 @@ def chunk_schema() -> dict[str, Any]:
 
 
 def landed_events(frame: pl.DataFrame) -> Check:
-    """Are landed events what the contract promises? One row per event, `landed_schema`'s columns; a dead letter may lack some.
+    """Do landed events keep the contract? One row for each event, with the columns of `landed_schema`; dead letters may lack some.
 
-    Raises CheckError where the frame has other columns or types.
+    Raises CheckError if the frame has other columns or types.
     """
     import polars as pl
 
     dead = pl.col("fate").fill_null("") == "dead-lettered"
     events = _conform(frame, landed_schema()).with_columns(
         event_time_ahead_s=(pl.col("event_time") - pl.col("received_at")).dt.total_seconds(),
-        missing_fields=pl.when(dead).then(0).otherwise(pl.sum_horizontal(pl.col(_UNLESS_DEAD).is_null())),
+        missing_fields=pl.when(dead).then(0).otherwise(pl.sum_horizontal(pl.col(_REQUIRED).is_null())),
     )
     fates = {fate: int((events["fate"] == fate).sum()) for fate in FATES}
     findings = _validate(events, _landed_suite)
@@ -78,9 +78,9 @@ def landed_events(frame: pl.DataFrame) -> Check:
 
 
 def chunks(frame: pl.DataFrame, max_tokens: int) -> Check:
-    """Are stored chunks fit to embed and to cite? One row per chunk, `chunk_schema`'s columns.
+    """Are stored chunks fit to embed and to cite? One row for each chunk, with the columns of `chunk_schema`.
 
-    Raises CheckError where the frame has other columns or types.
+    Raises CheckError if the frame has other columns or types.
     """
     stored = _conform(frame, chunk_schema())
     tokens = stored["token_count"].drop_nulls().to_list()
@@ -110,7 +110,7 @@ def _landed_suite() -> Any:
         "landed_events",
         [
             *(gxe.ExpectColumnValuesToNotBeNull(column=column, description="is never null") for column in present),
-            gxe.ExpectColumnValuesToBeBetween(column="missing_fields", max_value=0, description=f"is 0 (of {', '.join(_UNLESS_DEAD)})"),
+            gxe.ExpectColumnValuesToBeBetween(column="missing_fields", max_value=0, description=f"is 0 (of {', '.join(_REQUIRED)})"),
             gxe.ExpectColumnValuesToMatchRegex(column="document", regex=_HEX_32, description=_IS_HEX_32),
             _at_least("partition", 0),
             _at_least("offset", 0),
@@ -160,10 +160,10 @@ def _suite(name: str, expectations: Sequence[Any]) -> Any:
 
 
 @cache
-def _frames() -> Any:
-    """Where a frame becomes a batch: a context in memory, silent and without the network.
+def _batch_definition() -> Any:
+    """Turns frames into batches, in an in-memory context without output or network access.
 
-    Importing Great Expectations sends every warning of the process to logging, where nobody may listen; that is undone.
+    Importing Great Expectations redirects all warnings of the process to logging; this is undone.
     """
     shown = warnings.showwarning
     import great_expectations as gx
@@ -178,17 +178,17 @@ def _frames() -> Any:
 
 
 def _validate(frame: pl.DataFrame, suite: Any, *arguments: int) -> list[Finding]:
-    with _one_at_a_time:
-        batch = _frames().get_batch({"dataframe": frame.to_pandas()})
+    with _lock:
+        batch = _batch_definition().get_batch({"dataframe": frame.to_pandas()})
         outcome = batch.validate(suite(*arguments), result_format=_COUNTS_ONLY)
     return [_finding(result) for result in outcome.results]
 
 
 def _finding(result: Any) -> Finding:
-    """Takes counts and our own wording; the exception of an expectation that broke may quote a value, so it stays behind."""
-    told = result.expectation_config
-    column = told.kwargs.get("column") or ", ".join(told.kwargs["column_list"])
+    """Counts with our own wording. The exception of a broken expectation may quote a value, so it is not part of the CheckError."""
+    expectation = result.expectation_config
+    column = expectation.kwargs.get("column") or ", ".join(expectation.kwargs["column_list"])
     if result.exception_info.get("raised_exception", True):
-        raise CheckError(f"Great Expectations could not evaluate: {column} {told.description}")
-    severity: Severity = "warn" if told.severity == "warning" else "error"
-    return Finding(column, told.description, int(result.result["unexpected_count"]), not result.success, severity)
+        raise CheckError(f"Great Expectations could not evaluate: {column} {expectation.description}")
+    severity: Severity = "warn" if expectation.severity == "warning" else "error"
+    return Finding(column, expectation.description, int(result.result["unexpected_count"]), not result.success, severity)

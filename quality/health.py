@@ -1,4 +1,4 @@
-"""Are these vectors what a working model gives? Knows no model and no text; drift between two sets of vectors is not here."""
+"""The check of embedding vectors. Knows no model and no text; drift between two sets of vectors does not belong here."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# halfvec keeps 11 significant bits: a unit vector's norm comes back within 2^-11, so a hundredth is far outside rounding
+# halfvec has 11 significant bits, so a stored unit vector's norm is within 2^-11 of 1: a hundredth is far outside of rounding
 NORM_TOLERANCE = 1e-2
-# texts are distinct, but a model that lower-cases or truncates may see two of them as one
+# texts are distinct, but a model that lower-cases or truncates may map two of them to one vector
 REPEATED_SHARE = 0.01
 
 
 def embedding_health(vectors: NDArray[np.floating[Any]], dimension: int) -> Check:
-    """Check the vectors of distinct texts, `(n, dim)`, of which each should be `(dimension,)` and of unit length.
+    """Are the vectors of distinct texts, `(n, dim)`, of `dimension` dimensions, finite and of unit length?
 
-    Measures the mean cosine over all pairs, as information: it nears 1 where a model maps everything to one place.
-    Raises ValueError where `vectors` has not two axes.
+    Also measures the mean cosine over all pairs, for information: it approaches 1 if a model maps all texts to one point. Raises
+    ValueError unless `vectors` has two axes.
     """
     import numpy as np
 
@@ -41,14 +41,14 @@ def embedding_health(vectors: NDArray[np.floating[Any]], dimension: int) -> Chec
 
 
 def _repeats(vectors: NDArray[np.float32]) -> Finding:
-    """One repeat is tolerated however few the vectors: two texts that differ in case alone are no broken model."""
+    """Repeated vectors. One is tolerated for any number of vectors: two texts may differ only in case."""
     repeated = len(vectors) - len({row.tobytes() for row in vectors})
     tolerated = max(1, int(REPEATED_SHARE * len(vectors)))
     return expect("embedding", f"repeats another in at most {REPEATED_SHARE:.0%} of vectors, or once", repeated, tolerated=tolerated)
 
 
 def _mean_cosine(vectors: NDArray[np.float32]) -> dict[str, float]:
-    """Over all pairs of distinct rows: (|Σ v|² − n) / (n (n − 1)) for unit vectors v, so no pair is ever formed."""
+    """The mean over all pairs of distinct rows, as (|Σ v|² − n) / (n (n − 1)) for unit vectors v, without forming pairs."""
     import numpy as np
 
     n = len(vectors)

@@ -1,7 +1,6 @@
-"""What texts look like, measured without keeping any: how long they are, how readable, how much of them was lost in decoding.
+"""Measures of texts for the chunk suite (`quality.expectations.chunks`): length, readability, and characters lost in decoding.
 
-Measures for the chunk suite (`quality.expectations.chunks`). How well a document was read is in `quality.legibility`, personal data
-in `quality.residual.check`.
+How well a document was read is in `quality.legibility`, personal data in `quality.residual`.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ REPLACED = 0.01
 
 
 def describe_texts(frame: pl.DataFrame, text: str = "text") -> pl.DataFrame:
-    """Put measures in the place of a column of texts, so that no text goes further.
+    """Replace a column of texts by measures.
 
-    `characters` is the length in code points; `readable` the share of letters, marks and digits among what is not white space, and
-    `replaced` the share of U+FFFD among all (both 0 where there is nothing). A null counts as an empty text.
+    `characters`: the length in code points; `readable`: the share of letters, marks and digits among the non-space characters; `replaced`:
+    the share of U+FFFD among all characters. Shares are 0 for an empty text, and null counts as empty.
     """
     import polars as pl
 

@@ -1,6 +1,6 @@
-"""What a sample says of the whole: which texts are drawn, the share among them with its interval, and how a detector's errors bend it.
+"""Sampling and estimation: draws passages, estimates a share with its interval, and corrects it for a detector's errors.
 
-Plain statistics of yes and no: nothing here knows what was looked for.
+Statistics of binary results; nothing here knows what the detector looks for.
 """
 
 from __future__ import annotations
@@ -13,33 +13,33 @@ from itertools import chain
 from typing import NamedTuple
 
 LONGEST = 500
-"""Characters of a passage at most."""
+"""The maximum length of a passage, in characters."""
 EACH = 20
-"""Passages drawn from one document at most."""
+"""The maximum number of passages drawn from one document."""
 
 _Z = 1.959963984540054
 _LEAST_CUT = LONGEST // 2
 
 
 class Share(NamedTuple):
-    """A share with its interval at 95 %: 0 ≤ low ≤ rate ≤ high ≤ 1."""
+    """A share with its 95 % interval: 0 ≤ low ≤ rate ≤ high ≤ 1."""
 
     low: float
     rate: float
     high: float
 
 
-class Drawn(NamedTuple):
-    """One document of the sample: how many passages it has, how many of them were looked at, and how many of those are hits."""
+class SampledDocument(NamedTuple):
+    """A document of the sample: its number of passages, how many of them were examined, and how many of those are hits."""
 
     passages: int
-    looked: int
+    examined: int
     hits: int
 
 
 class Errors(NamedTuple):
-    """How a detector errs. `false` and `most_false`: what it takes wrongly for a hit per 1,000 characters, as measured and at the most;
-    `recall` and `least_recall`: of the passages that it should find, the share that it does."""
+    """A detector's error rates. `false` and `most_false`: false hits for each 1,000 characters, as measured and at most; `recall` and
+    `least_recall`: the share of the passages to find that it finds, as measured and at least."""
 
     false: float
     most_false: float
@@ -48,17 +48,17 @@ class Errors(NamedTuple):
 
 
 def draw(texts: Sequence[str], each: int = EACH) -> tuple[list[str], int]:
-    """At most so many of a document's passages, and how many it has. Chosen by their hashes: the same texts give the same choice."""
+    """At most `each` of a document's passages, and their total number. Chosen by hash, so equal texts give the same passages."""
     passages = list(chain.from_iterable(map(_passages, texts)))
-    return nsmallest(each, passages, key=_lot), len(passages)
+    return nsmallest(each, passages, key=_hash), len(passages)
 
 
-def _lot(passage: str) -> bytes:
+def _hash(passage: str) -> bytes:
     return blake2b(passage.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _passages(text: str) -> Iterator[str]:
-    """The text in pieces of at most `LONGEST` characters, cut at white space where there is some; without those that say nothing."""
+    """The text in pieces of at most `LONGEST` characters, cut at white space if possible; without pieces that have no letter or digit."""
     start = 0
     while start < len(text):
         end = start + LONGEST
@@ -71,34 +71,34 @@ def _passages(text: str) -> Iterator[str]:
         start = end
 
 
-def share(drawn: Sequence[Drawn], documents: int) -> Share:
-    """The share of hits among all passages of so many documents, of which `drawn` are a random sample.
+def share(sample: Sequence[SampledDocument], documents: int) -> Share:
+    """The share of hits among all passages of `documents` documents, of which `sample` is a random sample.
 
-    A document counts by its passages (ratio estimator). Passages of one document resemble each other: the interval is that of the
-    effective sample size, by the linearised variance between documents (Korn and Graubard 1998), less what sampling all of them takes away.
+    A document is weighted by its passages (ratio estimator). Passages of one document resemble each other, so the interval is that of the
+    effective sample size by the linearised variance between documents (Korn and Graubard 1998), with the finite population correction.
     """
-    whole = sum(one.passages for one in drawn)
+    whole = sum(one.passages for one in sample)
     if not whole:
         return Share(0.0, 0.0, 1.0)
-    rate = sum(one.passages * one.hits / one.looked for one in drawn if one.looked) / whole
-    kish = whole**2 / sum(one.passages**2 / one.looked for one in drawn if one.looked)
-    variance = _between(drawn, documents, rate, whole)
+    rate = sum(one.passages * one.hits / one.examined for one in sample if one.examined) / whole
+    kish = whole**2 / sum(one.passages**2 / one.examined for one in sample if one.examined)
+    variance = _variance(sample, documents, rate, whole)
     return interval(rate, max(1.0, min(kish, rate * (1 - rate) / variance) if variance > 0 else kish))
 
 
-def _between(drawn: Sequence[Drawn], documents: int, rate: float, whole: int) -> float:
-    """The variance of the rate by which documents were drawn; none where all of them were."""
-    looked = len(drawn)
-    if looked >= documents or looked < 2:
+def _variance(sample: Sequence[SampledDocument], documents: int, rate: float, whole: int) -> float:
+    """The variance of the rate between samples of documents; 0 if the sample contains all of them."""
+    sampled = len(sample)
+    if sampled >= documents or sampled < 2:
         return 0.0
-    squares = sum((one.passages * (one.hits / one.looked - rate)) ** 2 for one in drawn if one.looked)
-    return (1 - looked / documents) * looked / (looked - 1) * squares / whole**2
+    squares = sum((one.passages * (one.hits / one.examined - rate)) ** 2 for one in sample if one.examined)
+    return (1 - sampled / documents) * sampled / (sampled - 1) * squares / whole**2
 
 
 def interval(rate: float, n: float) -> Share:
-    """The 95 % score interval with continuity correction (Newcombe 1998, method 4) for a share of n, n ≥ 1, which need not be whole.
+    """The 95 % score interval with continuity correction (Newcombe 1998, method 4) for a share of n ≥ 1, which need not be an integer.
 
-    It covers the true share in 95 of 100 cases at the least, whatever that is; the lower bound alone lies above it in 5 of 100 at the most.
+    It covers every true share in at least 95 of 100 cases; the lower bound exceeds the true share in at most 5 of 100.
     """
     rest, wide = 1 - rate, 2 * (n + _Z**2)
     low = (2 * n * rate + _Z**2 - 1 - _Z * math.sqrt(max(0.0, _Z**2 - 2 - 1 / n + 4 * rate * (n * rest + 1)))) / wide
@@ -107,9 +107,9 @@ def interval(rate: float, n: float) -> Share:
 
 
 def corrected(found: Share, lengths: Sequence[int], errors: Errors) -> Share:
-    """What there is where a detector found that much, in passages of these lengths (Rogan and Gladen 1978).
+    """The true share behind a detected one, in passages of these lengths (Rogan and Gladen 1978).
 
-    The bounds take the detector for as bad as it was measured: for the lower one all that may be false is, for the upper one nothing.
+    The bounds assume the worst measured errors: the lower bound the most false hits, the upper bound none and the least recall.
     """
     false, most_false = _expected(errors.false, lengths), _expected(errors.most_false, lengths)
     rate = _within((found.rate - false) / max(errors.recall - false, 0.01))
@@ -118,7 +118,7 @@ def corrected(found: Share, lengths: Sequence[int], errors: Errors) -> Share:
 
 
 def _expected(per_1000: float, lengths: Sequence[int]) -> float:
-    """The share of passages of these lengths with a false hit, where false hits come at random along the text."""
+    """The expected share of passages of these lengths with a false hit, if false hits occur at random along the text."""
     return sum(1 - math.exp(-per_1000 * length / 1000) for length in lengths) / len(lengths) if lengths else 0.0
 
 

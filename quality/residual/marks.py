@@ -1,4 +1,4 @@
-"""What redaction left in a value's place, read as one character; and what the second detector says of a place in such a text."""
+"""Blanked texts, in which each surrogate or mask is one character, and the second detector's findings in them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 from core.surrogates import TOKEN
 
-GONE, GONE_NAME = "\ue000", "\ue001"
-"""For a surrogate or a mask; the second one for those of persons and places, beside which the rest of a name may stand."""
+REPLACED, REPLACED_NAME = "\ue000", "\ue001"
+"""The characters for a surrogate or a mask. Those of persons and places have their own, because the rest of a name may be next to them."""
 
-_OF_NAMES = ("PERSON", "LOCATION", "ADDRESS")
+_NAMES = ("PERSON", "LOCATION", "ADDRESS")
 
 
 class Suspect(NamedTuple):
-    """What may be personal, at `[start, end)` of a text as `blanked` gives it. `kind` is an entity, or NAME: of a person or a place."""
+    """What may be personal, at `[start, end)` of a blanked text. `kind` is an entity, or NAME for a person or a place."""
 
     start: int
     end: int
@@ -21,5 +21,5 @@ class Suspect(NamedTuple):
 
 
 def blanked(text: str) -> str:
-    """The text with one character in place of each surrogate and mask."""
-    return TOKEN.sub(lambda token: GONE_NAME if token[1] in _OF_NAMES else GONE, text)
+    """The text with each surrogate and mask replaced by one character."""
+    return TOKEN.sub(lambda token: REPLACED_NAME if token[1] in _NAMES else REPLACED, text)

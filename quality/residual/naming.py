@@ -1,7 +1,7 @@
-"""The second detector's other half: what may be the name of a person or a place, told by how these texts use a word.
+"""Suspected names of people and places, by how the tenant's texts use a word: half of the second detector.
 
-Another method than redaction's, which has lists of names and a language model: here a name is a capitalised word that neither these texts
-nor `words.txt` write small, and that does not stand all over, and what is said around it. No list is shared with redaction.
+Unlike redaction, which has lists of names and a language model, it suspects a capitalised word that neither these texts nor `words.txt`
+write in lower case and that few documents contain, and judges it by the words around it. It shares no list with redaction.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from quality.residual.marks import GONE, GONE_NAME, Suspect
+from quality.residual.marks import REPLACED, REPLACED_NAME, Suspect
 
 
 def _set(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-_WORD = re.compile(rf"[{GONE}{GONE_NAME}]|[^\W\d_]{{1,40}}(?:['’-][^\W\d_]{{1,40}}){{0,4}}\.?")
+_WORD = re.compile(rf"[{REPLACED}{REPLACED_NAME}]|[^\W\d_]{{1,40}}(?:['’-][^\W\d_]{{1,40}}){{0,4}}\.?")
 _TITLES = _set("mr mrs ms miss dr prof herr herrn frau mme signor signora señor señora named called name surname")
 _LABELS = _set("name names where place city town address contact from to customer patient client author location by attn")
 _PARTICLES = _set("van von der den de del della di da dos du la le al bin ibn el ter zu y")
@@ -37,8 +37,8 @@ _PLACE_AFTER = _set(
     "hill mountain mountains bay beach park bridge station airport castle district province"
 )
 _FIRM = _set("inc ltd llc gmbh corp corporation company bank group plc ag co university institute foundation association")
-# written large without being names
-_LARGE = _set(
+# capitalised without being names
+_CAPITALISED = _set(
     "monday tuesday wednesday thursday friday saturday sunday january february march april may june july august september october "
     "november december mr mrs ms miss mx dr prof sir madam st rd ave hi hey ok okay yeah dear english french german spanish italian "
     "dutch polish american british european chinese japanese greek latin catholic muslim christian islamic god internet minister secretary "
@@ -46,7 +46,7 @@ _LARGE = _set(
     "department ministry committee council commission party court university bank north south east west northern southern eastern western"
 )
 
-# German writes every noun with a capital: two of these tell it
+# German capitalises every noun; two of these words identify a German text
 _GERMAN = _set("und der die das den dem des ein eine einen einer nicht mit ist sind für auf im von wird werden zu bei nach auch")
 
 _BEGINS = re.compile(r"(?:^|[.!?:;\n\"“”(\[•*#|>-])\s{0,4}$")
@@ -56,46 +56,46 @@ _TAIL = re.compile(r"[-'’.].*")
 _CONTRACTED = re.compile("n['’]t$|['’](?:ll|re|ve|m|d)$", re.IGNORECASE)
 _PREFIX = re.compile(r"^(?:Ma?c|De|Di|La|Le|Fitz)(?=[A-Z])")
 
-# of peoples (Australian, Japanese), and of words that are bent (connects, composing): few names end so
+# endings of peoples (Australian, Japanese) and of inflected words (connects, composing), which few names have
 _PEOPLE = re.compile(r"[^\W\d_]{3,}(?:ian|ean|ese|ican|ish|ic|ism|ist)s?$", re.IGNORECASE)
-_BENT = re.compile(r"(?:s|ed|ing|ly|ion|ity|ent|ant|ive|al|ous|ist|or|er|able|ment)$")
+_INFLECTED = re.compile(r"(?:s|ed|ing|ly|ion|ity|ent|ant|ive|al|ous|ist|or|er|able|ment)$")
 
 _WIDESPREAD, _FEW = 0.05, 5
-"""A word that is capitalised in more documents than this share, and than this many, is a term of theirs."""
+"""A word capitalised in more than this share of the documents, and in more than this many, is a term."""
 _MANY = 100
-"""Of so many documents a word that stands in one alone is rare."""
+"""Documents needed to call a word rare that occurs in one of them."""
 
 
 @cache
 def _dictionary() -> frozenset[str]:
     lines = Path(__file__).with_name("words.txt").read_text(encoding="utf-8").splitlines()
-    return _LARGE.union(line for line in lines if not line.startswith("#"))
+    return _CAPITALISED.union(line for line in lines if not line.startswith("#"))
 
 
 @dataclass(frozen=True)
 class Usage:
-    """How a tenant's texts use words: `small` are those that they ever write so, `terms` are capitalised in many documents, and `rare`
-    ones stand in a single document of many."""
+    """How a tenant's texts use words. `lower`: words that occur in lower case; `terms`: words capitalised in many documents; `rare`: words
+    in a single document of many."""
 
-    small: frozenset[str]
+    lower: frozenset[str]
     terms: frozenset[str]
     rare: frozenset[str]
 
     @classmethod
     def of(cls, documents: Iterable[Sequence[str]]) -> Usage:
-        """Learned from documents, each some texts."""
-        small: set[str] = set()
+        """The usage in documents, each a sequence of texts."""
+        lower: set[str] = set()
         capitalised: Counter[str] = Counter()
         written: Counter[str] = Counter()
         total = 0
         for total, texts in enumerate(documents, 1):  # noqa: B007 - the number of documents
             words = {word[0].rstrip(".") for text in texts for word in _WORD.finditer(text)}
-            small.update(filter(str.islower, words))
+            lower.update(filter(str.islower, words))
             capitalised.update({word.lower() for word in words if word[0].isupper()})
             written.update({word.lower() for word in words})
         most = max(_FEW, _WIDESPREAD * total)
         once = [word for word, n in written.items() if n == 1] if total >= _MANY else []
-        return cls(frozenset(small), frozenset(word for word, n in capitalised.items() if n > most), frozenset(once))
+        return cls(frozenset(lower), frozenset(word for word, n in capitalised.items() if n > most), frozenset(once))
 
 
 class _Word(NamedTuple):
@@ -112,40 +112,40 @@ _NONE = _Word(0, 0, "")
 
 
 def names(text: str, usage: Usage) -> Iterator[Suspect]:
-    """What may be names in a text as `quality.residual.marks.blanked` gives it."""
+    """Suspected names in a blanked text."""
     words = [_Word(*hit.span(), hit[0]) for hit in _WORD.finditer(text)]
-    yield from _beside(text, words, usage)
-    nouns_large = len({word.text for word in words} & _GERMAN) > 1
+    yield from _uncapitalised(text, words, usage)
+    german = len({word.text for word in words} & _GERMAN) > 1
     for first, last in _runs(text, words):
         titled = not _TITLES.isdisjoint(word.plain for word in words[max(0, first - 1) : last])
-        if nouns_large and not titled:
+        if german and not titled:
             continue
-        odd = sum(_odd(text, word, usage, titled=titled) for word in words[first : last + 1])
-        if odd and (kind := _kind(text, words, first, last) or _bare(text, words, first, last, odd)):
+        name_like = sum(_is_name_like(text, word, usage, titled=titled) for word in words[first : last + 1])
+        if name_like and (kind := _kind(text, words, first, last) or _kind_without_context(text, words, first, last, name_like)):
             yield Suspect(words[first].start, words[last].end, kind)
 
 
-def _beside(text: str, words: Sequence[_Word], usage: Usage) -> Iterator[Suspect]:
-    """Rare words written small where a name is expected: next to one that was replaced, or after a title."""
+def _uncapitalised(text: str, words: Sequence[_Word], usage: Usage) -> Iterator[Suspect]:
+    """Rare lower-case words where a name is expected: next to a replaced name, or after a title."""
     for left, right in pairwise(words):
         if text[left.end : right.start] in _NEAR:
-            if (left.text == GONE_NAME or left.plain in _TITLES) and _rare(right, usage):
+            if (left.text == REPLACED_NAME or left.plain in _TITLES) and _rare(right, usage):
                 yield Suspect(right.start, right.end, "NAME")
-            elif right.text == GONE_NAME and _rare(left, usage):
+            elif right.text == REPLACED_NAME and _rare(left, usage):
                 yield Suspect(left.start, left.end, "NAME")
 
 
 def _rare(word: _Word, usage: Usage) -> bool:
-    if len(word.plain) < 4 or not word.text.islower() or _BENT.search(word.plain):
+    if len(word.plain) < 4 or not word.text.islower() or _INFLECTED.search(word.plain):
         return False
     return word.plain in usage.rare and word.plain not in _dictionary()
 
 
 def _runs(text: str, words: Sequence[_Word]) -> Iterator[tuple[int, int]]:
-    """Neighbours that begin with a capital, as (first, last) places among the words; particles count inside."""
+    """Runs of adjacent capitalised words, as (first, last) positions among the words. Particles may be inside."""
     run: list[int] = []
     for at, word in enumerate(words):
-        joined = bool(run) and _goes_on(words[at - 1]) and text[words[at - 1].end : word.start] in _NEAR
+        joined = bool(run) and not _ends_sentence(words[at - 1]) and text[words[at - 1].end : word.start] in _NEAR
         if joined and not word.text[0].isupper() and word.plain in _PARTICLES:
             continue
         if run and not (joined and word.text[0].isupper()):
@@ -157,20 +157,20 @@ def _runs(text: str, words: Sequence[_Word]) -> Iterator[tuple[int, int]]:
         yield run[0], run[-1]
 
 
-def _goes_on(word: _Word) -> bool:
-    """A full stop behind an initial or a title ends no sentence."""
-    return not word.text.endswith(".") or len(word.plain) < 4
+def _ends_sentence(word: _Word) -> bool:
+    """Whether the word's full stop ends a sentence. One after an initial or a title does not."""
+    return word.text.endswith(".") and len(word.plain) >= 4
 
 
-def _odd(text: str, word: _Word, usage: Usage, *, titled: bool) -> bool:
-    """Whether these texts use the word as they use names; behind a title even one that stands in many documents."""
+def _is_name_like(text: str, word: _Word, usage: Usage, *, titled: bool) -> bool:
+    """Whether these texts use the word like a name. After a title it may occur in many documents."""
     part = _TAIL.sub("", word.text)
     if len(part) < 3 or not _PREFIX.sub("", part)[1:].islower() or _CONTRACTED.search(word.text) or _in_code(text, word):
         return False
     plain = part.lower()
     if _PEOPLE.match(part) and not titled:
         return False
-    return plain not in usage.small and plain not in _dictionary() and (titled or plain not in usage.terms)
+    return plain not in usage.lower and plain not in _dictionary() and (titled or plain not in usage.terms)
 
 
 def _in_code(text: str, word: _Word) -> bool:
@@ -178,7 +178,7 @@ def _in_code(text: str, word: _Word) -> bool:
 
 
 def _kind(text: str, words: Sequence[_Word], first: int, last: int) -> str:
-    """What the words around a run, and those in it, make of it; empty where they say nothing."""
+    """The kind of a run by the words in it and around it; empty if they say nothing."""
     before = words[first - 1] if first and text[words[first - 1].end : words[first].start] in _NEAR else _NONE
     after = words[last + 1] if last + 1 < len(words) and text[words[last].end : words[last + 1].start] in _NEAR else _NONE
     inside = {word.plain for word in words[first : last + 1]}
@@ -189,15 +189,15 @@ def _kind(text: str, words: Sequence[_Word], first: int, last: int) -> str:
     if inside & _PLACE_AFTER or before.plain in _PLACE_BEFORE:
         return "LOCATION"
     labelled = first and words[first - 1].plain in _LABELS and text[words[first - 1].end : words[first].start].strip() == ":"
-    return "NAME" if labelled or GONE_NAME in (before.text, after.text) else ""
+    return "NAME" if labelled or REPLACED_NAME in (before.text, after.text) else ""
 
 
-def _bare(text: str, words: Sequence[_Word], first: int, last: int, odd: int) -> str:
-    """A run of which nothing is said. One that ends in a word of the language is a title, or a body's. A single word that begins a
-    sentence needs a sentence behind it, which a heading has not."""
+def _kind_without_context(text: str, words: Sequence[_Word], first: int, last: int, name_like: int) -> str:
+    """NAME, or empty. A run that ends in a dictionary word is a heading or an organisation's name; a single word at the beginning of a
+    sentence counts only if a sentence follows, unlike in a heading."""
     start, end = words[first].start, words[last].end
     begins = bool(_BEGINS.search(text, max(0, start - 8), start))
     if words[last].plain in _dictionary():
         return ""
-    goes_on = last + 1 < len(words) and text[end : words[last + 1].start] in _NEAR and words[last + 1].text.islower()
-    return "NAME" if odd > 1 or not begins or (goes_on and len(words) > 4) else ""
+    continues = last + 1 < len(words) and text[end : words[last + 1].start] in _NEAR and words[last + 1].text.islower()
+    return "NAME" if name_like > 1 or not begins or (continues and len(words) > 4) else ""

@@ -1,6 +1,6 @@
-"""What has an unmistakable shape: e-mail addresses, cards, IBANs, telephone numbers with a country code.
+"""Certain findings: values with an unmistakable shape. E-mail addresses, cards, IBANs, telephone numbers with a country code.
 
-Patterns and check digits of our own, sharing no code with the detector that they check.
+The patterns and check digits share no code with redaction, which they check.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from unicodedata import normalize
 from quality.check import Severity
 from quality.residual.marks import blanked
 
-# a phone number has no checksum: a hit may be some other number after a plus
+# a phone number has no check digit, so a hit may be another number after a plus
 KINDS: dict[str, Severity] = {"EMAIL": "error", "CARD": "error", "IBAN": "error", "PHONE": "warn"}
-# every repetition is bounded, so that no text makes a search slow
+# every repetition is bounded, so that searching is linear in any text
 _EMAIL = re.compile(r"[\w.%+-]{1,64}@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}")
 _CARD = re.compile(r"(?<![\w.+-])(?:\d{13,19}|\d{4}(?:[ -]\d{3,6}){2,4})(?![\w-])")
 _IBAN = re.compile(r"(?<![^\W_])(?=([A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]){11,30}))")
 _PHONE = re.compile(r"(?<![\w+])\+[1-9](?:[ ()./-]{0,3}\d){7,14}(?![\d])")
-# issuers' first digits (ISO/IEC 7812): 2221–2720, 3, 4, 5, 6; leaves ISBNs and timestamps out
+# issuers' first digits (ISO/IEC 7812): 2221–2720, 3, 4, 5, 6; excludes ISBNs and timestamps
 _ISSUER = re.compile(r"2[2-7]|[3-6]")
 # country and length, from the SWIFT IBAN registry
 _IBAN_LENGTHS = {
@@ -35,7 +35,7 @@ _IBAN_LENGTHS = {
 
 
 def certain(text: str) -> Iterator[tuple[str, str]]:
-    """(kind, value) of what can be nothing else, look-alikes folded (NFKC); surrogates and masks are passed over."""
+    """The (kind, value) of each certain finding, after NFKC normalisation. Surrogates and masks are skipped."""
     text = normalize("NFKC", blanked(text))
     if "@" in text:
         yield from (("EMAIL", hit[0]) for hit in _EMAIL.finditer(text))
@@ -51,7 +51,7 @@ def _is_card(written: str) -> bool:
 
 
 def _luhn(digits: list[int]) -> bool:
-    """ISO/IEC 7812-1, annex B: from the right, every second digit doubled, its digits added up; the sum ends in 0."""
+    """ISO/IEC 7812-1, annex B: every second digit from the right is doubled and its digits added up; the sum ends in 0."""
     doubled = (sum(divmod(2 * digit, 10)) for digit in digits[-2::-2])
     return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
 
@@ -62,5 +62,5 @@ def _is_iban(written: str) -> bool:
     length = _IBAN_LENGTHS.get(compact[:2], 0)
     if not 0 < length <= len(compact):
         return False
-    turned = compact[4:length] + compact[:4]
-    return int("".join(str(int(character, 36)) for character in turned)) % 97 == 1
+    rearranged = compact[4:length] + compact[:4]
+    return int("".join(str(int(character, 36)) for character in rearranged)) % 97 == 1

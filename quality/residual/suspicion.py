@@ -1,7 +1,7 @@
-"""The second detector's one half: what may be a number, an address of a machine or a secret, told by shape and by the word before it.
+"""Suspected identifiers, network addresses, secrets and dates, by shape and by the word before them: half of the second detector.
 
-Another method than redaction's, which knows formats, plans and check digits: here a number is the shape of its groups. It takes more for
-personal than is, on purpose: `quality.residual.check` corrects for that. Every repetition is bounded, so the time is linear in the text.
+Unlike redaction, which knows formats, numbering plans and check digits, it judges a number by the shape of its groups. It deliberately has
+false hits, which `quality.residual.check` corrects for. Every repetition is bounded, so the time is linear in the text.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _CUED = re.compile(
     r"\b[^\d\n]{0,20}?(?P<value>\b[A-Za-z]{0,3}\d(?:[ ./-]?[A-Za-z\d]){3,24})",
     re.IGNORECASE,
 )
-# dates, ages and links count where the tenant has them replaced
+# dates, ages and links count only if the tenant's profile replaces them
 _SHAPES = {
     "EMAIL": r"[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,6}[^\W\d_]\w{0,62}|[\w.+-]{1,64} ?[(\[{] ?at ?[)\]}] ?[\w-]{1,63}"
     r"|[<(][\w.+-]{1,64} at [\w-]{1,63}(?:(?:\.| dot )[\w-]{1,63}){1,6}[>)]",
@@ -52,7 +52,7 @@ _FEWEST_DIGITS = {"PHONE": 6}
 
 
 def identifiers(text: str) -> Iterator[Suspect]:
-    """What may be an identifier, a secret, an address or a date in a text as `quality.residual.marks.blanked` gives it; two may overlap."""
+    """Suspected identifiers, secrets, addresses and dates in a blanked text. They may overlap."""
     for kind, shape in _SHAPED.items():
         yield from (Suspect(*hit.span(), kind) for hit in shape.finditer(text))
     for hit in _NUMBER.finditer(text):
@@ -65,7 +65,7 @@ def identifiers(text: str) -> Iterator[Suspect]:
 
 
 def _number(written: str) -> str:
-    """What a number may be by the shape of its groups; empty for nothing."""
+    """The kind of number by the shape of its groups; empty if none."""
     groups = [len(group) for group in _GROUP.findall(written)]
     digits = sum(groups)
     if _DATED.fullmatch(written.lstrip("(")):
@@ -78,7 +78,7 @@ def _number(written: str) -> str:
 
 
 def _dialled(written: str, groups: list[int]) -> bool:
-    """Whether groups of digits look like what is dialled, and neither like decimals nor like a fraction or a reference."""
+    """Whether groups of digits look like a telephone number, not like decimals, a fraction or a reference."""
     if _DECIMAL.search(written) or ("/" in written and written[0] not in "0+(") or ("(" in written[1:] and ")" not in written):
         return False
     if written[0] in "+(" or (groups == [3, 4] and not _YEAR.search(written)):

@@ -1,4 +1,4 @@
-"""Every check passes on good input, fails on each kind of bad input, and lets no value of a document out."""
+"""Every check passes on good input, fails on each kind of bad input, and reveals no value of a document."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CANARY = "canary-7Q"
 
 
 def failed(check: Check) -> dict[str, int]:
-    """The columns of the table's rows that count anything."""
+    """The violations by column, of the table's rows that have any."""
     return {column: count for column, _, count in check.table if count}
 
 
@@ -118,11 +118,11 @@ class TestLandedEvents:
         assert column in check.explanation
         assert CANARY not in shown(check)
 
-    def test_a_dead_letter_may_lack_what_the_contract_demands(self) -> None:
+    def test_a_dead_letter_may_lack_required_fields(self) -> None:
         dead = {"fate": "dead-lettered", "document": None, "sequence": None, "operation": None}
         assert quality.landed_events(events(dead)).passed
 
-    def test_the_past_and_a_slightly_fast_clock_are_no_breach(self) -> None:
+    def test_a_past_event_time_and_a_slightly_fast_clock_pass(self) -> None:
         assert quality.landed_events(events({"event_time": NOW - timedelta(days=9000)}, {"event_time": NOW + timedelta(hours=14)})).passed
 
     def test_nothing_landed_passes(self) -> None:
@@ -192,7 +192,7 @@ class TestChunks:
     def test_an_error_outweighs_a_warning(self) -> None:
         assert quality.chunks(chunks({"readable": 0.2, "sources": 0}), 256).severity == "error"
 
-    def test_each_bound_on_tokens_has_a_suite_of_its_own(self) -> None:
+    def test_each_bound_on_tokens_has_its_own_suite(self) -> None:
         frame = chunks()
         assert [quality.chunks(frame, bound).passed for bound in (256, 100, 256)] == [True, False, True]
 
@@ -201,7 +201,7 @@ class TestChunks:
 
 
 class TestTexts:
-    def test_measures_take_the_place_of_the_text(self) -> None:
+    def test_measures_replace_the_text(self) -> None:
         measured = quality.describe_texts(pl.DataFrame({"text": ["ab 12", "-- \ufffd\ufffd", "", None, "né नमस्ते"]}))
         assert measured.columns == ["characters", "readable", "replaced"]
         assert measured["characters"].to_list() == [5, 5, 0, 0, 9]
@@ -228,16 +228,16 @@ class TestLegibility:
             (Signals(characters=100, ocr_confidence=0.0), "ocr_confidence"),
         ],
     )
-    def test_a_document_that_could_be_read_only_badly_warns(self, signals: Signals, column: str) -> None:
+    def test_a_poorly_read_document_warns(self, signals: Signals, column: str) -> None:
         check = quality.parse_quality([self.WELL, signals], ["en", ""], Reading())
         assert (check.passed, check.severity) == (False, "warn")
         assert failed(check) == {column: 1}
 
-    def test_the_tenant_s_own_thresholds_judge(self) -> None:
+    def test_the_tenants_own_thresholds_apply(self) -> None:
         poor = Signals(characters=100, replaced=2, wordlike=0.5)
         assert quality.parse_quality([poor], ["en"], Reading(most_replaced=0.05, least_wordlike=0.4)).passed
 
-    def test_what_was_read_is_added_up(self) -> None:
+    def test_signals_are_added_up(self) -> None:
         check = quality.parse_quality([self.WELL, self.WELL], ["en", "de"], Reading())
         assert check.passed
         assert check.measured.items() >= {"documents": 2, "pages": 6, "pages/layout": 4, "pages/ocr": 2, "dropped/footers": 6}.items()
@@ -293,7 +293,7 @@ class TestEmbeddingHealth:
 
 class TestFreshness:
     @given(waits_s=st.integers(0, 10**6), target_s=st.integers(0, 10**6), lag=st.integers(1, 10**6))
-    def test_it_is_breached_exactly_where_the_oldest_event_waits_longer_than_allowed(self, waits_s: int, target_s: int, lag: int) -> None:
+    def test_it_fails_exactly_if_the_oldest_event_waits_longer_than_the_target(self, waits_s: int, target_s: int, lag: int) -> None:
         check = quality.freshness(NOW - timedelta(seconds=waits_s), NOW, target_s, lag)
         assert check.passed == (waits_s <= target_s)
         assert check.measured == {
@@ -305,11 +305,11 @@ class TestFreshness:
             "breached": "no" if check.passed else "yes",
         }
 
-    def test_a_breach_is_an_error_that_says_lag_age_and_target(self) -> None:
+    def test_a_breach_is_an_error_that_states_lag_age_and_target(self) -> None:
         check = quality.freshness(NOW - timedelta(seconds=90), NOW, 60, 12, 3)
         assert (check.passed, check.severity) == (False, "error")
-        for told in ("at most 60 s", "waits 90 s", "12 events not landed", "3 documents not searchable"):
-            assert told in check.explanation
+        for part in ("at most 60 s", "waits 90 s", "12 events not landed", "3 documents not searchable"):
+            assert part in check.explanation
 
     def test_nothing_waiting_is_fresh(self) -> None:
         assert quality.freshness(None, NOW, 60, 0).passed
@@ -317,33 +317,35 @@ class TestFreshness:
     def test_a_clock_behind_the_sources_is_no_negative_lag(self) -> None:
         assert quality.freshness(NOW + timedelta(seconds=5), NOW, 60, 1).measured["lag_s"] == 0
 
-    def test_events_that_wait_since_nobody_knows_when_are_not_called_fresh(self) -> None:
+    def test_events_that_wait_since_an_unknown_time_are_not_fresh(self) -> None:
         check = quality.freshness(None, NOW, 60, 12)
         assert (check.passed, check.severity) == (False, "warn")
         assert failed(check) == {"unprocessed events": 12}
 
 
 class TestNothingLost:
-    def test_no_letter_of_a_loss_passes(self) -> None:
+    def test_no_loss_passes(self) -> None:
         assert quality.nothing_lost({}).passed
 
-    def test_each_letter_of_a_loss_is_an_error_until_it_is_gone(self) -> None:
+    def test_each_open_dead_letter_of_a_loss_is_an_error(self) -> None:
         check = quality.nothing_lost({"events-lost-to-retention": 2, "offset-out-of-range": 1})
         assert (check.passed, check.severity, check.measured["losses"]) == (False, "error", 3)
         assert "events-lost-to-retention" in check.explanation
 
 
 class TestStreamSlots:
-    @given(wanted=st.integers(0, 20), alive=st.integers(0, 20), deaths=st.dictionaries(st.sampled_from("abc"), st.integers(3, 9)))
-    def test_it_passes_exactly_where_enough_are_alive_and_none_keeps_dying(self, wanted: int, alive: int, deaths: dict[str, int]) -> None:
-        check = quality.stream_slots(wanted, alive, deaths)
-        assert check.passed == (alive >= wanted and not deaths)
+    @given(configured=st.integers(0, 20), alive=st.integers(0, 20), crashes=st.dictionaries(st.sampled_from("abc"), st.integers(3, 9)))
+    def test_it_passes_exactly_if_enough_are_alive_and_none_keeps_crashing(
+        self, configured: int, alive: int, crashes: dict[str, int]
+    ) -> None:
+        check = quality.stream_slots(configured, alive, crashes)
+        assert check.passed == (alive >= configured and not crashes)
         assert check.severity == "error"
-        assert {f"deaths of {slot}": count for slot, count in deaths.items()}.items() <= check.measured.items()
+        assert {f"deaths of {slot}": count for slot, count in crashes.items()}.items() <= check.measured.items()
 
 
 class TestCompleteness:
-    def test_an_index_that_holds_every_live_document_is_complete(self) -> None:
+    def test_an_index_with_every_live_document_is_complete(self) -> None:
         assert quality.completeness({"live": 7, "indexed": 7, "failed": 0, "waiting": 0}).passed
 
     @pytest.mark.parametrize(
@@ -356,12 +358,12 @@ class TestCompleteness:
             ({"live": 7, "indexed": 6, "failed": 0, "waiting": 1}, "warn"),
         ],
     )
-    def test_a_document_lost_in_silence_is_an_error_and_one_accounted_for_a_warning(self, counts: dict[str, int], severity: str) -> None:
+    def test_a_silently_lost_document_is_an_error_and_an_accounted_one_a_warning(self, counts: dict[str, int], severity: str) -> None:
         check = quality.completeness(counts)
         assert (check.passed, check.severity) == (False, severity)
         assert list(failed(check).values()) == [1]
 
-    def test_a_number_that_is_missing_is_refused(self) -> None:
+    def test_a_missing_number_is_refused(self) -> None:
         with pytest.raises(CheckError, match="failed, waiting"):
             quality.completeness({"live": 1, "indexed": 1})
 
@@ -371,7 +373,7 @@ VERSIONS = st.dictionaries(st.integers(0, 12), st.integers(0, 3))
 
 class TestGraphConsistency:
     @given(expected=VERSIONS, found=VERSIONS)
-    def test_it_passes_exactly_where_both_are_equal_and_every_difference_is_counted_once(
+    def test_it_passes_exactly_if_both_are_equal_and_counts_every_difference_once(
         self, expected: dict[int, int], found: dict[int, int]
     ) -> None:
         check = quality.graph_consistency(expected, found)
@@ -379,7 +381,7 @@ class TestGraphConsistency:
         different = sum(expected.get(key) != found.get(key) for key in expected.keys() | found.keys())
         assert sum(int(check.measured[kind]) for kind in ("missing", "surplus", "behind")) == different
 
-    def test_missing_surplus_and_behind_are_told_apart_without_naming_a_document(self) -> None:
+    def test_missing_surplus_and_behind_are_distinguished_without_naming_a_document(self) -> None:
         check = quality.graph_consistency({f"{CANARY}-1": 1, f"{CANARY}-2": 1}, {f"{CANARY}-2": 0, f"{CANARY}-3": 1, f"{CANARY}-4": 1})
         assert {kind: check.measured[kind] for kind in ("missing", "surplus", "behind")} == {"missing": 1, "surplus": 2, "behind": 1}
         assert CANARY not in shown(check)
@@ -393,11 +395,11 @@ class TestCheck:
         assert rule.count("|") == 4
         assert first == "| live documents | are indexed, waiting or failed | 1,200 |"
         assert len(others) == len(check.table) - 1
-        assert check.explanation == "Not as expected: live documents are indexed, waiting or failed: 1,200 not so."
+        assert check.explanation == "Expectations violated: live documents are indexed, waiting or failed (1,200)."
 
 
 def run_python(program: str) -> str:
-    """What a fresh interpreter says, both streams together."""
+    """The output of a fresh interpreter, both streams together."""
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=root, env=environment, check=False)

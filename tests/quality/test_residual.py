@@ -1,9 +1,10 @@
-"""What redaction has left is counted and never shown; its rate is estimated honestly; and a tenant that leaks is stopped."""
+"""Residual personal data is counted and never shown, its rate is estimated with an interval, and a leaking tenant fails the check."""
 
 from __future__ import annotations
 
 import re
 from math import comb
+from random import Random
 from time import thread_time
 
 import pytest
@@ -20,7 +21,7 @@ from pipelines.governance import tenants
 from pipelines.operations.residual_sample import claim as claim_of
 from quality import Check
 from quality.residual.check import ERRORS, Claim, Document
-from quality.residual.estimate import EACH, LONGEST, Drawn, Errors, corrected, draw, interval, share
+from quality.residual.estimate import EACH, LONGEST, Errors, SampledDocument, corrected, draw, interval, share
 from tests.tenant_fixture import publish
 
 NAMES = Claim(("PERSON", "LOCATION", "ADDRESS", "EMAIL", "PHONE"))
@@ -33,7 +34,7 @@ PLAIN = (
 
 
 def judged(*texts: str, claim: Claim | None = None) -> Check:
-    """Of a tenant with one document, which holds these texts."""
+    """The check for a tenant whose one document has these texts."""
     return quality.residual_pii([Document(texts)], claim=claim)
 
 
@@ -45,7 +46,7 @@ def suspected(check: Check) -> dict[str, object]:
     return {name.removeprefix("suspected "): n for name, n in check.measured.items() if name.startswith("suspected ")}
 
 
-# what is unmistakable
+# certain findings
 
 
 def _with_luhn_digit(body: str) -> str:
@@ -93,7 +94,7 @@ def certain(*texts: str, claim: Claim | None = None) -> dict[str, object]:
         ("PHONE", "+14155550123"),
     ],
 )
-def test_what_is_unmistakable_counts_wherever_it_stands_and_is_not_shown(kind: str, text: str) -> None:
+def test_a_certain_finding_counts_everywhere_and_is_not_shown(kind: str, text: str) -> None:
     check = judged("nothing here", text)
     assert (check.passed, certain(text)) == (False, {kind: 1})
     assert check.severity == ("warn" if kind == "PHONE" else "error")
@@ -112,7 +113,7 @@ def test_what_is_unmistakable_counts_wherever_it_stands_and_is_not_shown(kind: s
         "deadbeef4111111111111111",
     ],
 )
-def test_surrogates_code_and_plain_numbers_are_not_unmistakable(text: str) -> None:
+def test_surrogates_code_and_plain_numbers_are_no_certain_findings(text: str) -> None:
     assert certain(text) == {}
 
 
@@ -139,7 +140,7 @@ def test_a_tenant_without_documents_passes() -> None:
     assert check.measured["texts"] == 0
 
 
-# what may be personal
+# suspected findings
 
 LEAKS = {
     "EMAIL": "Ask <ada.lovelace at example dot org> for it.",
@@ -178,7 +179,7 @@ def test_a_leak_of_each_entity_raises_its_count_and_its_rate_and_is_not_shown(en
     assert not [word for word in words if len(word) > 3 and re.search(rf"\b{word}\b", shown(after))]
 
 
-def test_plain_texts_hold_nothing() -> None:
+def test_plain_texts_have_no_findings() -> None:
     assert suspected(judged(*PLAIN, claim=NAMES)) == {}
 
 
@@ -198,14 +199,14 @@ def test_surrogates_and_masks_are_never_counted(surrogates: list[str], between: 
     assert suspected(check) == {}
 
 
-def test_what_the_profile_does_not_replace_does_not_count() -> None:
+def test_entities_that_the_profile_keeps_do_not_count() -> None:
     check = judged(*PLAIN, *LEAKS.values(), claim=claim_of(Privacy(profile="patterns")))
     assert not {"PERSON", "LOCATION", "ADDRESS", "PERSON or LOCATION"} & suspected(check).keys()
     assert "names_rate" not in check.measured
     assert certain("write to ann@example.org", claim=claim_of(Privacy(actions={"EMAIL": "keep"}))) == {}
 
 
-def test_what_the_tenant_allows_does_not_count() -> None:
+def test_values_that_the_tenant_allows_do_not_count() -> None:
     allowed = claim_of(Privacy(allow=["Info@Example.org", "0161 496 0000"]))
     assert suspected(judged("write to info@example.org or ring 0161 496 0000.", claim=allowed)) == {}
     assert certain("write to ann@example.org", claim=allowed) == {"EMAIL": 1}
@@ -218,7 +219,7 @@ GERMAN = (
 )
 
 
-def test_german_nouns_are_no_names_and_who_has_a_title_is() -> None:
+def test_german_nouns_are_no_names_except_after_a_title() -> None:
     assert suspected(judged(*GERMAN, claim=NAMES)) == {}
     assert suspected(judged(*GERMAN, "Das Protokoll ist bei Herrn Quillfeder und wird kopiert.", claim=NAMES)) == {"PERSON": 1}
 
@@ -229,7 +230,7 @@ def test_a_word_that_the_tenant_uses_as_a_word_is_no_name() -> None:
 
 
 @given(st.lists(st.text(max_size=60), max_size=8))
-def test_no_text_whatever_is_refused_or_shown(texts: list[str]) -> None:
+def test_every_text_is_accepted_and_none_is_shown(texts: list[str]) -> None:
     marked = [f"{text} Zyxquorlin 078-05-1120 {text}" for text in texts]
     check = judged(*marked)
     assert "Zyxquorlin" not in shown(check)
@@ -261,19 +262,19 @@ HOSTILE = (
 
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_time_is_linear_on_adversarial_texts(piece: str) -> None:
-    def took(length: int) -> float:
+    def seconds(length: int) -> float:
         text = (piece * length)[:length]
-        # its own, whatever else the machine does: calls are not counted, for what may be quadratic here is one call of a pattern
+        # CPU time of this thread; calls are not counted, because one call of a pattern may be quadratic
         started = thread_time()
         judged(text)
         return thread_time() - started
 
-    took(1000)
-    # quadratic would be a hundred times as long; this is also far over what a slow machine takes
-    assert took(400_000) < 2.0 + 60 * took(40_000)
+    seconds(1000)
+    # quadratic time would be a hundred times as long, and the bound is far above what a slow machine needs
+    assert seconds(400_000) < 2.0 + 60 * seconds(40_000)
 
 
-# what can be said of all
+# estimation
 
 
 def binomial(n: int, k: int, p: float) -> float:
@@ -287,33 +288,35 @@ def test_an_interval_always_lies_within_0_and_1_around_its_rate(rate: float, n: 
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 20, 100])
-def test_an_interval_covers_at_least_as_often_as_it_says(n: int) -> None:
+def test_an_interval_covers_the_true_share_in_at_least_95_of_100_cases(n: int) -> None:
     intervals = [interval(k / n, n) for k in range(n + 1)]
     for p in (step / 100 for step in range(1, 100)):
         assert sum(binomial(n, k, p) for k, one in enumerate(intervals) if one.low <= p <= one.high) >= 0.95
 
 
 @given(p=st.floats(0.001, 0.999), n=st.integers(1, 60))
-def test_chance_alone_puts_the_lower_bound_above_the_truth_in_few_of_a_hundred(p: float, n: int) -> None:
+def test_the_lower_bound_exceeds_the_true_share_in_about_5_of_100_cases(p: float, n: int) -> None:
     assert sum(binomial(n, k, p) for k in range(n + 1) if interval(k / n, n).low > p) <= 0.055
 
 
-DOCUMENTS = st.lists(st.integers(1, 50).flatmap(lambda n: st.builds(Drawn, st.just(n * 3), st.just(n), st.integers(0, n))), max_size=30)
+DOCUMENTS = st.lists(
+    st.integers(1, 50).flatmap(lambda n: st.builds(SampledDocument, st.just(n * 3), st.just(n), st.integers(0, n))), max_size=30
+)
 
 
 @given(DOCUMENTS, st.integers(0, 1000), st.lists(st.integers(1, LONGEST), min_size=1, max_size=9), st.sampled_from(sorted(ERRORS)))
-def test_whatever_is_found_the_estimate_lies_within_its_interval(drawn: list[Drawn], more: int, lengths: list[int], group: str) -> None:
-    found = share(drawn, len(drawn) + more)
-    left = corrected(found, lengths, ERRORS[group])
+def test_an_estimate_always_lies_within_its_interval(sample: list[SampledDocument], more: int, lengths: list[int], group: str) -> None:
+    found = share(sample, len(sample) + more)
+    residual = corrected(found, lengths, ERRORS[group])
     assert 0 <= found.low <= found.rate <= found.high <= 1
-    assert 0 <= left.low <= left.rate <= left.high <= 1
+    assert 0 <= residual.low <= residual.rate <= residual.high <= 1
 
 
 def test_passages_of_one_document_that_resemble_each_other_widen_the_interval() -> None:
-    alike = [Drawn(20, 20, 20 * (n < 10)) for n in range(100)]
-    apart = [Drawn(20, 20, 2) for n in range(100)]
-    assert share(alike, 10_000).low < share(apart, 10_000).low
-    assert share(alike, 10_000).rate == share(apart, 10_000).rate == pytest.approx(0.1)
+    alike = [SampledDocument(20, 20, 20 * (n < 10)) for n in range(100)]
+    mixed = [SampledDocument(20, 20, 2) for n in range(100)]
+    assert share(alike, 10_000).low < share(mixed, 10_000).low
+    assert share(alike, 10_000).rate == share(mixed, 10_000).rate == pytest.approx(0.1)
 
 
 def test_a_perfect_detector_needs_no_correction() -> None:
@@ -326,22 +329,22 @@ TEXTS = st.lists(st.text(max_size=3 * LONGEST), max_size=EACH + 5)
 
 @settings(max_examples=30)
 @given(TEXTS, st.randoms())
-def test_the_same_texts_have_the_same_passages_drawn_whatever_their_order(texts: list[str], random: object) -> None:
+def test_equal_texts_give_the_same_passages_in_any_order(texts: list[str], random: Random) -> None:
     passages, of = draw(texts)
-    random.shuffle(turned := list(texts))  # type: ignore[attr-defined]
-    assert (sorted(passages), of) == (sorted(draw(turned)[0]), of)
+    random.shuffle(shuffled := list(texts))
+    assert (sorted(passages), of) == (sorted(draw(shuffled)[0]), of)
     assert len(passages) == min(of, EACH)
     assert all(0 < len(passage) <= LONGEST for passage in passages)
 
 
 @given(st.lists(st.text("ab \n", max_size=50).map(lambda piece: piece * 60), max_size=EACH))
-def test_nothing_of_a_text_is_left_out_of_its_passages(texts: list[str]) -> None:
+def test_the_passages_contain_the_whole_text(texts: list[str]) -> None:
     passages, of = draw(texts, each=10_000)
     assert sum(map(str.isalnum, "".join(passages))) == sum(map(str.isalnum, "".join(texts)))
     assert of == len(passages)
 
 
-def test_noise_in_a_few_passages_stops_nothing_and_a_leak_in_many_does() -> None:
+def test_noise_in_a_few_passages_passes_and_a_leak_in_many_fails() -> None:
     healthy = [Document(PLAIN) for _ in range(50)]
     noisy = [*healthy[:-1], Document((*PLAIN, LEAKS["PHONE"]))]
     leaking = [Document((*PLAIN, LEAKS["SSN"]))] * 10 + healthy[:40]
@@ -349,11 +352,11 @@ def test_noise_in_a_few_passages_stops_nothing_and_a_leak_in_many_does() -> None
     assert quality.residual_pii(leaking, claim=Claim(most={"identifiers": 0.2})).passed
 
 
-# a tenant at work
+# a real tenant
 
 
-def plant(app: Headrace, tenant: str, *blocks: Block) -> None:
-    """What redaction did not see, in every redacted document."""
+def leak(app: Headrace, tenant: str, *blocks: Block) -> None:
+    """Add blocks that redaction did not see to every redacted document."""
     session = app.session(tenant)
     with session.transaction() as connection:
         keys = [row["document"] for row in connection.execute("SELECT document FROM stage_record WHERE stage = 'redact'").fetchall()]
@@ -363,7 +366,7 @@ def plant(app: Headrace, tenant: str, *blocks: Block) -> None:
             artifacts.put(connection, session.keys, "redact", {document: encode(leaky)})
 
 
-def test_a_tenant_is_judged_by_what_its_own_profile_claims(app: Headrace, acme: str) -> None:
+def test_a_tenant_is_judged_by_its_own_profile(app: Headrace, acme: str) -> None:
     publish(app, acme, **{f"page{n}_md": "\n\n".join((f"# Page {n}", *PLAIN, f"Write to ada{n}@example.org.")) for n in range(12)})
     app.ingest(acme)
     healthy = app.check(acme, "residual_pii")
@@ -371,15 +374,15 @@ def test_a_tenant_is_judged_by_what_its_own_profile_claims(app: Headrace, acme: 
     assert (healthy.measured["documents"], healthy.measured["documents_sampled"]) == (12, 12)
     assert app.check(acme, "residual_pii") == healthy
 
-    plant(app, acme, *(Block(kind="paragraph", text=f"in hall {n} we hired Mr. Quillfeather of Quillhaven.") for n in range(4)))
-    assert app.check(acme, "residual_pii").passed, "the profile leaves names"
+    leak(app, acme, *(Block(kind="paragraph", text=f"in hall {n} we hired Mr. Quillfeather of Quillhaven.") for n in range(4)))
+    assert app.check(acme, "residual_pii").passed, "the profile keeps names"
     tenants.configure(app, acme, privacy={"profile": "names", "names_model": "en_core_web_sm", "most_residual": {"names": 0.01}})
     named = app.check(acme, "residual_pii")
     assert (named.passed, named.severity, named.measured["suspected PERSON"]) == (False, "error", 48)
     tenants.configure(app, acme, privacy={"most_residual": {"names": 0.9}})
     assert app.check(acme, "residual_pii").passed
 
-    plant(app, acme, Block(kind="table", rows=(("name", "number"), ("on file", "078-05-1120"))))
+    leak(app, acme, Block(kind="table", rows=(("name", "number"), ("on file", "078-05-1120"))))
     numbered = app.check(acme, "residual_pii")
     assert (numbered.passed, numbered.measured["suspected SSN"]) == (False, 12)
     assert not [value for value in ("078-05", "Quillfeather", "example.org", "Quillhaven") if value in shown(numbered)]
@@ -393,8 +396,8 @@ def test_a_threshold_makes_nothing_stale(app: Headrace, acme: str) -> None:
 
 
 @pytest.mark.parametrize(("target", "passes"), [("https://example.org/Quillhaven/078-05-1120", True), ("mailto:ann@example.org", False)])
-def test_a_link_counts_for_what_is_unmistakable_alone(app: Headrace, acme: str, target: str, passes: bool) -> None:
+def test_a_link_target_counts_only_for_certain_findings(app: Headrace, acme: str, target: str, passes: bool) -> None:
     publish(app, acme, page_md="\n\n".join(PLAIN))
     app.ingest(acme)
-    plant(app, acme, Block(kind="paragraph", text="here", links=(Link("here", target),)))
+    leak(app, acme, Block(kind="paragraph", text="here", links=(Link("here", target),)))
     assert app.check(acme, "residual_pii").passed is passes
