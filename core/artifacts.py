@@ -44,7 +44,7 @@ def discard(connection: Connection, stages: Sequence[str], documents: Sequence[s
 
 
 def output_key(keys: TenantKeys, payload: bytes) -> str:
-    """Equal outputs have equal keys, so an unchanged output stops a change there. Keyed, because a plain digest would reveal guessed texts."""
+    """Equal outputs have equal keys, so an unchanged output stops a change. Keyed: a plain digest would confirm guessed texts."""
     return keys.digest(payload, "output")
 
 

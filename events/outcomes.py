@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from time import monotonic
+from time import monotonic, sleep
 from types import TracebackType
 from typing import Any, Literal
 
 import msgspec
-from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from core.records import decode, encode
-from events.kafka.client import REQUEST_S, ClientErrors
+from events.kafka.client import ELECTING, REQUEST_S, ClientErrors
 from events.kafka.topics import outcomes_of
 
 _POLL_S = 0.2
+_ELECTION_S = 0.1
 _PRODUCING = {"acks": "all", "enable.idempotence": True, "compression.type": "zstd", "linger.ms": 5}
 _CONSUMING = {"enable.auto.commit": False, "fetch.wait.max.ms": 100}
 
@@ -141,4 +142,15 @@ class Outcomes:
         if found.error:
             raise self._errors.translate(found.error, "listing outcomes")
         for partition in sorted(found.partitions):
-            yield partition, self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=REQUEST_S)[1]
+            yield partition, self._end(TopicPartition(topic, partition))
+
+    def _end(self, partition: TopicPartition) -> int:
+        """The partition's high watermark. Waits for its leader to be elected: the topic may be new."""
+        until = monotonic() + REQUEST_S
+        while True:
+            try:
+                return int(self._consumer.get_watermark_offsets(partition, timeout=REQUEST_S)[1])
+            except KafkaException as error:
+                if error.args[0].code() not in ELECTING or monotonic() > until:
+                    raise
+                sleep(_ELECTION_S)

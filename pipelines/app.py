@@ -1,4 +1,4 @@
-"""Headrace in one process: what lands and runs, put together once. The command line, Dagster, the stream and the tests all use it."""
+"""Headrace in one process: landing and stages, put together once. The command line, Dagster, the stream and the tests all use it."""
 
 from __future__ import annotations
 

@@ -2,44 +2,25 @@
 
 Tasks run after the stage that they follow, at the end of an ingest, and by a stream that is idle, so that what a process left undone
 when it died is finished by the next one. A task is safe to repeat, and safe beside others. `DECLARED` names the modules that have
-`TASKS`. They are imported when the first task is looked at: a new task is one more declaration, and no change to what runs it.
+`TASKS`, each a `pipelines.tasks.Task`. They are imported by name, when the first task is looked at, because some of them are above this
+module: a new task is one more declaration, and no change to what runs it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from time import monotonic
 
 from core.errors import Unavailable
 from core.ledger.stage import Session
-from core.tenancy import Connection
 from pipelines.resources import Resources
+from pipelines.tasks import Task
 
 DECLARED = ("pipelines.stages.index_tasks", "pipelines.governance.surrogate_keys")
 """Modules with `TASKS`, in the order in which their tasks run."""
-
-Due = Callable[[Connection, Resources, Session], bool]
-Run = Callable[[Resources, Session], Mapping[str, int]]
-
-
-@dataclass(frozen=True)
-class Task:
-    """One piece of upkeep.
-
-    `after`: the stage that may make it due; None if it waits for an idle moment. `due`: a cheap question. `run` does what is due and
-    returns counts for people; it may be cut off anywhere, and may find that there is nothing to do after all. `every_s`: a process
-    runs it at most once in so many seconds for a tenant.
-    """
-
-    name: str
-    after: str | None
-    due: Due
-    run: Run
-    every_s: float = 0.0
 
 
 @cache

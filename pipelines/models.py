@@ -1,4 +1,4 @@
-"""The heavy things a process holds once and warm: models, worker processes, the graph's driver. Each is made when first asked for."""
+"""The models, worker processes and graph driver of one process, shared by its stages. Each is loaded on first use and stays warm."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Models:
-    """What the stages of one process share. Close it, or use it as a context manager."""
+    """Close it, or use it as a context manager. Threads may share it."""
 
     def __init__(self, settings: Settings, endpoints: Endpoints) -> None:
         self._settings = settings
@@ -40,13 +40,13 @@ class Models:
         self._closing.close()
 
     def warm(self, policy: Policy) -> None:
-        """Load what takes seconds to begin, and start a worker process."""
-        with _refusing(only_tenants=policy.reading.pdf != self._settings.reading.pdf):
+        """Load what takes seconds, and start a worker process."""
+        with _translated(only_tenants=policy.reading.pdf != self._settings.reading.pdf):
             self.parsers.warm(policy.reading)
         self.redactor(policy.privacy).warm()
         self.chunker.count_tokens(["warm"])
         self.embedder.encode(["warm"], "passage")
-        with suppress(Unavailable):  # the graph may come later
+        with suppress(Unavailable):  # the graph may come up later
             self.projection  # noqa: B018
 
     @cached_property
@@ -56,20 +56,20 @@ class Models:
         return self._closing.enter_context(WorkerPool(self._settings.parsing))
 
     def reading(self, reading: Reading) -> str:
-        """The fingerprint of reading so. Raises ConfigurationError where docling's models are wished for and are not there, and PolicyError
-        where only a tenant wishes for them."""
+        """The fingerprint of these reading settings. Raises ConfigurationError if they need docling's models and those are missing, and
+        PolicyError if only a tenant's settings need them."""
         from parsers import fingerprint
 
-        with _refusing(only_tenants=reading.pdf != self._settings.reading.pdf):
+        with _translated(only_tenants=reading.pdf != self._settings.reading.pdf):
             return fingerprint(reading, self._settings.parsing)
 
     def redactor(self, privacy: Privacy) -> Redactor:
-        """One for each way in which tenants want it. Raises ConfigurationError, and PolicyError where only a tenant wants it so."""
+        """One for each distinct privacy settings. Raises ConfigurationError, and PolicyError if only a tenant has these settings."""
         from privacy import Redactor
 
         with self._loading:
             if privacy not in self._redactors:
-                with _refusing(only_tenants=privacy != self._settings.privacy):
+                with _translated(only_tenants=privacy != self._settings.privacy):
                     self._redactors[privacy] = Redactor(privacy)
             return self._redactors[privacy]
 
@@ -85,14 +85,14 @@ class Models:
     def chunker(self) -> Chunker:
         from chunkers import Chunker
 
-        wanted = self._settings.chunking.max_tokens
+        max_tokens = self._settings.chunking.max_tokens
 
         def count(texts: list[str]) -> list[int]:
-            # here and not before, so that finding nothing to do costs no model
-            self.embedder.check_limit(wanted)
+            # here and not earlier, so that a run with nothing to do loads no model
+            self.embedder.check_limit(max_tokens)
             return self.embedder.count_tokens(texts)
 
-        return Chunker(count, wanted, self.embedder.tokenizer_identity)
+        return Chunker(count, max_tokens, self.embedder.tokenizer_identity)
 
     @cached_property
     def extractors(self) -> tuple[Extractor, ...]:
@@ -125,8 +125,8 @@ class Models:
 
 
 @contextmanager
-def _refusing(*, only_tenants: bool) -> Iterator[None]:
-    """What cannot be had is the trouble of the tenants that want it, where `headrace.toml` does not."""
+def _translated(*, only_tenants: bool) -> Iterator[None]:
+    """Raise PolicyError in place of ConfigurationError if only tenants' own settings need what is missing."""
     try:
         yield
     except ConfigurationError as error:

@@ -21,6 +21,16 @@ hypothesis_settings.load_profile("headrace")
 
 _numbers = itertools.count(1)
 
+STARTS_SERVERS = {"endpoints", "servers", "postgres_only", "own", "own_records", "field", "running"}
+"""Fixtures that start a server; a test that needs one of them is marked `servers`."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if STARTS_SERVERS & set(getattr(item, "fixturenames", ())):
+            item.add_marker("servers")
+
+
 
 @pytest.fixture(scope="session")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:

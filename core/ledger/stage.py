@@ -192,7 +192,7 @@ class _Run:
 
     def _poisoned(self, claimed: Claimed) -> tuple[list[Entry], dict[str, bytes]]:
         detail = f"alone with it, {claims.SOLO_ATTEMPTS} processes died"
-        return [_failed(row, "killed-its-worker", detail) for row in claimed.rows], {}
+        return [_failed(row, reason="killed-its-worker", detail=detail) for row in claimed.rows], {}
 
     def _computed(self, rows: Sequence[Stale]) -> tuple[list[Entry], dict[str, bytes]]:
         """What to record of each document, and the payloads of those that passed. Deleted ones need no computing."""

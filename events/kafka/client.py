@@ -47,6 +47,9 @@ _UNREACHABLE = frozenset(
     }
 )
 
+ELECTING = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
+"""A partition has no leader at the moment: its topic was just created, or its broker restarts. confluent-kafka does not call it retriable."""
+
 
 class ClientErrors:
     """The error callback of one client: records what librdkafka reports about the connection, and translates its errors.
@@ -94,6 +97,6 @@ class ClientErrors:
 def _unrefused(error: KafkaError, doing: str) -> HeadraceError:
     if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART or error.code() == KafkaError._UNKNOWN_TOPIC:  # noqa: SLF001
         return HeadraceError(f"Kafka: no such topic or partition while {doing}", reason="unknown-topic")
-    if error.code() in _UNREACHABLE or error.retriable():
+    if error.code() in _UNREACHABLE | ELECTING or error.retriable():
         return Unavailable(f"Kafka: {error.name()} while {doing}", remedy="`headrace status` and `headrace doctor` say more.")
     return HeadraceError(f"Kafka: {error.name()} while {doing}", reason="kafka-error")

@@ -1,6 +1,6 @@
-"""What tells Dagster that a tenant is not fresh, or that events were lost, and that it is well again, though nobody materializes anything.
+"""Evaluates `freshness` and `nothing_lost` without a materialization, and reports when one fails and when it passes again.
 
-An asset check is otherwise evaluated with a materialization only, and a stream that is dead, or that lands without a run, makes none.
+An asset check is otherwise evaluated with a materialization only, and a dead stream, or one that lands without a run, makes none.
 """
 
 import json
@@ -17,50 +17,50 @@ if TYPE_CHECKING:
 
 ASSET = dg.AssetKey("document_events")
 AGAIN_S = 600.0
-"""A failure is told when it begins, and again after so long; its end is told once."""
+"""A failure is reported when it begins, and again after this many seconds; its end is reported once."""
 MOST = 200
-"""Evaluations in one tick: where everything fails at once, the rest is told by the next ones."""
+"""Evaluations in one tick: if everything fails at once, the next ticks report the rest."""
 
-Told = Mapping[str, float]
-"""Which failures were told, as `tenant/check`, and when (epoch seconds)."""
+Reported = Mapping[str, float]
+"""Which failures were reported, as `tenant/check`, and when (epoch seconds)."""
 
 
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Looks every 30 seconds whether each tenant's oldest event that is not searchable is within the tenant's freshness target, "
-    "and whether Kafka dropped events before they were read. Tells the checks `freshness` and `nothing_lost` of `document_events` when "
+    description="Checks every 30 s whether each tenant's oldest event that is not searchable is within the tenant's freshness target, "
+    "and whether Kafka dropped events before they were read. Reports the checks `freshness` and `nothing_lost` of `document_events` when "
     "one fails, again every ten minutes while it does, and when it passes again.",
 )
 def freshness_sensor(context: dg.SensorEvaluationContext, headrace: dg.ResourceParam[Any]) -> dg.SensorResult:
     from pipelines.operations.checks import watch
 
     known = set(context.instance.get_dynamic_partitions("tenants"))
-    before: Told = json.loads(context.cursor) if context.cursor else {}
+    before: Reported = json.loads(context.cursor) if context.cursor else {}
     try:
         found = {f"{tenant}/{check.name}": check for tenant, check in watch(headrace) if tenant in known}
     except HeadraceError as error:
         return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
-    tell = [name for name in found if _is_news(name, found[name], before)][:MOST]
+    report = [name for name in found if _is_news(name, found[name], before)][:MOST]
     return dg.SensorResult(
-        asset_events=[_evaluation(name, found[name]) for name in tell],
-        cursor=json.dumps(dict(_remembered(found, tell, before))),
-        skip_reason=f"{len(tell)} checks told, {sum(not check.passed for check in found.values())} fail.",
+        asset_events=[_evaluation(name, found[name]) for name in report],
+        cursor=json.dumps(dict(_remembered(found, report, before))),
+        skip_reason=f"{len(report)} checks reported, {sum(not check.passed for check in found.values())} fail.",
     )
 
 
-def _is_news(name: str, found: "Check", before: Told) -> bool:
+def _is_news(name: str, found: "Check", before: Reported) -> bool:
     if found.passed:
         return name in before
     return time() - before.get(name, 0.0) >= AGAIN_S
 
 
-def _remembered(found: "Mapping[str, Check]", tell: list[str], before: Told) -> Iterator[tuple[str, float]]:
-    """The failures that were told, now or earlier. What could not be judged now may still be failing; a tenant that is gone is not."""
+def _remembered(found: "Mapping[str, Check]", reported: list[str], before: Reported) -> Iterator[tuple[str, float]]:
+    """The failures that were reported, now or earlier. One that could not be evaluated now may still fail; a removed tenant does not."""
     tenants = {_tenant(name) for name in found}
-    for name in (*before.keys() - set(tell), *tell):
+    for name in (*before.keys() - set(reported), *reported):
         if (name not in found or not found[name].passed) and _tenant(name) in tenants:
-            yield name, time() if name in tell else before[name]
+            yield name, time() if name in reported else before[name]
 
 
 def _evaluation(name: str, found: "Check") -> dg.AssetCheckEvaluation:

@@ -28,16 +28,16 @@ EVERY_S = 15.0
 """Between two materializations of an asset and tenant."""
 
 PER_S, BURST = 5.0, 50
-"""Materializations a second on average, of all slots together: an event log takes 160, and a person reads none of them at 5."""
+"""Materializations a second on average, of all slots together: an event log takes 160, and at 5 a person can no longer read them."""
 
 LAG_S, QUIET_S = 30.0, 300.0
-"""Between two observations of the stream; the latter while nothing lags."""
+"""Between two observations of the stream; `QUIET_S` while nothing lags."""
 
 BEAT_S, BEATS = 10.0, 60
-"""Between two points of the plot, and how many it has: ten minutes."""
+"""Between two points of the plot, and their number: ten minutes."""
 
 LATENCIES = 4096
-"""Percentiles are of so many documents of a materialization, the newest, so that a long outage of the event log costs no memory."""
+"""Percentiles are over this many of a materialization's documents, the newest, so that a long outage of the event log costs no memory."""
 
 FINISH_S = 20.0
 
@@ -50,7 +50,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Part:
-    """What one asset did for one tenant in some micro-batches: its stages' reports, or what landed in so many seconds."""
+    """What one asset did for one tenant in some micro-batches: its stages' reports, or what landed, in `seconds`."""
 
     reports: Mapping[str, Report] = field(default_factory=dict)
     events: int = 0
@@ -165,7 +165,7 @@ def _done(report: Callable[[], None]) -> bool:
         report()
     except TenantError:
         return True
-    except Exception as error:  # noqa: BLE001 what an event log raises is its driver's affair
+    except Exception as error:  # noqa: BLE001 an event log raises whatever its driver does
         _log.warning("cannot report to Dagster now: %s", type(error).__name__)
         return False
     return True

@@ -1,4 +1,4 @@
-"""What starts runs by itself: a topic that is ahead of its position, documents left over, and tenants that come and go."""
+"""Sensors that start runs: for topics that are ahead of their positions, for unfinished documents; and tenants as partitions."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from assets.runtime import TENANTS
+from core.backoff import backoff_s
 from core.errors import HeadraceError, Unavailable
 from pipelines.dagster.jobs import ingest_job
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from core.tenancy import Tenant
 
 STATE = "headrace/state"
-"""The run tag that says for which state of the topic a run was requested."""
+"""The run tag with the state of the topic for which a run was requested."""
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 30.0, 900.0
 _RECENT_RUNS = 8
@@ -25,7 +26,7 @@ _RECENT_RUNS = 8
 @dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Keeps Dagster's partitions equal to the tenants that there are: headrace tenant add and remove show up by themselves.",
+    description="Keeps Dagster's partitions equal to the tenants: `headrace tenant add` and `remove` show up by themselves.",
 )
 def tenant_sensor(context: dg.SensorEvaluationContext, headrace: dg.ResourceParam[Any]) -> dg.SensorResult:
     tenants = {tenant.tenant for tenant in headrace.tenants()}
@@ -41,15 +42,17 @@ def tenant_sensor(context: dg.SensorEvaluationContext, headrace: dg.ResourcePara
     job=ingest_job,
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Starts ingest_tenant for each tenant whose topic holds events that have not landed, or that has documents left over: "
-    "of a run that was cut off, or waiting for a server and due. One run at a time for a tenant. Where runs leave something over and "
-    "nothing new is published, the next one waits 30 s, then twice as long each time, 15 minutes at most. "
+    description="Starts ingest_tenant for each tenant whose topic has events that have not landed, or that has unfinished documents: "
+    "an interrupted run left them, or they wait for a server and are due. One run at a time for a tenant. If runs leave documents "
+    "unfinished and nothing new is published, the next one waits 30 s, then twice as long each time, up to 15 minutes. "
     "A changed model or setting is not seen here: start ingest_tenant by hand for that. "
-    "Starts nothing while Dagster runs a stream (the setting `stream.slots`), which takes every event as it comes.",
+    "Starts nothing while Dagster runs a stream (the setting `stream.slots`), which takes every event as it arrives.",
 )
 def lag_sensor(context: dg.SensorEvaluationContext, headrace: dg.ResourceParam[Any]) -> dg.SensorResult:
     if slots := headrace.settings.stream.slots:
-        return dg.SensorResult(skip_reason=f"The stream takes events as they come: stream.slots is {slots}. stream_sensor keeps it alive.")
+        return dg.SensorResult(
+            skip_reason=f"The stream takes events as they arrive: stream.slots is {slots}."
+        )
     known = _partitions(context)
     answers = list(_answers(context.instance, headrace, [tenant for tenant in headrace.tenants() if tenant.tenant in known]))
     requests = [answer for answer in answers if isinstance(answer, dg.RunRequest)]
@@ -64,7 +67,7 @@ def _partitions(context: dg.SensorEvaluationContext) -> set[str]:
 
 
 def _answers(instance: dg.DagsterInstance, headrace: Any, tenants: "Sequence[Tenant]") -> Iterator[dg.RunRequest | str]:
-    """Per tenant a run to start, or why there is none. One tenant's trouble is not the next one's."""
+    """Per tenant a run to start, or why there is none. One tenant's error does not affect the next."""
     for tenant in tenants:
         try:
             yield _answer(instance, headrace, tenant)
@@ -79,8 +82,8 @@ def _answers(instance: dg.DagsterInstance, headrace: Any, tenants: "Sequence[Ten
 def _answer(instance: dg.DagsterInstance, headrace: Any, tenant: "Tenant") -> dg.RunRequest | str:
     name, positions = tenant.tenant, headrace.positions(tenant.tenant)
     ends = headrace.reader.high_watermarks({topic for topic, _ in positions})
-    events, left_over = sum(max(0, ends[place] - at) for place, at in positions.items()), headrace.due(name)
-    if not events and not left_over:
+    events, unfinished = sum(max(0, ends[place] - at) for place, at in positions.items()), headrace.due(name)
+    if not events and not unfinished:
         return f"{name}: nothing to do."
     recent = instance.get_run_records(dg.RunsFilter(tags={"dagster/partition": name}), limit=_RECENT_RUNS)
     if not all(record.dagster_run.is_finished for record in recent):
@@ -88,22 +91,22 @@ def _answer(instance: dg.DagsterInstance, headrace: Any, tenant: "Tenant") -> dg
     state = _state(tenant, ends)
     wait_s = _pause_ends(recent, state) - time()
     if wait_s > 0:
-        return f"{name}: {events} events and {left_over} documents left over by the last run; the next one in {wait_s:.0f} s."
-    tags = {STATE: state, "headrace/events": str(events), "headrace/left_over": str(left_over)}
+        return f"{name}: {events} events and {unfinished} unfinished documents; the next one in {wait_s:.0f} s."
+    tags = {STATE: state, "headrace/events": str(events), "headrace/left_over": str(unfinished)}
     # until another run has been, asking again for the same ends is the same request
     key = f"{name}:{state}:{recent[0].dagster_run.run_id if recent else 'first'}"
     return dg.RunRequest(run_key=key, partition_key=name, tags=tags)
 
 
 def _state(tenant: "Tenant", ends: Mapping[tuple[str, int], int]) -> str:
-    """The ends of the topic, of this tenant: one that was removed and made again has other keys and begins anew at offset 0."""
-    told = repr((tenant.wrapped_key, [ends[place] for place in sorted(ends)]))
-    return blake2b(told.encode(), digest_size=6).hexdigest()
+    """A digest of the topic's ends and the tenant's key: a tenant that was removed and added again begins at offset 0 with another key."""
+    state = repr((tenant.wrapped_key, [ends[place] for place in sorted(ends)]))
+    return blake2b(state.encode(), digest_size=6).hexdigest()
 
 
 def _pause_ends(recent: Sequence[dg.RunRecord], state: str) -> float:
-    """When the next run may start, in seconds of the epoch: the more runs there were for the same state, the later."""
+    """When the next run may start, in epoch seconds: the more runs there were for the same state, the later."""
     tried = len(list(takewhile(lambda record: record.dagster_run.tags.get(STATE) == state, recent)))
     if not tried:
         return 0.0
-    return (recent[0].end_time or recent[0].create_timestamp.timestamp()) + min(FIRST_PAUSE_S * 2.0 ** (tried - 1), LONGEST_PAUSE_S)
+    return (recent[0].end_time or recent[0].create_timestamp.timestamp()) + backoff_s(tried, FIRST_PAUSE_S, LONGEST_PAUSE_S)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pipelines.dagster.reporter import Reporter
 
 SLOT = "headrace/slot"
-"""The run tag that says which slot a run is of: 0 and up."""
+"""The run tag with the number of the run's slot: 0 and up."""
 
 REPORT_S, LOOK_S = 0.5, 10.0
 ENDING = frozenset({dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE})
@@ -29,8 +29,8 @@ ENDING = frozenset({dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED,
 
 @dg.op(
     out=dg.Out(dg.Nothing),
-    description="Takes events of every tenant along the whole way as they are published, until it is told to end: by Terminate, by "
-    "SIGTERM, or because there are more slots than the setting `stream.slots` says. Then it finishes what it has in hand.",
+    description="Runs every tenant's events through the whole pipeline as they are published, until it is told to end: by Terminate, by "
+    "SIGTERM, or because there are more slots than the setting `stream.slots`. Then it finishes what is in flight.",
 )
 def follow(context: dg.OpExecutionContext, headrace: dg.ResourceParam[Any]) -> None:
     from pipelines.dagster.reporter import Reporter
@@ -40,7 +40,7 @@ def follow(context: dg.OpExecutionContext, headrace: dg.ResourceParam[Any]) -> N
 
     def emit(event: Any) -> None:
         context.log_event(event)
-        # it is in the event log by now; Dagster would keep each one until the op ends, and this one does not
+        # it is in the event log; Dagster would keep each one in memory until the op ends, and this one does not
         deque(context.consume_events(), maxlen=0)
 
     with plain_failures():
@@ -52,10 +52,10 @@ def follow(context: dg.OpExecutionContext, headrace: dg.ResourceParam[Any]) -> N
 
 @dg.job(
     name="stream",
-    # what died is started by the sensor, with its back-off: a retry would be a second stream in the same slot
+    # the sensor restarts a dead run, with back-off: a retry would be a second stream in the same slot
     tags={"dagster/max_retries": "0"},
     description="The stream, one run per slot. `stream_sensor` starts and ends these runs as the setting `stream.slots` says; "
-    "a run that somebody terminates ends with what it has in hand, and the sensor starts the next one. "
+    "a terminated run finishes what is in flight, and the sensor starts the next one. "
     "A run that is launched by hand is one more member of the consumer group, in no slot.",
 )
 def stream_job() -> None:
@@ -87,14 +87,14 @@ def _report(context: dg.OpExecutionContext, reporter: "Reporter", ended: Flag) -
         reporter.report(monotonic())
         if monotonic() >= look_at:
             look_at = monotonic() + LOOK_S
-            _end_if_told(context, ended)
+            _end_if_terminated(context, ended)
 
 
-def _end_if_told(context: dg.OpExecutionContext, ended: Flag) -> None:
-    """End where the run's record says so: the process that would pass it on may be another one by now, or gone."""
+def _end_if_terminated(context: dg.OpExecutionContext, ended: Flag) -> None:
+    """End if the run's record says so: the process that would pass a termination on may have been replaced, or be gone."""
     try:
         run = context.instance.get_run_by_id(context.run_id)
-    except Exception:  # noqa: BLE001 the records may be away, as any server
+    except Exception:  # noqa: BLE001 the records may be unavailable, as any server
         return
     if (run is None or run.status in ENDING) and not ended.is_set():
         os.kill(os.getpid(), signal.SIGTERM)

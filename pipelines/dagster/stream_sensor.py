@@ -1,7 +1,6 @@
-"""What keeps the stream alive: as many runs of the job `stream` as there are slots, and a check that fails where that cannot be had.
+"""Keeps the stream alive: as many runs of the job `stream` as there are slots, and a check that fails if that does not succeed.
 
-Dagster's records say which runs there are, the registry of slots (`pipelines.stream.slots`) whether their processes still give a sign of
-life.
+Dagster's records say which runs there are, the registry of slots (`pipelines.stream.slots`) whether their processes are alive.
 """
 
 import json
@@ -15,6 +14,7 @@ import dagster as dg
 
 from assets.boundary import plain_failures
 from assets.stream import STREAM
+from core.backoff import backoff_s
 from core.errors import HeadraceError
 from pipelines.dagster.stream_job import SLOT, name_of, stream_job
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 30.0, 900.0
 STEADY_S = 600.0
-"""A run that lived so long was well: what ended it is no row of deaths."""
+"""A run that lived this long was healthy: its end does not count as one of several deaths in a row."""
 
 SILENT_S, LOADING_S = 60.0, 900.0
-"""A run is dead whose process is not seen any more for so long; one that has not begun to stream may be fetching its model, for so long."""
+"""A run is dead if its process was not seen for `SILENT_S`; one that has not begun to stream may be fetching its model for `LOADING_S`."""
 
 SKEW_S = 10.0
 """Postgres' clock, by which slots are seen, and that of the run's host may differ."""
 
 KEEPS_DYING = 3
 AGAIN_S = 600.0
-"""The check's result is told when it changes, and again after so long: every tick's would be thousands a day."""
+"""The check's result is reported when it changes, and again after this many seconds: every tick's would be thousands a day."""
 
 _RECENT_RUNS = 8
 _LIVE = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
@@ -51,7 +51,7 @@ class Place:
     last_run: str = "first"
 
     @property
-    def well(self) -> bool:
+    def healthy(self) -> bool:
         """Alive, or back within half a minute."""
         return self.live or self.deaths <= 1
 
@@ -59,10 +59,10 @@ class Place:
 def _description() -> str:
     return (
         "Keeps as many runs of the job `stream` alive as the setting `stream.slots` says; 0 means that no stream is run by Dagster. "
-        "Where a slot's run died, the next one starts after 30 s, then after twice as long each time, 15 minutes at most; "
-        "a run that lived 10 minutes begins anew. A run that somebody terminated is followed by the next one at once: "
+        "If a slot's run died, the next one starts after 30 s, then after twice as long each time, up to 15 minutes; "
+        "a run that lived 10 minutes resets that. A run that was terminated by hand is followed by the next one at once: "
         "to end the stream, turn this sensor off first, or set `stream.slots` to 0. "
-        "Tells the check `stream_slots` of the asset `stream` whenever its result changes."
+        "Reports the check `stream_slots` of the asset `stream` whenever its result changes."
     )
 
 
@@ -73,14 +73,14 @@ def stream_sensor(context: dg.SensorEvaluationContext, headrace: dg.ResourcePara
     try:
         seen = _seen(headrace) if wanted else {}
     except HeadraceError as error:
-        # without Postgres there is nothing to stream into, and no telling who is alive
+        # without Postgres there is nothing to stream into, and nobody knows which slots are alive
         return dg.SensorResult(skip_reason=str(error))
     places = [_place(context.instance, number, seen.get(name_of(str(number)))) for number in range(wanted)]
     requests = [_request(place) for place in places if not place.live and place.next_at <= time()]
     evaluations, cursor = _alert(context.cursor, places, seen.values())
     return dg.SensorResult(
         run_requests=requests,
-        skip_reason=None if requests else " ".join([*ended, *_standing(places)]),
+        skip_reason=None if requests else " ".join([*ended, *_summary(places)]),
         asset_events=evaluations,
         cursor=cursor,
     )
@@ -90,7 +90,7 @@ def stream_sensor(context: dg.SensorEvaluationContext, headrace: dg.ResourcePara
     asset=STREAM.key,
     name="stream_slots",
     description="Are as many slots alive as `stream.slots` says, and does none keep dying? `stream_sensor` evaluates it every ten seconds "
-    "and tells when the result changes: nobody has to materialize anything for it to fail. It stops nothing.",
+    "and reports when the result changes, without any materialization. Informational; never blocks.",
 )
 def stream_slots(context: dg.AssetCheckExecutionContext, headrace: dg.ResourceParam[Any]) -> dg.AssetCheckResult:
     with plain_failures():
@@ -100,17 +100,17 @@ def stream_slots(context: dg.AssetCheckExecutionContext, headrace: dg.ResourcePa
 
 
 def judge(places: Sequence[Place], seen: "Iterable[Slot]") -> "Check":
-    """Are all places filled, and does none of these streams, whoever started it, keep dying?"""
+    """Do all slots have a run, and does no stream, whoever started it, keep dying?"""
     import quality
     from pipelines.stream.slots import dying
 
     deaths = {name_of(str(place.number)): place.deaths for place in places if place.deaths >= KEEPS_DYING}
-    return quality.stream_slots(len(places), sum(place.well for place in places), dying(list(seen)) | deaths)
+    return quality.stream_slots(len(places), sum(place.healthy for place in places), dying(list(seen)) | deaths)
 
 
 def pause_s(deaths: int) -> float:
-    """How long after the last of so many deaths in a row the next run may start."""
-    return min(FIRST_PAUSE_S * 2.0 ** (deaths - 1), LONGEST_PAUSE_S) if deaths else 0.0
+    """Seconds between the last of `deaths` in a row and the next run."""
+    return backoff_s(deaths, FIRST_PAUSE_S, LONGEST_PAUSE_S) if deaths else 0.0
 
 
 def deaths_in_a_row(recent: Sequence[dg.RunRecord]) -> int:
@@ -129,9 +129,7 @@ def _place(instance: dg.DagsterInstance, number: int, seen: "Slot | None") -> Pl
     unfinished = [record for record in recent if not record.dagster_run.is_finished]
     dead = [record for record in unfinished if _is_dead(record, seen)]
     for record in dead:
-        instance.report_run_failed(
-            record.dagster_run, "The process of this run gives no sign of life any more: it was not seen for a minute."
-        )
+        instance.report_run_failed(record.dagster_run, "The process of this run is gone: it was not seen for a minute.")
     if len(unfinished) > len(dead):
         return Place(number, live=True)
     if dead:
@@ -143,10 +141,10 @@ def _place(instance: dg.DagsterInstance, number: int, seen: "Slot | None") -> Pl
 
 
 def _is_dead(record: dg.RunRecord, seen: "Slot | None") -> bool:
-    """Whether the process behind a run that counts as started is gone.
+    """Whether the process of a run that counts as started is gone.
 
-    Dagster's code server notices a run process of its own that dies. Where that server died too, with its container or its host,
-    nobody does: its launcher cannot be asked (run monitoring knows only runs that never start, or never end when told to).
+    Dagster's code server notices if one of its run processes dies. If that server died too, with its container or its host, nothing does:
+    its launcher cannot be asked (run monitoring covers only runs that never start, or do not end when told to).
     """
     if record.dagster_run.status != dg.DagsterRunStatus.STARTED or record.start_time is None:
         return False
@@ -167,19 +165,19 @@ def _request(place: Place) -> dg.RunRequest:
 
 
 def _end_surplus(instance: dg.DagsterInstance, wanted: int) -> Iterator[str]:
-    """Terminate the runs of slots that there are no more; each finishes what it has in hand."""
+    """Terminate the runs of surplus slots; each finishes what is in flight."""
     for run in instance.get_runs(dg.RunsFilter(job_name=stream_job.name, statuses=_LIVE)):
         slot = run.tags.get(SLOT, "")
         if slot.isdigit() and int(slot) >= wanted:
             try:
                 instance.run_coordinator.cancel_run(run.run_id)
-            except Exception as error:  # noqa: BLE001 whatever the launcher raises: the run reads in its record that it shall end
-                yield f"Slot {slot} could not be told to end: {type(error).__name__}."
+            except Exception as error:  # noqa: BLE001 whatever the launcher raises: the run reads in its own record that it has to end
+                yield f"Slot {slot} could not be terminated: {type(error).__name__}."
             else:
                 yield f"Slot {slot} is ended: {wanted} are wanted."
 
 
-def _standing(places: Sequence[Place]) -> Iterator[str]:
+def _summary(places: Sequence[Place]) -> Iterator[str]:
     if not places:
         yield "No stream is run by Dagster: the setting stream.slots is 0."
         return
@@ -190,9 +188,9 @@ def _standing(places: Sequence[Place]) -> Iterator[str]:
 
 
 def _alert(cursor: str | None, places: Sequence[Place], seen: "Iterable[Slot]") -> tuple[list[Any], str | None]:
-    """The check's evaluation where it has to be told, and the cursor that remembers it.
+    """The check's evaluation if it has to be reported, and the cursor that remembers it.
 
-    By the sensor, because an asset check is otherwise evaluated only with a materialization or by hand, and a stream that is dead
+    The sensor reports it, because an asset check is otherwise evaluated with a materialization or by hand only, and a dead stream
     materializes nothing: its alert would never come.
     """
     before = json.loads(cursor) if cursor else None
@@ -207,6 +205,6 @@ def _alert(cursor: str | None, places: Sequence[Place], seen: "Iterable[Slot]") 
 
 def _result(found: "Check", places: Sequence[Place]) -> dict[str, Any]:
     severity = dg.AssetCheckSeverity.ERROR if found.severity == "error" else dg.AssetCheckSeverity.WARN
-    said = [*_standing(places), *([] if found.passed else [found.explanation])]
+    sentences = [*_summary(places), *([] if found.passed else [found.explanation])]
     told = {"findings": dg.MetadataValue.md(found.markdown()), **found.measured}
-    return {"passed": found.passed, "severity": severity, "description": " ".join(said), "metadata": told}
+    return {"passed": found.passed, "severity": severity, "description": " ".join(sentences), "metadata": told}

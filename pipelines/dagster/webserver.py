@@ -1,6 +1,6 @@
-"""`headrace ui`: Dagster's web server and daemon, on Postgres storage, with the configuration that the command line has.
+"""`headrace ui`: Dagster's web server and daemon on Postgres storage, with the command line's configuration.
 
-One at a time on a data folder. Dagster's own three processes and the runs below them live in a session that ends with ours.
+One at a time for each data folder. Dagster's three processes and the runs below them live in one session, which ends with ours.
 """
 
 from __future__ import annotations
@@ -32,12 +32,11 @@ from pipelines.stream.engine import stopped_by_signals
 CODE = "pipelines.definitions"
 READY_S, LOOK_S = 120.0, 5.0
 END_S = 45.0
-"""A stream takes 20 s at most to finish what it has in hand, and so long again to tell what Dagster does not know yet."""
+"""A stream takes up to 20 s to finish what is in flight, and as long again to report what Dagster does not know yet."""
 
-# Secrets stay in the environment of the process: the file says only where to find them. A run that waits is looked at every second,
-# and never beside another one of its tenant, or of its slot. Runs of tenants are bounded together; those of the stream, which never end,
-# take none of their places. A pool's place goes back when its run has ended, however it ended; a run that neither starts nor ends is
-# given up.
+# Secrets stay in the environment of the process: the file only names the variables. Queued runs are dequeued every second, and at most
+# one run of a tenant or of a slot is active. Runs of tenants share one limit; those of the stream, which never end, do not count towards
+# it. A pool's slot is freed when its run has ended, however it ended; a run that neither starts nor ends is failed.
 INSTANCE = """\
 storage:
   postgres:
@@ -78,20 +77,20 @@ nux:
 
 
 def serve(settings: Settings, port: int, ready: Callable[[str], None]) -> None:
-    """Run until SIGTERM or Ctrl-C. `ready` hears the address once it answers; port 0 takes a free one.
+    """Run until SIGTERM or Ctrl-C. `ready` is called with the address once it answers; port 0 takes a free one.
 
-    Raises HeadraceError `ui-did-not-start`, `ui-runs-already` or, where Dagster ends by itself, `ui-ended`,
-    and ConfigurationError where the port is taken.
+    Raises HeadraceError `ui-did-not-start`, `ui-runs-already` or, if Dagster ends by itself, `ui-ended`, and ConfigurationError if the
+    port is taken.
     """
     port = port or _free_port()
     home = prepare_home(settings)
     log = settings.data_dir.absolute() / "logs" / "dagster.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with stopped_by_signals() as stop, _alone(home), log.open("ab") as output:
-        _end_leftover(home)
-        _refuse_a_port_that_is_taken(port)
+    with stopped_by_signals() as stop, _locked(home), log.open("ab") as output:
+        _end_orphans(home)
+        _refuse_taken_port(port)
         variables = environment(settings, home)
-        _close_interrupted(settings, variables, output)
+        _fail_interrupted(settings, variables, output)
         with _dagster(port, variables, output) as process:
             address = f"http://127.0.0.1:{port}"
             _wait_until_ready(process, address, stop.is_set, log)
@@ -104,14 +103,15 @@ def prepare_home(settings: Settings) -> Path:
     """DAGSTER_HOME below the data folder, with its instance file."""
     home = settings.data_dir.absolute() / "dagster"
     home.mkdir(parents=True, exist_ok=True)
-    # each run is a process with its own models: no more at once than cores can feed, and two even so, or one tenant's backfill stops all
+    # each run is a process with its own models: no more at once than the cores can serve, but at least two, or one tenant's backfill
+    # blocks all others
     runs = max(2, (os.cpu_count() or 1) // 4)
     (home / "dagster.yaml").write_text(INSTANCE.format(runs=runs), encoding="utf-8")
     return home
 
 
 def environment(settings: Settings, home: Path) -> Mapping[str, str]:
-    """What Dagster's processes need beside our own environment."""
+    """Our environment, and what Dagster's processes need besides."""
     url = urlsplit(services.endpoints(settings).postgres_dagster.get_secret_value())
     # SQLAlchemy 2.1 takes `postgresql://` for psycopg 3, which Dagster's event watcher cannot use
     storage = urlunsplit(url._replace(scheme="postgresql+psycopg2"))
@@ -125,7 +125,7 @@ def environment(settings: Settings, home: Path) -> Mapping[str, str]:
 
 
 @contextmanager
-def _alone(home: Path) -> Iterator[None]:
+def _locked(home: Path) -> Iterator[None]:
     lock = FileLock(home / "ui.lock", timeout=0)
     try:
         lock.acquire()
@@ -137,14 +137,14 @@ def _alone(home: Path) -> Iterator[None]:
         lock.release()
 
 
-def _refuse_a_port_that_is_taken(port: int) -> None:
+def _refuse_taken_port(port: int) -> None:
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             raise ConfigurationError(f"port {port} is taken", remedy="Choose another one: `headrace ui --port 0` takes a free one.")
 
 
-def _close_interrupted(settings: Settings, variables: Mapping[str, str], output: BinaryIO) -> None:
-    """Only where the records are ours alone: on a Postgres that others use too, runs may be alive elsewhere."""
+def _fail_interrupted(settings: Settings, variables: Mapping[str, str], output: BinaryIO) -> None:
+    """Only on our own Postgres: in an instance that other hosts share, runs may be alive elsewhere."""
     if settings.postgres.dagster_url is None:
         subprocess.run([sys.executable, "-m", "pipelines.dagster.interrupted"], env=variables, stdout=output, stderr=output, check=False)
 
@@ -170,27 +170,27 @@ def _wait_until_ready(process: subprocess.Popen[bytes], address: str, stopped: C
 
 
 def _supervise(process: subprocess.Popen[bytes], address: str, stop: Event, log: Path) -> None:
-    looked = time.monotonic()
+    checked = time.monotonic()
     while not stop.wait(0.2):
         if process.poll() is not None:
             raise HeadraceError("Dagster ended by itself", reason="ui-ended", remedy=f"See the end of {log}.")
-        if time.monotonic() - looked > LOOK_S:
+        if time.monotonic() - checked > LOOK_S:
             _revive(process, address)
-            looked = time.monotonic()
+            checked = time.monotonic()
 
 
 def _revive(process: subprocess.Popen[bytes], address: str) -> None:
-    """`dagster dev` goes on without the process that has our code, and starts no run and no sensor, until it is told to load it anew."""
-    if not any(_has_our_code(child) for child in _session(process.pid)):
+    """Reload the code location if its process died: `dagster dev` goes on without it, and starts no run and no sensor."""
+    if not any(_serves_our_code(child) for child in _session(process.pid)):
         body = json.dumps({"query": f'mutation {{ reloadRepositoryLocation(repositoryLocationName: "{CODE}") {{ __typename }} }}'})
         request = Request(f"{address}/graphql", body.encode(), {"content-type": "application/json"})  # noqa: S310 our own address
         with suppress(URLError, OSError), urlopen(request, timeout=READY_S):  # noqa: S310 our own address
             pass
 
 
-def _has_our_code(process: psutil.Process) -> bool:
+def _serves_our_code(process: psutil.Process) -> bool:
     with suppress(psutil.Error):
-        return process.cmdline()[1:5] == ["-m", "dagster", "api", "grpc"] and _lives(process)
+        return process.cmdline()[1:5] == ["-m", "dagster", "api", "grpc"] and _is_alive(process)
     return False
 
 
@@ -202,8 +202,8 @@ def _answers(address: str) -> bool:
         return False
 
 
-def _end_leftover(home: Path) -> None:
-    """Dagster of a `headrace ui` on this folder that was killed and could not end it."""
+def _end_orphans(home: Path) -> None:
+    """End the Dagster processes of a `headrace ui` on this folder that was killed."""
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             if process.cmdline()[1:4] == ["-m", "dagster", "dev"] and process.environ().get("DAGSTER_HOME") == str(home):
@@ -211,21 +211,22 @@ def _end_leftover(home: Path) -> None:
 
 
 def _end(process: subprocess.Popen[bytes] | psutil.Process) -> None:
-    """First everything in the session of `dagster dev` is told to end; then whatever is left is killed: nothing of ours outlives us.
+    """Send SIGTERM to the whole session of `dagster dev`, then kill what is left: no process of ours outlives us.
 
-    Its runs are told too, as `dagster dev` would not: the stream's finishes what it has in hand, any other is cancelled on the record.
+    Its runs get the signal too, which `dagster dev` would not send: the stream finishes what is in flight, any other run is recorded as
+    cancelled.
     """
     session, until = _session(process.pid), time.monotonic() + END_S
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
-    while any(map(_lives, session)) and time.monotonic() < until:
+    while any(map(_is_alive, session)) and time.monotonic() < until:
         time.sleep(0.1)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
 
 def _session(pid: int) -> list[psutil.Process]:
-    """Everything that `dagster dev` started, a run whose parent was killed too."""
+    """Every process that `dagster dev` started, including runs whose parent was killed."""
     found = []
     for process in psutil.process_iter():
         with suppress(OSError):
@@ -234,8 +235,8 @@ def _session(pid: int) -> list[psutil.Process]:
     return found
 
 
-def _lives(process: psutil.Process) -> bool:
-    """One that has ended and was not waited for yet is gone too."""
+def _is_alive(process: psutil.Process) -> bool:
+    """A zombie does not count as alive."""
     with suppress(psutil.Error):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from embedders.stage import Embedder
 
 EMBED_TEXTS = 1024
-"""Texts that are embedded at a time and then stored: bounds memory, the cost of a crash, and the interval of progress (40 s on two cores)."""
+"""Texts that are embedded at a time and then stored: bounds memory, the cost of a crash, and the time between two reports of progress."""
 
 
 @dataclass(frozen=True)

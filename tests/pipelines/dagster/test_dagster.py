@@ -45,7 +45,7 @@ from pipelines.stages.registry import NAMES
 
 EMAIL, PHONE, IBAN, CARD = "jane.roe@example.com", "+49 30 901820", "DE89370400440532013000", "4111111111111111"
 NAME = f"letters/{EMAIL}.md"
-LETTER = f"""# Letter of {EMAIL}
+LETTER = f"""# DeadLetter of {EMAIL}
 
 Call me at {PHONE}, or pay to {IBAN}. My card is {CARD}.
 
@@ -175,11 +175,11 @@ def test_runs_take_turns_at_the_embedding_model(app: Headrace, acme: str) -> Non
         assert places.claim_concurrency_slot(stages.EMBEDDER, "another run", "embeddings").is_claimed
         running = pool.submit(dagster.ingest, acme)
         _wait_until(lambda: places.get_concurrency_info(stages.EMBEDDER).pending_step_count == 1)
-        assert app.standing(acme, "chunk").documents["done"] == app.standing(acme, "embed").documents["behind"] == 1
+        assert app.stage_counts(acme, "chunk").documents["done"] == app.stage_counts(acme, "embed").documents["behind"] == 1
         places.free_concurrency_slots_for_run("another run")
         assert running.result(60).success
         assert places.get_concurrency_info(stages.EMBEDDER).active_slot_count == 0
-    assert app.standing(acme, "project").documents["done"] == 1
+    assert app.stage_counts(acme, "project").documents["done"] == 1
 
 
 def _wait_until(true: Callable[[], bool]) -> None:
@@ -230,7 +230,7 @@ def test_personal_data_that_redaction_left_stops_the_stages_below(app: Headrace,
     assert not result.success
     assert [each.check_name for each in result.get_asset_check_evaluations() if not each.passed] == ["residual_pii"]
     assert set(dagster.told(result)) == {"document_events", "parsed_documents", "redacted_documents"}
-    assert app.standing(acme, "chunk").documents["behind"] == 2
+    assert app.stage_counts(acme, "chunk").documents["behind"] == 2
     assert leak not in dagster.everything()
 
 
@@ -292,7 +292,7 @@ def test_without_neo4j_the_index_is_complete_and_the_graph_says_what_it_waits_fo
     assert caught.value.allow_retries
     assert "project waits: Neo4j" in str(caught.value.description)
     assert caught.value.metadata["graph/documents/done"].value == 1
-    assert app.standing(acme, "index").documents["done"] == app.standing(acme, "project").documents["behind"] == 1
+    assert app.stage_counts(acme, "index").documents["done"] == app.stage_counts(acme, "project").documents["behind"] == 1
 
 
 def _context(tenant: str, headrace: Headrace) -> dg.AssetExecutionContext:
@@ -382,7 +382,7 @@ def test_a_run_after_the_pause_is_a_new_request(app: Headrace, acme: str, dagste
 
 
 def test_one_tenants_trouble_is_not_the_next_ones(app: Headrace, new_tenant: Any, dagster: Dagster) -> None:
-    from events.kafka.reader import delete_topics
+    from events.kafka.topics import delete_topics
 
     broken, sound = sorted([new_tenant(), new_tenant()])
     publish(app, sound, guide_md=GUIDE)
@@ -394,7 +394,7 @@ def test_one_tenants_trouble_is_not_the_next_ones(app: Headrace, new_tenant: Any
 def test_runs_of_a_ui_that_was_killed_do_not_block_their_tenant(dagster: Dagster) -> None:
     started = dagster.instance.create_run_for_job(dagster.job, status=dg.DagsterRunStatus.STARTED)
     waiting = dagster.instance.create_run_for_job(dagster.job, status=dg.DagsterRunStatus.NOT_STARTED)
-    assert interrupted.close(dagster.instance) == 1
+    assert interrupted.fail(dagster.instance) == 1
     status = {run.run_id: run.status for run in dagster.instance.get_runs()}
     assert status == {started.run_id: dg.DagsterRunStatus.FAILURE, waiting.run_id: dg.DagsterRunStatus.NOT_STARTED}
 

@@ -30,14 +30,14 @@ from core.schema.migrate import migrate
 from events.publish import Publisher
 from pipelines.app import Headrace
 from pipelines.dagster import reporter, stream_sensor
-from pipelines.dagster.reporter import Part, Telling
+from pipelines.dagster.reporter import Part, Reporter
 from pipelines.dagster.sensors import lag_sensor
 from pipelines.dagster.stream_job import SLOT, name_of, stream_job
-from pipelines.dagster.throttle import Pace
+from pipelines.dagster.throttle import Throttle
 from pipelines.definitions import build
 from pipelines.governance.tenants import add
 from pipelines.stream import slots
-from pipelines.stream.observer import Beat
+from pipelines.stream.observer import Heartbeat
 
 PATIENCE_S = 120.0
 
@@ -157,13 +157,13 @@ COUNTS = st.lists(st.tuples(st.integers(0, 5), st.integers(1, 9), st.floats(0, 3
 
 @given(COUNTS)
 def test_whatever_comes_when_each_key_has_its_turn_seldom_and_nothing_is_lost(coming: list[tuple[int, int, float]]) -> None:
-    pace: Pace[int, int] = Pace(lambda before, after: before + after, every_s=15, per_s=0.5, burst=3)
+    throttle: Throttle[int, int] = Throttle(lambda before, after: before + after, every_s=15, per_s=0.5, burst=3)
     added, heard, turns, now = Counter[int](), Counter[int](), list[tuple[float, int]](), 0.0
     for key, part, later in coming:
         now += later
         added[key] += part
-        pace.add(key, part)
-        for due, whole in pace.due(now):
+        throttle.add(key, part)
+        for due, whole in throttle.due(now):
             turns.append((now, due))
             heard[due] += whole
     for key in set(added):
@@ -172,18 +172,18 @@ def test_whatever_comes_when_each_key_has_its_turn_seldom_and_nothing_is_lost(co
     for first in range(len(turns)):
         for last in range(first, len(turns)):
             assert last - first + 1 <= 3 + 0.5 * (turns[last][0] - turns[first][0]) + 1e-6
-    for key, whole in pace.rest():
+    for key, whole in throttle.rest():
         heard[key] += whole
     assert heard == added
 
 
 def test_of_a_thousand_busy_tenants_each_has_its_turn() -> None:
-    pace: Pace[int, int] = Pace(lambda before, after: before + after, every_s=15, per_s=5, burst=50)
+    throttle: Throttle[int, int] = Throttle(lambda before, after: before + after, every_s=15, per_s=5, burst=50)
     heard: Counter[int] = Counter()
     for second in range(400):
         for tenant in range(1000):
-            pace.add(tenant, 1)
-        heard.update(tenant for tenant, _ in pace.due(float(second)))
+            throttle.add(tenant, 1)
+        heard.update(tenant for tenant, _ in throttle.due(float(second)))
     assert len(heard) == 1000
     assert heard.total() <= 50 + 5 * 400
     assert max(heard.values()) - min(heard.values()) <= 1
@@ -198,16 +198,16 @@ def test_while_the_event_log_is_away_nothing_is_lost_and_memory_is_bounded(own: 
     heard: list[Any] = []
     away = Flag()
 
-    def tell(event: Any) -> None:
+    def emit(event: Any) -> None:
         if away.is_set():
             raise OSError("the event log is away")
         heard.append(event)
 
-    hearing = Telling(own, tell, lambda *_: None)
+    hearing = Reporter(own, emit, lambda *_: None)
     away.set()
     for second in range(100):
         hearing.ran(tenant, report(tenant, done=100, latencies=[float(second)] * 100))
-        hearing.tell(float(second))
+        hearing.report(float(second))
     assert heard == []
     away.clear()
     hearing.finish()
@@ -220,10 +220,10 @@ def test_while_the_event_log_is_away_nothing_is_lost_and_memory_is_bounded(own: 
 def test_of_a_tenant_that_was_removed_meanwhile_nothing_is_told_and_the_others_are(own: Headrace, tenant: str) -> None:
     add(own, tenant)
     heard: list[Any] = []
-    hearing = Telling(own, heard.append, lambda *_: None)
+    hearing = Reporter(own, heard.append, lambda *_: None)
     hearing.ran("gone", report("gone", done=1))
     hearing.ran(tenant, report(tenant, done=1))
-    hearing.tell(0.0)
+    hearing.report(0.0)
     hearing.finish()
     assert [event.partition for event in heard] == [tenant]
 
@@ -231,10 +231,10 @@ def test_of_a_tenant_that_was_removed_meanwhile_nothing_is_told_and_the_others_a
 def test_parts_of_two_stages_of_one_asset_are_told_as_one(own: Headrace, tenant: str) -> None:
     add(own, tenant)
     heard: list[Any] = []
-    hearing = Telling(own, heard.append, lambda *_: None)
+    hearing = Reporter(own, heard.append, lambda *_: None)
     hearing.ran(tenant, report(tenant, "graph", done=3))
     hearing.ran(tenant, report(tenant, "project", done=2, unavailable="Neo4j: away"))
-    hearing.tell(0.0)
+    hearing.report(0.0)
     [event] = heard
     assert event.asset_key.to_user_string() == "knowledge_graph"
     assert (number(event, "graph/documents/done"), number(event, "project/documents/done")) == (3, 2)
@@ -243,15 +243,15 @@ def test_parts_of_two_stages_of_one_asset_are_told_as_one(own: Headrace, tenant:
 
 def test_lag_is_told_seldom_with_the_worst_tenants_first_and_hardly_at_all_where_there_is_none(own: Headrace) -> None:
     heard: list[Any] = []
-    hearing = Telling(own, heard.append, lambda *_: None)
+    hearing = Reporter(own, heard.append, lambda *_: None)
     for second in range(0, 600, 2):
-        hearing.beat(Beat("dagster-0", 30, 30, {}, {}, {}))
-        hearing.tell(float(second))
+        hearing.heartbeat(Heartbeat("dagster-0", 30, 30, {}, {}, {}))
+        hearing.report(float(second))
     assert len(heard) == 2
     lag = {f"tenant-{number:02}": number * 10 for number in range(30)}
     for second in range(600, 690, 2):
-        hearing.beat(Beat("dagster-0", 30, 30, {"tenant-29": 7}, lag, {"project": "Neo4j: away"}))
-        hearing.tell(float(second))
+        hearing.heartbeat(Heartbeat("dagster-0", 30, 30, {"tenant-29": 7}, lag, {"project": "Neo4j: away"}))
+        hearing.report(float(second))
     assert len(heard) == 5
     markdown = str(number(heard[-1], "lag"))
     assert markdown.startswith("![tenant-29: 290 events, 7 in hand; 297 at the most; tenant-28")
