@@ -144,7 +144,7 @@ def compare_surrogates(headrace: Headrace) -> None:
 
 def passages_of(headrace: Headrace, tenant: str, name: str) -> str:
     """Return the text of a document's chunks, as stored in the index."""
-    from pipelines.operations.explain import find
+    from pipelines.documents import find
 
     document = find(headrace, tenant, name)[0]
     with headrace.session(tenant).transaction() as connection:
@@ -212,9 +212,10 @@ def publish_late_event(headrace: Headrace, sequence: int) -> None:
 
 def erase_document(headrace: Headrace) -> None:
     from pipelines.governance.erasure import erase
+    from pipelines.governance.receipts import as_written
 
     step("Erase a document: it is deleted from every store, with a receipt")
-    receipt = erase(headrace, "acme", ERASED)
+    receipt = as_written(erase(headrace, "acme", ERASED))
     path = headrace.settings.data_dir / "receipt.json"
     path.write_text(json.dumps(receipt, indent=2) + "\n", encoding="utf-8")
     show([{"store": store, **counts} for store, counts in receipt["stores"].items()])
@@ -223,12 +224,12 @@ def erase_document(headrace: Headrace) -> None:
 
 
 def show_dead_letters(headrace: Headrace) -> None:
-    from pipelines.operations.explain import letters
+    from pipelines.operations.dead_letters import open_letters
 
     step("A corrupt file does not stop the others: it becomes a dead letter with a reason")
-    rows = letters(headrace, "acme")
-    show([{key: row[key] for key in ("position", "stage", "reason", "detail", "attempts")} for row in rows])
-    expect([row["reason"] for row in rows] == ["corrupt-document"], "the corrupt file is the only dead letter")
+    letters = open_letters(headrace, "acme")
+    show([{key: getattr(letter, key) for key in ("position", "stage", "reason", "detail", "attempts")} for letter in letters])
+    expect([letter.reason for letter in letters] == ["corrupt-document"], "the corrupt file is the only dead letter")
 
 
 def count_graph(headrace: Headrace) -> None:

@@ -201,4 +201,4 @@ def rows(app: Headrace, tenant: str, query: str) -> list[dict[str, Any]]:
 
 def verdict(app: Headrace, tenant: str, name: str) -> str:
     """The sentence that `explain` has for the one document of this id."""
-    return str(explain.explain(app, tenant, name)[0]["verdict"])
+    return explain.explain(app, tenant, name)[0].verdict

@@ -11,7 +11,7 @@ from typing import Any
 from core.errors import PolicyError
 from core.freshness import FRESHNESS
 from pipelines.app import Headrace
-from pipelines.cli.output import print_json, print_record, print_rows, without
+from pipelines.cli.output import builtins, print_json, print_record, print_rows, without
 
 IN_PART = 7
 """The exit code where something was done and something else was not; the output says what."""
@@ -53,7 +53,7 @@ def configure(name: str, wishes: Sequence[str], freshness: float | None = None, 
         action = "legal-hold" if _HOLD in settings else "tenant-set"
         with audit.recorded(headrace, action, name, settings=settings) as act:
             tenants.configure(headrace, name, **changes)
-            act.said.update({"held": held(headrace, name)} if _HOLD in settings else {})
+            act.details.update({"held": held(headrace, name)} if _HOLD in settings else {})
         configuration = counted(headrace.database.get(name).configuration)
     print_record({"tenant": name, "configuration": configuration}, as_json=as_json, title="Tenant changed")
 
@@ -108,10 +108,10 @@ _UNMANAGED = "kafka-not-authorized"
 
 
 def list_all(*, as_json: bool) -> None:
-    from pipelines.operations.explain import overview
+    from pipelines.operations.status import overview
 
     with opened() as headrace:
-        rows = [overview(headrace, tenant.tenant) for tenant in headrace.tenants()]
+        rows = [builtins(overview(headrace, tenant.tenant)) for tenant in headrace.tenants()]
     print_rows(rows, as_json=as_json, title="Tenants", empty="no tenants yet: `headrace tenant add NAME`")
 
 
@@ -140,19 +140,19 @@ def revoke(headrace: Headrace, tenant: str) -> None:
 
 
 def dead_letters(tenant: str, *, as_json: bool) -> None:
-    from pipelines.operations.explain import letters
+    from pipelines.operations.dead_letters import open_letters
 
     with opened() as headrace:
-        rows = letters(headrace, tenant)
+        rows = [builtins(letter) for letter in open_letters(headrace, tenant)]
     shown = rows if as_json else [without(row, ("document", "first_at")) for row in rows]
     print_rows(shown, as_json=as_json, title="Dead letters", empty="no open dead letters")
 
 
 def dead_letter(tenant: str, position: str, *, as_json: bool) -> None:
-    from pipelines.operations.explain import letter
+    from pipelines.operations.dead_letters import at
 
     with opened() as headrace:
-        rows = letter(headrace, tenant, position)
+        rows = [builtins(letter) for letter in at(headrace, tenant, position)]
     if as_json:
         print_json(rows)
         return
@@ -163,12 +163,12 @@ def dead_letter(tenant: str, position: str, *, as_json: bool) -> None:
 def dismiss(tenant: str, position: str, *, as_json: bool) -> None:
     from events.positions import dismiss
     from pipelines.governance import audit
-    from pipelines.operations.explain import no_letter, place_of
+    from pipelines.operations.dead_letters import place_of, unknown
 
     place = place_of(position)
     with opened() as headrace:
         session = headrace.session(tenant)
         with audit.recorded(headrace, "dismiss", tenant, position=position), session.transaction() as connection:
             if not dismiss(connection, place["partition"], place["offset"]):
-                no_letter(position)
+                raise unknown(position)
     print_record({"tenant": tenant, "dismissed": position}, as_json=as_json)

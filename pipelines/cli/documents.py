@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from pipelines.cli.control import IN_PART, opened
-from pipelines.cli.output import line, out, print_json, print_record, progress, table, without
+from pipelines.cli.output import builtins, line, out, print_json, print_record, progress, table, without
 
 if TYPE_CHECKING:
     from events.outcomes import Outcomes
@@ -252,7 +252,7 @@ def explain(tenant: str, name: str, *, as_json: bool) -> None:
     from pipelines.operations.explain import explain as why
 
     with opened() as headrace:
-        found = why(headrace, tenant, name)
+        found = [builtins(document) for document in why(headrace, tenant, name)]
     if as_json:
         print_json(found)
         return

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from pipelines.cli.control import IN_PART, opened, revoke
-from pipelines.cli.output import out, print_json, print_record, print_rows, table
+from pipelines.cli.output import builtins, out, print_json, print_record, print_rows, table
 
 if TYPE_CHECKING:
     from pipelines.app import Headrace
+    from pipelines.governance.receipts import Receipt
 
 NOT_SO = 1
 """The exit code of a question that was answered with no."""
@@ -27,21 +28,22 @@ def erase(
     """Erase the one of these that is given, and write the receipt."""
     from pipelines.cli.receipt import reserved
     from pipelines.governance import erasure
+    from pipelines.governance.receipts import as_written
 
     value = secret_line("Value") if subject else ""
     before = None if again is None else _read(again)
     with opened() as headrace, reserved(receipt) as write:
         if name is not None:
-            written = erasure.erase(headrace, tenant, name)
+            erased = erasure.erase(headrace, tenant, name)
         elif source is not None:
-            written = erasure.erase_source(headrace, tenant, source)
+            erased = erasure.erase_source(headrace, tenant, source)
         elif subject:
-            written = erasure.erase_subject(headrace, tenant, value)
+            erased = erasure.erase_subject(headrace, tenant, value)
         elif before is not None:
-            written = erasure.erase_again(headrace, tenant, before)
+            erased = erasure.erase_again(headrace, tenant, before)
         else:
-            written = _everything(headrace, tenant)
-        write(written)
+            erased = _everything(headrace, tenant)
+        write(written := as_written(erased))
     _print_erased(written, receipt, as_json=as_json, of=everything)
     if not written["complete"]:
         raise typer.Exit(IN_PART)
@@ -53,11 +55,11 @@ def release(tenant: str, name: str, *, as_json: bool) -> None:
 
     with opened() as headrace, recorded(headrace, "release", tenant) as act:
         document = let_pass(headrace, tenant, name)
-        act.said.update(document=document)
+        act.details.update(document=document)
     print_record({"tenant": tenant, "released": document}, as_json=as_json, title="The next run takes it")
 
 
-def _everything(headrace: Headrace, tenant: str) -> dict[str, Any]:
+def _everything(headrace: Headrace, tenant: str) -> Receipt:
     from pipelines.governance.erasure import erase_tenant
     from pipelines.governance.legal_hold import refuse_held
 
@@ -96,7 +98,7 @@ def verify(receipt: Path, *, as_json: bool) -> None:
 
     told = _read(receipt)
     with opened() as headrace:
-        found = look(headrace, told)
+        found = builtins(look(headrace, told))
     if as_json:
         print_json(found)
     else:
@@ -107,7 +109,7 @@ def verify(receipt: Path, *, as_json: bool) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    from pipelines.governance.erasure import bad_receipt
+    from pipelines.governance.receipts import bad_receipt
 
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
@@ -145,10 +147,10 @@ def audit_list(tenant: str | None, limit: int, *, as_json: bool) -> None:
 
 def audit_verify(mark: str | None, *, as_json: bool) -> None:
     """Follow the chain; exit with 1 where it is broken."""
-    from pipelines.governance.audit import marked
+    from pipelines.governance.audit import parse_mark
     from pipelines.governance.audit import verify as follow
 
-    kept = None if mark is None else marked(mark)
+    kept = None if mark is None else parse_mark(mark)
     with opened() as headrace:
         verdict = follow(headrace, kept)
     print_record({"whole": verdict.whole, **asdict(verdict)}, as_json=as_json, title="Audit log")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from datetime import date, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 
@@ -59,6 +59,13 @@ def line(text: str) -> None:
         typer.echo(text)
     except BrokenPipeError:
         end_quietly()
+
+
+def builtins(record: Any) -> dict[str, Any]:
+    """A record as the mapping that `--json` prints; times stay `datetime`, for tables."""
+    import msgspec
+
+    return cast("dict[str, Any]", msgspec.to_builtins(record, builtin_types=(datetime,)))
 
 
 def print_json(data: object) -> None:

@@ -14,7 +14,7 @@ from pipelines.cli.output import out, print_rows, progress
 
 if TYPE_CHECKING:
     from pipelines.app import Headrace
-    from pipelines.operations.replay import Wanted
+    from pipelines.operations.replay import Selection
 
 _NOT_DONE = ("refused", "gone")
 _CHANGED = ("landed", "stale")
@@ -30,15 +30,15 @@ def dead_letters(
     until: datetime | None,
     as_json: bool,
 ) -> None:
-    from pipelines.operations.replay import Wanted
+    from pipelines.operations.replay import Selection
 
     if tenant is None and (positions or document is not None):
         raise typer.BadParameter("a POSITION and a document are one tenant's: name it with --tenant")
-    wanted = Wanted(positions, reason, document, since, until)
+    selection = Selection(positions, reason, document, since, until)
     with opened() as headrace, progress(quiet=as_json) as tell:
         tell("replaying dead letters")
         names = [tenant] if tenant else [found.tenant for found in headrace.tenants()]
-        rows = list(_replayed(headrace, names, wanted))
+        rows = list(_replayed(headrace, names, selection))
     print_rows(rows, as_json=as_json, title="Replayed", empty="no such open dead letters")
     outcomes = Counter(row["outcome"] for row in rows)
     _say_what_is_next(outcomes, as_json=as_json)
@@ -46,15 +46,15 @@ def dead_letters(
         raise typer.Exit(IN_PART)
 
 
-def _replayed(headrace: Headrace, tenants: Sequence[str], wanted: Wanted) -> Iterator[dict[str, Any]]:
+def _replayed(headrace: Headrace, tenants: Sequence[str], selection: Selection) -> Iterator[dict[str, Any]]:
     from pipelines.governance import audit
     from pipelines.operations import replay
 
     for tenant in tenants:
         headrace.session(tenant)
         with audit.recorded(headrace, "replay", tenant, of="dead-letters") as act:
-            rows = replay.dead_letters(headrace, tenant, wanted)
-            act.said.update(Counter(row["outcome"] for row in rows))
+            rows = replay.dead_letters(headrace, tenant, selection)
+            act.details.update(Counter(row["outcome"] for row in rows))
         yield from ({"tenant": tenant} | row for row in rows)
 
 
@@ -75,7 +75,7 @@ def topic(tenant: str, *, from_offset: int | None, since: datetime | None, parti
                 partition=partition,
                 progress=lambda events: tell(f"replaying, {events} events"),
             )
-            act.said.update(events=sum(row["events"] for row in rows))
+            act.details.update(events=sum(row["events"] for row in rows))
     print_rows(rows, as_json=as_json, title="Replayed")
     fates: Counter[str] = Counter()
     for row in rows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipelines.cli.output import line, out, print_json, print_record, print_rows, progress, table, without
+from pipelines.cli.output import builtins, line, out, print_json, print_record, print_rows, progress, table, without
 
 if TYPE_CHECKING:
     from core.config import Endpoints, Settings
@@ -136,9 +136,10 @@ def _progress_rows(settings: Settings) -> dict[str, Any]:
     import services
     from pipelines.app import Headrace
     from pipelines.operations import status
+    from pipelines.stream.slots import slots
 
     with Headrace(settings, services.endpoints(settings)) as headrace:
-        return {"tenants": status.tenant_rows(headrace), "slots": status.slot_rows(headrace)}
+        return {"tenants": [builtins(tenant) for tenant in status.tenants(headrace)], "slots": [vars(slot) for slot in slots(headrace)]}
 
 
 def _drawn_tenant(row: dict[str, Any]) -> dict[str, Any]:
@@ -152,6 +153,7 @@ def _drawn_tenant(row: dict[str, Any]) -> dict[str, Any]:
         "per min": f"{_pace(row['landed_per_min'])}, {_pace(row['indexed_per_min'])}",
         "failures": [f"{reason} {count}" for reason, count in row["failures"].items()] or None,
         "outcomes": row["outcomes_waiting"] or None,
+        "maintenance": list(row["maintenance"]) or None,
         "fresh": f"{_FRESH[row['fresh']]}, {_age(row['freshness_seconds']) or '?'}",
     }
 

@@ -1,4 +1,4 @@
-"""Who acts, as the audit log has it. What they did is in `pipelines.governance.audit`."""
+"""The actor, as the audit log records it. What the actor did is in `pipelines.governance.audit`."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from contextvars import ContextVar
 
 from core.errors import HeadraceError
 
-LONGEST = 200
+MAX_LENGTH = 200
 _claimed: ContextVar[str | None] = ContextVar("claimed", default=None)
 
 
 def claim(name: str | None) -> None:
-    """From here on `name` acts, by its own word; None: nobody but the login. Raises HeadraceError `bad-actor`."""
-    if name is not None and not (name.strip() and len(name) <= LONGEST and name.isprintable()):
-        raise HeadraceError(f"a name is 1 to {LONGEST} printable characters", reason="bad-actor", remedy="Say who acts with --as NAME.")
+    """Record `name`, which is not verified, beside the login from here on; None: the login alone. Raises HeadraceError `bad-actor`."""
+    if name is not None and not (name.strip() and len(name) <= MAX_LENGTH and name.isprintable()):
+        raise HeadraceError(f"a name is 1 to {MAX_LENGTH} printable characters", reason="bad-actor", remedy="Name it with --as NAME.")
     _claimed.set(name)
 
 
 def acting() -> dict[str, str]:
-    """`login`, which the operating system knows, and `as`, where somebody said who they are."""
+    """`login`, from the operating system, and `as`, if a name was claimed."""
     claimed = _claimed.get()
     return {"login": _login()} | ({} if claimed is None else {"as": claimed})
 
 
 def _login() -> str:
-    """Not what LOGNAME or USER say: those are anybody's to set."""
+    """Not from LOGNAME or USER: anybody can set those."""
     try:
         import pwd
 

@@ -1,8 +1,8 @@
-"""The audit log: who erased, replayed, let go, dismissed, held or configured what, and when. Counts and keys, never a value.
+"""The audit log: who erased, replayed, released, dismissed or configured what, and when. Counts and keys, never a value.
 
-One chain for the installation (`headrace.audit`, migration 0009): each entry's hash covers the one before, and its seal is an HMAC under a
-key derived from the master key. The database lets nobody but the pipeline's login add, and nobody at all change or remove.
-An act has two entries: that it begins, before anything is done, and what came of it. One that was cut off has the first alone.
+One chain per installation (`headrace.audit`, migration 0009): each entry's hash covers the previous one, and its seal is an HMAC under a
+key derived from the master key. In the database only the pipeline's login can add entries, and nobody can change or remove them.
+An act has two entries: one before anything is done, and one with the result. An act that was cut off has only the first.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from pipelines.resources import Resources
 from privacy.encryption import installation_key
 
 PAGE = 1_000
-TRIES = 100
-"""How often others may be first to the next number."""
+ATTEMPTS = 100
+"""How often another writer may take the next number first."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """An entry's place in the chain; written `NUMBER:HASH`. Kept elsewhere, it shows that nothing up to it was cut off or made anew."""
+    """An entry's place in the chain, written `NUMBER:HASH`. A mark kept elsewhere proves that nothing up to it was replaced."""
 
     number: int
     hash: bytes
@@ -42,15 +42,18 @@ class Mark:
 
 @dataclass(frozen=True)
 class Act:
-    """What is being done: the entry that it begins with, and what is to be said when it is done."""
+    """An act in progress: the mark of its first entry, and the `details` to record when it is done."""
 
     begun: Mark
-    said: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a look at the whole chain found. `broken_at`: the first entry that does not follow from those before, or is not sealed by us."""
+    """The result of verifying the whole chain. `last`: the mark of the last entry.
+
+    `broken_at`: the first entry that does not follow from the previous ones, or whose seal is not valid; `why` tells which.
+    """
 
     entries: int
     last: str | None
@@ -64,9 +67,9 @@ class Verdict:
 
 @contextmanager
 def recorded(resources: Resources, action: str, tenant: str | None, **keys: Any) -> Iterator[Act]:
-    """Note that `action` begins, and afterwards what came of it: `done` with what the act said, or `failed` with the reason.
+    """Record that `action` begins, and afterwards its result: `done` with the act's details, or `failed` with the reason.
 
-    Nothing is begun where that cannot be noted. `keys` and what is said: names of settings, kinds, counts.
+    If the first entry cannot be written, the block does not run. `keys` and details hold names of settings, kinds and counts.
     """
     act = Act(note(resources, action, tenant, "begun", keys))
     try:
@@ -76,78 +79,80 @@ def recorded(resources: Resources, action: str, tenant: str | None, **keys: Any)
         with suppress(HeadraceError):
             note(resources, action, tenant, "failed", {**keys, "reason": reason})
         raise
-    note(resources, action, tenant, "done", {**keys, **act.said})
+    note(resources, action, tenant, "done", {**keys, **act.details})
 
 
 def note(resources: Resources, action: str, tenant: str | None, state: str, details: Mapping[str, Any]) -> Mark:
-    """One entry behind the last one. Raises LostRace where others are first all the time."""
-    told = {"action": action, "state": state, "tenant": tenant, "actor": acting(), "details": dict(details)}
-    for _ in range(TRIES):
-        if mark := _added(resources, told):
+    """Append an entry. Raises LostRace if others take the next number every time."""
+    content = {"action": action, "state": state, "tenant": tenant, "actor": acting(), "details": dict(details)}
+    for _ in range(ATTEMPTS):
+        if mark := _append(resources, content):
             return mark
     raise LostRace("the audit log is written to all the time")
 
 
-def _added(resources: Resources, told: Mapping[str, Any]) -> Mark | None:
+def _append(resources: Resources, content: Mapping[str, Any]) -> Mark | None:
     with resources.database.control() as connection:
-        mark = add(connection, resources, told)
-        # behind the entry, which takes its number from a change of the master key or waits for one: what is refused here is rolled back
+        mark = add(connection, resources, content)
+        # after the entry, which either precedes a change of the master key or waits for it: a refusal rolls the entry back
         installation_keys.refuse_former(resources, connection)
         return mark
 
 
-def add(connection: Connection, resources: Resources, told: Mapping[str, Any]) -> Mark | None:
-    """One entry in this transaction, sealed under the master key that is configured. None where another one was first."""
+def add(connection: Connection, resources: Resources, content: Mapping[str, Any]) -> Mark | None:
+    """Append an entry in this transaction, sealed under the configured master key. None if another writer was first."""
     last = connection.execute(_SQL["last"]).fetchall()[0]
-    entry = json.dumps({**told, "at": last["at"].isoformat()}, sort_keys=True, separators=(",", ":"))
+    entry = json.dumps({**content, "at": last["at"].isoformat()}, sort_keys=True, separators=(",", ":"))
     mark = Mark(last["number"] + 1, _hash(last["number"] + 1, last["hash"], entry))
     key = installation_key(resources.master_key, "audit")
     values = {"number": mark.number, "entry": entry, "seal": _seal(key, mark.hash)}
-    made = connection.execute(_SQL["add"], values).fetchall()[0]["hash"]
-    return mark if made == mark.hash else None
+    stored = connection.execute(_SQL["add"], values).fetchall()[0]["hash"]
+    return mark if stored == mark.hash else None
 
 
 def entries(resources: Resources, tenant: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
-    """The newest first: `number`, `at`, `actor`, `action`, `state`, `tenant`, `details`, `hash`."""
+    """The newest entries first: `number`, `at`, `actor`, `action`, `state`, `tenant`, `details`, `hash`."""
     with resources.database.control() as connection:
         rows = connection.execute(_SQL["newest"], {"tenant": tenant, "limit": limit}).fetchall()
-    return [{"number": row["number"], **_told(row["entry"]), "hash": row["hash"].hex()} for row in rows]
+    return [{"number": row["number"], **_content(row["entry"]), "hash": row["hash"].hex()} for row in rows]
 
 
-def _told(entry: str) -> dict[str, Any]:
-    told = json.loads(entry)
-    return {**{name: told[name] for name in ("action", "state", "tenant", "actor", "details")}, "at": datetime.fromisoformat(told["at"])}
+def _content(entry: str) -> dict[str, Any]:
+    content = json.loads(entry)
+    return {name: content[name] for name in ("action", "state", "tenant", "actor", "details")} | {
+        "at": datetime.fromisoformat(content["at"])
+    }
 
 
 def verify(resources: Resources, mark: Mark | None = None) -> Verdict:
-    """Follow the chain from its beginning. With a `mark` that was kept elsewhere, whether that entry is still there as it was."""
+    """Verify the chain from its beginning and, given a `mark` that was kept elsewhere, that the chain still has its entry."""
     number, before, keys = 0, None, installation_keys.keyring(resources)
     while page := _page(resources, number):
         for row in page:
             if why := _fault(keys, row, number, before):
                 return Verdict(number, None, number + 1, why)
             number, before = row["number"], row["hash"]
-    missing = mark if mark and not holds(resources, mark) else None
+    missing = mark if mark and not has(resources, mark) else None
     last = str(Mark(number, before)) if before else None
     return Verdict(number, last, missing.number if missing else None, "another chain: the marked entry is not in it" if missing else None)
 
 
-def holds(resources: Resources, mark: Mark) -> bool:
+def has(resources: Resources, mark: Mark) -> bool:
     """Whether the chain has this entry."""
     with resources.database.control() as connection:
         rows = connection.execute(_SQL["hash_at"], {"number": mark.number}).fetchall()
     return [row["hash"] for row in rows] == [mark.hash]
 
 
-def receipted(resources: Resources, begun: Mark, receipt: str) -> Mapping[str, Any] | None:
-    """What is said where an act that began with this entry, and gave this receipt, is done."""
+def completion(resources: Resources, begun: Mark, receipt: str) -> Mapping[str, Any] | None:
+    """The details of the `done` entry of the act that began with this entry and issued this receipt; None if there is none."""
     with resources.database.control() as connection:
-        rows = connection.execute(_SQL["receipted"], {"number": begun.number, "receipt": receipt}).fetchall()
+        rows = connection.execute(_SQL["completion"], {"number": begun.number, "receipt": receipt}).fetchall()
     return json.loads(rows[0]["entry"])["details"] if rows else None
 
 
-def marked(text: str) -> Mark:
-    """A mark as it is written. Raises HeadraceError `bad-mark`."""
+def parse_mark(text: str) -> Mark:
+    """A mark from `NUMBER:HASH`. Raises HeadraceError `bad-mark`."""
     number, _, digest = text.partition(":")
     with suppress(ValueError):
         if number.isdigit() and len(raw := bytes.fromhex(digest)) == 32:
@@ -166,12 +171,12 @@ def _fault(keys: installation_keys.Keyring, row: Mapping[str, Any], number: int,
     if row["hash"] != _hash(row["number"], before, row["entry"]):
         return "the entry, or one before it, was changed"
     if not hmac.compare_digest(row["seal"], _seal(keys.key("audit", row["number"]), row["hash"])):
-        return "the seal is not of this installation's master key"
+        return "the seal was not made with this installation's master key"
     return None
 
 
 def _hash(number: int, before: bytes | None, entry: str) -> bytes:
-    """As `headrace.add_audit` makes it."""
+    """The same hash as `headrace.add_audit` computes."""
     return sha256(f"{number}\n{before.hex() if before else ''}\n{entry}".encode()).digest()
 
 

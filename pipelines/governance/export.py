@@ -1,10 +1,10 @@
-"""Export: what is held of a tenant, redacted, as Parquet files and a manifest, to be read without Headrace.
+"""Export: a tenant's redacted data as Parquet files and a manifest, readable without Headrace.
 
-Everything is read in one transaction under the tenant's role, as it was at one moment, a part at a time. Nothing that precedes redaction is
-read at all: envelopes stay sealed, and a document that was not redacted yet, as it is now, has its key, numbers, times and access list
-alone: its words of before belong to who might read those. Principals
-stand in clear, as in the columns that they come from: an index without them could not be enforced elsewhere.
-The folder is there whole or not at all: it is written beside its place, under another name, and renamed when its manifest is in it.
+Everything is read in one transaction under the tenant's role, from one snapshot, in parts. Nothing that precedes redaction is read:
+envelopes stay sealed, and a document whose present version is not redacted yet is exported with its key, numbers, times and access list
+only, because its older texts belong to the older access list. Principals are in clear, as in the columns that they come from: without them
+access could not be enforced elsewhere. The folder appears complete or not at all: it is written under another name beside its place, and
+renamed once its manifest is in it.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ from pipelines.stages.inputs import STORED_BYTES, Versioned
 FORMAT = 1
 MANIFEST = "manifest.json"
 ROWS = 5_000
-"""In one file: what memory holds at a time."""
+"""Per file, and so in memory at a time."""
 PAGE = 64
-"""Documents whose artifacts are looked at together."""
+"""Documents whose artifacts are read together."""
 
 Row = dict[str, Any]
 
@@ -90,13 +90,13 @@ SCHEMAS: Mapping[str, Mapping[str, Any]] = {
         **dict.fromkeys(("first_at", "last_at", "resolved_at"), _TIME),
     },
 }
-"""Table → column → type. `metadata` and `found` are JSON objects; `embedding` is a column of `chunks` where it was asked for."""
+"""Table → column → type. `metadata` and `found` are JSON objects; `chunks` also has `embedding` on request."""
 
 GRAPH = ("entities", "mentions", "relations")
 
 
 class _Shown(msgspec.Struct, frozen=True):
-    """What of a redacted document stands in the export; its passages come from the index."""
+    """The exported fields of a redacted document; its passages come from the index."""
 
     name: str
     title: str = ""
@@ -106,20 +106,20 @@ class _Shown(msgspec.Struct, frozen=True):
 
 
 def export(resources: Resources, tenant: str, folder: Path, *, embeddings: bool = False) -> dict[str, Any]:
-    """Write the tenant's export into `folder`, which must not be there or be empty. Gives the manifest.
+    """Write the tenant's export into `folder`, which must not exist or be empty. Returns the manifest.
 
     Raises TenantError, and HeadraceError `export-not-empty`, `export-not-writable`.
     """
     session = resources.session(tenant)
-    with audit.recorded(resources, "export", tenant, embeddings=embeddings) as act, _appearing(folder) as place:
-        manifest = _written(session, place, embeddings=embeddings)
-        act.said.update({name: table["rows"] for name, table in manifest["tables"].items()})
+    with audit.recorded(resources, "export", tenant, embeddings=embeddings) as act, _complete_folder(folder) as place:
+        manifest = _write(session, place, embeddings=embeddings)
+        act.details.update({name: table["rows"] for name, table in manifest["tables"].items()})
     return manifest
 
 
 @contextmanager
-def _appearing(folder: Path) -> Iterator[Path]:
-    """A folder to write in, for its owner alone, that takes this name when all is done; where something fails it goes again."""
+def _complete_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write in, readable by its owner only. It gets its name when the block ends, and is deleted if the block raises."""
     folder = folder.absolute()
     place = folder.parent / f".{folder.name}.{uuid4().hex}.partial"
     try:
@@ -128,9 +128,9 @@ def _appearing(folder: Path) -> Iterator[Path]:
         place.mkdir(mode=0o700)
         try:
             yield place
-            _synced(place)
+            _sync(place)
             place.rename(folder)
-            _synced(folder.parent)
+            _sync(folder.parent)
         except BaseException:
             shutil.rmtree(place, ignore_errors=True)
             raise
@@ -138,25 +138,25 @@ def _appearing(folder: Path) -> Iterator[Path]:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             raise _not_empty(folder) from None
         why = error.strerror or type(error).__name__
-        raise HeadraceError(f"{folder} cannot be written: {why}", reason="export-not-writable", remedy="Name a folder of yours.") from None
+        raise HeadraceError(f"{folder} cannot be written: {why}", reason="export-not-writable", remedy="Name a writable folder.") from None
 
 
 def _not_empty(folder: Path) -> HeadraceError:
-    return HeadraceError(f"{folder} is there and not empty", reason="export-not-empty", remedy="Name a folder that is not there.")
+    return HeadraceError(f"{folder} exists and is not empty", reason="export-not-empty", remedy="Name a folder that does not exist.")
 
 
-def _synced(folder: Path) -> None:
-    """What the folder lists survives a power cut from here on."""
-    listed = os.open(folder, os.O_RDONLY)
+def _sync(folder: Path) -> None:
+    """Make the folder's entries survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(listed)
+        os.fsync(descriptor)
     finally:
-        os.close(listed)
+        os.close(descriptor)
 
 
 @dataclass
 class _Table:
-    """One table being written: files of at most `ROWS` rows, one of none where there are no rows, so that its columns can be read."""
+    """One table being written: files of at most `ROWS` rows. A table without rows has one empty file, so that its columns can be read."""
 
     name: str
     schema: Mapping[str, Any]
@@ -170,7 +170,8 @@ class _Table:
             if len(self.waiting) == ROWS:
                 self._flush()
 
-    def finished(self) -> dict[str, Any]:
+    def finish(self) -> dict[str, Any]:
+        """Write the last rows. Returns the table's part of the manifest."""
         if self.waiting or not self.files:
             self._flush()
         columns = {column: str(kind) for column, kind in self.schema.items()}
@@ -193,7 +194,7 @@ def _save(path: Path, packed: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _written(session: Session, place: Path, *, embeddings: bool) -> dict[str, Any]:
+def _write(session: Session, place: Path, *, embeddings: bool) -> dict[str, Any]:
     vectors: Mapping[str, Any] = {"embedding": pl.List(pl.Float32)} if embeddings else {}
     schemas = {**SCHEMAS, "chunks": {**SCHEMAS["chunks"], **vectors}}
     tables = {name: _Table(name, schema, place) for name, schema in schemas.items()}
@@ -217,21 +218,21 @@ def _written(session: Session, place: Path, *, embeddings: bool) -> dict[str, An
         "headrace": version("headrace"),
         "index": found[0] if found else None,
         "in_clear": "acl: the principals that access is enforced by",
-        "tables": {name: table.finished() for name, table in tables.items()},
+        "tables": {name: table.finish() for name, table in tables.items()},
     }
     _save(place / MANIFEST, json.dumps(manifest, indent=2).encode())
     return manifest
 
 
 def _streamed(connection: Connection, name: str, values: Mapping[str, Any]) -> Iterator[Row]:
-    """A query's rows, so many at a time, by a cursor of the server's."""
+    """A query's rows, fetched in parts by a server-side cursor."""
     with connection.cursor(name="export") as cursor:
-        cursor.itersize = max(1, ROWS // 10)  # of none at a time, psycopg gives none at all
+        cursor.itersize = max(1, ROWS // 10)  # with 0, psycopg returns no rows
         yield from cursor.execute(_SQL[name], values)
 
 
 def _pages(connection: Connection) -> Iterator[dict[str, Row]]:
-    """Live documents by key, so many at a time."""
+    """Live documents by key, a page at a time."""
     after = ""
     while rows := connection.execute(_SQL["documents"], {"after": after, "limit": PAGE}).fetchall():
         after = rows[-1]["document"]
@@ -249,12 +250,12 @@ def _documents(connection: Connection, session: Session, page: Mapping[str, Row]
 
 
 def _done(page: Mapping[str, Row], stage: str) -> list[str]:
-    """Those of which this stage has left what belongs to their newest state, and not to one before."""
+    """The documents whose artifact of this stage belongs to their newest state."""
     return [document for document, row in page.items() if stage in row["done"]]
 
 
 def _artifacts(connection: Connection, session: Session, stage: str, documents: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-    """What a stage left of these documents, as far as it did; no more in memory at a time than a stage takes."""
+    """(document, artifact) of those documents that have one; no more in memory at a time than a stage takes."""
     while found := artifacts.get(connection, session.keys, stage, documents, STORED_BYTES):
         yield from found.items()
         documents = [document for document in documents if document > max(found)]

@@ -1,9 +1,8 @@
-"""The installation's own keys, derived from the master key: what seals the audit log, and what signs receipts.
+"""The installation's own keys, derived from the master key: they seal the audit log and sign receipts.
 
-They outlive a change of the master key (`pipelines.governance.master_key`): an entry of the audit log up to that change, and a receipt
-that began with such
-an entry, are verified by the former master's. To the log, who has the former master key can add nothing that passes; such a person can sign
-a receipt that names an entry from before the change, and that receipt's digest is not in the log.
+They outlive a change of the master key (`pipelines.governance.master_key`): audit log entries up to the change, and receipts that began
+with one of them, are verified with the former master key's. The holder of a former master key cannot add a valid entry to the log, but can
+sign a receipt that names an entry from before the change; that receipt's digest is not in the log.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ USES: tuple[Use, ...] = ("receipt", "audit")
 
 @dataclass(frozen=True)
 class Former:
-    """The keys of a former master, for what is bound to the audit log's entries up to `last`."""
+    """The keys of a former master key, for everything bound to the audit log's entries up to `last`."""
 
     number: int
     last: int
@@ -32,23 +31,23 @@ class Former:
 
 @dataclass(frozen=True)
 class Keyring:
-    """All that this installation verifies by. `former` in the order of the changes."""
+    """The keys that this installation verifies with. `former` is in the order of the changes."""
 
     current: Mapping[Use, bytes]
     former: tuple[Former, ...]
 
     def key(self, use: Use, number: int) -> bytes:
-        """For what is bound to the audit log's entry of this number."""
+        """The key for what is bound to the audit log's entry of this number."""
         return next((before.keys[use] for before in self.former if number <= before.last), self.current[use])
 
 
 def keyring(resources: Resources) -> Keyring:
-    """Raises CannotDecrypt where the master key was changed, and the configured one is not the one in force since."""
+    """Every key, the former ones unwrapped. Raises CannotDecrypt if the configured master key is not the one in force."""
     from privacy.encryption import installation_key, unwrap_installation
 
     master = resources.master_key
     with resources.database.control() as connection:
-        rows = connection.execute(statements("pipelines.governance", "sql/master_key.sql")["changes"]).fetchall()
+        rows = connection.execute(_SQL["changes"]).fetchall()
     former = []
     for row in rows:
         both = unwrap_installation(master, row["former"])
@@ -57,7 +56,7 @@ def keyring(resources: Resources) -> Keyring:
 
 
 def master_key_changed() -> ConfigurationError:
-    """What whoever is configured with a former master key is told."""
+    """The error of a process that is configured with a former master key."""
     return ConfigurationError(
         "the master key was changed: the configured one is not in force",
         reason="master-key-changed",
@@ -66,16 +65,16 @@ def master_key_changed() -> ConfigurationError:
 
 
 def refuse_former(resources: Resources, connection: Connection) -> None:
-    """Raises ConfigurationError `master-key-changed` where the master key was changed to another one than is configured."""
-    if connection.execute(statements("pipelines.governance", "sql/master_key.sql")["mark"]).fetchall()[0]["mark"] not in (
-        None,
-        mark(resources),
-    ):
+    """Raises ConfigurationError `master-key-changed` if the master key was changed to another one than is configured."""
+    if connection.execute(_SQL["mark"]).fetchall()[0]["mark"] not in (None, mark(resources)):
         raise master_key_changed()
 
 
 def mark(resources: Resources) -> bytes:
-    """By this the database knows the configured master key from another one; nothing else can be told from it."""
+    """A value by which the database distinguishes the configured master key from others; it reveals nothing else."""
     from privacy.encryption import installation_key
 
     return installation_key(resources.master_key, "mark")
+
+
+_SQL = statements("pipelines.governance", "sql/master_key.sql")

@@ -1,7 +1,7 @@
-"""A new master key: everything that is wrapped under the old one is wrapped under the new one, in one transaction.
+"""Changing the master key: everything that is wrapped under the old one is wrapped under the new one, in one transaction.
 
-No tenant's key changes, so nothing is sealed, digested or redacted anew. What the old master key alone could verify is verified on
-(`pipelines.governance.installation_keys`). Who has the old one in its configuration opens no tenant and begins no act any more.
+No tenant's key changes, so nothing is sealed, digested or redacted again. What the old master key signed can still be verified
+(`pipelines.governance.installation_keys`). A process configured with the old one can open no tenant and begin no act any more.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pipelines.resources import Resources
 
 @dataclass(frozen=True)
 class Rewrapped:
-    """How many tenants' keys are wrapped under the new master key, and the mark of the entry that says so."""
+    """`tenants`: how many tenants' keys were rewrapped. `audit`: the mark of the audit log's entry."""
 
     tenants: int
     audit: str
@@ -34,10 +34,10 @@ class Rewrapped:
 def rewrap(resources: Resources, master: SecretStr) -> Rewrapped:
     """Wrap everything under `master` (32 bytes in base64). From then on only processes that are configured with it can work.
 
-    Raises HeadraceError: `bad-master-key`, `still-running` where a stream is, LostRace where somebody else writes the audit log meanwhile,
-    CannotDecrypt where the configured master key is not the one in force.
+    Raises HeadraceError `bad-master-key`, or `still-running` if a stream runs; LostRace if the audit log is written to meanwhile;
+    CannotDecrypt if the configured master key is not the one in force.
     """
-    new = _other(resources, master)
+    new = _validated(resources, master)
     _refuse_running(resources)
     audit.note(resources, _ACTION, None, "begun", {})
     try:
@@ -52,7 +52,7 @@ _ACTION = "master-rewrap"
 
 
 def _rewrapped(resources: Resources, after: Resources, new: bytes) -> Rewrapped:
-    """In one transaction, which ends with the entry that says so: the first one that is sealed under the new master key."""
+    """In one transaction, which ends with the audit log's entry: the first one that is sealed under the new master key."""
     from core.schema.migrate import locked_owner
 
     with locked_owner(resources.owner_url) as connection:
@@ -60,22 +60,22 @@ def _rewrapped(resources: Resources, after: Resources, new: bytes) -> Rewrapped:
         tenants = _rewrap_tenants(connection, resources.master_key, new)
         for former in before.former:
             connection.execute(_SQL["rewrap_change"], {"number": former.number, "former": _packed(new, former.keys)})
-        said = {"action": _ACTION, "state": "done", "tenant": None, "actor": acting(), "details": {"tenants": tenants}}
-        entry = audit.add(connection, after, said)
+        done = {"action": _ACTION, "state": "done", "tenant": None, "actor": acting(), "details": {"tenants": tenants}}
+        entry = audit.add(connection, after, done)
         if entry is None:
-            raise LostRace("somebody wrote the audit log meanwhile: end every process of Headrace, and try again")
+            raise LostRace("the audit log was written to meanwhile: end every process of Headrace, and try again")
         values = {"last_audit": entry.number - 1, "former": _packed(new, before.current), "mark": mark(after)}
         connection.execute(_SQL["change"], values)
     return Rewrapped(tenants, str(entry))
 
 
-def _other(resources: Resources, master: SecretStr) -> bytes:
+def _validated(resources: Resources, master: SecretStr) -> bytes:
     try:
         new = master_key_bytes(master)
     except ValueError as error:
-        raise HeadraceError(str(error), reason="bad-master-key", remedy="`openssl rand -base64 32` makes one.") from None
+        raise HeadraceError(str(error), reason="bad-master-key", remedy="`openssl rand -base64 32` generates one.") from None
     if new == resources.master_key:
-        raise HeadraceError("this is the master key that is in force", reason="bad-master-key", remedy="Give another one.")
+        raise HeadraceError("this is the master key that is in force", reason="bad-master-key", remedy="Pass another one.")
     return new
 
 
@@ -89,15 +89,15 @@ def _refuse_running(resources: Resources) -> None:
 
 
 def _rewrap_tenants(connection: Connection, old: bytes, new: bytes) -> int:
-    from privacy.encryption import rewrap as again
-    from privacy.encryption import rewrap_surrogates
+    from privacy import encryption
 
     rows = connection.execute(_SQL["tenants"]).fetchall()
     for row in rows:
         tenant = row["tenant"]
-        had = Surrogates(row["surrogate_epoch"], row["wrapped_surrogate_key"], row["former_surrogate_key"], row["rotated_at"])
-        has = rewrap_surrogates(old, new, tenant, had)
-        values = {"wrapped": again(old, new, tenant, row["wrapped_key"]), "surrogate": has.wrapped, "former": has.former}
+        before = Surrogates(row["surrogate_epoch"], row["wrapped_surrogate_key"], row["former_surrogate_key"], row["rotated_at"])
+        after = encryption.rewrap_surrogates(old, new, tenant, before)
+        wrapped = encryption.rewrap(old, new, tenant, row["wrapped_key"])
+        values = {"wrapped": wrapped, "surrogate": after.wrapped, "former": after.former}
         connection.execute(_SQL["rewrap"], {"tenant": tenant, **values})
     return len(rows)
 

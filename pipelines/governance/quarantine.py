@@ -1,25 +1,23 @@
-"""To let a document pass that was put aside: one that can be read only badly, or that the tenant's privacy profile quarantines."""
+"""Release of a document from quarantine: its text is of low quality, or the tenant's privacy profile quarantines what it contains."""
 
 from __future__ import annotations
 
 from core.errors import HeadraceError
 from core.ledger import ledger
-from pipelines.operations.explain import find_document
+from pipelines.documents import find_document
 from pipelines.resources import Resources
-
-PUT_ASIDE_BY = ("parse", "redact")
-"""The stages that put documents aside."""
+from pipelines.stages import registry
 
 
 def release(resources: Resources, tenant: str, name: str) -> str:
-    """Let the document's content, as it is now, pass; the next run takes it. Gives its key.
+    """Release the document's present content; the next run takes it. Returns the document's key.
 
-    Raises HeadraceError: `unknown-document`, or `not-put-aside` where neither stage has failed with it.
+    Raises HeadraceError `unknown-document`, or `not-put-aside` if no quarantining stage has failed with it.
     """
     document = find_document(resources, tenant, name)
     with resources.session(tenant).transaction() as connection:
-        if not ledger.release(connection, document, PUT_ASIDE_BY):
+        if not ledger.release(connection, document, registry.QUARANTINING):
             raise HeadraceError(
-                "this document is not put aside", reason="not-put-aside", remedy="`headrace explain` says where it stands and why."
+                "this document is not in quarantine", reason="not-put-aside", remedy="`headrace explain` shows its state and why."
             )
     return document

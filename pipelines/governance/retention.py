@@ -1,17 +1,17 @@
-"""Retention: what is let go of a tenant once it is old enough, by class, as its `retention` says. Without a number nothing goes.
+"""Retention: deletes what is old enough, by class, as a tenant's `retention` configures. A class without a number is kept forever.
 
-Only what the way can do without goes:
+Only what the stages can do without is deleted:
 
-- `landed`: contents that came with their events. What failed, or has still to be parsed, keeps its own, and so does what is inside of
-  another document. Once it is gone, a changed parser or a changed `reading` finds nothing to read: that document is a dead letter,
+- `landed`: contents that came with their events. Not those of documents that failed, have still to be parsed, or are inside of another
+  document. Without its content, a document cannot be parsed again after a change of the parser or of `reading`: it becomes a dead letter,
   `content-expired`, and its older version stays searchable.
-- `parsed`: what a parser made of documents that are redacted. Who needs it again has it parsed again, from content that is there.
-- `embeddings`: cached vectors. The index has copies; a text that needs one that went is embedded again.
-- `events`: the history of what landed, but for each document's newest event and those with an open dead letter.
-- `dead_letters`: settled ones.
+- `parsed`: parsed documents that are redacted. If one is needed again it is parsed again, while its content is kept.
+- `embeddings`: cached vectors. The index has copies; a text whose vector is deleted is embedded again if needed.
+- `events`: the history of landed events, but for each document's newest event and those with an open dead letter.
+- `dead_letters`: resolved ones.
 
-Outcomes have no class: a row is what a source has still to be told, and goes when it was told. Nor have tombstones, which keep the
-sequence, and the audit log. While a tenant is under legal hold nothing goes.
+Outcomes have no class: they are deleted once they are published. Nor have tombstones, which keep the sequence, and the audit log. Under
+legal hold nothing is deleted.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ CLASSES: Mapping[str, str] = {
     "landed": "contents that came with events",
     "parsed": "parsed documents, not redacted",
     "embeddings": "cached vectors",
-    "events": "events that were processed",
-    "dead_letters": "dead letters that are settled",
+    "events": "processed events",
+    "dead_letters": "resolved dead letters",
 }
 
 
 @dataclass(frozen=True)
 class Row:
-    """One class: after how many `days` it goes (None: never), how much `went`, and how much of that age `stays` because it is needed."""
+    """One class: kept for how many `days` (None: forever), how much `went` now, how much of that age `stays` because it is needed."""
 
     what: str
     days: int | None
@@ -53,7 +53,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Enforced:
-    """What one look came to."""
+    """The result of enforcing a tenant's retention once."""
 
     tenant: str
     held: bool
@@ -65,14 +65,14 @@ class Enforced:
 
 
 def enforce(resources: Resources, tenant: str) -> Enforced:
-    """Let go what is old enough. Safe to repeat, and beside a stream that runs."""
+    """Delete what is old enough. Safe to repeat, and safe beside a running stream."""
     session, on_hold = resources.session(tenant), held(resources, tenant)
     days = _days(session.policy.retention)
     went = dict.fromkeys(CLASSES, 0)
     try:
         for name in () if on_hold else (name for name in CLASSES if days[name]):
-            for gone in _batches(resources, session, name, days[name] or 0):
-                went[name] += gone
+            for deleted in _batches(resources, session, name, days[name] or 0):
+                went[name] += deleted
     finally:
         if any(went.values()):
             audit.note(resources, "retention", tenant, "done", {name: count for name, count in went.items() if count})
@@ -85,7 +85,7 @@ def _days(retention: Retention) -> dict[str, int | None]:
 
 
 def _batches(resources: Resources, session: Session, name: str, days: int) -> Iterator[int]:
-    """How many went, a transaction at a time, until none is left."""
+    """The number of rows deleted by each transaction, until none is left."""
     if stage := _NEEDED_BY.get(name):
         step = registry.step(stage, resources, session.policy, session.keys.epoch)
         values = {"days": days, "limit": BATCH, "fingerprint": step.fingerprint}
@@ -95,23 +95,23 @@ def _batches(resources: Resources, session: Session, name: str, days: int) -> It
 
 
 _NEEDED_BY = {"landed": "parse", "parsed": "redact"}
-"""The stage that reads what this class holds. What that stage would do anew by now, it has still to read."""
+"""The stage that reads this class: a document that is stale for it still needs its row."""
 _STAGE = {"landed": "land", "parsed": "parse"}
 
 
-def _repeated(session: Session, some: Callable[[Connection], int]) -> Iterator[int]:
+def _repeated(session: Session, delete: Callable[[Connection], int]) -> Iterator[int]:
     while True:
         with session.transaction() as connection:
-            gone = some(connection)
-        yield gone
-        if gone < BATCH:
+            deleted = delete(connection)
+        yield deleted
+        if deleted < BATCH:
             return
 
 
 def _drop(connection: Connection, name: str, values: Mapping[str, Any]) -> int:
     found = _documents(connection, name, values, None)
     ledger.lock(connection, found)
-    # asked again under the lock: it may have landed anew in between
+    # queried again under the lock: a document may have landed again meanwhile
     still = _documents(connection, name, values, found)
     connection.execute(_SQL["drop"], {"stage": _STAGE[name], "documents": still})
     return len(still)

@@ -1,6 +1,7 @@
-"""The documents that speak of a data subject: those that hold a surrogate of the value given, in anything that was redacted.
+"""A data subject's documents: those with a surrogate of the given value in anything that was redacted.
 
-The value is used to compute surrogates and is in nothing that leaves here. What was not redacted yet cannot be looked at.
+The value is only used to compute surrogates, and is in nothing that this module returns or stores. Documents that are not redacted yet
+cannot be searched.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ if TYPE_CHECKING:
     from privacy import Redactor
 
 REDACTED = ("redact", "chunk", "graph")
-"""The stages whose artifacts are redacted: the document with its title and metadata, its passages, what it contributes to the graph."""
+"""The stages whose artifacts are redacted: the document with its title and metadata, its passages, its contribution to the graph."""
 
 PAGE = 64
 
 
 def surrogates(resources: Resources, session: Session, value: str) -> list[str]:
-    """Every surrogate that this value has in the tenant: as each kind of entity, and as the tenant's own detectors read it.
+    """Every surrogate of this value in the tenant: as each kind of entity, and as the tenant's own detectors read it.
 
-    Under the key before too, while something made with it is left. Raises HeadraceError `empty-value`.
+    During a rotation, also those under the former key. Raises HeadraceError `empty-value`.
     """
     if not value.strip():
-        raise HeadraceError("there is no value on standard input", reason="empty-value", remedy="Give one value, on one line.")
+        raise HeadraceError("there is no value on standard input", reason="empty-value", remedy="Pass one value, on one line.")
     redactor = resources.models.redactor(session.policy.privacy)
     keys = (session.keys, session.keys.former)
     return sorted({found for of in keys if of for found in _under(of, redactor, value.strip())})
@@ -42,7 +43,7 @@ def _under(keys: TenantKeys, redactor: Redactor, value: str) -> set[str]:
     from privacy.tokens import TOKEN
 
     found = {surrogate(entity, one, keys) for entity in LABELS for one in (value, fold(value).text)}
-    # as part of a longer text it may be read with what is left out or added here; only where all of it is one value
+    # the tenant's detectors may read a longer or shorter value here; it counts only if the whole text is one value
     read = redact_text(value, redactor, keys).strip()
     return found | ({read} if TOKEN.fullmatch(read) and ":" in read else set())
 
@@ -58,7 +59,7 @@ def documents(session: Session, tokens: Sequence[str]) -> list[str]:
 
 
 def not_redacted(session: Session) -> int:
-    """Live documents whose newest version has not passed redaction: it failed, waits, or has still to come."""
+    """Live documents whose newest version has not passed redaction: it failed, waits, or is behind."""
     with session.transaction() as connection:
         return int(connection.execute(_SQL["not_redacted"]).fetchall()[0]["documents"])
 
@@ -71,7 +72,7 @@ def _in_artifacts(session: Session, tokens: Sequence[bytes]) -> Iterator[str]:
 
 
 def _page(session: Session, after: str) -> list[tuple[str, bytes]]:
-    """(document, what a stage left of it), of the next documents; none of them is at rest in clear."""
+    """(document, artifact) pairs of the next documents. Artifacts are sealed or redacted at rest."""
     values: dict[str, Any] = {"stages": list(REDACTED), "after": after, "limit": PAGE}
     with session.transaction() as connection:
         keys = [row["document"] for row in connection.execute(_SQL["kept"], values)]

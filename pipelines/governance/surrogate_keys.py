@@ -1,10 +1,10 @@
-"""A tenant's surrogate key exchanged for a fresh one: everything is redacted anew beside what is searched, then switched, then the old
-key and all that was made with it go.
+"""Rotation of a tenant's surrogate key: everything is redacted again into a new generation of the index, which is then promoted; then the
+former key and everything made with it are deleted.
 
-`rotate` is one transaction: the new key, and every record from redaction on behind. The rest is the ledger's work, as after any change:
-the redaction and the index have another fingerprint (`Way.stage`), so the new surrogates go to a generation of their own. Commits of
-workers that still have the former key are refused (`core.ledger.ledger.hold`). What is sealed, ids and digests do not depend on the key.
-Until `settle` finds nothing of the former key left, both are kept: to erase by, and to ask what is still searched.
+`rotate` is one transaction: it stores the new key, and makes every record from redaction on stale. The ledger does the rest, as after any
+change: redaction and index have another fingerprint (`registry.step`), so the new surrogates go to a generation of their own. Commits of
+workers that still use the former key are refused (`core.ledger.ledger.lock_current`). Sealed values, ids and digests do not depend on the
+key. Both keys are kept until `finish` finds nothing made with the former one: to erase by, and to query what is still searched.
 """
 
 from __future__ import annotations
@@ -25,23 +25,24 @@ from core.tenancy import Connection
 from pipelines.governance import audit
 from pipelines.governance.installation_keys import master_key_changed
 from pipelines.governance.legal_hold import refuse_held
-from pipelines.maintenance import Task
 from pipelines.resources import Resources
 from pipelines.stages import registry
 from pipelines.stages.index_tasks import promote
 from pipelines.stages.inputs import Versioned, next_versions
+from pipelines.tasks import Task
 
 STAGES = list(registry.DEPENDENT_ON_KEY)
 
-AT_ONCE = 0.0
-"""Seconds after which a vector that no passage holds goes, here."""
+UNUSED_VECTOR_AGE_S = 0.0
+"""At the end of a rotation, vectors that no passage uses are deleted at any age."""
 
 
 @dataclass(frozen=True)
 class Rotated:
-    """A rotation that has begun: the new key's `epoch`, how many `documents` are redacted anew, and of how many no original is kept here.
+    """A rotation that has begun: the new key's `epoch`, and how many `documents` are redacted again.
 
-    These are fetched again where they came by reference; else they become dead letters, `content-expired`, and leave with the switch.
+    `without_original`: of how many neither the content nor the parsed document is kept. Those that came by reference are fetched again;
+    the others become dead letters, `content-expired`, and leave the index with the promotion.
     """
 
     tenant: str
@@ -51,52 +52,52 @@ class Rotated:
 
 
 def rotate(resources: Resources, tenant: str) -> Rotated:
-    """Give the tenant a fresh surrogate key. Raises HeadraceError `rotation-unfinished` where the last rotation has not come to its end.
+    """Give the tenant a new surrogate key.
 
-    And `legal-hold`: what cannot be redacted anew leaves with the switch. `master-key-changed` where that happened meanwhile.
-
-    Landing and every stage of this tenant wait until it is committed: 12 s with 100,000 documents, on two cores that others use too.
+    Raises HeadraceError `rotation-unfinished` if the last rotation has not ended; `legal-hold`, as documents that cannot be redacted again
+    leave the index; `master-key-changed` if that happens meanwhile. Landing and every stage of this tenant wait for the commit: 12 s with
+    100,000 documents, on two shared cores.
     """
     from privacy import new_surrogate_key
 
     refuse_held(resources, tenant)
-    # first: a session that opens after a change of the master key is refused, and one that opened before it finds another wrapped key
+    # first: a session opened after a change of the master key is refused, and one opened before it finds another wrapped key
     data_key = resources.database.get(tenant).wrapped_key
     session = resources.session(tenant)
     before = session.keys.epoch
     wrapped = new_surrogate_key(resources.master_key, tenant)
     with audit.recorded(resources, "surrogates-rotate", tenant, epoch=before + 1) as act:
-        found = _exchanged(session, wrapped, data_key)
-        act.said.update(found)
+        found = _store(session, wrapped, data_key)
+        act.details.update(found)
     return Rotated(tenant, before + 1, **found)
 
 
-def _exchanged(session: Session, wrapped: bytes, data_key: bytes) -> dict[str, int]:
-    """`wrapped`, the new key, takes effect where the tenant's `data_key` is still wrapped under the same master key as it."""
+def _store(session: Session, wrapped: bytes, data_key: bytes) -> dict[str, int]:
+    """Put the new key, `wrapped`, in force, if the tenant's `data_key` is still wrapped under the same master key."""
     from index import generations
 
     with session.transaction() as connection:
         connection.execute(_SQL["lock"])
         if not _one(connection, "rotate", epoch=session.keys.epoch, wrapped=wrapped, data_key=data_key)["rotated"]:
-            raise _refused(session, data_key)
+            raise _refusal(session, data_key)
         found = _one(connection, "documents")
         connection.execute(_SQL["invalidate"], {"stages": STAGES})
         generations.abandon(connection, session.keys.epoch + 1)
     return found
 
 
-def _refused(session: Session, data_key: bytes) -> HeadraceError:
+def _refusal(session: Session, data_key: bytes) -> HeadraceError:
     if session.database.get(session.tenant).wrapped_key != data_key:
         return master_key_changed()
     return HeadraceError(
         f"tenant {session.tenant!r} is still being redacted under its newest key",
         reason="rotation-unfinished",
-        remedy=f"`headrace ingest --tenant {session.tenant}`, or a stream, ends that; replay, publish again or erase what failed.",
+        remedy=f"`headrace ingest --tenant {session.tenant}`, or a stream, finishes it; replay, publish again or erase what failed.",
     )
 
 
 def searched(session: Session) -> TenantKeys:
-    """The keys that questions are redacted with: those of what is searched by now."""
+    """The keys to redact a query with: those that the active generation was redacted with."""
     from index import generations
 
     former = session.keys.former
@@ -107,7 +108,7 @@ def searched(session: Session) -> TenantKeys:
 
 
 def remaining(resources: Resources, tenant: str) -> int | None:
-    """How many documents a rotation has still to redact; None if none is under way."""
+    """How many documents a rotation has still to redact; None if no rotation is under way."""
     rotated_at = resources.database.get(tenant).surrogates.rotated_at
     if rotated_at is None:
         return None
@@ -116,10 +117,10 @@ def remaining(resources: Resources, tenant: str) -> int | None:
 
 
 def finish(resources: Resources, session: Session) -> bool:
-    """End a rotation when nothing is left to redact again: withdraw what failed documents have from before, and forget the former key.
+    """End a rotation if nothing is left to redact again: withdraw what failed documents have from before, and forget the former key.
 
-    Returns whether it ended. It does not while documents are on their way, while the former index is still the searched one, or while
-    Neo4j is unavailable. Safe to repeat, and safe beside others: the next call finishes what was cut off.
+    Returns whether it ended. It does not while documents are in progress, while the former generation is active, or while Neo4j is
+    unavailable. Safe to repeat, and safe beside others: the next call finishes one that was cut off.
     """
     from index import generations
 
@@ -129,7 +130,7 @@ def finish(resources: Resources, session: Session) -> bool:
     with session.transaction() as connection:
         if _remaining(connection, rotated_at, most=1):
             return False
-    # whoever indexed the last document may have died before the switch
+    # the process that indexed the last document may have died before the promotion
     promote(resources, session)
     with session.transaction() as connection:
         if generations.holds_older(connection, session.keys.epoch):
@@ -145,37 +146,34 @@ def _remaining(connection: Connection, rotated_at: datetime, most: int | None = 
 
 
 def _forgotten(resources: Resources, session: Session, withdrawn: Mapping[str, int]) -> bool:
-    """Whether it was this call that forgot the former key. Raises Unavailable where Neo4j is away: the key is kept then."""
+    """Whether this call forgot the former key. Raises Unavailable if Neo4j does not answer: then the key is kept."""
     from index import swap
 
     resources.models.projection.remove(session.tenant, list(withdrawn.items()))
     with session.transaction() as connection:
-        vectors = swap.sweep(connection, AT_ONCE)
+        vectors = swap.sweep(connection, UNUSED_VECTOR_AGE_S)
         forgotten = bool(_one(connection, "forget", epoch=session.keys.epoch)["forgotten"])
         if forgotten:
-            # before the commit: who dies between the two leaves it to be done, and said, again, and not done and unsaid
-            said = {"epoch": session.keys.epoch, "withdrawn": len(withdrawn), "vectors": vectors}
-            audit.note(resources, "surrogates-forget", session.tenant, "done", said)
+            # before the commit: a process that dies between the two leaves an entry too many, and not one too few
+            details = {"epoch": session.keys.epoch, "withdrawn": len(withdrawn), "vectors": vectors}
+            audit.note(resources, "surrogates-forget", session.tenant, "done", details)
     return forgotten
 
 
 def _withdraw(connection: Connection, session: Session, rotated_at: datetime) -> dict[str, int]:
-    """Take away what documents that failed have of before. Gives above which version Neo4j takes nothing of each any more."""
+    """Delete what failed documents have from before. Returns, by document, the version up to which Neo4j refuses writes of it."""
     documents = [row["document"] for row in connection.execute(_SQL["failed"])]
     values = {"documents": documents, "rotated_at": rotated_at}
     connection.execute(_SQL["drop_made_before"], values)
     found = [row["document"] for row in connection.execute(_SQL["projected_before"], values)]
     versions = next_versions(connection, found)
     artifacts.put(connection, session.keys, "graph", {d: encode(Versioned(version)) for d, version in versions.items()})
-    connection.execute(_SQL["made_anew"], values | {"stages": STAGES, "withdrawn": found})
+    connection.execute(_SQL["invalidate_withdrawn"], values | {"stages": STAGES, "withdrawn": found})
     return versions
 
 
 def _one(connection: Connection, name: str, **values: Any) -> dict[str, Any]:
     return connection.execute(_SQL[name], values).fetchall()[0]
-
-
-_SQL = statements("pipelines.governance", "sql/surrogate_keys.sql")
 
 
 def _is_rotating(connection: Connection, resources: Resources, session: Session) -> bool:  # noqa: ARG001
@@ -187,3 +185,5 @@ def _finish(resources: Resources, session: Session) -> Mapping[str, int]:
 
 
 TASKS = (Task("end-of-rotation", "project", _is_rotating, _finish),)
+
+_SQL = statements("pipelines.governance", "sql/surrogate_keys.sql")

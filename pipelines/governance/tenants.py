@@ -1,4 +1,4 @@
-"""A tenant's coming and going, over all three servers."""
+"""Adding, configuring and removing tenants, over all three servers."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from pipelines.resources import Resources
 
 
 def add(resources: Resources, tenant: str, configuration: Mapping[str, Any] | None = None) -> None:
-    """Topics in Kafka; roles, partitions and a data key in Postgres. Raises TenantError where the name is not allowed or taken, and
-    ConfigurationError where the configuration cannot work, or the configured master key is not in force (`master-key-changed`).
+    """Create a tenant's topics in Kafka, and its roles, partitions and data key in Postgres.
 
-    Postgres comes last, and goes last in `remove`: what was cut off is done by repeating it.
+    Raises TenantError if the name is not allowed or taken, and ConfigurationError if the configuration is not valid, or the configured
+    master key is not in force (`master-key-changed`). Postgres comes last, here and in `remove`, so that repeating the call completes one
+    that was cut off.
     """
     from core.schema.migrate import create_tenant
     from events.kafka.topics import ensure_topics
@@ -40,7 +41,7 @@ def add(resources: Resources, tenant: str, configuration: Mapping[str, Any] | No
 def configure(resources: Resources, tenant: str, **changes: Any) -> None:
     """Change these keys of the tenant's configuration and no others. Lists of personal values are sealed under the tenant's key.
 
-    Raises ConfigurationError or PolicyError where it cannot work, and TenantError where there is no such tenant.
+    Raises ConfigurationError or PolicyError if a value is not valid, and TenantError.
     """
     from core.schema.migrate import configure_tenant
 
@@ -52,17 +53,17 @@ def configure(resources: Resources, tenant: str, **changes: Any) -> None:
 
 
 def checked(settings: Settings, configuration: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The configuration itself. Raises ConfigurationError (`bad-freshness`) or PolicyError with the value where it cannot work."""
+    """The configuration itself. Raises ConfigurationError (`bad-freshness`) or PolicyError, with the value, if it is not valid."""
     if FRESHNESS in configuration:
         valid_target(configuration[FRESHNESS])
     reading = settings.policy(configuration).reading
     if "reading" in configuration and reading.pdf == "model":
-        _need_models(settings)
+        _require_models(settings)
     return configuration
 
 
-def _need_models(settings: Settings) -> None:
-    """Here and now, and not when documents come. Raises PolicyError."""
+def _require_models(settings: Settings) -> None:
+    """Check for the models now, and not only when documents come. Raises PolicyError."""
     from parsers.docling.weights import identity
 
     try:
@@ -72,26 +73,23 @@ def _need_models(settings: Settings) -> None:
 
 
 def remove(resources: Resources, tenant: str) -> None:
-    """Everything of a tenant: its topics, its graph, its key and rows.
-
-    Raises TenantError where there is none of that name, and HeadraceError `legal-hold`.
-    """
+    """Delete everything of a tenant: its topics, graph, key and rows. Raises TenantError, and HeadraceError `legal-hold`."""
     from core.schema.migrate import drop_tenant
     from events.kafka.topics import delete_topics
 
     projection = resources.models.projection
 
-    def elsewhere() -> None:
+    def drop_outside_postgres() -> None:
         delete_topics(resources.endpoints.kafka_client(), tenant)
         projection.drop(tenant)
 
     refuse_held(resources, tenant)
-    projection.drop(tenant)  # most of it, while others go on; a stage may be about to write more
-    drop_tenant(resources.owner_url, tenant, elsewhere)
+    projection.drop(tenant)  # most of it, before the tenant is locked; a running stage may still write more
+    drop_tenant(resources.owner_url, tenant, drop_outside_postgres)
 
 
 def seal_all(resources: Resources) -> list[str]:
-    """Seal the lists of personal values that an earlier version wrote in clear, as the owner role. Returns the tenants that had any."""
+    """Seal the lists of personal values that an earlier version stored in clear, as the owner role. Returns the tenants that had any."""
     return [tenant.tenant for tenant in resources.tenants() if _seal_one(resources, tenant)]
 
 

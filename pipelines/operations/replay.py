@@ -1,8 +1,8 @@
-"""`headrace replay`: dead letters once more, and what a topic still has once more.
+"""Replay: retry dead letters, or land again what a topic still has.
 
-Both are safe to repeat and beside a stream that runs: landing judges each event as any repeated delivery, and no position moves.
-What is replayed makes documents stale at most; the stages take it from there. Only the topic that the positions are in is replayed: of a
-former one of the same name nothing can be read, and a newer one has not landed yet.
+Both are safe to repeat, and safe beside a running stream: landing judges each event as any repeated delivery, and no position moves.
+A replay only makes documents stale; the stages take it from there. Only the topic that the positions belong to is replayed: a former one
+of the same name cannot be read, and a newer one has not landed yet.
 """
 
 from __future__ import annotations
@@ -20,22 +20,26 @@ from core.sql import statements
 from core.tenancy import Connection
 from events.kafka.batches import Place
 from pipelines.app import LAND_BYTES, LAND_RECORDS
-from pipelines.operations.explain import find, letters, no_letter, place_of
+from pipelines.documents import find
+from pipelines.operations.dead_letters import DeadLetter, open_letters, place_of, unknown
 from pipelines.resources import Resources
 
 if TYPE_CHECKING:
     from events.landing import Landed
     from events.positions import Position
 
-What = TypeVar("What")
+Records = TypeVar("Records")
 
-TRIES = 10
-"""How often landing may lose the race for a document against a stream that runs; each time somebody else's event has landed."""
+ATTEMPTS = 10
+"""How often landing may lose the race for a document against a running stream; each time another event has landed."""
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which open dead letters: those that meet all that is given. `document` is an id or a key; of `last_at`, since ≤ it < until."""
+class Selection:
+    """Which open dead letters: those that match every given field.
+
+    `document`: an id or a key. `since` and `until`: since ≤ `last_at` < until.
+    """
 
     positions: tuple[str, ...] = ()
     reason: str | None = None
@@ -43,49 +47,52 @@ class Wanted:
     since: datetime | None = None
     until: datetime | None = None
 
-    def meets(self, row: Mapping[str, Any]) -> bool:
-        """Of everything but the document, which only its tenant's key can tell."""
+    def matches(self, letter: DeadLetter) -> bool:
+        """Whether it matches every field but `document`, which takes the tenant's key."""
         return (
-            (not self.positions or row["position"] in self.positions)
-            and self.reason in (None, row["reason"])
-            and (self.since is None or row["last_at"] >= self.since)
-            and (self.until is None or row["last_at"] < self.until)
+            (not self.positions or letter.position in self.positions)
+            and self.reason in (None, letter.reason)
+            and (self.since is None or letter.last_at >= self.since)
+            and (self.until is None or letter.last_at < self.until)
         )
 
 
-EVERY_LETTER = Wanted()
+EVERY_LETTER = Selection()
 
 
-def dead_letters(resources: Resources, tenant: str, wanted: Wanted = EVERY_LETTER) -> list[dict[str, Any]]:
-    """Try open dead letters again, oldest event first; gives each one's position, stage, the reason it had, and the outcome.
+def dead_letters(resources: Resources, tenant: str, selection: Selection = EVERY_LETTER) -> list[dict[str, Any]]:
+    """Retry open dead letters, oldest event first. Returns each one's position, stage, former reason, and the outcome.
 
-    What landing refused is read from Kafka and landed once more: its fate, `refused` where it is again, or `gone` from the topic. What a
-    stage refused is `stale` again, as its document stands now: `ingest` takes it. Raises HeadraceError before anything is tried.
+    What landing refused is read from Kafka and landed again: the outcome is its fate, `refused` if it is refused again, or `gone` if the
+    topic no longer has it. What a stage refused becomes `stale`, in its document's present state: `ingest` takes it.
+    Raises HeadraceError before anything is retried.
     """
-    chosen = sorted(_chosen(resources, tenant, wanted), key=lambda row: tuple(place_of(row["position"]).values()))
-    told = ("position", "stage", "reason")
-    return [{name: row[name] for name in told} | {"outcome": _again(resources, tenant, row)} for row in chosen]
+    selected = sorted(_selected(resources, tenant, selection), key=lambda letter: tuple(place_of(letter.position).values()))
+    return [
+        {"position": letter.position, "stage": letter.stage, "reason": letter.reason, "outcome": _retry(resources, tenant, letter)}
+        for letter in selected
+    ]
 
 
-def _chosen(resources: Resources, tenant: str, wanted: Wanted) -> list[dict[str, Any]]:
-    found = letters(resources, tenant)
-    for position in wanted.positions:
+def _selected(resources: Resources, tenant: str, selection: Selection) -> list[DeadLetter]:
+    found = open_letters(resources, tenant)
+    for position in selection.positions:
         place_of(position)
-        if position not in {row["position"] for row in found}:
-            no_letter(position)
-    documents = None if wanted.document is None else find(resources, tenant, wanted.document)
-    return [row for row in found if wanted.meets(row) and (documents is None or row["document"] in documents)]
+        if position not in {letter.position for letter in found}:
+            raise unknown(position)
+    documents = None if selection.document is None else find(resources, tenant, selection.document)
+    return [letter for letter in found if selection.matches(letter) and (documents is None or letter.document in documents)]
 
 
-def _again(resources: Resources, tenant: str, row: Mapping[str, Any]) -> str:
+def _retry(resources: Resources, tenant: str, letter: DeadLetter) -> str:
     from events.positions import LOSSES
 
-    if row["reason"] in LOSSES:
+    if letter.reason in LOSSES:
         return "gone"
-    if row["stage"] == "land":
-        return _land_again(resources, tenant, place_of(row["position"]))
+    if letter.stage == "land":
+        return _land_again(resources, tenant, place_of(letter.position))
     with resources.session(tenant).transaction() as connection:
-        ledger.retry(connection, [row["document"]], row["stage"])
+        ledger.retry(connection, [letter.document or ""], letter.stage)
     return "stale"
 
 
@@ -95,17 +102,17 @@ def _land_again(resources: Resources, tenant: str, place: Mapping[str, int]) -> 
     from events.replay import retry
 
     name = topic_of(tenant)
-    position = _known(resources, tenant).get(place["partition"], NEVER_READ)
+    position = _positions(resources, tenant).get(place["partition"], NEVER_READ)
     offset = position.offset_of(place["offset"])
     record = None if offset is None else resources.reader.read_one(name, place["partition"], offset)
-    # asked after it was read: what it was read from is no other topic then
-    if record is None or not _Inlet(resources, name, {place["partition"]: position}).same():
+    # checked after the read: then the record cannot be of another topic
+    if record is None or not _SourceTopic(resources, name, {place["partition"]: position}).is_same():
         return "gone"
     landed = _landed(resources, tenant, partial(retry, base=position.base), record)
     return "refused" if landed.reasons else next(iter(landed.fates))
 
 
-def _known(resources: Resources, tenant: str) -> dict[int, Position]:
+def _positions(resources: Resources, tenant: str) -> dict[int, Position]:
     from events.contract import topic_of
     from events.positions import stored
 
@@ -113,24 +120,24 @@ def _known(resources: Resources, tenant: str) -> dict[int, Position]:
         return stored(connection, topic_of(tenant))
 
 
-class _Inlet:
-    """A tenant's topic, as long as it is the one that these positions are in."""
+class _SourceTopic:
+    """Whether a tenant's topic is still the one that these positions belong to."""
 
     def __init__(self, resources: Resources, name: str, positions: Mapping[int, Position]) -> None:
         self._name, self._topics = name, resources.topics
         self._landed_from = {position.topic_id for position in positions.values()} - {None}
 
-    def same(self) -> bool:
-        """False where the topic was deleted, or made anew and not landed from yet."""
+    def is_same(self) -> bool:
+        """False if the topic was deleted, or recreated and not landed from yet."""
         return self._landed_from <= {self._topics.ids([self._name]).get(self._name)}
 
-    def need(self) -> None:
-        """Raises HeadraceError `topic-recreated` where it is another one."""
-        if not self.same():
+    def require_same(self) -> None:
+        """Raises HeadraceError `topic-recreated` if it is another topic."""
+        if not self.is_same():
             raise HeadraceError(
-                f"{self._name} was made anew since it was last read from",
+                f"{self._name} was recreated since it was last read from",
                 reason="topic-recreated",
-                remedy="Let the stream or `headrace ingest` land what it holds; then replay.",
+                remedy="Let the stream or `headrace ingest` land its events; then replay.",
             )
 
 
@@ -143,14 +150,14 @@ def topic(
     partition: int | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> list[dict[str, Any]]:
-    """Read what has landed once more, from an offset or from the first record that is not older than `since`, up to the position.
+    """Land again what has landed, from an offset or from the first record that is not older than `since`, up to the position.
 
-    Gives a row per partition: `from_offset` and `to_offset` (not in it), `removed` (offsets of these that Kafka has no longer), and what
-    became of the rest: `events`, `fates`, `reasons`. `progress` hears how many events were read. Raises HeadraceError `bad-position` for a
-    partition that is not there, `offset-out-of-range` where the topic ends before the position, and `topic-recreated` where it was made
-    anew: then it is not the one that landed.
+    Returns a row per partition: `from_offset` and `to_offset` (exclusive), `removed` (how many of these offsets Kafka no longer has), and
+    for the rest `events`, `fates`, `reasons`. `progress` is called with the number of events read so far. Raises HeadraceError
+    `bad-position` for an unknown partition, `offset-out-of-range` if the topic ends before the position, and `topic-recreated` if it was
+    recreated: then it is not the topic that landed.
     """
-    landed = _known(resources, tenant)
+    landed = _positions(resources, tenant)
     ends = _ends(resources, tenant, landed, partition)
     first = dict.fromkeys(ends, from_offset) if since is None else _first_since(resources, tenant, since, ends)
     starts = {place: min(first[place], end) for place, end in ends.items()}
@@ -160,7 +167,7 @@ def topic(
 
 
 def _kept(resources: Resources, ends: Mapping[Place, int], landed: Mapping[int, Position]) -> dict[Place, int]:
-    """The first offset of each partition that can be replayed: Kafka still has it, and it is counted from the base that counts now."""
+    """The first offset of each partition that can be replayed: Kafka still has it, and it counts from the present base."""
     low = resources.reader.low_watermarks({name for name, _ in ends})
     return {place: max(low[place], landed[place[1]].base_from if place[1] in landed else 0) for place in ends}
 
@@ -178,7 +185,7 @@ def _row(place: Place, start: int, kept: int, end: int, landed: Landed | None) -
 
 
 def _ends(resources: Resources, tenant: str, landed: Mapping[int, Position], partition: int | None) -> dict[Place, int]:
-    """The positions of the partitions that are asked for: what is beyond has not landed and is not for a replay."""
+    """The positions of the requested partitions: events beyond them have not landed, and are not replayed."""
     from events.contract import topic_of
 
     there = resources.reader.partitions(topic_of(tenant))
@@ -194,13 +201,13 @@ def _ends(resources: Resources, tenant: str, landed: Mapping[int, Position], par
 
 
 def _first_since(resources: Resources, tenant: str, since: datetime, ends: Mapping[Place, int]) -> dict[Place, int]:
-    """By Kafka's own index, and by what landed: that knows of events which Kafka has no longer."""
+    """From Kafka's own index, and from what landed: that includes events which Kafka no longer has."""
     from events.contract import topic_of
 
     there = resources.reader.offsets_since(topic_of(tenant), max(0, int(since.timestamp() * 1000)))
     values = {"since": since, "topic": topic_of(tenant)}
     with resources.session(tenant).transaction() as connection:
-        rows = connection.execute(statements("pipelines.operations", "sql/replay.sql")["first_since"], values).fetchall()
+        rows = connection.execute(_SQL["first_since"], values).fetchall()
     landed = {row["kafka_partition"]: row["kafka_offset"] for row in rows}
     return {place: min(there.get(place, end), landed.get(place[1], end)) for place, end in ends.items()}
 
@@ -219,9 +226,9 @@ def _reread(
 
     totals: dict[Place, Landed] = {}
     reading = {place: at for place, at in starts.items() if at < ends[place]}
-    inlet = _Inlet(resources, topic_of(tenant), {partition: landed[partition] for _, partition in reading})
+    source = _SourceTopic(resources, topic_of(tenant), {partition: landed[partition] for _, partition in reading})
     for batch in resources.reader.read_batches(reading, LAND_RECORDS, LAND_BYTES, until=ends):
-        inlet.need()  # asked after the batch was read: what it was read from is no other topic then
+        source.require_same()  # checked after the read: then the batch cannot be of another topic
         total = totals.setdefault((batch.topic, batch.partition), Landed())
         total.add(_landed(resources, tenant, partial(reread, base=landed[batch.partition].base), batch.records))
         progress(_events(totals.values()))
@@ -232,14 +239,17 @@ def _events(totals: Iterable[Landed]) -> int:
     return sum(total.events for total in totals)
 
 
-def _landed(resources: Resources, tenant: str, landing: Callable[[Connection, TenantKeys, What], Landed], what: What) -> Landed:
-    """One transaction; again where somebody else's event landed for the same document in between. Raises LostRace when that never ends."""
+def _landed(resources: Resources, tenant: str, land: Callable[[Connection, TenantKeys, Records], Landed], records: Records) -> Landed:
+    """Land in one transaction, and again if another event landed for the same document meanwhile. Raises LostRace after all attempts."""
     session = resources.session(tenant)
-    for _ in range(TRIES - 1):
+    for _ in range(ATTEMPTS - 1):
         try:
             with session.transaction() as connection:
-                return landing(connection, session.keys, what)
+                return land(connection, session.keys, records)
         except LostRace:
             continue
     with session.transaction() as connection:
-        return landing(connection, session.keys, what)
+        return land(connection, session.keys, records)
+
+
+_SQL = statements("pipelines.operations", "sql/replay.sql")

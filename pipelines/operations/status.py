@@ -1,84 +1,152 @@
-"""What an operator sees at a glance: each tenant's lag, pace, failures and freshness, and every slot's health."""
+"""The state of every tenant at a glance: sizes, lag, throughput, failures, freshness, maintenance that is due.
+
+Slots are in `pipelines.stream.slots`; the state of one document is in `pipelines.operations.explain`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from core.errors import ConfigurationError, HeadraceError, TenantError
-from core.freshness import FRESHNESS, target_s
+from core.freshness import target_s
 from core.sql import statements
 from core.tenancy import Connection, Tenant
+from pipelines import maintenance
 from pipelines.operations import lag
-from pipelines.operations.explain import sizes
 from pipelines.resources import Resources
-from pipelines.stream import slots
 
 WITHIN_S = 300.0
-"""Over so many seconds the pace is taken."""
+"""The window of the rates, in seconds."""
 
 
-def tenant_rows(resources: Resources) -> list[dict[str, Any]]:
-    """Every tenant, by name; a few queries each, and a few questions to Kafka for all of them. Raises Unavailable without Postgres.
+class TenantOverview(msgspec.Struct, frozen=True):
+    """A tenant's sizes. `documents` are live; `chunks` and `indexed` are those of the active generation; `dead_letters` are open.
 
-    As `operate.overview`, and: `not_landed` (events; None where Kafka does not say), `oldest_unprocessed` (when it was published) and
-    `lag_s` (how old that is), `landed_per_min` and `indexed_per_min` (over the last five minutes), `failures` (open dead letters by
-    reason), `outcomes_waiting` (decided, not told yet), `freshness_seconds` (the target), `fresh` (None where that is not known).
+    `not_indexed`: documents that landed and are neither in the index nor known to have failed; `oldest_not_indexed`: when the oldest of
+    them was published.
     """
-    tenants = resources.tenants()
-    waiting = _unlanded(resources, tenants)
-    rows = []
-    for tenant in tenants:
+
+    tenant: str
+    documents: int
+    tombstones: int
+    last_landed: datetime | None
+    chunks: int
+    indexed: int
+    dead_letters: int
+    not_indexed: int
+    oldest_not_indexed: datetime | None
+
+
+class TenantStatus(msgspec.Struct, frozen=True):
+    """A tenant's state, see also `TenantOverview`.
+
+    `not_landed`: events in Kafka, None if Kafka does not say. `oldest_unprocessed`: when the oldest event that is not searchable was
+    published, and `lag_s`, its age in seconds: 0 if nothing waits, None if it is not known. `landed_per_min` and `indexed_per_min`: over
+    the last `WITHIN_S` seconds. `failures`: open dead letters by reason. `outcomes_waiting`: decided, not published. `freshness_seconds`:
+    the target, None if the configured one is not valid. `fresh`: whether the target is met, None if it is not known. `maintenance`: the
+    tasks of `pipelines.maintenance` that are due; empty if that is not known.
+    """
+
+    tenant: str
+    documents: int
+    tombstones: int
+    last_landed: datetime | None
+    chunks: int
+    indexed: int
+    dead_letters: int
+    not_indexed: int
+    not_landed: int | None
+    oldest_unprocessed: datetime | None
+    lag_s: float | None
+    landed_per_min: float
+    indexed_per_min: float
+    failures: Mapping[str, int]
+    outcomes_waiting: int
+    freshness_seconds: float | None
+    fresh: bool | None
+    maintenance: tuple[str, ...]
+
+
+def overview(resources: Resources, tenant: str) -> TenantOverview:
+    """The tenant's sizes as of now."""
+    with resources.database.tenant(tenant) as connection:
+        landed = lag.landed(connection)
+        return TenantOverview(tenant, **_sizes(connection), not_indexed=landed["documents"], oldest_not_indexed=landed["oldest"])
+
+
+def tenants(resources: Resources) -> list[TenantStatus]:
+    """Every tenant, by name; a few queries each, and a few requests to Kafka for all of them. Raises Unavailable without Postgres."""
+    active = resources.tenants()
+    unlanded = _unlanded(resources, active)
+    found = []
+    for tenant in active:
         with suppress(TenantError):  # removed in between
-            rows.append(_row(resources, tenant, waiting.get(tenant.tenant)))
-    return rows
+            found.append(_status(resources, tenant, unlanded.get(tenant.tenant)))
+    return found
 
 
-def slot_rows(resources: Resources) -> list[dict[str, Any]]:
-    """Every slot of the last day, by name: `pipelines.stream.slots.Slot`. Raises Unavailable."""
-    return [vars(slot) for slot in slots.slots(resources)]
-
-
-def _unlanded(resources: Resources, tenants: list[Tenant]) -> dict[str, lag.Unlanded]:
+def _unlanded(resources: Resources, active: list[Tenant]) -> dict[str, lag.Unlanded]:
     try:
-        return lag.unlanded(resources, [tenant.tenant for tenant in tenants])
+        return lag.unlanded(resources, [tenant.tenant for tenant in active])
     except HeadraceError:
         return {}
 
 
-def _row(resources: Resources, tenant: Tenant, waiting: lag.Unlanded | None) -> dict[str, Any]:
+def _status(resources: Resources, tenant: Tenant, unlanded: lag.Unlanded | None) -> TenantStatus:
     with resources.database.tenant(tenant.tenant) as connection:
-        size, behind = sizes(connection), lag.combined(waiting, connection)
-        return {"tenant": tenant.tenant, **size, **_told(behind), **_pace(connection), **_freshness(tenant, behind)}
+        behind = lag.combined(unlanded, connection)
+        counted = {**_sizes(connection), **_rates(connection)}
+    seconds, target = behind.seconds, _target(tenant)
+    return TenantStatus(
+        tenant=tenant.tenant,
+        **counted,
+        not_indexed=behind.documents,
+        not_landed=behind.events,
+        oldest_unprocessed=behind.oldest,
+        lag_s=None if seconds is None else round(seconds, 1),
+        freshness_seconds=target,
+        fresh=None if target is None else behind.fresh(target),
+        maintenance=_due(resources, tenant),
+    )
 
 
-def _told(behind: lag.Lag) -> dict[str, Any]:
-    seconds = behind.seconds
+def _sizes(connection: Connection) -> dict[str, Any]:
+    return {**_one(connection, "documents"), **_one(connection, "index_size")}
+
+
+def _rates(connection: Connection) -> dict[str, Any]:
+    rates = _one(connection, "rates", within_s=WITHIN_S)
     return {
-        "not_indexed": behind.documents,
-        "not_landed": behind.events,
-        "oldest_unprocessed": behind.oldest,
-        "lag_s": None if seconds is None else round(seconds, 1),
-    }
-
-
-def _pace(connection: Connection) -> dict[str, Any]:
-    pace = connection.execute(_SQL["pace"], {"within_s": WITHIN_S}).fetchall()[0]
-    return {
-        "landed_per_min": round(60 * pace["landed"] / WITHIN_S, 1),
-        "indexed_per_min": round(60 * pace["indexed"] / WITHIN_S, 1),
+        "landed_per_min": round(60 * rates["landed"] / WITHIN_S, 1),
+        "indexed_per_min": round(60 * rates["indexed"] / WITHIN_S, 1),
         "failures": {row["reason"]: row["letters"] for row in connection.execute(_SQL["failures"])},
-        "outcomes_waiting": pace["outcomes_waiting"],
+        "outcomes_waiting": rates["outcomes_waiting"],
     }
 
 
-def _freshness(tenant: Tenant, behind: lag.Lag) -> dict[str, Any]:
-    """The target and whether it is met. A configuration that cannot be read is one tenant's trouble: its check says so."""
+def _target(tenant: Tenant) -> float | None:
+    """None if the configured target is not valid: the tenant's freshness check reports that."""
     try:
-        target = target_s(tenant.configuration)
+        return target_s(tenant.configuration)
     except ConfigurationError:
-        return {FRESHNESS: None, "fresh": None}
-    return {FRESHNESS: target, "fresh": behind.fresh(target)}
+        return None
+
+
+def _due(resources: Resources, tenant: Tenant) -> tuple[str, ...]:
+    """Empty if the session cannot be opened or a task cannot be asked: that must not hide the rest of the status."""
+    try:
+        return tuple(maintenance.due(resources, resources.session(tenant.tenant)))
+    except HeadraceError:
+        return ()
+
+
+def _one(connection: Connection, name: str, **values: Any) -> dict[str, Any]:
+    return connection.execute(_SQL[name], values).fetchall()[0]
 
 
 _SQL = statements("pipelines.operations", "sql/status.sql")

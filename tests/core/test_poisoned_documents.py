@@ -31,9 +31,9 @@ from core.tenancy import Connection, Database
 from events.publish import Publisher
 from pipelines.app import Headrace
 from pipelines.operations import replay
-from pipelines.operations.replay import Wanted
+from pipelines.operations.replay import Selection
 from pipelines.stages.registry import CRASH_POINTS
-from tests.faults.mortal import deaths
+from tests.faults.crashing_stage import crashes
 from tests.tenant_fixture import FunctionStage, Inlet, World
 
 SECRET = "Ottilie Vanderbeek"
@@ -127,7 +127,7 @@ def test_a_document_that_crashes_the_stage_is_dead_lettered_by_where_it_did_and_
     assert details == ["ValueError at test_poisoned_documents.py:_work", "PanicException at test_poisoned_documents.py:_work"]
     assert report.tally["computed"] == 3
     assert (claimed(clean), run(fragile(), clean.session).moved) == (0, 0)
-    told = replay.dead_letters(clean.app, clean.tenant, Wanted(reason="stage-crashed"))
+    told = replay.dead_letters(clean.app, clean.tenant, Selection(reason="stage-crashed"))
     assert [row["outcome"] for row in told] == ["stale", "stale"]
     assert run(fragile(), clean.session).failed == 2
     assert [letter["attempts"] for letter in clean.letters()] == [2, 2]
@@ -212,7 +212,7 @@ def _row(number: int, claimed: Claim | None = None) -> Stale:
 
 def test_a_document_that_kills_its_process_ends_as_a_dead_letter_and_its_neighbours_are_done(clean: World) -> None:
     inlet = land(clean, *[f"text {n}" for n in range(5)], "kills every process", "text", "text")
-    assert deaths(clean) == 3 + claims.SOLO_ATTEMPTS
+    assert crashes(clean) == 3 + claims.SOLO_ATTEMPTS
     assert reasons(clean) == {clean.key("5.md"): "killed-its-worker"}
     assert clean.letters()[0]["detail"] == "alone with it, 4 processes died"
     assert [row["done"] for row in clean.rows("SELECT count(*) AS done FROM stage_record WHERE status = 'done'")] == [7]
@@ -221,13 +221,13 @@ def test_a_document_that_kills_its_process_ends_as_a_dead_letter_and_its_neighbo
     ]
     assert claimed(clean) == 0
     # a replay is a new trial, and so is a new version
-    told = replay.dead_letters(clean.app, clean.tenant, Wanted(reason="killed-its-worker"))
+    told = replay.dead_letters(clean.app, clean.tenant, Selection(reason="killed-its-worker"))
     assert [row["outcome"] for row in told] == ["stale"]
-    assert deaths(clean) == 1 + claims.SOLO_ATTEMPTS
+    assert crashes(clean) == 1 + claims.SOLO_ATTEMPTS
     assert [letter["attempts"] for letter in clean.letters()] == [2]
     inlet.land(inlet.upsert("5.md", "mended"))
-    assert deaths(clean) == 0
-    assert (reasons(clean), clean.artifact("mortal", "5.md")) == ({}, b"mended")
+    assert crashes(clean) == 0
+    assert (reasons(clean), clean.artifact("crashing", "5.md")) == ({}, b"mended")
 
 
 def test_what_died_in_a_company_is_not_mixed_with_those_that_never_did(clean: World) -> None:

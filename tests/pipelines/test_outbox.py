@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from core import artifacts, frames, outcomes
 from core.errors import DocumentError, HeadraceError
+from core.frames import Result
 from core.ledger import ledger
 from core.ledger.ledger import Stale, Step
 from core.ledger.stage import Session, Stage, run
@@ -28,8 +29,9 @@ from events.publish import Publisher
 from index import generations, swap
 from pipelines.app import Headrace
 from pipelines.governance import erasure
+from pipelines.governance.receipts import StoreCounts
 from pipelines.outbox import _record, deliver
-from tests.tenant_fixture import Inlet, World
+from tests.tenant_fixture import FunctionStage, Inlet, World
 
 pytestmark = pytest.mark.usefixtures("empty_world")
 
@@ -67,7 +69,7 @@ class Mill:
     def again(self) -> None:
         """A replay of everything that failed."""
         with self.world.session.transaction() as connection:
-            ledger.again(connection, [self.world.key(name) for name in NAMES], None)
+            ledger.retry(connection, [self.world.key(name) for name in NAMES], None)
 
     def tell(self, *, crashes: bool = False) -> None:
         """What the relay does, the broker's part left out."""
@@ -93,11 +95,11 @@ class Mill:
 def _index(fingerprint: str, *, crashes: bool = False) -> Stage:
     """The way's last stage before search, straight from what landed: the real swap, and no model."""
 
-    def compute(session: Session, rows: Sequence[Stale], _: Counter[str]) -> pl.DataFrame:
+    def compute(session: Session, rows: Sequence[Stale], _: Counter[str]) -> Sequence[Result]:
         with session.transaction() as connection:
             found = artifacts.get(connection, session.keys, "land", [row.document for row in rows])
         inputs = [{"document": r.document, "input_key": r.input_key, "content": found[r.document]} for r in rows if r.document in found]
-        return frames.apply(pl.DataFrame(inputs), _digested)
+        return frames.results(frames.apply(pl.DataFrame(inputs), _digested))
 
     def store(connection: Connection, _: Session, payloads: Mapping[str, bytes]) -> Sequence[str]:
         generation = generations.open_generation(connection, fingerprint, MODEL, 3)
@@ -113,7 +115,7 @@ def _index(fingerprint: str, *, crashes: bool = False) -> Stage:
         outcomes.decide(connection, documents, "deleted")
         return ()
 
-    return Stage(Step("index", None, "content", fingerprint), compute, store, remove, batch=2, reaffirms=False)
+    return FunctionStage(Step("index", None, "content", fingerprint), compute, store, remove, batch=2, revalidates=False)
 
 
 def _digested(row: Mapping[str, Any]) -> bytes:
@@ -350,8 +352,8 @@ def test_a_crash_before_the_commit_repeats_and_loses_nothing(app: Headrace, acme
         with suppress(Crash), session.transaction() as connection:
             assert deliver(connection, session, OutcomeProducer(app.endpoints.kafka_client()), str) == 2
             raise Crash
-        assert app.outbox.empty(session) == 2
-        assert app.outbox.empty(session) == 0
+        assert app.outbox.publish(session) == 2
+        assert app.outbox.publish(session) == 0
         assert Counter(outcome.document for outcome in so_many(4)) == {"a": 2, "b": 2}
 
 
@@ -361,7 +363,7 @@ def test_two_that_publish_at_once_publish_each_once_and_in_order(app: Headrace, 
         _publish(app, acme, *range(1, 41), a="text")
         _land_silently(app, acme)
         with ThreadPoolExecutor(3) as threads:
-            told = threads.map(lambda _: Headrace(app.settings, app.endpoints).outbox.empty(session), range(3))
+            told = threads.map(lambda _: Headrace(app.settings, app.endpoints).outbox.publish(session), range(3))
             assert sum(told) == 39
         assert [outcome.sequence for outcome in so_many(39)] == list(range(1, 40))
 
@@ -372,9 +374,9 @@ def test_what_cannot_be_published_stays_and_is_left_to_the_next_run(app: Headrac
     _publish(app, acme, 1, 2, a="one", b="two")
     _land_silently(app, acme)
     before = app.due(acme)
-    assert away.outbox.empty(session) == 0
+    assert away.outbox.publish(session) == 0
     assert app.due(acme) == before
-    assert app.outbox.empty(session) == 2
+    assert app.outbox.publish(session) == 2
     assert app.due(acme) == before - 1
 
 
@@ -382,7 +384,7 @@ def test_an_erased_document_leaves_nothing_in_the_outbox(app: Headrace, acme: st
     _publish(app, acme, 1, a="# Seals", b="# Pumps")
     app.land(acme)
     receipt = erasure.erase(app, acme, "a")
-    assert receipt["stores"]["outcomes"] == {"before": 1, "after": 0}
+    assert receipt.stores["outcomes"] == StoreCounts(1, 0)
     with app.session(acme).transaction() as connection:
         assert len(connection.execute("SELECT FROM outcome").fetchall()) == 1
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from core.config import Settings
 from events.publish import Publisher
+from pipelines import documents
 from pipelines.app import Headrace
 from pipelines.governance import erasure, tenants
-from pipelines.operations import explain
+from pipelines.operations import dead_letters, explain, status
 from pipelines.operations.checks import CHECKS
 from pipelines.operations.search import ask
 from pipelines.stages.registry import NAMES
@@ -125,7 +126,7 @@ def test_a_new_version_that_cannot_be_parsed_leaves_the_old_one_searchable(app: 
     _, reports = app.ingest(acme)
     assert reports["parse"].failed == 1
     assert cited(app, acme, "guide bearing") == {"manual.md"}
-    assert [letter["stage"] for letter in explain.letters(app, acme)] == ["parse"]
+    assert [letter.stage for letter in dead_letters.open_letters(app, acme)] == ["parse"]
 
 
 def test_a_tenants_own_settings_make_only_its_own_documents_stale(app: Headrace, acme: str, globex: str) -> None:
@@ -142,9 +143,9 @@ def test_a_corrupt_document_is_a_dead_letter_and_its_neighbours_go_on(app: Headr
     publish(app, acme, 1, manual_md=MANUAL)
     app.ingest(acme)
     assert cited(app, acme, "guide bearing") == {"manual.md"}
-    letter = explain.letters(app, acme)[0]
-    assert letter["reason"] == "corrupt-document"
-    assert "not searchable" in explain.explain(app, acme, "broken.docx")[0]["verdict"]
+    letter = dead_letters.open_letters(app, acme)[0]
+    assert letter.reason == "corrupt-document"
+    assert "not searchable" in explain.explain(app, acme, "broken.docx")[0].verdict
 
 
 def test_a_mended_document_settles_its_dead_letter(app: Headrace, acme: str) -> None:
@@ -153,7 +154,7 @@ def test_a_mended_document_settles_its_dead_letter(app: Headrace, acme: str) -> 
     app.ingest(acme)
     publish(app, acme, 2, manual_md=MANUAL)
     app.ingest(acme)
-    assert explain.letters(app, acme) == []
+    assert dead_letters.open_letters(app, acme) == []
     assert cited(app, acme, "guide bearing") == {"manual.md"}
 
 
@@ -165,7 +166,7 @@ def test_a_delete_is_gone_from_index_graph_and_cache(app: Headrace, acme: str) -
     assert cited(app, acme, "guide bearing") == set()
     graph = app.models.projection.counts(acme)
     assert graph.get("Document", 0) == graph.get("Chunk", 0) == graph.get("Entity", 0) == 0
-    assert explain.overview(app, acme)["chunks"] == 0
+    assert status.overview(app, acme).chunks == 0
     with app.session(acme).transaction() as connection:
         assert connection.execute("SELECT count(*) AS n FROM embedding").fetchall() == [{"n": 0}]
         assert connection.execute("SELECT count(*) AS n FROM artifact WHERE stage <> 'graph'").fetchall() == [{"n": 0}]
@@ -186,12 +187,12 @@ def test_a_late_update_does_not_resurrect_a_deleted_document(app: Headrace, acme
 def test_an_exact_duplicate_is_stored_once_and_survives_the_other_copys_delete(app: Headrace, acme: str) -> None:
     publish(app, acme, 1, manual_md=MANUAL, copy_md=MANUAL)
     _, reports = app.ingest(acme)
-    assert reports["embed"].tally["embedded"] == explain.overview(app, acme)["chunks"] == 3
+    assert reports["embed"].tally["embedded"] == status.overview(app, acme).chunks == 3
     assert cited(app, acme, "guide bearing") == {"manual.md", "copy.md"}
     delete(app, acme, "manual.md", 2)
     app.ingest(acme)
     assert cited(app, acme, "guide bearing") == {"copy.md"}
-    assert explain.overview(app, acme)["chunks"] == 3
+    assert status.overview(app, acme).chunks == 3
 
 
 def test_the_same_document_of_two_tenants_shares_nothing(app: Headrace, acme: str, globex: str) -> None:
@@ -204,16 +205,16 @@ def test_the_same_document_of_two_tenants_shares_nothing(app: Headrace, acme: st
     delete(app, acme, "manual.md", 2)
     app.ingest(acme)
     assert cited(app, globex, "guide bearing") == {"manual.md"}
-    assert explain.find(app, globex, "manual.md") != explain.find(app, acme, "manual.md")
+    assert documents.find(app, globex, "manual.md") != documents.find(app, acme, "manual.md")
 
 
 def test_erasing_leaves_a_receipt_and_nothing_else(app: Headrace, acme: str) -> None:
     publish(app, acme, 3, manual_md=MANUAL, other_md="# Other\n\nStays.\n")
     app.ingest(acme)
     receipt = erasure.erase(app, acme, "manual.md")
-    assert receipt["complete"]
-    assert all(counts["after"] == 0 for counts in receipt["stores"].values())
-    assert all(receipt["stores"][store]["before"] > 0 for store in ("events", "artifacts", "chunks", "cached_vectors", "graph"))
+    assert receipt.complete
+    assert all(counts.after == 0 for counts in receipt.stores.values())
+    assert all(receipt.stores[store].before > 0 for store in ("events", "artifacts", "chunks", "cached_vectors", "graph"))
     assert "manual" not in str(receipt)
     publish(app, acme, 2, manual_md=MANUAL)
     app.ingest(acme)
@@ -228,7 +229,7 @@ def test_content_by_reference_is_fetched_from_an_allowed_place_only(app: Headrac
         publisher.upsert("outside.md", uri="file:///etc/hostname", sequence=1)
     app.ingest(acme)
     assert cited(app, acme, "guide bearing") == {"inside.md"}
-    assert [letter["reason"] for letter in explain.letters(app, acme)] == ["uri-not-allowed"]
+    assert [letter.reason for letter in dead_letters.open_letters(app, acme)] == ["uri-not-allowed"]
 
 
 def test_every_check_passes_on_good_documents(app: Headrace, acme: str) -> None:
@@ -241,23 +242,23 @@ def test_explain_tells_each_stage_and_where_a_chunk_comes_from(app: Headrace, ac
     publish(app, acme, 1, manual_md=MANUAL)
     app.ingest(acme)
     told = explain.explain(app, acme, "manual.md")[0]
-    assert told["verdict"] == "searchable"
-    assert [stage["stage"] for stage in told["stages"]] == list(NAMES)
-    assert told["signals"]["characters"] > 10
+    assert told.verdict == "searchable"
+    assert [record.stage for record in told.stages] == list(NAMES)
+    assert told.signals["characters"] > 10
     chunk = ask(app, acme, "guide bearing")[0].chunk
-    assert explain.find(app, acme, chunk) == [told["document"]]
+    assert documents.find(app, acme, chunk) == [told.document]
 
 
 def test_another_chunk_size_rechunks_without_parsing_again(settings: Settings, app: Headrace, acme: str) -> None:
     publish(app, acme, 1, manual_md=MANUAL + "\n" + "The runner turns freely in its housing. " * 60)
     app.ingest(acme)
-    before = explain.overview(app, acme)["chunks"]
+    before = status.overview(app, acme).chunks
     smaller = settings.model_copy(update={"chunking": settings.chunking.model_copy(update={"max_tokens": 64})})
     with Headrace(smaller, app.endpoints) as other:
         _, reports = other.ingest(acme)
         assert reports["parse"].done == reports["redact"].done == 0
         assert reports["chunk"].done == 1
-        assert explain.overview(other, acme)["chunks"] > before
+        assert status.overview(other, acme).chunks > before
         assert cited(other, acme, "guide bearing") == {"manual.md"}
         with other.session(acme).transaction() as connection:
             assert connection.execute("SELECT count(*) AS n FROM generation WHERE state = 'active'").fetchall() == [{"n": 1}]

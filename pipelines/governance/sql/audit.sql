@@ -14,7 +14,7 @@ SELECT number, entry, hash, seal FROM headrace.audit WHERE number > %(number)s O
 -- name: hash_at
 SELECT hash FROM headrace.audit WHERE number = %(number)s
 
--- name: receipted
+-- name: completion
 SELECT entry FROM headrace.audit
 WHERE number > %(number)s AND entry::jsonb ->> 'state' = 'done' AND entry::jsonb -> 'details' ->> 'receipt' = %(receipt)s
 ORDER BY number LIMIT 1

@@ -3,8 +3,8 @@ SELECT generation, fingerprint, model_name AS model, model_revision AS revision,
 FROM generation WHERE state = 'active'
 
 -- name: documents
--- Live ones. What is told of them in words comes from what was redacted; these columns are keys, numbers, times and who may read.
--- `done`: the stages whose result is that of this sequence. What landed since has set all of a document's back.
+-- Live documents. Their texts come from redacted artifacts; these columns are keys, numbers, times and access lists.
+-- `done`: the stages whose result belongs to this sequence. A new landing resets all of a document's.
 SELECT d.document, d.parent, d.sequence, d.event_time, d.received_at, d.landed_at, d.acl,
        ARRAY(SELECT r.stage FROM stage_record r WHERE r.document = d.document AND r.status = 'done') AS done
 FROM document d WHERE NOT d.deleted AND d.document > %(after)s ORDER BY d.document LIMIT %(limit)s
@@ -17,7 +17,7 @@ SELECT text_hash AS chunk, text, heading_path, token_count, embedding::real[] AS
 FROM chunk WHERE generation = %(generation)s ORDER BY text_hash
 
 -- name: sources
--- As search cites them.
+-- The columns that search cites.
 SELECT s.text_hash AS chunk, s.document, s.ordinal, s.page, s.acl, i.name, i.title, i.uri, i.sequence
 FROM chunk_source s JOIN indexed i ON i.generation = s.generation AND i.document = s.document
 WHERE s.generation = %(generation)s ORDER BY s.document, s.ordinal

@@ -5,7 +5,7 @@ SELECT number, last_audit, former FROM headrace.master_change ORDER BY number
 SELECT (SELECT mark FROM headrace.master_change ORDER BY number DESC LIMIT 1) AS mark
 
 -- name: tenants
--- All of them, at work or not. Whoever configures or rotates one waits.
+-- All tenants, active or not. Configuring or rotating one waits.
 SELECT tenant, wrapped_key, surrogate_epoch, wrapped_surrogate_key, former_surrogate_key, rotated_at FROM headrace.tenant
 ORDER BY tenant FOR UPDATE
 

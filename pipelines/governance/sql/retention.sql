@@ -1,6 +1,6 @@
 -- name: landed
--- Contents that came with their events, of documents that were parsed as they would be now. What failed or is behind needs its own, and
--- what is inside of another document has nobody who would publish it again.
+-- Contents that came with their events, of documents that were parsed with the present settings. A document that failed or is behind needs
+-- its content, and a document inside of another one has no source that could publish it again.
 SELECT a.document FROM artifact a JOIN document d USING (document)
 JOIN stage_record r ON r.document = a.document AND r.stage = 'parse' AND r.status = 'done' AND r.fingerprint = %(fingerprint)s
 WHERE a.stage = 'land' AND NOT d.deleted AND d.parent IS NULL AND d.landed_at < now() - make_interval(days => %(days)s)
@@ -8,7 +8,7 @@ WHERE a.stage = 'land' AND NOT d.deleted AND d.parent IS NULL AND d.landed_at < 
 ORDER BY a.document LIMIT %(limit)s
 
 -- name: parsed
--- What a parser made of documents that were redacted as they would be now.
+-- Parsed documents that were redacted with the present settings.
 SELECT a.document FROM artifact a JOIN document d USING (document)
 JOIN stage_record r ON r.document = a.document AND r.stage = 'redact' AND r.status = 'done' AND r.fingerprint = %(fingerprint)s
 WHERE a.stage = 'parse' AND NOT d.deleted AND d.landed_at < now() - make_interval(days => %(days)s)
@@ -19,12 +19,12 @@ ORDER BY a.document LIMIT %(limit)s
 DELETE FROM artifact WHERE stage = %(stage)s AND document = ANY (%(documents)s)
 
 -- name: embeddings
--- A chunk has a copy of its own. Whoever needs one that went embeds again.
+-- Chunks have copies of their own. A text whose cached vector is deleted is embedded again.
 DELETE FROM embedding WHERE (model, text_hash) IN (
   SELECT model, text_hash FROM embedding WHERE created_at < now() - make_interval(days => %(days)s) LIMIT %(limit)s)
 
 -- name: events
--- But for each document's newest, which its state and its dead letters point to, and what has an open dead letter: that can be replayed.
+-- Not each document's newest event, which its state and its dead letters refer to, nor events with an open dead letter: these can be replayed.
 DELETE FROM event WHERE (kafka_partition, kafka_offset) IN (
   SELECT e.kafka_partition, e.kafka_offset FROM event e
   WHERE e.landed_at < now() - make_interval(days => %(days)s)
@@ -35,11 +35,11 @@ DELETE FROM event WHERE (kafka_partition, kafka_offset) IN (
   ORDER BY e.landed_at LIMIT %(limit)s)
 
 -- name: dead_letters
--- Settled ones. One that is open is what is known of a failure.
+-- Only resolved ones: an open one is the record of a failure.
 DELETE FROM dead_letter WHERE resolved_at < now() - make_interval(days => %(days)s)
 
 -- name: held_back
--- What is old enough and stays, because a stage has still to read it.
+-- Rows that are old enough and stay, because they are still needed.
 SELECT (SELECT count(*) FROM artifact JOIN document d USING (document) WHERE stage = 'land' AND NOT d.deleted
           AND d.landed_at < now() - make_interval(days => %(landed_days)s)) AS landed,
        (SELECT count(*) FROM artifact JOIN document d USING (document) WHERE stage = 'parse' AND NOT d.deleted

@@ -1,5 +1,5 @@
 -- name: shown
--- What is searched and cited, in every generation: it may be an older version than what is being worked on.
+-- Documents searched or cited, in every generation: it may be an older version than the one in progress.
 SELECT s.document FROM chunk c JOIN chunk_source s USING (generation, text_hash), unnest(%(tokens)s::text[]) AS token
 WHERE strpos(concat_ws(' ', c.text, array_to_string(c.heading_path, ' ')), token) > 0
 UNION
@@ -9,7 +9,7 @@ SELECT i.document FROM indexed i, unnest(%(tokens)s::text[]) AS token WHERE strp
 SELECT DISTINCT document FROM artifact WHERE stage = ANY (%(stages)s) AND document > %(after)s ORDER BY document LIMIT %(limit)s
 
 -- name: not_redacted
--- One that a rotation alone has put behind was looked at: what it was redacted from is what there is now, and that is still there.
+-- A document that is behind only because of a rotation counts as redacted: its redacted version still exists and has the same input.
 SELECT count(*) AS documents FROM document d LEFT JOIN stage_record r ON r.document = d.document AND r.stage = 'redact'
 LEFT JOIN stage_record p ON p.document = d.document AND p.stage = 'parse' AND p.status = 'done'
 WHERE NOT d.deleted AND r.status IS DISTINCT FROM 'done'

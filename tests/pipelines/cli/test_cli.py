@@ -29,7 +29,7 @@ from pydantic import BaseModel
 
 from core.config import Settings
 from core.errors import ConfigurationError, HeadraceError, TenantError, Unavailable
-from pipelines import cli
+from pipelines import cli, documents
 from pipelines.app import Headrace
 from pipelines.cli import output
 from pipelines.operations import explain
@@ -69,6 +69,12 @@ def page(tmp_path: Path) -> Path:
     path = tmp_path / "page.md"
     path.write_text(PAGE, encoding="utf-8")
     return path
+
+
+def _state(app: Headrace, tenant: str) -> explain.DocumentState:
+    (found,) = explain.explain(app, tenant, "page.md")
+    assert found.state
+    return found.state
 
 
 def process(*arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
@@ -244,7 +250,7 @@ def test_publish_prints_ids_and_a_refused_file_stops_no_other(call: Run, app: He
     assert (code, printed) == (7, "page.md\n")
     assert re.fullmatch(r"not published: large.bin: .+ \(event-too-large\)\n", said)
     assert app.land(acme).fates == {"landed": 1}
-    assert explain.explain(app, acme, "page.md")[0]["state"]["acl"] == ["group:a", "group:b"]
+    assert _state(app, acme).acl == ["group:a", "group:b"]
     assert call("unpublish", "--tenant", acme, "page.md") == (0, "page.md\n", "")
     assert app.land(acme).fates == {"landed": 1}
 
@@ -286,8 +292,8 @@ def ingesting(app: Headrace, tenant: str) -> Iterator[None]:
 def test_an_empty_acl_is_nobody(call: Run, app: Headrace, acme: str, page: Path) -> None:
     assert call("publish", "--tenant", acme, str(page), "--acl", "", "--sequence", "3")[0] == 0
     app.land(acme)
-    state = explain.explain(app, acme, "page.md")[0]["state"]
-    assert (state["acl"], state["sequence"]) == ([], 3)
+    state = _state(app, acme)
+    assert (state.acl, state.sequence) == ([], 3)
 
 
 def test_two_files_that_would_be_one_document_are_refused_before_anything_is_sent(
@@ -303,7 +309,7 @@ def test_two_files_that_would_be_one_document_are_refused_before_anything_is_sen
 def test_explain_takes_an_id_a_key_and_a_chunk(call: Run, app: Headrace, acme: str, page: Path) -> None:
     call("publish", "--tenant", acme, str(page))
     app.ingest(acme)
-    key = explain.find_document(app, acme, "page.md")
+    key = documents.find_document(app, acme, "page.md")
     chunk = ask(app, acme, "shaft seal")[0].chunk
     told = [call("explain", "--tenant", acme, name, "--json")[1] for name in ("page.md", key, chunk)]
     assert [[document["document"] for document in documents] for documents in told] == [[key]] * 3

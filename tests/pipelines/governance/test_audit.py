@@ -45,7 +45,7 @@ def entries(app: Headrace, tenant: str) -> list[tuple[str, str, dict[str, Any]]]
 def test_an_act_is_noted_before_it_begins_and_when_it_is_over(app: Headrace, tenant: str) -> None:
     with audit.recorded(app, "replay", tenant, of="topic") as act:
         assert entries(app, tenant) == [("replay", "begun", {"of": "topic"})]
-        act.said.update(events=3)
+        act.details.update(events=3)
     assert entries(app, tenant)[1:] == [("replay", "done", {"of": "topic", "events": 3})]
 
 
@@ -139,10 +139,10 @@ def test_an_entry_that_this_installation_did_not_write_is_named(app: Headrace, s
 
 def test_a_mark_is_written_as_it_is_read(app: Headrace, tenant: str) -> None:
     mark = audit.note(app, "erase", tenant, "done", {})
-    assert audit.marked(str(mark)) == mark
+    assert audit.parse_mark(str(mark)) == mark
     for bad in ("", "1", "x:00", "1:00", "1:" + "g" * 64):
         with pytest.raises(HeadraceError) as refused:
-            audit.marked(bad)
+            audit.parse_mark(bad)
         assert refused.value.reason == "bad-mark"
 
 

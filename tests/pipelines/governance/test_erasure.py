@@ -21,7 +21,9 @@ from events.landing import land
 from events.publish import Publisher
 from pipelines.app import Headrace
 from pipelines.governance import audit, erasure, receipts, tenants
+from pipelines.governance.receipts import Receipt, StoreCounts, Verification
 from pipelines.operations.search import ask
+from pipelines.operations.stage_counts import due
 from tests.tenant_fixture import Inlet, World, publish, rows, verdict
 
 PAGE = "# Seals\n\nThe shaft seal of the {} is inspected once a year.\n"
@@ -47,6 +49,10 @@ def found(app: Headrace, tenant: str) -> set[str]:
     return {cited.document for passage in ask(app, tenant, "shaft seal", top=50) for cited in passage.citations}
 
 
+def verify(app: Headrace, receipt: Receipt) -> Verification:
+    return receipts.verify(app, receipts.as_written(receipt))
+
+
 def reason(raised: pytest.ExceptionInfo[HeadraceError]) -> str:
     return raised.value.reason
 
@@ -58,8 +64,8 @@ def test_a_text_that_another_document_has_too_survives_the_erasure_of_one(app: H
     publish(app, acme, 1, page=PAGE.format("pump"), copy=PAGE.format("pump"))
     app.ingest(acme)
     receipt = erasure.erase(app, acme, "page")
-    assert receipt["complete"]
-    assert receipt["stores"]["chunks"] == {"before": 0, "after": 0}
+    assert receipt.complete
+    assert receipt.stores["chunks"] == StoreCounts(0, 0)
     assert len(rows(app, acme, "SELECT FROM chunk")) == len(rows(app, acme, "SELECT FROM embedding")) == 1
     assert verdict(app, acme, "copy") == "searchable"
 
@@ -70,10 +76,10 @@ def test_erasing_takes_the_vectors_of_a_version_that_was_not_indexed_yet(app: He
     for stage in ("parse", "redact", "chunk", "embed"):
         app.run(acme, stage)
     receipt = erasure.erase(app, acme, "page")
-    assert receipt["stores"]["cached_vectors"] == {"before": 1, "after": 0}
+    assert receipt.stores["cached_vectors"] == StoreCounts(1, 0)
     assert rows(app, acme, "SELECT FROM embedding") == []
     app.ingest(acme)
-    assert (app.due(acme), receipts.verify(app, receipt)["verified"]) == (0, True)
+    assert (due(app, acme), verify(app, receipt).verified) == (0, True)
 
 
 def test_erasing_without_neo4j_takes_the_document_from_postgres_and_is_completed_later(
@@ -85,8 +91,8 @@ def test_erasing_without_neo4j_takes_the_document_from_postgres_and_is_completed
         erasure.erase(graphless, acme, "page")
     assert rows(app, acme, "SELECT FROM chunk") == rows(app, acme, "SELECT FROM indexed") == rows(app, acme, "SELECT FROM event") == []
     receipt = erasure.erase(app, acme, "page")
-    assert receipt["complete"]
-    assert receipt["stores"]["graph"]["before"] > 0
+    assert receipt.complete
+    assert receipt.stores["graph"].before > 0
     assert app.models.projection.documents(acme) == {}
     states = [entry["state"] for entry in audit.entries(app, acme) if entry["action"] == "erase"]
     assert states == ["done", "begun", "failed", "begun"]
@@ -96,7 +102,7 @@ def test_an_erased_document_is_nobodys_work_any_more(app: Headrace, acme: str) -
     publish(app, acme, 1, page=PAGE.format("pump"))
     app.ingest(acme)
     erasure.erase(app, acme, "page")
-    assert app.due(acme) == 0
+    assert due(app, acme) == 0
     assert sum(report.moved for report in app.ingest(acme)[1].values()) == 0
     assert verdict(app, acme, "page") == "deleted; its tombstone keeps the sequence"
 
@@ -115,7 +121,7 @@ def test_neither_a_chunks_id_nor_an_unknown_one_erases_a_document_and_the_id_is_
 def test_an_erased_document_comes_back_only_under_a_higher_sequence(app: Headrace, acme: str) -> None:
     publish(app, acme, 5, page=PAGE.format("pump"))
     app.ingest(acme)
-    assert erasure.erase(app, acme, "page")["tombstone_sequence"] == 5
+    assert erasure.erase(app, acme, "page").tombstone_sequence == 5
     publish(app, acme, 5, page=PAGE.format("pump"))
     app.ingest(acme)
     assert verdict(app, acme, "page").startswith("deleted")
@@ -129,11 +135,11 @@ def test_what_is_inside_of_a_document_is_erased_with_it_and_it_with_what_is_insi
         inlet.land(inlet.upsert(mail, "body", sequence=1))
         for parent, path in ((mail, "letter.txt"), (f"{mail}!/letter.txt", "deep.txt")):
             with world.session.transaction() as connection:
-                children.adopt(connection, world.session.keys, {world.key(parent): [Child(path, b"attached")]})
+                children.replace(connection, world.session.keys, {world.key(parent): [Child(path, b"attached")]})
         receipt = erasure.erase(world.app, world.tenant, erased)
-        assert (receipt["documents"], receipt["complete"]) == (3, True)
-        assert receipt["stores"]["envelopes"] == {"before": 3, "after": 0}
-        assert receipt["stores"]["artifacts"] == {"before": 3, "after": 0}
+        assert (receipt.documents, receipt.complete) == (3, True)
+        assert receipt.stores["envelopes"] == StoreCounts(3, 0)
+        assert receipt.stores["artifacts"] == StoreCounts(3, 0)
     assert world.rows("SELECT FROM document WHERE envelope IS NOT NULL") == []
 
 
@@ -143,13 +149,13 @@ def test_what_is_inside_of_a_document_is_erased_with_it_and_it_with_what_is_insi
 @contextmanager
 def in_hand(world: World, name: str) -> Iterator[None]:
     """Somebody who lives has the document in hand, and puts it down at the end."""
-    world.rows(TAKE, document=world.key(name), stage="embed", worker=world.app.database.present())
+    world.rows(CLAIM, document=world.key(name), stage="embed", process=world.app.database.presence())
     yield
-    world.rows("DELETE FROM hand WHERE document = %(document)s RETURNING 1", document=world.key(name))
+    world.rows("DELETE FROM claim WHERE document = %(document)s RETURNING 1", document=world.key(name))
 
 
-TAKE = """INSERT INTO hand (document, stage, worker, company, deaths, trials)
-          VALUES (%(document)s, %(stage)s, %(worker)s, 1, 0, 0) RETURNING 1"""
+CLAIM = """INSERT INTO claim (document, stage, process, batch_size, crashes, solo_attempts)
+           VALUES (%(document)s, %(stage)s, %(process)s, 1, 0, 0) RETURNING 1"""
 
 
 def until(true: Callable[[], Any]) -> None:
@@ -168,7 +174,7 @@ def test_an_event_that_is_landing_when_the_erasure_comes_is_erased_too(world: Wo
             with world.until_blocked():
                 future = pool.submit(erasure.erase, world.app, world.tenant, "page")
         receipt = future.result(30)
-    assert (receipt["tombstone_sequence"], receipt["came_back"], receipt["complete"]) == (2, 0, True)
+    assert (receipt.tombstone_sequence, receipt.came_back, receipt.complete) == (2, 0, True)
     assert world.document("page")["content"] is None
 
 
@@ -179,24 +185,23 @@ def test_a_higher_sequence_that_lands_during_the_erasure_brings_the_document_bac
     with erasing_beside_a_worker(world) as future:
         inlet.land(inlet.upsert("page", "two", sequence=2), inlet.upsert("page", "late", sequence=1))
     receipt = future.result(30)
-    assert (receipt["documents"], receipt["came_back"], receipt["complete"]) == (1, 1, True)
-    assert receipt["tombstone_sequence"] is None
+    assert (receipt.documents, receipt.came_back, receipt.complete) == (1, 1, True)
+    assert receipt.tombstone_sequence is None
     assert world.document("page")["content"] == b"two"
     assert [row["sequence"] for row in world.rows("SELECT sequence FROM event WHERE fate = 'landed'")] == [2]
-    assert receipts.verify(world.app, receipt) | {"stores": None} == {
-        "verified": True, "signature": True, "audit": True, "came_back": 1, "stores": None,
-    }  # fmt: skip
+    found = verify(world.app, receipt)
+    assert (found.verified, found.signature, found.audit, found.came_back) == (True, True, True, 1)
 
 
 @contextmanager
-def erasing_beside_a_worker(world: World) -> Iterator[Future[dict[str, Any]]]:
+def erasing_beside_a_worker(world: World) -> Iterator[Future[Receipt]]:
     """The block runs when the document has left Postgres, and the erasure waits for the worker that still has it in hand."""
     with in_hand(world, "page"), ThreadPoolExecutor(1) as pool:
         future = pool.submit(erasure.erase, world.app, world.tenant, "page")
         until(lambda: world.rows("SELECT FROM document WHERE document = %(key)s AND deleted", key=world.key("page")))
         yield future
         assert not future.done()
-        world.rows("DELETE FROM hand WHERE document = %(document)s RETURNING 1", document=world.key("page"))
+        world.rows("DELETE FROM claim WHERE document = %(document)s RETURNING 1", document=world.key("page"))
 
 
 def test_what_is_no_higher_and_lands_during_the_erasure_leaves_nothing(world: World, inlet: Inlet) -> None:
@@ -205,7 +210,7 @@ def test_what_is_no_higher_and_lands_during_the_erasure_leaves_nothing(world: Wo
         inlet.land(inlet.upsert("page", "other", sequence=5), inlet.upsert("page", "late", sequence=4), inlet.delete("page", sequence=3))
         assert len(world.rows("SELECT FROM event WHERE document = %(key)s", key=world.key("page"))) == 3
     receipt = future.result(30)
-    assert (receipt["tombstone_sequence"], receipt["came_back"], receipt["complete"]) == (5, 0, True)
+    assert (receipt.tombstone_sequence, receipt.came_back, receipt.complete) == (5, 0, True)
     assert all(world.rows(f"SELECT FROM {table} WHERE document = %(key)s", key=world.key("page")) == [] for table in ("event", "outcome"))
     assert [letter for letter in world.letters() if letter["document"] == world.key("page")] == []
 
@@ -214,7 +219,7 @@ def test_a_vector_that_a_worker_keeps_after_its_document_was_erased_is_swept(wor
     inlet.land(inlet.upsert("page", "one", sequence=1))
     with erasing_beside_a_worker(world) as future:
         world.rows("INSERT INTO embedding (model, text_hash, embedding) VALUES ('m', 'erased', '[1,2,3]') RETURNING 1")
-    assert future.result(30)["complete"]
+    assert future.result(30).complete
     assert world.rows("SELECT FROM embedding") == []
 
 
@@ -223,14 +228,14 @@ def test_a_worker_that_never_lets_go_is_in_the_receipt(world: World, inlet: Inle
     inlet.land(inlet.upsert("page", "one", sequence=1))
     with in_hand(world, "page"):
         receipt = erasure.erase(world.app, world.tenant, "page")
-    assert (receipt["stores"]["in_hand"]["after"], receipt["complete"]) == (1, False)
+    assert (receipt.stores["in_hand"].after, receipt.complete) == (1, False)
 
 
 def test_what_a_dead_process_had_in_hand_is_not_waited_for(world: World, inlet: Inlet) -> None:
     inlet.land(inlet.upsert("page", "one", sequence=1))
-    world.rows(TAKE, document=world.key("page"), stage="parse", worker=7)
+    world.rows(CLAIM, document=world.key("page"), stage="parse", process=7)
     receipt = erasure.erase(world.app, world.tenant, "page")
-    assert receipt["stores"]["in_hand"] == {"before": 1, "after": 0}
+    assert receipt.stores["in_hand"] == StoreCounts(1, 0)
 
 
 @settings(max_examples=15)
@@ -249,7 +254,7 @@ def test_whatever_lands_before_and_after_only_a_sequence_above_what_was_erased_i
             inlet.land(inlet.upsert("page", text, sequence=number) if kind == "text" else inlet.delete("page", sequence=number))
             sequence, content = max((sequence, content), (number, text if kind == "text" else None), key=lambda state: state[0])
         elif sequence:
-            assert erasure.erase(world.app, world.tenant, "page")["complete"]
+            assert erasure.erase(world.app, world.tenant, "page").complete
             content = None
             assert [len(rows) for table, rows in world.everything().items() if table in ("event", "outcome", "dead_letter")] == [0] * 3
     if sequence:
@@ -265,8 +270,8 @@ def test_a_sources_documents_go_and_nobody_elses(app: Headrace, acme: str) -> No
     publish(app, acme, 1, "/mail", mail=PAGE.format("turbine"))
     app.ingest(acme)
     receipt = erasure.erase_source(app, acme, "/wiki")
-    assert (receipt["kind"], receipt["documents"], receipt["complete"]) == ("source", 2, True)
-    assert all(receipt["stores"][store]["before"] > 0 for store in ("events", "artifacts", "chunks", "cached_vectors", "graph"))
+    assert (receipt.kind, receipt.documents, receipt.complete) == ("source", 2, True)
+    assert all(receipt.stores[store].before > 0 for store in ("events", "artifacts", "chunks", "cached_vectors", "graph"))
     assert found(app, acme) == {"mail"}
     with pytest.raises(HeadraceError) as refused:
         erasure.erase_source(app, acme, "/nobody")
@@ -290,11 +295,11 @@ def test_every_document_that_holds_the_value_goes_however_it_is_written_there(ap
         publisher.upsert("metadata", content=PAGE.format("weir"), metadata={"author": EMAIL}, sequence=1)
     app.ingest(acme)
     receipt = erasure.erase_subject(app, acme, f" {EMAIL} ")
-    assert (receipt["documents"], receipt["not_looked_at"], receipt["complete"]) == (5, 0, True)
+    assert (receipt.documents, receipt.not_looked_at, receipt.complete) == (5, 0, True)
     assert found(app, acme) == {"nothing", "another"}
     again = erasure.erase_subject(app, acme, EMAIL)
-    assert (again["documents"], again["complete"]) == (0, True)
-    told = json.dumps([receipt, again, audit.entries(app, acme)], default=str)
+    assert (again.documents, again.complete) == (0, True)
+    told = json.dumps([*map(receipts.as_written, (receipt, again)), audit.entries(app, acme)], default=str)
     assert EMAIL not in told
     assert not any(token in told for token in erasure.subjects.surrogates(app, app.session(acme), EMAIL))
 
@@ -307,7 +312,7 @@ def test_an_older_version_that_is_still_searchable_is_found_too(app: Headrace, a
     app.run(acme, "parse")
     app.run(acme, "redact")
     receipt = erasure.erase_subject(app, acme, EMAIL)
-    assert receipt["documents"] == 1
+    assert receipt.documents == 1
     assert found(app, acme) == set()
 
 
@@ -315,7 +320,7 @@ def test_what_was_not_redacted_yet_was_not_looked_at_and_the_receipt_says_so(app
     publish(app, acme, 1, page=PAGE.format("pump"))
     app.land(acme)
     receipt = erasure.erase_subject(app, acme, EMAIL)
-    assert (receipt["documents"], receipt["not_looked_at"], receipt["complete"]) == (0, 1, False)
+    assert (receipt.documents, receipt.not_looked_at, receipt.complete) == (0, 1, False)
     with pytest.raises(HeadraceError) as refused:
         erasure.erase_subject(app, acme, " ")
     assert reason(refused) == "empty-value"
@@ -328,15 +333,15 @@ def test_a_tenants_receipt_is_verified_when_its_key_is_gone_and_after_one_of_its
     publish(app, acme, 1, page=PAGE.format("pump"))
     app.ingest(acme)
     receipt = erasure.erase_tenant(app, acme)
-    assert (receipt["documents"], receipt["complete"]) == (1, True)
-    assert all(receipt["stores"][store]["before"] > 0 for store in ("key", "tables", "roles", "topics", "graph", "chunks"))
+    assert (receipt.documents, receipt.complete) == (1, True)
+    assert all(receipt.stores[store].before > 0 for store in ("key", "tables", "roles", "topics", "graph", "chunks"))
     with pytest.raises(TenantError):
         app.session(acme)
-    assert receipts.verify(app, receipt)["verified"]
+    assert verify(app, receipt).verified
     tenants.add(app, acme)
-    looked = receipts.verify(app, receipt)
-    assert (looked["verified"], looked["came_back"]) == (True, 1)
-    assert not receipts.verify(app, receipt | {"tenant": "another"})["signature"]
+    found = verify(app, receipt)
+    assert (found.verified, found.came_back) == (True, 1)
+    assert not receipts.verify(app, receipts.as_written(receipt) | {"tenant": "another"}).signature
 
 
 # --- the receipt
@@ -346,21 +351,23 @@ def test_a_receipt_holds_no_key_of_a_document_and_is_verified_until_something_is
     inlet.land(inlet.upsert("page", "one", sequence=1))
     key = world.key("page")
     receipt = erasure.erase(world.app, world.tenant, "page")
-    assert key not in json.dumps(receipt)
-    assert receipts.opened(world.session.keys, receipt) == [key]
-    assert receipts.verify(world.app, receipt)["verified"]
+    written = receipts.as_written(receipt)
+    assert key not in json.dumps(written)
+    assert receipts.opened(world.session.keys, written["receipt"], written["documents_sealed"]) == [key]
+    assert verify(world.app, receipt).verified
     plant = "INSERT INTO artifact (document, stage, key, payload) VALUES (%(key)s, 'parse', 'k', 'x') RETURNING 1"
     world.rows(plant, key=key)
-    looked = receipts.verify(world.app, receipt)
-    assert (looked["verified"], looked["signature"], looked["stores"]["artifacts"]) == (False, True, 1)
-    assert erasure.erase_again(world.app, world.tenant, receipt)["stores"]["artifacts"] == {"before": 1, "after": 0}
-    assert receipts.verify(world.app, receipt)["verified"]
+    found = verify(world.app, receipt)
+    assert (found.verified, found.signature, found.stores["artifacts"]) == (False, True, 1)
+    assert erasure.erase_again(world.app, world.tenant, receipts.as_written(receipt)).stores["artifacts"] == StoreCounts(1, 0)
+    assert verify(world.app, receipt).verified
 
 
 @given(data=st.data())
 def test_a_receipt_that_was_changed_anywhere_is_not_ours(world: World, data: st.DataObject) -> None:
-    stores = {"events": {"before": 3, "after": 0}}
-    receipt = receipts.signed(world.app, receipts.new_id(), world.tenant, "document", stores, audit.Mark(1, b"\0" * 32), documents=1)
+    stores = {"events": StoreCounts(3, 0)}
+    issued = receipts.issue(world.app, receipts.new_id(), world.tenant, "document", stores, audit.Mark(1, b"\0" * 32), documents=1)
+    receipt = receipts.as_written(issued)
     assert receipts.authentic(world.app, receipt)
     written = json.dumps(receipt)
     assert receipts.authentic(world.app, json.loads(written))
@@ -378,7 +385,7 @@ def test_another_tenants_receipt_erases_nothing(world: World, inlet: Inlet, glob
     inlet.land(inlet.upsert("page", "one", sequence=1))
     receipt = erasure.erase(world.app, world.tenant, "page")
     with pytest.raises(HeadraceError) as refused:
-        erasure.erase_again(world.app, globex, receipt)
+        erasure.erase_again(world.app, globex, receipts.as_written(receipt))
     assert reason(refused) == "bad-receipt"
 
 
@@ -403,4 +410,4 @@ def test_under_legal_hold_nothing_is_erased_and_nobody_is_removed(app: Headrace,
         assert reason(refused) == "legal-hold"
     assert World(app, acme).everything() == before
     tenants.configure(app, acme, retention={"legal_hold": False})
-    assert erasure.erase(app, acme, "page")["complete"]
+    assert erasure.erase(app, acme, "page").complete

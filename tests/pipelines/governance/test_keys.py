@@ -37,14 +37,16 @@ from core.keys import Surrogates
 from core.ledger.ledger import Stale
 from core.ledger.stage import Session, run
 from core.schema.migrate import configure_tenant, locked_owner
-from pipelines import cli, sealed_settings
+from pipelines import cli, maintenance, sealed_settings
 from pipelines.app import Headrace
 from pipelines.governance import audit, erasure, master_key, receipts, surrogate_keys, tenants
 from pipelines.governance.subjects import surrogates
+from pipelines.operations.checks import check
 from pipelines.operations.search import ask
+from pipelines.operations.stage_counts import due
+from pipelines.stages import registry
 from pipelines.stages.registry import NAMES
 from pipelines.stream import slots
-from pipelines.stream.recovery import Leftover
 from privacy import new_data_key, new_surrogate_key, rewrap, surrogate, tenant_keys
 from privacy.encryption import installation_key, rewrap_surrogates
 from tests.tenant_fixture import WIKI, World, publish, rows
@@ -111,11 +113,11 @@ def test_after_a_rotation_the_old_surrogates_are_nowhere_and_the_new_ones_are_th
     before = sealed("land", "pump"), sealed("parse", "pump")
     assert held(app, graph, acme, old).keys() == {"chunk", "indexed", "redact", "graph", "neo4j"}
     begun = surrogate_keys.rotate(app, acme)
-    assert (begun.epoch, begun.documents, begun.without_original, surrogate_keys.left(app, acme)) == (1, 4, 0, 4)
+    assert (begun.epoch, begun.documents, begun.without_original, surrogate_keys.remaining(app, acme)) == (1, 4, 0, 4)
     _, reports = app.ingest(acme)
     # what has no surrogate is redacted anew, found the same, and only indexed again
     assert {
-        name: (report.done, report.reaffirmed) for name, report in reports.items() if name in ("parse", "redact", "chunk", "index")
+        name: (report.done, report.revalidated) for name, report in reports.items() if name in ("parse", "redact", "chunk", "index")
     } == {
         "parse": (0, 0),
         "redact": (4, 0),
@@ -128,7 +130,7 @@ def test_after_a_rotation_the_old_surrogates_are_nowhere_and_the_new_ones_are_th
     assert len(rows(app, acme, f"SELECT FROM chunk WHERE strpos(text, '{new}') > 0")) == 3
     assert new in best(app, acme)
     assert vectors_without_a_text(app, acme) == []
-    assert (app.session(acme).keys.former, surrogate_keys.left(app, acme), app.due(acme)) == (None, None, 0)
+    assert (app.session(acme).keys.former, surrogate_keys.remaining(app, acme), due(app, acme)) == (None, None, 0)
     assert sum(report.moved for report in app.ingest(acme)[1].values()) == 0
     assert (identities(app, acme), (sealed("land", "pump"), sealed("parse", "pump"))) == (ids, before)
     assert World(app, globex).everything() == theirs
@@ -153,7 +155,7 @@ def test_search_answers_after_every_stage_and_switches_once(app: Headrace, acme:
             app.step(app.session(acme), name, only=only)
             answers.append(best(app, acme))
             # what landed meanwhile waits for the switch, and is missed by nobody
-            found = app.check(acme, "index_completeness")
+            found = check(app, acme, "index_completeness")
             assert found.passed or found.severity == "warn"
     switch = 2 * (NAMES.index("index") + 1)
     assert [old in answer for answer in answers] == [True] * switch + [False] * (len(answers) - switch)
@@ -220,7 +222,7 @@ def test_who_computed_with_the_former_key_writes_nothing(app: Headrace, graph: n
     publish(app, acme, 2, pump=PAGE.format("fan"))
     app.land(acme)
     app.run(acme, "parse")
-    before = app.way.stage("redact", late.policy, late.keys.epoch)
+    before = registry.build("redact", app, late.policy, late.keys.epoch)
 
     def overtaken(session: Session, found: Sequence[Stale], tally: Counter[str]) -> pl.DataFrame:
         result = before.compute(session, found, tally)
@@ -233,7 +235,7 @@ def test_who_computed_with_the_former_key_writes_nothing(app: Headrace, graph: n
     app.ingest(acme)
     done = World(app, acme).everything()
     for name in NAMES:
-        assert run(app.way.stage(name, late.policy, late.keys.epoch), late).moved == 0
+        assert run(registry.build(name, app, late.policy, late.keys.epoch), late).moved == 0
     assert World(app, acme).everything() == done
     assert held(app, graph, acme, old) == {}
 
@@ -246,7 +248,7 @@ def test_erasing_by_subject_in_the_middle_finds_what_was_made_with_either_key(ap
     app.step(app.session(acme), "redact", only=[World(app, acme).key("pump")])
     assert {old, token(app, acme)} <= set(surrogates(app, app.session(acme), EMAIL))
     receipt = erasure.erase_subject(app, acme, EMAIL)
-    assert (receipt["documents"], receipt["not_looked_at"], receipt["complete"]) == (2, 0, True)
+    assert (receipt.documents, receipt.not_looked_at, receipt.complete) == (2, 0, True)
     app.ingest(acme)
     assert held(app, graph, acme, old) == {}
     assert app.session(acme).keys.former is None
@@ -271,21 +273,21 @@ def test_a_document_that_fails_leaves_with_the_switch_and_comes_back_mended(app:
     surrogate_keys.rotate(app, acme)
     session = app.session(acme)
     for name in NAMES:
-        run(app.way.stage(name, session.policy, session.keys.epoch), session)
+        run(registry.build(name, app, session.policy, session.keys.epoch), session)
     with Headrace(app.settings, app.endpoints.model_copy(update={"neo4j_url": "bolt://127.0.0.1:1"})) as graphless:
         # with the models that are loaded already
-        vars(graphless)["way"] = app.way
-        assert not surrogate_keys.settle(graphless, session), "the graph has still what the document said that fails"
+        vars(graphless.models)["embedder"] = app.models.embedder
+        assert not surrogate_keys.finish(graphless, session), "the graph has still what the document said that fails"
     assert app.session(acme).keys.former is not None
-    # no document will end it; a stream that looks around does
-    Leftover(app).find(session, [0, 1, 2, 3], ())
+    # no document will end it; the maintenance of an idle stream does
+    maintenance.run_due(app, session)
     assert held(app, graph, acme, old) == {}
     assert app.session(acme).keys.former is None
     publish(app, acme, 3, pump=PAGE.format("pump"))
     app.ingest(acme)
     assert held(app, graph, acme, token(app, acme)).keys() == {"chunk", "redact", "graph", "neo4j"}
     assert set(app.models.projection.documents(acme)) == {World(app, acme).key(name) for name in ("pump", "fan")}
-    assert app.due(acme) == 0
+    assert due(app, acme) == 0
 
 
 class Died(BaseException):
@@ -394,7 +396,7 @@ def rewrapped(app: Headrace, acme: str) -> Iterator[tuple[Headrace, master_key.R
     surrogate_keys.rotate(app, acme)
     app.ingest(acme)
     surrogate_keys.rotate(app, acme)
-    before = [erasure.erase(app, acme, "fan"), erasure.erase_source(app, acme, WIKI)]
+    before = [receipts.as_written(erasure.erase(app, acme, "fan")), receipts.as_written(erasure.erase_source(app, acme, WIKI))]
     publish(app, acme, 2, pump=PAGE.format("pump"))
     other = SecretStr(b64encode(os.urandom(32)).decode())
     with Headrace(app.settings, app.endpoints.model_copy(update={"master_key": other})) as after:
@@ -426,12 +428,12 @@ def test_under_a_new_master_key_all_goes_on_and_what_was_signed_and_sealed_befor
     assert old is not None
     after.ingest(acme)
     assert surrogate("EMAIL", EMAIL, new) in best(after, acme)
-    assert audit.verify(after, audit.marked(done.audit)).whole
-    assert [receipts.verify(after, receipt)["signature"] for receipt in receipts_before] == [True, True]
+    assert audit.verify(after, audit.parse_mark(done.audit)).whole
+    assert [receipts.verify(after, receipt).signature for receipt in receipts_before] == [True, True]
     again = erasure.erase(after, acme, "pump")
-    assert (again["complete"], receipts.verify(after, again)["verified"]) == (True, True)
+    assert (again.complete, receipts.verify(after, receipts.as_written(again)).verified) == (True, True)
     # whoever has the old master key signs nothing that is newer than the change
-    unsigned = {name: value for name, value in again.items() if name != "signature"} | {"documents": 2}
+    unsigned = {name: value for name, value in receipts.as_written(again).items() if name != "signature"} | {"documents": 2}
     plain = json.dumps(unsigned, sort_keys=True, separators=(",", ":")).encode()
     master = [master_key_bytes(each.endpoints.master_key) for each in (app, after)]
     forged = [unsigned | {"signature": hmac.digest(installation_key(one, "receipt"), plain, sha256).hex()} for one in master]
@@ -440,8 +442,8 @@ def test_under_a_new_master_key_all_goes_on_and_what_was_signed_and_sealed_befor
     made_up = {name: value for name, value in receipts_before[1].items() if name != "signature"} | {"documents": 9}
     plain = json.dumps(made_up, sort_keys=True, separators=(",", ":")).encode()
     looked = receipts.verify(after, made_up | {"signature": hmac.digest(installation_key(master[0], "receipt"), plain, sha256).hex()})
-    assert (looked["signature"], looked["audit"], looked["verified"]) == (True, False, False)
-    assert [receipts.verify(after, receipt)["audit"] for receipt in receipts_before] == [True, True]
+    assert (looked.signature, looked.audit, looked.verified) == (True, False, False)
+    assert [receipts.verify(after, receipt).audit for receipt in receipts_before] == [True, True]
 
 
 def test_who_has_the_old_master_key_begins_nothing_any_more(
@@ -483,7 +485,7 @@ def test_a_master_key_that_is_none_or_the_same_or_while_a_stream_runs_is_refused
         with pytest.raises(HeadraceError) as refused:
             master_key.rewrap(app, SecretStr(bad))
         assert (refused.value.reason, bad in str(refused.value)) == ("bad-master-key", False)
-    with slots.taken(app, f"slot of {acme}"), pytest.raises(HeadraceError) as refused:
+    with slots.occupied(app, f"slot of {acme}"), pytest.raises(HeadraceError) as refused:
         master_key.rewrap(app, SecretStr(b64encode(os.urandom(32)).decode()))
     assert refused.value.reason == "still-running"
     assert app.database.get(acme) == before
@@ -510,10 +512,10 @@ def test_lists_that_an_earlier_version_kept_in_clear_work_and_are_sealed(app: He
     configure_tenant(app.endpoints.postgres_owner.get_secret_value(), acme, {"privacy": {"deny": ["Ottilie Vanderbeek"]}})
     policy = app.session(acme).policy
     assert len(policy.privacy.deny) == 1
-    assert sealed_settings.seal_all(app) == [acme]
+    assert tenants.seal_all(app) == [acme]
     assert "Ottilie" not in str(app.database.get(acme).configuration)
     assert app.session(acme).policy == policy
-    assert sealed_settings.seal_all(app) == []
+    assert tenants.seal_all(app) == []
 
 
 def test_a_list_that_cannot_work_is_refused_and_nothing_is_written(app: Headrace, acme: str) -> None:

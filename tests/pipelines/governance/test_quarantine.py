@@ -9,7 +9,7 @@ from events.publish import Publisher
 from pipelines.app import Headrace
 from pipelines.governance import tenants
 from pipelines.governance.quarantine import release
-from pipelines.operations import explain
+from pipelines.operations import dead_letters
 from pipelines.operations.search import ask
 
 GARBAGE = "\n\n".join(
@@ -24,7 +24,7 @@ def publish(app: Headrace, tenant: str, text: str, sequence: int) -> None:
 
 def reasons(app: Headrace, tenant: str) -> list[tuple[str, str]]:
     app.ingest(tenant)
-    return [(letter["stage"], letter["reason"]) for letter in explain.letters(app, tenant)]
+    return [(letter.stage, letter.reason) for letter in dead_letters.open_letters(app, tenant)]
 
 
 def test_what_can_be_read_only_badly_is_put_aside_until_somebody_lets_it_pass(app: Headrace, acme: str) -> None:

@@ -17,7 +17,8 @@ from pipelines.app import Headrace
 from pipelines.dagster.schedules import retention_schedule
 from pipelines.definitions import build
 from pipelines.governance import audit, retention, tenants
-from pipelines.operations import explain
+from pipelines.operations import dead_letters, explain
+from pipelines.operations.stage_counts import due
 from tests.tenant_fixture import World
 
 PAGE = "# Seals\n\nThe shaft seal of the {} is inspected once a year.\n"
@@ -84,7 +85,7 @@ def test_what_went_is_missed_by_nobody_while_nothing_changes(app: Headrace, old:
     assert went(app, old.tenant) == {"landed": 2, "parsed": 2, "embeddings": 2}
     _, reports = app.ingest(old.tenant)
     assert sum(report.moved for report in reports.values()) == 0
-    assert (app.due(old.tenant), explain.letters(app, old.tenant)) == (0, [])
+    assert (due(app, old.tenant), dead_letters.open_letters(app, old.tenant)) == (0, [])
     assert old.rows("SELECT * FROM chunk_source ORDER BY document") == before
 
 
@@ -99,7 +100,7 @@ def test_what_failed_or_has_still_to_be_read_keeps_what_it_needs(app: Headrace, 
     assert {name: row.went for name, row in enforced.classes.items() if row.went} == {"landed": 1}
     assert (enforced.classes["landed"].stays, enforced.classes["parsed"].stays) == (1, 1)
     app.ingest(acme)
-    assert explain.explain(app, acme, "waiting")[0]["verdict"] == "searchable"
+    assert explain.explain(app, acme, "waiting")[0].verdict == "searchable"
     assert world.artifact("land", "broken") is not None
 
 
@@ -120,13 +121,13 @@ def test_a_changed_reading_of_what_has_no_content_any_more_is_a_dead_letter_and_
     publish(app, old.tenant, 2, page=PAGE.format("weir"))
     tenants.configure(app, old.tenant, reading={"pdf": "text"})
     app.ingest(old.tenant)
-    (letter,) = explain.letters(app, old.tenant)
-    assert (letter["document"], letter["stage"], letter["reason"]) == (old.key("other"), "parse", "content-expired")
-    assert explain.explain(app, old.tenant, "other")[0]["verdict"].startswith("an older version is searchable")
-    assert explain.explain(app, old.tenant, "page")[0]["verdict"] == "searchable"
+    (letter,) = dead_letters.open_letters(app, old.tenant)
+    assert (letter.document, letter.stage, letter.reason) == (old.key("other"), "parse", "content-expired")
+    assert explain.explain(app, old.tenant, "other")[0].verdict.startswith("an older version is searchable")
+    assert explain.explain(app, old.tenant, "page")[0].verdict == "searchable"
     publish(app, old.tenant, 2, other=PAGE.format("mill"))
     app.ingest(old.tenant)
-    assert explain.letters(app, old.tenant) == []
+    assert dead_letters.open_letters(app, old.tenant) == []
 
 
 def test_the_history_goes_but_each_documents_newest_event_and_what_can_be_replayed(app: Headrace, acme: str) -> None:

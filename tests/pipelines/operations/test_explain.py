@@ -11,9 +11,10 @@ from pydantic import SecretStr
 from core.config import Postgres, Settings
 from core.errors import HeadraceError, TenantError
 from events.publish import Publisher
+from pipelines import documents
 from pipelines.app import Headrace
 from pipelines.governance import tenants
-from pipelines.operations import explain
+from pipelines.operations import explain, status
 from pipelines.operations.doctor import Finding, diagnose
 from pipelines.operations.lag import lag
 from tests.tenant_fixture import publish, rows, verdict
@@ -68,9 +69,9 @@ def test_a_document_whose_every_event_was_refused_is_explained_by_its_dead_lette
         publisher._producer.produce(f"documents.{acme}", b"not an event", b"page")
     app.land(acme)
     (told,) = explain.explain(app, acme, "page")
-    assert told["state"] is None
-    assert told["verdict"] == "not searchable: every event of it was refused, see its dead letters"
-    assert [letter["reason"] for letter in told["dead_letters"]] == ["not-cloudevents"]
+    assert told.state is None
+    assert told.verdict == "not searchable: every event of it was refused, see its dead letters"
+    assert [letter.reason for letter in told.dead_letters] == ["not-cloudevents"]
 
 
 def test_a_chunk_stands_for_every_document_that_has_it(app: Headrace, acme: str) -> None:
@@ -78,16 +79,16 @@ def test_a_chunk_stands_for_every_document_that_has_it(app: Headrace, acme: str)
     app.ingest(acme)
     (chunk,) = rows(app, acme, "SELECT text_hash FROM chunk")
     told = explain.explain(app, acme, chunk["text_hash"])
-    assert {document["document"] for document in told} == {explain.find_document(app, acme, name) for name in ("page", "copy")}
-    assert [document["index"][0]["shares_with"] for document in told] == [1, 1]
+    assert {document.document for document in told} == {documents.find_document(app, acme, name) for name in ("page", "copy")}
+    assert [document.index[0].shares_with for document in told] == [1, 1]
 
 
 def test_without_neo4j_a_document_is_explained_all_the_same(app: Headrace, graphless: Headrace, acme: str) -> None:
     publish(app, acme, 1, page=PAGE.format("pump"))
     app.ingest(acme)
     (told,) = explain.explain(graphless, acme, "page")
-    assert told["verdict"] == "searchable"
-    assert list(told["graph"]) == ["unavailable"]
+    assert told.verdict == "searchable"
+    assert list(told.graph) == ["unavailable"]
 
 
 def test_an_unknown_id_is_refused_without_being_repeated(app: Headrace, acme: str) -> None:
@@ -102,17 +103,17 @@ def test_what_has_not_landed_is_counted(app: Headrace, acme: str) -> None:
     assert lag(app, acme).events == 2
     app.land(acme)
     assert lag(app, acme).events == 0
-    assert explain.overview(app, acme)["not_indexed"] == 2
+    assert status.overview(app, acme).not_indexed == 2
 
 
 def test_an_id_that_reads_like_another_documents_key_is_the_document_that_has_it(app: Headrace, acme: str) -> None:
     publish(app, acme, 1, page=PAGE.format("pump"))
     app.land(acme)
-    key = explain.find_document(app, acme, "page")
-    assert explain.find_document(app, acme, key) == key
+    key = documents.find_document(app, acme, "page")
+    assert documents.find_document(app, acme, key) == key
     publish(app, acme, 1, **{key: PAGE.format("turbine")})
     app.land(acme)
-    assert explain.find_document(app, acme, key) != key
+    assert documents.find_document(app, acme, key) != key
 
 
 def test_a_tenant_made_again_under_its_name_has_its_new_key_in_a_process_that_knew_the_old_one(app: Headrace, acme: str) -> None:

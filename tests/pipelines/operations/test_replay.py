@@ -23,11 +23,12 @@ from events.contract import UPSERT, KafkaRecord, topic_of
 from events.landing import Landed, land
 from events.publish import Publisher
 from events.replay import reread
+from pipelines import documents
 from pipelines.app import Headrace
 from pipelines.governance import erasure
-from pipelines.operations import explain, replay
+from pipelines.operations import dead_letters, replay
 from pipelines.operations.lag import lag
-from pipelines.operations.replay import Wanted
+from pipelines.operations.replay import Selection
 from tests.tenant_fixture import STRUCTURED, Inlet, World, publish, rows, verdict
 
 PAGE = "# Seals\n\nThe shaft seal of the {} is inspected once a year.\n"
@@ -67,15 +68,15 @@ def test_a_refused_event_is_refused_again_until_what_it_met_has_changed(app: Hea
     publish(app, acme, 1, page=PAGE.format("pump"))
     publish(app, acme, 2, source="/other", page=PAGE.format("turbine"))
     app.land(acme)
-    (letter,) = explain.letters(app, acme)
-    assert letter["reason"] == "source-mismatch"
-    told = {"position": letter["position"], "stage": "land", "reason": "source-mismatch", "outcome": "refused"}
+    (letter,) = dead_letters.open_letters(app, acme)
+    assert letter.reason == "source-mismatch"
+    told = {"position": letter.position, "stage": "land", "reason": "source-mismatch", "outcome": "refused"}
     assert replay.dead_letters(app, acme) == [told]
-    (again,) = explain.letters(app, acme)
+    (again,) = dead_letters.open_letters(app, acme)
     assert again["attempts"] == 2
     forget_owners(app, acme)
-    assert [row["outcome"] for row in replay.dead_letters(app, acme, Wanted((letter["position"],)))] == ["landed"]
-    assert explain.letters(app, acme) == []
+    assert [row["outcome"] for row in replay.dead_letters(app, acme, Selection((letter.position,)))] == ["landed"]
+    assert dead_letters.open_letters(app, acme) == []
     assert rows(app, acme, "SELECT sequence FROM document") == [{"sequence": 2}]
 
 
@@ -84,14 +85,14 @@ def test_a_failed_stage_is_tried_again_with_what_the_document_is_by_now(app: Hea
     app.ingest(acme)
     publish(app, acme, 2, page=CORRUPT + b", otherwise")
     app.ingest(acme)
-    first, second = sorted(row["position"] for row in explain.letters(app, acme))
+    first, second = sorted(letter.position for letter in dead_letters.open_letters(app, acme))
     publish(app, acme, 3, page=PAGE.format("pump"))
     app.land(acme)
-    assert [row["outcome"] for row in replay.dead_letters(app, acme, Wanted((first,)))] == ["stale"]
+    assert [row["outcome"] for row in replay.dead_letters(app, acme, Selection((first,)))] == ["stale"]
     app.ingest(acme)
-    assert explain.letters(app, acme) == []
+    assert dead_letters.open_letters(app, acme) == []
     assert verdict(app, acme, "page") == "searchable"
-    assert {row["resolved_at"] is None for position in (first, second) for row in explain.letter(app, acme, position)} == {False}
+    assert {letter.resolved_at is None for position in (first, second) for letter in dead_letters.at(app, acme, position)} == {False}
 
 
 def test_replaying_a_failure_that_persists_counts_another_attempt(app: Headrace, acme: str) -> None:
@@ -100,16 +101,16 @@ def test_replaying_a_failure_that_persists_counts_another_attempt(app: Headrace,
     assert [row["outcome"] for row in replay.dead_letters(app, acme)] == ["stale"]
     _, reports = app.ingest(acme)
     assert reports["parse"].failed == 1
-    assert [letter["attempts"] for letter in explain.letters(app, acme)] == [2]
+    assert [letter.attempts for letter in dead_letters.open_letters(app, acme)] == [2]
 
 
 @pytest.mark.parametrize(("position", "reason"), [("9:9", "unknown-dead-letter"), ("x", "bad-position"), ("1:2:3", "bad-position")])
 def test_a_position_without_a_dead_letter_replays_nothing(app: Headrace, acme: str, position: str, reason: str) -> None:
     publish(app, acme, 1, page=CORRUPT)
     app.ingest(acme)
-    (letter,) = explain.letters(app, acme)
+    (letter,) = dead_letters.open_letters(app, acme)
     with pytest.raises(HeadraceError) as refused:
-        replay.dead_letters(app, acme, Wanted((letter["position"], position)))
+        replay.dead_letters(app, acme, Selection((letter.position, position)))
     assert refused.value.reason == reason
     assert rows(app, acme, "SELECT status FROM stage_record") == [{"status": "failed"}]
 
@@ -121,22 +122,22 @@ def test_an_event_that_kafka_no_longer_has_is_gone_and_its_letter_stays(app: Hea
     with app.session(acme).transaction() as connection:
         connection.execute("UPDATE dead_letter SET kafka_offset = 5000")
     assert [row["outcome"] for row in replay.dead_letters(app, acme)] == ["gone"]
-    assert len(explain.letters(app, acme)) == 1
+    assert len(dead_letters.open_letters(app, acme)) == 1
 
 
 def test_dead_letters_are_chosen_by_reason_document_and_time(app: Headrace, acme: str) -> None:
     publish(app, acme, 1, page=CORRUPT, other=CORRUPT)
     publish(app, acme, 2, source="/other", page=PAGE.format("pump"))
     app.ingest(acme)
-    failed = {row["position"]: row["last_at"] for row in explain.letters(app, acme)}
+    failed = {letter.position: letter.last_at for letter in dead_letters.open_letters(app, acme)}
     now = max(failed.values()) + timedelta(seconds=1)
 
     def found(**wanted: Any) -> list[str]:
-        return sorted(row["reason"] for row in replay.dead_letters(app, acme, Wanted(**wanted)))
+        return sorted(row["reason"] for row in replay.dead_letters(app, acme, Selection(**wanted)))
 
     assert found(reason="source-mismatch") == ["source-mismatch"]
     assert found(document="other") == ["corrupt-document"]
-    assert found(document=explain.find_document(app, acme, "page")) == ["corrupt-document", "source-mismatch"]
+    assert found(document=documents.find_document(app, acme, "page")) == ["corrupt-document", "source-mismatch"]
     assert found(document="page", reason="corrupt-document", until=now) == ["corrupt-document"]
     assert len(found(until=now)) == 3
     assert found(until=min(failed.values())) == found(since=now + timedelta(hours=1)) == found(reason="no-such-reason") == []
@@ -172,10 +173,10 @@ def test_an_event_that_was_refused_lands_where_what_refused_it_is_gone_and_settl
     publish(app, acme, 2, source="/other", page=PAGE.format("turbine"))
     app.land(acme)
     assert summed(replay.topic(app, acme))["dead-lettered"] == 1
-    assert [letter["attempts"] for letter in explain.letters(app, acme)] == [1]
+    assert [letter.attempts for letter in dead_letters.open_letters(app, acme)] == [1]
     forget_owners(app, acme)
     assert summed(replay.topic(app, acme))["landed"] == 1
-    assert explain.letters(app, acme) == []
+    assert dead_letters.open_letters(app, acme) == []
     assert sorted(row["sequence"] for row in rows(app, acme, "SELECT sequence FROM document")) == [1, 2]
     again = World(app, acme).everything()
     assert summed(replay.topic(app, acme))["unchanged"] == 2
@@ -253,7 +254,7 @@ def test_beside_a_landing_of_newer_events_a_replay_loses_and_repeats_nothing(app
     assert [world.document(name)["sequence"] for name in names] == [15] * 6
     assert [world.document(name)["content"] for name in names] == [f"{name} 15".encode() for name in names]
     assert rows(app, acme, "SELECT fate, count(*) AS events FROM event GROUP BY fate") == [{"fate": "landed", "events": 90}]
-    assert (lag(app, acme).events, explain.letters(app, acme)) == (0, [])
+    assert (lag(app, acme).events, dead_letters.open_letters(app, acme)) == (0, [])
 
 
 def test_a_replay_that_loses_the_race_for_a_document_judges_it_anew(app: Headrace, acme: str) -> None:

@@ -14,6 +14,7 @@ from confluent_kafka import Producer
 
 from core.config import Settings
 from core.errors import ConfigurationError, HeadraceError, TenantError, Unavailable
+from core.freshness import target_s
 from events.contract import topic_of
 from events.kafka.ages import published_at
 from events.positions import dismiss
@@ -22,7 +23,8 @@ from pipelines import cli
 from pipelines.app import Headrace
 from pipelines.governance import tenants
 from pipelines.operations import status
-from pipelines.operations.lag import Lag, lag, target_s, unlanded
+from pipelines.operations.checks import check
+from pipelines.operations.lag import Lag, lag, unlanded
 from pipelines.stream import slots
 
 PAGE = "# Seals\n\nThe shaft seal of the {} is inspected once a year.\n"
@@ -51,12 +53,12 @@ def publish_as_of(app: Headrace, tenant: str, ago_s: float, partition: int = 0, 
     assert producer.flush(10) == 0
 
 
-def row(app: Headrace, tenant: str) -> dict[str, Any]:
-    (found,) = [row for row in status.tenant_rows(app) if row["tenant"] == tenant]
+def row(app: Headrace, tenant: str) -> status.TenantStatus:
+    (found,) = [row for row in status.tenants(app) if row.tenant == tenant]
     return found
 
 
-def bury(app: Headrace, tenant: str, reason: str, offset: int = 7) -> None:
+def dead_letter(app: Headrace, tenant: str, reason: str, offset: int = 7) -> None:
     with app.session(tenant).transaction() as connection:
         connection.execute(
             "INSERT INTO dead_letter (kafka_partition, kafka_offset, stage, reason, detail) VALUES (0, %(at)s, 'land', %(reason)s, '')",
@@ -66,23 +68,23 @@ def bury(app: Headrace, tenant: str, reason: str, offset: int = 7) -> None:
 
 def test_a_tenant_without_events_is_fresh(app: Headrace, acme: str) -> None:
     found = row(app, acme)
-    assert (found["not_landed"], found["not_indexed"], found["lag_s"], found["oldest_unprocessed"]) == (0, 0, 0.0, None)
-    assert (found["fresh"], found["freshness_seconds"], found["failures"], found["outcomes_waiting"]) == (True, 300.0, {}, 0)
+    assert (found.not_landed, found.not_indexed, found.lag_s, found.oldest_unprocessed) == (0, 0, 0.0, None)
+    assert (found.fresh, found.freshness_seconds, found.failures, found.outcomes_waiting) == (True, 300.0, {}, 0)
 
 
 def test_status_follows_an_event_from_kafka_to_the_index(app: Headrace, acme: str) -> None:
     publish(app, acme, page=PAGE.format("pump"), other=PAGE.format("turbine"), torn=CORRUPT)
     unread = row(app, acme)
-    assert (unread["not_landed"], unread["not_indexed"], unread["documents"]) == (3, 0, 0)
-    assert 0 < unread["lag_s"] < 60
+    assert (unread.not_landed, unread.not_indexed, unread.documents) == (3, 0, 0)
+    assert 0 < unread.lag_s < 60
     app.land(acme)
     landed = row(app, acme)
-    assert (landed["not_landed"], landed["not_indexed"], landed["landed_per_min"], landed["indexed_per_min"]) == (0, 3, 0.6, 0.0)
-    assert landed["oldest_unprocessed"] == unread["oldest_unprocessed"]
+    assert (landed.not_landed, landed.not_indexed, landed.landed_per_min, landed.indexed_per_min) == (0, 3, 0.6, 0.0)
+    assert landed.oldest_unprocessed == unread.oldest_unprocessed
     app.ingest(acme)
     done = row(app, acme)
-    assert (done["not_landed"], done["not_indexed"], done["lag_s"], done["indexed_per_min"]) == (0, 0, 0.0, 0.4)
-    assert (done["failures"], done["outcomes_waiting"], done["fresh"]) == ({"corrupt-document": 1}, 0, True)
+    assert (done.not_landed, done.not_indexed, done.lag_s, done.indexed_per_min) == (0, 0, 0.0, 0.4)
+    assert (done.failures, done.outcomes_waiting, done.fresh) == ({"corrupt-document": 1}, 0, True)
 
 
 def test_the_oldest_unread_event_counts_over_all_partitions(app: Headrace, acme: str) -> None:
@@ -106,12 +108,12 @@ def test_what_landed_and_waits_counts_beside_what_has_not(app: Headrace, acme: s
 
 
 def test_a_tenant_whose_topic_is_gone_is_not_called_fresh_and_its_neighbours_are(app: Headrace, acme: str, globex: str) -> None:
-    from events.kafka.reader import delete_topics
+    from events.kafka.topics import delete_topics
 
     delete_topics(app.endpoints.kafka_client(), acme)
-    rows = {found["tenant"]: found for found in status.tenant_rows(app)}
-    assert (rows[acme]["not_landed"], rows[acme]["lag_s"], rows[acme]["fresh"]) == (None, None, None)
-    assert (rows[globex]["not_landed"], rows[globex]["fresh"]) == (0, True)
+    rows = {found.tenant: found for found in status.tenants(app)}
+    assert (rows[acme].not_landed, rows[acme].lag_s, rows[acme].fresh) == (None, None, None)
+    assert (rows[globex].not_landed, rows[globex].fresh) == (0, True)
     with pytest.raises(HeadraceError, match="unknown-topic"):
         lag(app, acme)
 
@@ -120,8 +122,8 @@ def test_without_kafka_status_says_what_postgres_knows(kafkaless: Headrace, app:
     publish(app, acme, page=PAGE.format("pump"))
     app.land(acme)
     found = row(kafkaless, acme)
-    assert (found["not_landed"], found["not_indexed"], found["fresh"]) == (None, 1, None)
-    assert found["lag_s"] < 60
+    assert (found.not_landed, found.not_indexed, found.fresh) == (None, 1, None)
+    assert found.lag_s < 60
 
 
 def test_all_tenants_are_asked_of_kafka_at_once(app: Headrace, new_tenant: Callable[[], str]) -> None:
@@ -159,17 +161,17 @@ def test_freshness_is_red_once_the_tenants_own_target_is_passed_and_green_again(
     tenants.configure(app, acme, freshness_seconds=60)
     for name in (acme, globex):
         publish_as_of(app, name, 100)
-    red = app.check(acme, "freshness")
+    red = check(app, acme, "freshness")
     assert (red.passed, red.severity, red.measured["lag_events"], red.measured["target_s"]) == (False, "error", 1, 60.0)
     assert "at most 60 s" in red.explanation
-    assert row(app, acme)["fresh"] is False
-    assert app.check(globex, "freshness").passed, "its target is the default, five minutes"
+    assert row(app, acme).fresh is False
+    assert check(app, globex, "freshness").passed, "its target is the default, five minutes"
     app.land(acme)
-    assert not app.check(acme, "freshness").passed, "landed is not searchable"
+    assert not check(app, acme, "freshness").passed, "landed is not searchable"
     app.ingest(acme)
-    green = app.check(acme, "freshness")
+    green = check(app, acme, "freshness")
     assert (green.passed, green.measured["lag_s"]) == (True, 0.0)
-    assert row(app, acme)["fresh"] is True
+    assert row(app, acme).fresh is True
 
 
 def test_a_target_is_set_with_the_tenant_and_changed_without_touching_anything_else(app: Headrace, tenant: str) -> None:
@@ -198,30 +200,30 @@ def test_a_target_that_somebody_wrote_by_hand_and_wrong_fails_its_own_check_and_
 
     configure_tenant(app.endpoints.postgres_owner.get_secret_value(), acme, {"freshness_seconds": "soon"})
     with pytest.raises(ConfigurationError, match="soon"):
-        app.check(acme, "freshness")
-    assert (row(app, acme)["freshness_seconds"], row(app, acme)["fresh"]) == (None, None)
-    assert row(app, globex)["fresh"] is True
+        check(app, acme, "freshness")
+    assert (row(app, acme).freshness_seconds, row(app, acme).fresh) == (None, None)
+    assert row(app, globex).fresh is True
 
 
 # --- losses
 
 
 def test_events_that_were_lost_are_an_error_until_somebody_dismisses_them(app: Headrace, acme: str) -> None:
-    assert app.check(acme, "nothing_lost").passed
-    bury(app, acme, "source-mismatch", 6)
-    assert app.check(acme, "nothing_lost").passed, "refused is not lost"
-    bury(app, acme, "events-lost-to-retention", 7)
-    red = app.check(acme, "nothing_lost")
+    assert check(app, acme, "nothing_lost").passed
+    dead_letter(app, acme, "source-mismatch", 6)
+    assert check(app, acme, "nothing_lost").passed, "refused is not lost"
+    dead_letter(app, acme, "events-lost-to-retention", 7)
+    red = check(app, acme, "nothing_lost")
     assert (red.passed, red.severity, red.measured["losses"]) == (False, "error", 1)
-    assert row(app, acme)["failures"] == {"events-lost-to-retention": 1, "source-mismatch": 1}
+    assert row(app, acme).failures == {"events-lost-to-retention": 1, "source-mismatch": 1}
     with app.session(acme).transaction() as connection:
         assert dismiss(connection, 0, 7) == 1
-    assert app.check(acme, "nothing_lost").passed
+    assert check(app, acme, "nothing_lost").passed
 
 
 def test_without_kafka_freshness_is_not_judged(kafkaless: Headrace, acme: str) -> None:
     with pytest.raises(HeadraceError, match="kafka-refused"):
-        kafkaless.check(acme, "freshness")
+        check(kafkaless, acme, "freshness")
 
 
 # --- the command
@@ -261,12 +263,12 @@ def test_status_prints_tenants_and_slots_not_wider_than_120_columns(
     for cell in ("2 h", "corrupt-", "NO, 5 min"):
         assert cell in told
     assert slot in printed
-    slots.left(app, slot)
+    slots.leave(app, slot)
 
 
 def test_status_as_json_has_every_tenant_and_slot(call: Callable[..., Any], app: Headrace, acme: str) -> None:
     slot = slots.enrol(app, f"json-{os.getpid()}")
-    slots.left(app, slot, Unavailable("x"))
+    slots.leave(app, slot, Unavailable("x"))
     code, told = call("status", "--json")
     (found,) = [found for found in told["slots"] if found["slot"] == slot]
     assert (code, found["state"], found["trouble"], found["deaths"], told["unavailable"]) == (0, "failed", "unavailable", 1, None)
@@ -300,8 +302,8 @@ def test_a_tenant_is_given_settings_of_its_own_by_command(call: Callable[..., An
 
 
 def test_a_loss_is_dismissed_by_command(call: Callable[..., Any], app: Headrace, acme: str) -> None:
-    bury(app, acme, "events-lost-to-retention", 7)
+    dead_letter(app, acme, "events-lost-to-retention", 7)
     told = call("dead-letters", "dismiss", "--tenant", acme, "0:7", "--json")
     assert told == (0, {"tenant": acme, "dismissed": "0:7"})
-    assert app.check(acme, "nothing_lost").passed
+    assert check(app, acme, "nothing_lost").passed
     assert call("dead-letters", "dismiss", "--tenant", acme, "0:7")[0] == 5

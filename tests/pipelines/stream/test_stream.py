@@ -132,7 +132,7 @@ class Own:
         assert self.count(tenant, "SELECT count(*) AS n FROM stage_record WHERE status <> 'done'") == 0
         assert self.count(tenant, "SELECT count(*) AS n FROM indexed") == len(names)
         assert self.count(tenant, "SELECT count(*) AS n FROM chunk_source") == len(names)
-        assert {explain.explain(self.app, tenant, name)[0]["verdict"] for name in names} == {"searchable"}
+        assert {explain.explain(self.app, tenant, name)[0].verdict for name in names} == {"searchable"}
         assert len(self.app.models.projection.documents(tenant)) == len(names)
 
 
@@ -257,9 +257,9 @@ def test_neo4j_away_the_index_goes_on_and_the_graph_drains_when_it_is_back(own: 
     own.publish(tenant, 1, meanwhile="# Meanwhile\n\nPublished meanwhile.")
     assert stream.until(stage=..., waits=...)["stage"] == "project"
     assert "Published meanwhile." in own.found(tenant, "published meanwhile")
-    assert "the graph lags" in explain.explain(own.app, tenant, "meanwhile")[0]["verdict"]
+    assert "the graph lags" in explain.explain(own.app, tenant, "meanwhile")[0].verdict
     services.up(own.app.settings)
-    eventually(lambda: explain.explain(own.app, tenant, "meanwhile")[0]["verdict"] == "searchable")
+    eventually(lambda: explain.explain(own.app, tenant, "meanwhile")[0].verdict == "searchable")
     own.whole(tenant, ["before", "meanwhile"])
 
 
