@@ -21,6 +21,7 @@ import os
 import statistics
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +83,8 @@ def measure(data: Path, kb: int, turns: int, paragraph_mb: int) -> dict[str, Any
     for redactor in redactors.values():
         redactor.warm()
     works: dict[str, Callable[[list[str]], object]] = {
-        **{profile: lambda texts, r=redactor: redact(_frame(texts), r, keys) for profile, redactor in redactors.items()},
-        **{f"stock_{name}": lambda texts, a=analyze: [a(text) for text in texts] for name, analyze in stock.items()},
+        **{profile: partial(_redact, redactor, keys) for profile, redactor in redactors.items()},
+        **{f"stock_{name}": partial(_analyze, analyze) for name, analyze in stock.items()},
     }
     rates = [_turn(works, _texts(shares[2 * turn], shares[2 * turn + 1], kb * 1000), turn) for turn in range(turns)]
     results: dict[str, Any] = {
@@ -97,6 +98,14 @@ def measure(data: Path, kb: int, turns: int, paragraph_mb: int) -> dict[str, Any
     return results
 
 
+def _redact(redactor: Redactor, keys: TenantKeys, texts: list[str]) -> object:
+    return redact(_frame(texts), redactor, keys)
+
+
+def _analyze(analyze: Callable[[str], list[Any]], texts: list[str]) -> object:
+    return [analyze(text) for text in texts]
+
+
 def _texts(paragraphs: Sequence[str], prose: Sequence[str], size: int) -> dict[str, list[str]]:
     """About `size` characters of each kind, from these documents."""
     return {"peps": _paragraphs(paragraphs, size), "messages": _messages(prose, size)}
@@ -105,7 +114,7 @@ def _texts(paragraphs: Sequence[str], prose: Sequence[str], size: int) -> dict[s
 def _turn(works: dict[str, Callable[[list[str]], object]], texts: dict[str, list[str]], turn: int) -> dict[str, dict[str, float]]:
     rates: dict[str, dict[str, float]] = {}
     for name, work in works.items():
-        rates[name] = {kind: _kilobytes(texts[kind]) / seconds(lambda kind=kind, work=work: work(texts[kind])) for kind in texts}
+        rates[name] = {kind: _kilobytes(texts[kind]) / seconds(partial(work, texts[kind])) for kind in texts}
         note(f"turn {turn + 1}, {name}: " + ", ".join(f"{kind} {rate:,.0f} KB/s" for kind, rate in rates[name].items()))
     return rates
 
@@ -192,7 +201,7 @@ def _paragraph(documents: Sequence[str], redactors: dict[str, Redactor], keys: T
     for name, size in (("patterns", float(megabytes)), ("names", 0.2)):
         length = int(size * 1_000_000)
         text = (prose * (1 + length // len(prose)))[:length]
-        result[name] = seconds(lambda text=text, name=name: redactors[name].replace(text, keys)) / size  # type: ignore[misc]
+        result[name] = seconds(partial(redactors[name].replace, text, keys)) / size
         note(f"one paragraph of {size:g} MB, {name}: {result[name]:.2f} s/MB")
     return result
 

@@ -176,9 +176,7 @@ def _growth(readings: Sequence[Reading]) -> dict[str, Any]:
 
 def _options(parser: ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=10.0, help="duration of the measurement (%(default)s)")
-    parser.add_argument(
-        "--warm-up-seconds", type=float, default=180.0, help="minimum duration of the warm-up (%(default)s)"
-    )
+    parser.add_argument("--warm-up-seconds", type=float, default=180.0, help="minimum duration of the warm-up (%(default)s)")
 
 
 _SQL = statements("benchmarks", "soak.sql")

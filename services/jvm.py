@@ -22,7 +22,11 @@ class JavaServer(Server):
 
     main: str
     heap: str
-    jvm: tuple[str, ...] = ()
+
+    @property
+    def jvm_options(self) -> tuple[str, ...]:
+        """The server's own JVM options."""
+        return ()
 
     @property
     def marker(self) -> str:
@@ -40,7 +44,7 @@ class JavaServer(Server):
         jars = download.provide(self.pins, self.cache / "jars", progress)
         private_dir(self.home)
         self.configure(port)
-        options = [*_JVM, *self.jvm, f"-Xmx{self.heap}"]
+        options = [*_JVM, *self.jvm_options, f"-Xmx{self.heap}"]
         self._write_arguments("server.args", [*options, "-cp", _class_path(jars), self.main, *self.arguments()])
         self.initialize(jars, progress)
 
@@ -65,7 +69,7 @@ class JavaServer(Server):
 
         Raises HeadraceError if it fails.
         """
-        path = self._write_arguments("tool.args", [*_JVM, *self.jvm, "-cp", _class_path(jars), main, *arguments])
+        path = self._write_arguments("tool.args", [*_JVM, *self.jvm_options, "-cp", _class_path(jars), main, *arguments])
         command, variables = [str(java()), f"@{path}"], ENVIRONMENT | (environment or {})
         try:
             with self.log.open("ab") as log:

@@ -74,7 +74,7 @@ class EmbeddedKafka(JavaServer):
         return [str(self.home / "server.properties")]
 
     @property
-    def jvm(self) -> tuple[str, ...]:  # type: ignore[override]
+    def jvm_options(self) -> tuple[str, ...]:
         return (f"-Dlog4j2.configurationFile={self.home / 'log4j2.xml'}",)
 
     def initialize(self, jars: list[Path], progress: Progress) -> None:

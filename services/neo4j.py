@@ -29,6 +29,16 @@ _FIXED = {
     "internal.server.bolt.thread_pool_shutdown_wait_time": "0s",
 }
 
+# Neo4j's own launcher opens the same modules
+_JVM_OPTIONS = (
+    "--add-opens=java.base/java.nio=ALL-UNNAMED",
+    "--add-opens=java.base/java.io=ALL-UNNAMED",
+    "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
+    "--add-opens=java.base/java.util.concurrent=ALL-UNNAMED",
+    "-Dlog4j2.disable.jmx=true",
+    "-Dlog4j.layout.jsonTemplate.maxStringLength=32768",
+)
+
 
 class EmbeddedNeo4j(JavaServer):
     name = "neo4j"
@@ -36,15 +46,10 @@ class EmbeddedNeo4j(JavaServer):
     stop_timeout_s = 40.0
     main = "org.neo4j.server.CommunityEntryPoint"
     heap = "512m"
-    # the same modules that Neo4j's own launcher opens
-    jvm = (
-        "--add-opens=java.base/java.nio=ALL-UNNAMED",
-        "--add-opens=java.base/java.io=ALL-UNNAMED",
-        "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
-        "--add-opens=java.base/java.util.concurrent=ALL-UNNAMED",
-        "-Dlog4j2.disable.jmx=true",
-        "-Dlog4j.layout.jsonTemplate.maxStringLength=32768",
-    )
+
+    @property
+    def jvm_options(self) -> tuple[str, ...]:
+        return _JVM_OPTIONS
 
     def configure(self, port: int) -> None:
         # the file is not read as UTF-8, so it contains no path: paths are relative to the home given on the command line
