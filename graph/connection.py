@@ -1,6 +1,6 @@
-"""The Neo4j driver: opened late and quiet, its errors translated, its waits bounded. What is said to Neo4j stands elsewhere.
+"""The Neo4j driver: connected at the first call, its log silenced, its errors translated, its waits bounded. Statements are elsewhere.
 
-Neo4j's messages quote property values, so none is repeated: an error names Neo4j's status code instead.
+Neo4j's messages quote property values, so they are never passed on: an error names Neo4j's status code instead.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 5.0
 ACQUIRE_TIMEOUT_S = 5.0
-# one more try, after about a second
+# one retry, after about a second
 RETRY_TIME_S = 1.0
-# a connection that has been idle this long is tried before it is used
+# a connection that has been idle for longer is tested before it is used
 LIVENESS_CHECK_S = 15.0
 TRANSACTION_TIMEOUT_S = 60.0
 
-# the driver's other schemes (HTTP) are another protocol, in preview
+# the driver's HTTP schemes are another protocol, in preview
 _ADDRESS = re.compile(r"(?:bolt|neo4j)(?:\+s|\+ssc)?://")
 
 Result = TypeVar("Result")
-# runs one statement under the transaction's tenant and gives its rows
 Run = Callable[..., list[dict[str, Any]]]
+"""Runs one statement with the transaction's `$tenant` and returns its rows."""
 
-_MADE = {f"Neo.ClientError.Schema.{what}AlreadyExists" for what in ("EquivalentSchemaRule", "Constraint", "Index")}
+_ALREADY_EXISTS = {f"Neo.ClientError.Schema.{what}AlreadyExists" for what in ("EquivalentSchemaRule", "Constraint", "Index")}
 _REMEDY = "See `headrace status`; the graph catches up when Neo4j is back."
-_NO_ADDRESS = "neo4j.url is no address of Neo4j; it begins with bolt:// or neo4j://, with +s for TLS"
-_REFUSED = "Check Neo4j's user name and password in the configuration."
+_NO_ADDRESS = "neo4j.url is not an address of Neo4j; it must begin with bolt:// or neo4j://, with +s for TLS"
+_REFUSED_REMEDY = "Check Neo4j's user name and password in the configuration."
 
 
 class Connection:
-    """A driver that connects when it is first used. Safe to use from several threads once it is connected."""
+    """A driver that connects when it is first used. Thread-safe once it is connected."""
 
     def __init__(self, endpoints: Endpoints) -> None:
         self._endpoints = endpoints
@@ -51,18 +51,18 @@ class Connection:
             driver.close()
 
     def write(self, tenant: str, work: Callable[[Run], Result]) -> Result:
-        """Run `work` in one write transaction. It may run more than once before one of its runs is committed."""
-        with _translated(), self._open().session() as session:
+        """Run `work` in one write transaction. It is called again if the transaction is retried; only one call is committed."""
+        with _translated_errors(), self._open().session() as session:
             return session.execute_write(_bounded(tenant, work))
 
     def read(self, tenant: str, work: Callable[[Run], Result]) -> Result:
-        with _translated(), self._open().session() as session:
+        with _translated_errors(), self._open().session() as session:
             return session.execute_read(_bounded(tenant, work))
 
     def run(self, statement: LiteralString) -> None:
-        """One statement about no tenant: the schema. What somebody else is making at the same time is made."""
-        with _translated(), self._open().session() as session, _unless_made():
-            # as a managed transaction: those who make the schema at the same time may lock each other out, and are to try again
+        """Run a schema statement, which concerns no tenant. If another process creates the same thing meanwhile, that is success."""
+        with _translated_errors(), self._open().session() as session, _ignoring_existing():
+            # a managed transaction is retried: processes that create the schema at the same time may deadlock
             session.execute_write(_bounded("", lambda run: run(statement)))
 
     def _open(self) -> Driver:
@@ -90,7 +90,7 @@ def _driver(endpoints: Endpoints) -> Driver:
 
 
 def _silence() -> None:
-    """The driver logs server messages, which quote values. Somebody who has set a level for it keeps it."""
+    """The driver logs server messages, which quote values. A level that was set already is kept."""
     logger = logging.getLogger("neo4j")
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.CRITICAL)
@@ -110,44 +110,44 @@ def _bounded(tenant: str, work: Callable[[Run], Result]) -> Callable[[ManagedTra
 
 
 @contextmanager
-def _unless_made() -> Iterator[None]:
-    """`IF NOT EXISTS` does not see what another transaction has not committed yet."""
+def _ignoring_existing() -> Iterator[None]:
+    """`IF NOT EXISTS` does not see what another transaction has yet to commit."""
     from neo4j.exceptions import ClientError
 
     try:
         yield
     except ClientError as error:
-        if error.code not in _MADE:
+        if error.code not in _ALREADY_EXISTS:
             raise
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated_errors() -> Iterator[None]:
     from neo4j.exceptions import DriverError, Neo4jError
 
     try:
         yield
     except DriverError as error:
-        raise _of_driver(error) from error
+        raise _driver_error(error) from error
     except Neo4jError as error:
-        raise _of_server(error) from (error if error.is_retryable() else None)
+        raise _server_error(error) from (error if error.is_retryable() else None)
 
 
-def _of_driver(error: Any) -> HeadraceError:
-    import neo4j.exceptions as of
+def _driver_error(error: Any) -> HeadraceError:
+    import neo4j.exceptions as errors
 
-    if isinstance(error, of.ServiceUnavailable | of.SessionExpired | of.ConnectionPoolError | of.IncompleteCommit):
+    if isinstance(error, errors.ServiceUnavailable | errors.SessionExpired | errors.ConnectionPoolError | errors.IncompleteCommit):
         return Unavailable("Neo4j does not answer.", remedy=_REMEDY)
-    if isinstance(error, of.ConfigurationError):
+    if isinstance(error, errors.ConfigurationError):
         return ConfigurationError(_NO_ADDRESS)
     return _failed(type(error).__name__)
 
 
-def _of_server(error: Any) -> HeadraceError:
+def _server_error(error: Any) -> HeadraceError:
     from neo4j.exceptions import AuthError, Forbidden
 
     if isinstance(error, AuthError | Forbidden):
-        return Unavailable("Neo4j refuses this user.", reason="graph-refused", remedy=_REFUSED)
+        return Unavailable("Neo4j refuses this user.", reason="graph-refused", remedy=_REFUSED_REMEDY)
     if error.is_retryable() or "TimedOut" in str(error.code):
         return Unavailable(f"Neo4j did not finish in time or is busy ({error.code}).", remedy=_REMEDY)
     return _failed(str(error.code))

@@ -1,6 +1,6 @@
-"""The stable names of graph nodes. The same thing has the same key, whichever document speaks of it; nothing here reads text.
+"""The keys of graph nodes. The same thing has the same key in every document. Nothing here reads running text.
 
-A key is `KIND:normal form`, or `document:<name>` for a document that is referred to by its name. It is bounded, because Neo4j refuses
+A key is `KIND:normal form`, or `document:<name>` for a document that is referred to by its name. Keys are bounded, because Neo4j refuses
 an index entry beyond about 8 kB: a longer key keeps its beginning and ends in a digest of the whole.
 """
 
@@ -21,7 +21,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def bounded(key: str) -> str:
-    """At most 512 characters (2 kB of UTF-8); different long keys stay different. Bounding twice changes nothing."""
+    """The key in at most 512 characters (2 kB of UTF-8). Distinct long keys stay distinct; the function is idempotent."""
     if len(key) <= KEY_CHARACTERS:
         return key
     digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST_CHARACTERS]
@@ -29,22 +29,22 @@ def bounded(key: str) -> str:
 
 
 def shortened(title: str) -> str:
-    """A title or heading to show: at most 256 characters."""
+    """A title or heading for display, in at most 256 characters."""
     return title if len(title) <= TITLE_CHARACTERS else f"{title[: TITLE_CHARACTERS - 1]}…"
 
 
 def entity_key(kind: str, name: str) -> str:
-    """`ORG:acme corp`: case and white space do not tell entities apart."""
+    """`ORG:acme corp`: case and white space do not distinguish entities."""
     return bounded(f"{kind}:{' '.join(name.casefold().split())}")
 
 
 def document_key(name: str) -> str:
-    """The key of a document's name, whether or not such a document exists (yet)."""
+    """The key of a document's name, whether or not the document exists."""
     return bounded(f"{DOCUMENT}{name}")
 
 
 def kind_and_name(key: str) -> tuple[str, str]:
-    """What a key says of its entity: `("ORG", "acme corp")`; `("DOCUMENT", "a.md")` for a document's name."""
+    """The parts of an entity's key: `("ORG", "acme corp")`, `("DOCUMENT", "a.md")`."""
     kind, _, name = key.partition(":")
     return kind.upper(), name
 
@@ -57,7 +57,8 @@ def reference_key(series: str, number: str) -> str:
 def url_key(url: str) -> str | None:
     """The key of an http(s) address, None for anything else.
 
-    Scheme and host in lower case, no fragment, no default port, no user information (RFC 3986, 6.2); the path keeps its case.
+    Normalised as in RFC 3986, section 6.2: scheme and host in lower case, no fragment, default port or user information. The path keeps its
+    case.
     """
     parts = _split(url)
     if parts is None or parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
@@ -72,9 +73,9 @@ def url_key(url: str) -> str | None:
 
 
 def link_key(name: str, target: str) -> str | None:
-    """What a link in the document `name` points to: a `URL:` key, a `document:` key, or None (itself, mail, scripts, nonsense).
+    """The key of a link's target in the document `name`: `URL:…`, `document:…`, or None (the document itself, mail, scripts, invalid).
 
-    A relative target is resolved against the document's own name, as a browser resolves it against an address.
+    A relative target is resolved against the document's name, as a browser resolves it against an address.
     """
     target = target.strip()
     if not target or target.startswith("#"):
@@ -104,7 +105,7 @@ def _joined(base: str, target: str) -> str:
 
 
 def _resolved(name: str, target: str) -> str:
-    """`../b.md#x` in `docs/a.md` is `b.md`; steps above the root are dropped (RFC 3986, 5.2.4), and so is a leading slash."""
+    """`../b.md#x` in `docs/a.md` is `b.md`. Steps above the root are dropped (RFC 3986, section 5.2.4), and so is a leading slash."""
     path = unquote(re.split(r"[?#]", target, maxsplit=1)[0])
     if not path:
         return ""

@@ -1,6 +1,6 @@
-"""The projection: contributions written to Neo4j and taken away again, so that Neo4j can be dropped and rebuilt at any time.
+"""The projection: writes contributions to Neo4j and removes them, so that Neo4j can be dropped and rebuilt at any time.
 
-Every write is idempotent and fenced by version. How the graph looks, and why order does not matter, stands in `graph.rows`.
+Every write is idempotent and fenced by version. The graph's model, and why order does not matter: see `graph.rows`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from graph import rows as as_rows
 from graph.connection import Connection, Run
 from graph.rows import Projected, Row
 
-# nodes and relationships a transaction writes, about: some 30 MB of the server's heap
 WEIGHT_LIMIT = 20_000
+"""Nodes and relationships that a transaction writes, roughly: about 30 MB of the server's heap."""
 DROP_LIMIT = 2_000
 
 _READ = statements("graph", "cypher/read.cypher")
@@ -27,10 +27,10 @@ _SCHEMA = statements("graph", "cypher/schema.cypher")
 
 
 class Projection:
-    """A tenant's documents in Neo4j. It connects at the first call; close it, or use it as a context manager.
+    """Tenants' documents in Neo4j. Connects at the first call; close it, or use it as a context manager.
 
-    Every method raises `Unavailable` within seconds where Neo4j does not answer or refuses us, and HeadraceError (`graph-write-failed`)
-    where it refuses a statement. What was not committed has no effect, and repeating is always safe.
+    Every method raises `Unavailable` within seconds if Neo4j does not answer or refuses the login, and HeadraceError (`graph-write-failed`)
+    if it refuses a statement. A call that raises may be repeated safely; transactions that were not committed have no effect.
     """
 
     def __init__(self, endpoints: Endpoints) -> None:
@@ -47,24 +47,24 @@ class Projection:
         self._connection.close()
 
     def prepare(self) -> None:
-        """Constraints and indexes, where they are missing. The first write of a Projection does this too: fencing relies on them."""
+        """Create missing constraints and indexes. The first write does this too: fencing relies on them."""
         for statement in _SCHEMA.values():
             self._connection.run(statement)
         self._prepared = True
 
     def project(self, tenant: str, rows: Sequence[Projected]) -> None:
-        """Put each document's contribution in the place of everything it contributed before.
+        """Replace everything that each document contributed before by its contribution.
 
-        A document that is here at a higher version, or was removed at this version or a higher one, is left as it is. One transaction,
-        or several where a batch is too heavy for one; each document is whole or not at all.
+        A document that has a higher version, or that was removed at this version or a higher one, is left as it is. Runs one transaction,
+        or several if the rows are too heavy for one; each document is written completely or not at all.
         """
         for batch in as_rows.batches(as_rows.newest(rows), WEIGHT_LIMIT):
             self._write(tenant, partial(_project, batch=batch))
 
     def remove(self, tenant: str, rows: Sequence[tuple[str, int]]) -> None:
-        """Subtract exactly what each document (key, version) contributed, and leave a tombstone, so that no late write brings it back.
+        """Remove exactly what each document (key, version) contributed, and write a tombstone, so that no late write restores it.
 
-        A document that is here at a higher version is left as it is. One transaction.
+        A document that has a higher version is left as it is. Runs one transaction.
         """
         versions: dict[str, int] = {}
         for document, version in rows:
@@ -74,12 +74,12 @@ class Projection:
             self._write(tenant, lambda run: _remove(run, removals))
 
     def documents(self, tenant: str) -> dict[str, int]:
-        """Every document that Neo4j holds, and at which version; no tombstones."""
+        """The version of every document in Neo4j, without tombstones."""
         found = self._connection.read(tenant, lambda run: run(_READ["documents"]))
         return {row["document"]: row["version"] for row in found}
 
     def counts(self, tenant: str) -> dict[str, int]:
-        """Nodes by label (`Chunk`) and relationships by type (`MENTIONS`); nothing where there are none."""
+        """Nodes by label (`Chunk`) and relationships by type (`MENTIONS`); zeros are left out."""
         totals: dict[str, int] = {}
         for row in self._connection.read(tenant, lambda run: run(_READ["counts"])):
             if row["number"]:
@@ -87,12 +87,12 @@ class Projection:
         return totals
 
     def holds(self, tenant: str, document: str) -> dict[str, int]:
-        """What there is of a document: documents, sections, chunks, mentions, relations, tombstones; zeros included."""
-        (found,) = self._connection.read(tenant, lambda run: run(_READ["holds"], document=document))
+        """Counts for one document: documents, sections, chunks, mentions, relations, tombstones; zeros included."""
+        (found,) = self._connection.read(tenant, lambda run: run(_READ["document_counts"], document=document))
         return {what: int(number) for what, number in found.items()}
 
     def drop(self, tenant: str) -> None:
-        """Remove everything of a tenant, tombstones too, in transactions of bounded size. Nobody may write the tenant meanwhile."""
+        """Remove everything of a tenant, tombstones too, in transactions of bounded size. Nothing may write to the tenant meanwhile."""
         for statement in _DROP.values():
             while self._drop_some(tenant, statement) == DROP_LIMIT:
                 pass
@@ -126,7 +126,7 @@ def _remove(run: Run, removals: list[Row]) -> None:
         _sweep(run, touched)
 
 
-# in this order: a relationship needs both its ends
+# the order matters: a relationship needs both its ends
 _STEPS: tuple[tuple[str, Callable[[list[Projected]], list[Row]]], ...] = (
     ("write_documents", as_rows.documents),
     ("write_sections", as_rows.sections),
@@ -141,13 +141,13 @@ _STEPS: tuple[tuple[str, Callable[[list[Projected]], list[Row]]], ...] = (
 
 
 def _admitted(run: Run, rows: list[Row]) -> dict[str, bool]:
-    """The documents that the fence lets through, under the tenant's lock; of each, whether nothing of it is here, not even a tombstone."""
-    run(_WRITE["take_turn"])
+    """The documents that the fence admits, under the tenant's lock; for each, whether nothing of it exists, not even a tombstone."""
+    run(_WRITE["lock_tenant"])
     return {row["document"]: row["fresh"] for row in run(_WRITE["admitted"], rows=rows)}
 
 
 def _clear(run: Run, documents: list[str]) -> list[str]:
-    """Remove all that the documents contributed, but the entities: their keys are handed back, to be swept when all is written."""
+    """Remove what the documents contributed, except entities: returns their keys, to be swept after the writes."""
     if not documents:
         return []
     touched = [row["key"] for row in run(_WRITE["touched"], documents=documents)]
@@ -157,7 +157,7 @@ def _clear(run: Run, documents: list[str]) -> list[str]:
 
 
 def _sweep(run: Run, touched: list[str]) -> None:
-    """Entities that nothing speaks of any more."""
+    """Remove those of the touched entities that have no relationship left."""
     if touched:
         run(_WRITE["sweep"], keys=touched)
 

@@ -1,6 +1,6 @@
 """A document's contribution as rows for Cypher. Pure: no driver here.
 
-The model, all of it per tenant:
+The model, per tenant:
 
     (:Document {key, version, digest, name, title})    -[:HAS_SECTION]-> (:Section {key, title, level, position})
     (:Section)  -[:SUBSECTION_OF]-> (:Section)         -[:HAS_CHUNK]->   (:Chunk {key, ordinal, text_hash, heading})
@@ -10,12 +10,12 @@ The model, all of it per tenant:
     (:Entity)   -[:RELATES {document, kind}]-> (:Entity)
     (:Tombstone {key, version})
 
-Chunks carry no text: the index has it, under `text_hash`.
+Chunks have no text: it is in the index, under `text_hash`.
 
-The order of arrival does not matter because no document ever points to another: each points to names, entities of the kind DOCUMENT,
-its own by NAMED, others' by REFERS_TO. `a.md` refers to `b.md` as
-`(a)-[:REFERS_TO]->(:Entity {key: "document:b.md"})<-[:NAMED]-(b)`, and either side may come first, leave, or never come.
-For the same reason an entity's kind and name are functions of its key, and the spelling a document uses stands on its own MENTIONS.
+The order of arrival does not matter, because no document points to another. Documents point to names, which are entities of the kind
+DOCUMENT: to their own by NAMED, to others' by REFERS_TO. `a.md` refers to `b.md` as
+`(a)-[:REFERS_TO]->(:Entity {key: "document:b.md"})<-[:NAMED]-(b)`, and either side may come first, be removed, or never come.
+For the same reason an entity's kind and name are functions of its key; the spelling in a document is a property of its MENTIONS.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ _KIND = re.compile(r"[A-Z][A-Z_]{0,63}")
 
 
 class Projected(msgspec.Struct, frozen=True, dict=True):
-    """What Neo4j is to hold of a document: 32 hex characters `document` at `version`, `chunk_ids` its chunks' text hashes by ordinal.
+    """A document to write to Neo4j: its key `document` (32 hex characters), its version, and its chunks' text hashes by ordinal.
 
-    Raises DocumentError (`bad-contribution`) where the parts do not fit each other.
+    Raises DocumentError (`bad-contribution`) if the parts do not fit each other.
     """
 
     document: str
@@ -55,20 +55,20 @@ class Projected(msgspec.Struct, frozen=True, dict=True):
     chunk_ids: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        _require(_DOCUMENT.fullmatch(self.document) is not None, "a document's key is 32 hex characters")
-        _require(0 <= self.version < 2**63, "a version is a non-negative 64-bit integer")
+        _require(_DOCUMENT.fullmatch(self.document) is not None, "a document's key must be 32 hex characters")
+        _require(0 <= self.version < 2**63, "a version must be a non-negative 64-bit integer")
         _require(all(section.path for section in self.contribution.sections), "a section has no path")
         _require(all(0 <= ordinal < len(self.chunk_ids) for ordinal in self._ordinals()), "an ordinal has no chunk")
-        _require(all(_KIND.fullmatch(relation.kind) for relation in self.contribution.relations), "a relation's kind is not upper case")
+        _require(all(_KIND.fullmatch(relation.kind) for relation in self.contribution.relations), "a relation's kind must be upper case")
 
     @cached_property
     def digest(self) -> str:
-        """32 hex characters over all that is written: equal digests need no second write."""
+        """32 hex characters over everything that is written: a document with an equal digest is not written again."""
         return hashlib.sha256(encode((MODEL, self.contribution, self.chunk_ids))).hexdigest()[:32]
 
     @property
     def weight(self) -> int:
-        """How many nodes and relationships this writes, about."""
+        """Roughly the number of nodes and relationships that this writes."""
         of = self.contribution
         return 1 + 2 * len(self.chunk_ids) + 2 * len(of.sections) + len(of.entities) + len(of.mentions) + len(of.relations)
 
@@ -82,13 +82,13 @@ def projection_fingerprint() -> str:
     return hashlib.sha256(f"graph.extract {MODEL} no model".encode()).hexdigest()[:32]
 
 
-def _require(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise DocumentError(otherwise, reason="bad-contribution")
+def _require(condition: bool, problem: str) -> None:
+    if not condition:
+        raise DocumentError(problem, reason="bad-contribution")
 
 
 def newest(rows: Iterable[Projected]) -> list[Projected]:
-    """One row a document, the highest version, the later among equals."""
+    """One row per document: its highest version, the last one among equals."""
     chosen: dict[str, Projected] = {}
     for row in rows:
         if row.document not in chosen or chosen[row.document].version <= row.version:
@@ -97,7 +97,7 @@ def newest(rows: Iterable[Projected]) -> list[Projected]:
 
 
 def batches(rows: Sequence[Projected], limit: int) -> Iterator[list[Projected]]:
-    """Consecutive documents of at most `limit` weight together, or one heavier alone: a transaction has to fit the server's heap."""
+    """Consecutive documents of at most `limit` weight together, or one heavier document: a transaction must fit the server's heap."""
     batch: list[Projected] = []
     weight = 0
     for row in rows:
@@ -184,17 +184,17 @@ def _mentions(row: Projected) -> Iterator[Row]:
 
 
 def relations(rows: Iterable[Projected]) -> list[Row]:
-    """What the documents themselves relate to, their own names first."""
+    """Relations whose source is the document itself, NAMED first."""
     return [_relation(row, relation) for row in rows for relation in _all_relations(row) if relation.source == _own_key(row)]
 
 
 def entity_relations(rows: Iterable[Projected]) -> list[Row]:
-    """What the documents say of two entities."""
+    """Relations between two entities."""
     return [_relation(row, relation) for row in rows for relation in _all_relations(row) if relation.source != _own_key(row)]
 
 
 def entities(rows: Sequence[Projected]) -> list[Row]:
-    """Every entity that will have a relationship, in the order of keys."""
+    """Every entity that will have a relationship, ordered by key."""
     keys = {mention["entity"] for mention in mentions(rows)}
     keys |= {relation["target"] for relation in relations(rows)}
     keys |= {relation[end] for relation in entity_relations(rows) for end in ("source", "target")}

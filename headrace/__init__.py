@@ -1,7 +1,7 @@
-"""Headrace's public interface: what an outside program imports. Nothing of Headrace imports it.
+"""Headrace's public interface, for other programs. Nothing in Headrace imports it.
 
 `Publisher` and `Outcomes` are for source systems, `Index` for RAG applications; every error they raise is a `HeadraceError`.
-Each is imported when it is first used, so that importing this package costs nothing.
+Each name is imported when it is first used, so that importing this package is cheap.
 """
 
 from __future__ import annotations

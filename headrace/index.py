@@ -1,7 +1,7 @@
-"""A tenant's index as a RAG application reads it, with nothing but a reader's login.
+"""A tenant's index for a RAG application, which needs only a reader's login.
 
-The host has no master key, so that a question is embedded as it stands: a value in it that redaction would replace is looked for by what it
-means, never by its surrogate. `headrace search` asks with the tenant's keys.
+The host has no master key, so questions are embedded without redaction: a value that redaction would replace is searched for by its
+meaning, never by its surrogate. `headrace search` redacts questions with the tenant's keys.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 class Index:
-    """One tenant's passages. Threads may share it; it holds connections and the model, so keep it, and close it when done.
+    """One tenant's passages. Thread-safe. Reuse it, because it keeps connections and the model, and close it in the end.
 
-    `reader_url` is a Postgres URL of a login that may take on the tenant's reader role. `model` and `revision` are what the index was
-    built with (`embedding.model`, `embedding.revision`); `embedding` has other keys of that section, by name: `dimension` and `endpoint`
-    where the index was built with them, `backend`, `device`, `precision`. Connects and loads at the first search.
-    Raises TenantError for a name that is not allowed, ConfigurationError where the model is not found or may not be loaded.
+    `reader_url` is a Postgres URL of a login that may assume the tenant's reader role. `model` and `revision` are those that the index was
+    built with (`embedding.model`, `embedding.revision`). `embedding` takes other keys of that section by name: `dimension` and `endpoint`
+    if the index was built with them, `backend`, `device`, `precision`. Connects, and loads the model, at the first search.
+    Raises TenantError for an invalid tenant name, ConfigurationError if the model is not found or may not be loaded.
     """
 
     def __init__(self, reader_url: str, tenant: str, *, model: str = "minilm", revision: str | None = None, **embedding: Any) -> None:
@@ -49,14 +49,14 @@ class Index:
     def search(self, query: str, principals: Sequence[str] = (), top: int = 5) -> list[Passage]:
         """The `top` nearest passages that one of `principals`, or everyone, may read; best first.
 
-        The caller vouches for the principals: it has authenticated its user. Raises TenantError where there is no such tenant,
-        Unavailable where Postgres does not answer, ConfigurationError where the model does not load, and HeadraceError:
-        `model-mismatch` where the index was built with another model, `text-too-long` where the model does not read so long a question.
+        The caller authenticates its user and vouches for the principals. Raises TenantError if there is no such tenant, Unavailable if
+        Postgres does not answer, ConfigurationError if the model does not load, and HeadraceError: `model-mismatch` if the index was built
+        with another model, `text-too-long` if the question is longer than the model's input.
         """
         from retrieval.search import SearchRequest, search
 
         if isinstance(principals, str):
-            raise TypeError("principals is a list of principals, not one")
+            raise TypeError("principals must be a list, was a string")
         return search(self._database, self._embedder, self._tenant, SearchRequest(query, tuple(principals), top=top))
 
 

@@ -1,4 +1,4 @@
-// Each removes at most $limit nodes of a tenant and says how many; in this order no node has many relations left when its turn comes.
+// Each statement removes at most $limit nodes of a tenant and returns their number. In this order, few relationships are left on each node.
 
 // name: chunks
 MATCH (n:Chunk) WHERE n.tenant = $tenant AND n.key IS NOT NULL
@@ -30,7 +30,7 @@ WITH n LIMIT $limit
 DETACH DELETE n
 RETURN count(*) AS removed;
 
-// name: turn
+// name: lock
 MATCH (n:Turn {tenant: $tenant})
 DETACH DELETE n
 RETURN count(*) AS removed;

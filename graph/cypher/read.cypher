@@ -1,4 +1,4 @@
-// `n.key IS NOT NULL` lets the index on (tenant, key) answer for a tenant alone.
+// `n.key IS NOT NULL` makes the index on (tenant, key) usable for a search by tenant.
 
 // name: documents
 MATCH (d:Document)
@@ -24,8 +24,8 @@ MATCH (n:Chunk)-[r]->() WHERE n.tenant = $tenant AND n.key IS NOT NULL RETURN ty
 UNION ALL
 MATCH (n:Entity)-[r]->() WHERE n.tenant = $tenant AND n.key IS NOT NULL RETURN type(r) AS what, count(r) AS number;
 
-// name: holds
-// By the keys that carry the document's, not by way of its node: a piece that lost its document is counted too.
+// name: document_counts
+// Sections and chunks are found by their keys' prefix and not through the document's node, so that orphans are counted too.
 OPTIONAL MATCH (d:Document {tenant: $tenant, key: $document})
 WITH count(d) AS documents, sum(COUNT { (d)-->(:Entity) }) AS relations
 OPTIONAL MATCH (s:Section)

@@ -1,6 +1,7 @@
 // A node is found by (tenant, key); every other lookup starts from such a node.
 
-// name: one_turn
+// name: one_lock
+// (:Turn) is the write lock of a tenant.
 CREATE CONSTRAINT headrace_turn IF NOT EXISTS FOR (n:Turn) REQUIRE n.tenant IS UNIQUE;
 
 // name: one_document

@@ -1,12 +1,12 @@
-// The statements of one write transaction, in their order. The first takes the tenant's turn: its lock is held until the commit, so
-// that one tenant has one writer at a time. No fence is passed twice, no entity is removed under somebody who is about to mention it.
+// The statements of one write transaction, in their order. The first locks the tenant until the commit, so that each tenant has one writer
+// at a time: no two writers pass the same fence, and no entity is removed while another writer is about to mention it.
 
-// name: take_turn
+// name: lock_tenant
 MERGE (turn:Turn {tenant: $tenant})
 SET turn.taken_at = timestamp();
 
 // name: admitted
-// Not what is older than what is here, not what a tombstone covers, not what is here already.
+// The rows to write: not older than the graph's version, not identical to it, and not covered by a tombstone.
 UNWIND $rows AS row
 OPTIONAL MATCH (d:Document {tenant: $tenant, key: row.document})
 OPTIONAL MATCH (t:Tombstone {tenant: $tenant, key: row.document})

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 KINDS = frozenset({"ORG", "PRODUCT", "WORK_OF_ART", "EVENT", "LAW"})
 NAME_CHARACTERS = 100
 
-# of the rules in this module; the model's own files are part of the fingerprint besides
 _REVISION = "1"
+"""Of the rules in this module."""
+
 _UNUSED = ("tagger", "parser", "senter", "attribute_ruler", "lemmatizer", "textcat")
 _EDGES = " \t\n\"'“”‘’«»()[]{}.,;:!?*_`#-–—/\\"
 _MARKUP = re.compile(r"[<>|{}=`\\]")
@@ -87,7 +88,7 @@ class Names:
 
 
 def _without_surrogates(text: str) -> str:
-    """A pronoun in each surrogate's place, padded, so that the sentence reads on and offsets stay."""
+    """Replace each surrogate by a padded pronoun: the sentence stays grammatical, and offsets do not change."""
     return SURROGATE.sub(lambda match: "it".ljust(len(match[0])), text)
 
 
@@ -100,7 +101,7 @@ def _names(doc: Any, hidden: list[tuple[int, int]]) -> Iterator[tuple[str, str]]
 
 
 def _tidied(text: str) -> str:
-    """The name without quotes, article and line breaks; empty where it is no name (markup, numbers, whole sentences)."""
+    """The name without quotes, article and line breaks; empty if it is no name (markup, numbers, whole sentences)."""
     name = _ARTICLE.sub("", " ".join(text.split()).strip(_EDGES))
     letters = sum(character.isalpha() for character in name)
     return name if letters >= 2 and len(name) <= NAME_CHARACTERS and not _MARKUP.search(name) else ""

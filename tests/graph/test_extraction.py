@@ -1,4 +1,4 @@
-"""What a redacted document contributes to the graph: sections, links, references, entities; always the same for the same document."""
+"""The contribution of a redacted document: sections, links, references, entities; the same bytes for the same document."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PERSON = "<PERSON:b0b0b0b0b0b0b0b0>"
 
 RULES = extractors_for(None)
 RECORDED = json.loads((Path(__file__).parent / "recorded_contributions.json").read_text(encoding="utf-8"))
-"""Documents, and what they contributed (with names, and without) before there was a list of extractors."""
+"""Documents and their contributions, with names and without, from before there was a list of extractors."""
 
 
 class Acme:
@@ -133,28 +133,28 @@ def test_a_link_target_is_resolved_against_the_documents_own_name(name: str, tar
     assert link_key(name, target) == key
 
 
-def test_relative_links_refer_to_documents_by_name_and_those_are_no_entities() -> None:
+def test_relative_links_refer_to_documents_by_name_which_are_not_entities() -> None:
     found = contribution(document("docs/a.md", "../b.md#x"))
     assert found.relations == (Relation("document:docs/a.md", "REFERS_TO", "document:b.md"),)
     assert found.entities == ()
 
 
-def test_numbered_references_are_entities_however_they_are_written() -> None:
+def test_numbered_references_are_one_entity_in_every_spelling() -> None:
     found = contribution(document(), chunk(0, "See PEP 8, PEP-0008 and RFC 822."), chunk(1, "pep 8 is not written so; PEP 20 is"))
     assert mentioned(found) == {("REFERENCE:pep 8", 0): 2, ("REFERENCE:rfc 822", 0): 1, ("REFERENCE:pep 20", 1): 1}
 
 
 @pytest.mark.parametrize("text", ["UTF-8 and SHA-256", "USD 500", "TLS 1.2", "A-PEP 8", "ABCDEFGH 12", "DEC 25", "PEP 123456", EMAIL])
-def test_what_only_looks_like_a_reference_is_none(text: str) -> None:
+def test_text_that_only_resembles_a_reference_is_not_one(text: str) -> None:
     assert not [key for key, _ in mentioned(contribution(document(), chunk(0, text))) if key.startswith("REFERENCE")]
 
 
-def test_a_numbered_document_is_known_as_its_number_so_that_mentions_of_it_meet_it() -> None:
+def test_a_numbered_document_is_known_by_its_number() -> None:
     assert targets(contribution(document("peps/pep-0008.rst")), "KNOWN_AS") == ["REFERENCE:pep 8"]
     assert targets(contribution(document("peps/page-12.rst")), "KNOWN_AS") == []
 
 
-def test_a_document_is_known_as_the_web_address_it_came_from() -> None:
+def test_a_document_is_known_by_its_web_address() -> None:
     found = contribution(Redacted("a.md", (), uri="https://Example.org/a"))
     assert targets(found, "KNOWN_AS") == ["URL:https://example.org/a"]
 
@@ -169,7 +169,7 @@ def test_a_surrogate_is_an_entity_of_its_kind_counted_per_chunk() -> None:
     assert [(entity.kind, entity.name) for entity in found.entities] == [("EMAIL", EMAIL), ("PERSON", PERSON)]
 
 
-def test_two_documents_that_mention_the_same_hidden_person_meet_in_one_entity() -> None:
+def test_documents_that_mention_the_same_hidden_person_share_one_entity() -> None:
     one = contribution(document("a.md"), chunk(0, f"{PERSON} here"))
     other = contribution(Redacted("b.md", (), metadata={"author": PERSON}))
     assert {entity.key for entity in one.entities} & {entity.key for entity in other.entities} == {"PERSON:b0b0b0b0b0b0b0b0"}
@@ -224,7 +224,7 @@ def test_the_same_document_gives_the_same_bytes_whatever_the_order_of_its_chunks
 
 @pytest.mark.parametrize("recorded", RECORDED, ids=[recorded["redacted"]["name"][:30] for recorded in RECORDED])
 @pytest.mark.parametrize(("expected", "extractors"), [("contribution", RULES), ("with_names", (*RULES, Acme()))])
-def test_documents_contribute_what_was_recorded_in_whatever_order_the_extractors_are_listed(
+def test_documents_contribute_what_was_recorded_in_any_order_of_the_extractors(
     recorded: dict[str, object], expected: str, extractors: tuple[Extractor, ...]
 ) -> None:
     redacted = decode(encode(recorded["redacted"]), Redacted)
@@ -235,7 +235,7 @@ def test_documents_contribute_what_was_recorded_in_whatever_order_the_extractors
         assert extracted(redacted, *chunks, extractors=rotated[::-1]) == msgspec.json.encode(recorded[expected])
 
 
-def test_what_only_looks_like_a_surrogate_is_none() -> None:
+def test_text_that_only_resembles_a_surrogate_is_not_one() -> None:
     assert contribution(document(), chunk(0, "<FIX:a1b2c3d4e5f60718> <EMAIL:1234> <EMAIL:1111222233334444>")).entities == ()
 
 
@@ -269,17 +269,17 @@ def test_the_fingerprint_covers_every_extractor_and_not_their_order(names: Names
     assert fingerprint((names, *RULES)) == fingerprint(extractors_for("en_core_web_sm"))
 
 
-def test_what_is_projected_already_stays_current() -> None:
+def test_documents_that_were_projected_before_stay_current() -> None:
     assert projection_fingerprint() == "ab010683cb02cc817523586c076bc7a8"
 
 
-def test_a_model_that_is_not_there_is_refused_at_once() -> None:
+def test_a_missing_model_is_refused_at_once() -> None:
     with pytest.raises(ConfigurationError, match="no_such_model"):
         extractors_for("no_such_model")
 
 
 @given(st.text(min_size=KEY_CHARACTERS, max_size=3 * KEY_CHARACTERS), st.text(min_size=1, max_size=5))
-def test_keys_are_bounded_and_different_long_names_keep_different_keys(name: str, more: str) -> None:
+def test_keys_are_bounded_and_distinct_long_names_have_distinct_keys(name: str, more: str) -> None:
     key = bounded(f"ORG:{name}")
     assert len(key) <= KEY_CHARACTERS
     assert bounded(key) == key
@@ -287,7 +287,7 @@ def test_keys_are_bounded_and_different_long_names_keep_different_keys(name: str
 
 
 @given(st.text())
-def test_no_link_target_is_too_strange(target: str) -> None:
+def test_any_link_target_has_a_valid_key_or_none(target: str) -> None:
     key = link_key("docs/a.md", target)
     assert key is None or key.startswith(("document:", "URL:http"))
 

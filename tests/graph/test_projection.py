@@ -1,4 +1,4 @@
-"""Contributions in a real Neo4j: repeated, reordered, raced, removed. The graph follows each document's highest version, nothing else."""
+"""Contributions in a real Neo4j: repeated, reordered, raced, removed. The graph depends on each document's highest version alone."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def connection(endpoints: Endpoints) -> Iterator[Connection]:
 
 
 def contribution(document: str, *words: str, refers_to: Sequence[str] = ()) -> Contribution:
-    """Two sections, two chunks, every word mentioned in the first; where there are two words, the first owns what no chunk mentions."""
+    """Two sections, two chunks, every word mentioned in the first; the first of two words owns an entity that no chunk mentions."""
     keys = [f"ORG:{word}" for word in words]
     references = (Relation(document_key(NAMES[document]), "REFERS_TO", document_key(name)) for name in refers_to)
     related = (Relation(keys[0], "OWNS", "ORG:subsidiary"),) if len(keys) > 1 else ()
@@ -63,7 +63,7 @@ def projected(document: str, version: int, *words: str, refers_to: Sequence[str]
     return Projected(document, version, contribution(document, *words, refers_to=refers_to), (f"{version:032x}", "1" * 32))
 
 
-# the whole of a tenant's graph, by keys, without Neo4j's own ids
+# a tenant's whole graph, by keys, without Neo4j's own ids
 NODES = "MATCH (n) WHERE n.tenant = $tenant AND NOT n:Turn RETURN labels(n) AS labels, properties(n) AS properties"
 EDGES = (
     "MATCH (a)-[r]->(b) WHERE a.tenant = $tenant OR b.tenant = $tenant "
@@ -75,10 +75,10 @@ def graph(connection: Connection, tenant: str) -> Graph:
     nodes = connection.read(tenant, lambda run: run(NODES))
     edges = connection.read(tenant, lambda run: run(EDGES))
     assert {edge["tenant"] for edge in edges} <= {tenant}
-    return sorted(_same_for_all(node, tenant) for node in nodes), sorted(_same_for_all(edge, tenant) for edge in edges)
+    return sorted(_canonical(node, tenant) for node in nodes), sorted(_canonical(edge, tenant) for edge in edges)
 
 
-def _same_for_all(found: dict[str, Any], tenant: str) -> str:
+def _canonical(found: dict[str, Any], tenant: str) -> str:
     def sort(value: Any) -> Any:
         return {key: sort(value[key]) for key in sorted(value)} if isinstance(value, dict) else value
 
@@ -140,13 +140,13 @@ def test_a_late_update_does_not_resurrect_a_removed_document(projection: Project
     assert projection.holds(tenant, A) == {"documents": 0, "sections": 0, "chunks": 0, "mentions": 0, "relations": 0, "tombstones": 1}
 
 
-def test_a_removal_that_arrives_first_stops_what_it_removed(projection: Projection, tenant: str) -> None:
+def test_a_removal_that_arrives_first_prevents_the_older_write(projection: Projection, tenant: str) -> None:
     projection.remove(tenant, [(A, 3)])
     projection.project(tenant, [projected(A, 2, "acme")])
     assert projection.documents(tenant) == {}
 
 
-def test_a_document_published_again_after_its_removal_is_there_without_its_tombstone(projection: Projection, tenant: str) -> None:
+def test_a_document_published_again_after_its_removal_has_no_tombstone(projection: Projection, tenant: str) -> None:
     projection.remove(tenant, [(A, 3)])
     projection.project(tenant, [projected(A, 4, "acme")])
     assert projection.documents(tenant) == {A: 4}
@@ -155,11 +155,11 @@ def test_a_document_published_again_after_its_removal_is_there_without_its_tombs
 
 def test_a_removal_subtracts_exactly_what_the_document_added(projection: Projection, connection: Connection, tenant: str) -> None:
     projection.project(tenant, [projected(A, 1, "acme", "globex", refers_to=["b.md"])])
-    alone = graph(connection, tenant)
+    before = graph(connection, tenant)
     projection.project(tenant, [projected(B, 1, "acme", "globex", "initech", refers_to=["a.md", "c.md"])])
-    assert graph(connection, tenant) != alone
+    assert graph(connection, tenant) != before
     projection.remove(tenant, [(B, 2)])
-    assert without_tombstones(graph(connection, tenant)) == alone
+    assert without_tombstones(graph(connection, tenant)) == before
 
 
 def test_another_extraction_of_the_same_version_replaces_the_first(projection: Projection, connection: Connection, tenant: str) -> None:
@@ -215,28 +215,28 @@ def test_dropping_a_tenant_leaves_no_tombstone_and_it_can_be_rebuilt(projection:
     assert graph(connection, tenant) == built
 
 
-# what happens to a document at a version never changes: removed (None) or these words and references
-Fate = tuple[tuple[str, ...], tuple[str, ...]] | None
-fates = st.none() | st.tuples(
+# a document's content at a version never changes: removed (None), or these words and references
+Content = tuple[tuple[str, ...], tuple[str, ...]] | None
+contents = st.none() | st.tuples(
     st.lists(st.sampled_from(["acme", "globex", "initech"]), unique=True, max_size=3).map(tuple),
     st.lists(st.sampled_from(sorted(NAMES.values())), unique=True, max_size=2).map(tuple),
 )
-histories = st.fixed_dictionaries({(document, version): fates for document in NAMES for version in (1, 2, 3)})
+histories = st.fixed_dictionaries({(document, version): contents for document in NAMES for version in (1, 2, 3)})
 arrivals = st.lists(st.lists(st.tuples(st.sampled_from(sorted(NAMES)), st.integers(1, 3)), min_size=1, max_size=3), max_size=6)
 _examples = itertools.count()
 
 
-def arrive(projection: Projection, tenant: str, history: dict[tuple[str, int], Fate], batch: list[tuple[str, int]]) -> None:
-    fated = [(document, version, history[document, version]) for document, version in batch]
-    projection.remove(tenant, [(document, version) for document, version, fate in fated if fate is None])
-    rows = [(document, version, fate) for document, version, fate in fated if fate is not None]
+def arrive(projection: Projection, tenant: str, history: dict[tuple[str, int], Content], batch: list[tuple[str, int]]) -> None:
+    arrived = [(document, version, history[document, version]) for document, version in batch]
+    projection.remove(tenant, [(document, version) for document, version, content in arrived if content is None])
+    rows = [(document, version, content) for document, version, content in arrived if content is not None]
     projection.project(tenant, [projected(document, version, *words, refers_to=names) for document, version, (words, names) in rows])
 
 
 @settings(max_examples=25)
 @given(history=histories, batches_=arrivals)
-def test_any_order_and_repetition_ends_where_the_highest_versions_alone_do(
-    projection: Projection, connection: Connection, history: dict[tuple[str, int], Fate], batches_: list[list[tuple[str, int]]]
+def test_any_order_and_repetition_gives_the_graph_of_the_highest_versions(
+    projection: Projection, connection: Connection, history: dict[tuple[str, int], Content], batches_: list[list[tuple[str, int]]]
 ) -> None:
     shuffled, straight = (f"order-{next(_examples)}-{which}" for which in ("shuffled", "straight"))
     highest: dict[str, int] = {}
@@ -261,7 +261,7 @@ def test_writers_that_race_leave_the_graph_that_one_writer_leaves(projection: Pr
     assert graph(connection, tenant) == raced
 
 
-def test_names_of_any_length_are_written_and_stay_apart(projection: Projection, tenant: str) -> None:
+def test_names_of_any_length_are_written_and_stay_distinct(projection: Projection, tenant: str) -> None:
     long = ["é" * 20_000 + end for end in ("x", "y")]
     found = Contribution(
         name="/".join(long),
@@ -277,7 +277,7 @@ def test_names_of_any_length_are_written_and_stay_apart(projection: Projection, 
     assert bounded(f"ORG:{long[0]}") != bounded(f"ORG:{long[1]}")
 
 
-def test_what_it_holds_of_a_document_is_counted(projection: Projection, tenant: str) -> None:
+def test_a_documents_nodes_and_relationships_are_counted(projection: Projection, tenant: str) -> None:
     projection.project(tenant, [projected(A, 1, "acme", "globex", refers_to=["b.md"]), projected(B, 1, "acme")])
     assert projection.holds(tenant, A) == {"documents": 1, "sections": 2, "chunks": 2, "mentions": 2, "relations": 3, "tombstones": 0}
     assert set(projection.holds(tenant, C).values()) == {0}
@@ -299,7 +299,7 @@ def test_a_contribution_that_does_not_fit_its_chunks_is_refused(parts: dict[str,
 
 
 @pytest.mark.parametrize(("document", "version"), [("a.md", 1), (A.upper(), 1), (A, -1), (A, 2**63)])
-def test_a_key_or_version_that_cannot_be_is_refused(document: str, version: int) -> None:
+def test_an_invalid_key_or_version_is_refused(document: str, version: int) -> None:
     with pytest.raises(DocumentError, match="bad-contribution"):
         Projected(document, version, Contribution("a.md"), ())
 
@@ -312,36 +312,36 @@ def test_batches_keep_documents_whole_and_transactions_small() -> None:
     assert list(batches([], 1)) == []
 
 
-def test_a_server_that_is_away_is_told_within_seconds(endpoints: Endpoints) -> None:
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))  # and does not listen
-        away = endpoints.model_copy(update={"neo4j_url": f"bolt://127.0.0.1:{nobody.getsockname()[1]}"})
+def test_an_unreachable_server_is_reported_within_seconds(endpoints: Endpoints) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # and does not listen
+        unreachable = endpoints.model_copy(update={"neo4j_url": f"bolt://127.0.0.1:{unused.getsockname()[1]}"})
         started = perf_counter()
-        with Projection(away) as projection, pytest.raises(Unavailable, match="unavailable") as told:
+        with Projection(unreachable) as projection, pytest.raises(Unavailable, match="unavailable") as raised:
             projection.remove("anyone", [(A, 1)])
     assert perf_counter() - started < 10
-    assert told.value.__cause__ is not None
+    assert raised.value.__cause__ is not None
 
 
-def test_an_address_that_is_none_of_neo4js_is_a_matter_of_configuration(endpoints: Endpoints) -> None:
+def test_an_address_that_is_not_neo4js_is_a_configuration_error(endpoints: Endpoints) -> None:
     web = endpoints.model_copy(update={"neo4j_url": "http://localhost:7474"})
     with Projection(web) as projection, pytest.raises(ConfigurationError, match=r"neo4j\.url"):
         projection.documents("anyone")
 
 
-def test_a_server_that_refuses_us_is_no_fault_of_a_document(endpoints: Endpoints) -> None:
+def test_a_refused_login_makes_neo4j_unavailable_and_fails_no_document(endpoints: Endpoints) -> None:
     stranger = endpoints.model_copy(update={"neo4j_username": "nobody", "neo4j_password": SecretStr("not-the-password")})
-    with Projection(stranger) as projection, pytest.raises(Unavailable, match="graph-refused") as told:
+    with Projection(stranger) as projection, pytest.raises(Unavailable, match="graph-refused") as raised:
         projection.documents("anyone")
-    assert "not-the-password" not in str(told.value)
+    assert "not-the-password" not in str(raised.value)
 
 
-def test_a_refused_statement_tells_its_code_and_no_value(connection: Connection, tenant: str) -> None:
+def test_a_refused_statements_error_names_its_code_and_no_value(connection: Connection, tenant: str) -> None:
     secret = "-".join(("a", "passage", "of", "a", "document"))
-    with pytest.raises(HeadraceError, match=r"graph-write-failed.*Neo\.ClientError") as told:
+    with pytest.raises(HeadraceError, match=r"graph-write-failed.*Neo\.ClientError") as raised:
         connection.read(tenant, lambda run: run("RETURN date($value) AS day", value=secret))
-    assert not isinstance(told.value, Unavailable)
-    assert secret not in "".join(traceback.format_exception(told.value))
+    assert not isinstance(raised.value, Unavailable)
+    assert secret not in "".join(traceback.format_exception(raised.value))
 
 
 def _statements(*names: str) -> list[tuple[str, str]]:
@@ -357,13 +357,13 @@ def test_every_statement_names_the_tenant_for_every_node_it_looks_up(name: str, 
 
 
 def _reached(node: str, text: str) -> bool:
-    """By a relationship from a node that is the tenant's: no relationship leaves a tenant."""
+    """Whether the node is reached by a relationship from a node of the tenant: no relationship crosses tenants."""
     return re.search(rf"(?:->|\]-|-->)\({node}:\w+\)|\({node}:\w+\)-\[r:RELATES\]", text) is not None
 
 
 @pytest.mark.parametrize(("name", "text"), _statements("write", "read", "drop"))
 def test_every_statement_is_answered_by_an_index(projection: Projection, connection: Connection, name: str, text: str) -> None:
-    """Seek or scan of that index is the planner's choice, by what other tests have left in the server; reading every node never is."""
+    """The planner may seek or scan the index, depending on the data of other tests; it must not scan all nodes."""
     plan = _plan(connection, text)
     assert not [operator for operator in plan if "Scan" in operator and "Index" not in operator], name
 

@@ -1,4 +1,4 @@
-"""What an outside program imports and what an application's own login may ask, as docs/retrieval.md and docs/operations.md say."""
+"""The public package, and the SQL of docs/retrieval.md and docs/operations.md under an application's own login."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PAGES = {
 
 
 def sql_of(page: str, containing: str, tenant: str) -> str:
-    """A page's SQL block for this tenant, with a login of its own."""
+    """The SQL block of a page that contains this text, for this tenant and its own login."""
     blocks = re.findall(r"```sql\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
     (block,) = [block for block in blocks if containing in block]
     named = re.sub(r"headrace_(tenant|reader)_acme\b", rf'"headrace_\1_{tenant}"', block).replace("tenant_acme", f'"tenant_{tenant}"')
@@ -36,7 +36,7 @@ def sql_of(page: str, containing: str, tenant: str) -> str:
 
 @pytest.fixture(scope="module")
 def world(app: Headrace) -> Iterator[tuple[str, str]]:
-    """A tenant with an open and a closed page, and the URL of an application's own login to it."""
+    """A tenant with an open and a closed page, and the URL of an application's login to it."""
     from pipelines.governance.tenants import add, remove
 
     tenant = "readable"
@@ -47,11 +47,11 @@ def world(app: Headrace) -> Iterator[tuple[str, str]]:
     app.ingest(tenant)
     owner = app.endpoints.postgres_owner.get_secret_value()
     with psycopg.connect(owner, autocommit=True) as connection:
-        connection.execute(sql_of("retrieval.md", "CREATE ROLE", tenant))  # type: ignore[call-overload]
+        connection.execute(sql_of("retrieval.md", "CREATE ROLE", tenant))
     parts = urlsplit(owner)
     yield tenant, urlunsplit(parts._replace(netloc=f"{tenant}_rag:secret@{parts.netloc.split('@')[1]}"))
     with psycopg.connect(owner, autocommit=True) as connection:
-        connection.execute(f'REVOKE CONNECT ON DATABASE headrace FROM "{tenant}_rag"; DROP ROLE "{tenant}_rag"')  # type: ignore[call-overload]
+        connection.execute(f'REVOKE CONNECT ON DATABASE headrace FROM "{tenant}_rag"; DROP ROLE "{tenant}_rag"')
     remove(app, tenant)
 
 
@@ -63,13 +63,13 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     assert "Publisher" in done.stdout
 
 
-def test_everything_it_names_is_there_and_nothing_else() -> None:
+def test_every_public_name_exists_and_no_other() -> None:
     assert all(getattr(headrace, name).__name__ == name for name in headrace.__all__)
     with pytest.raises(AttributeError):
         headrace.Pipeline  # noqa: B018
 
 
-def test_an_application_finds_with_citations_only_what_its_user_may_read(world: tuple[str, str]) -> None:
+def test_an_application_finds_only_what_its_user_may_read_with_citations(world: tuple[str, str]) -> None:
     tenant, url = world
     with Index(url, tenant) as index:
         best = index.search("how often is the seal inspected", top=1)[0]
@@ -87,7 +87,7 @@ def test_an_applications_login_reaches_no_other_tenant(world: tuple[str, str], a
         index.search("anything")
 
 
-def test_what_cannot_work_is_refused_when_the_index_is_made(world: tuple[str, str]) -> None:
+def test_an_invalid_configuration_is_refused_when_the_index_is_created(world: tuple[str, str]) -> None:
     tenant, url = world
     with pytest.raises(TenantError):
         Index(url, "Not Allowed")
@@ -106,7 +106,7 @@ def test_the_pages_sql_finds_what_the_command_line_finds(world: tuple[str, str],
     with psycopg.Connection[dict[str, Any]].connect(url, row_factory=dict_row) as connection:
         query = sql_of("retrieval.md", "CROSS JOIN LATERAL", tenant)
         for principals, readable in ((["*"], {"open.md"}), (["*", "group:board"], {"open.md", "closed.md"})):
-            rows = connection.execute(query, {"vector": str(vector), "principals": principals}).fetchall()  # type: ignore[call-overload]
+            rows = connection.execute(query, {"vector": str(vector), "principals": principals}).fetchall()
             assert {document for row in rows for document in row["documents"]} == readable
         assert rows[0]["text"] == ask(app, tenant, question)[0].text
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -119,6 +119,6 @@ def test_the_pages_sql_rebuilds_a_graph_that_was_lost(world: tuple[str, str], ap
     app.models.projection.drop(tenant)
     assert app.ingest(tenant)[1]["project"].done == 0
     with psycopg.connect(app.endpoints.postgres_pipeline.get_secret_value(), autocommit=True) as connection:
-        connection.execute(sql_of("operations.md", "stage = 'project'", tenant))  # type: ignore[call-overload]
+        connection.execute(sql_of("operations.md", "stage = 'project'", tenant))
     app.ingest(tenant)
     assert app.models.projection.counts(tenant) == before != {}
