@@ -17,6 +17,7 @@ from typing import Any
 
 from confluent_kafka import Producer
 
+from core.principals import EVERYONE
 from events.contract import DELETE, UPSERT, topic_of
 from events.kafka.client import ClientErrors
 
@@ -126,7 +127,7 @@ class Workload:
 
     def _acl(self) -> tuple[str, ...]:
         chosen = self._random.sample(GROUPS, self._random.randint(0, 3))
-        return tuple(sorted(chosen)) if self._random.random() < 0.7 else ("*",)
+        return tuple(sorted(chosen)) if self._random.random() < 0.7 else (EVERYONE,)
 
     def _publish(self, name: str, version: Version) -> Record:
         self.newest[name] = version

@@ -49,6 +49,7 @@ from benchmarks import _world
 from benchmarks._compare import TenantState, in_graph, read_state
 from benchmarks._harness import Unmeasured, need, note, run, seconds
 from core import artifacts
+from core.principals import EVERYONE
 from core.records import decode
 from events.digests import document_key
 from headrace import Publisher
@@ -58,7 +59,7 @@ from pipelines.operations.stage_counts import due
 SLICES = {"ordered": 10, "shuffled": 3}
 SEED = 762
 DUPLICATES = 0.2
-EVERYONE = ("*",)
+PUBLIC = (EVERYONE,)
 ROUNDS = 20
 WRONG = ("stale", "missing", "orphans", "wrong_acl")
 
@@ -165,7 +166,7 @@ def acl(path: str, tree: Mapping[str, str]) -> tuple[str, ...]:
             logins.update(_people(rules.get(role), aliases))
         if isinstance(options := rules.get("options"), Mapping) and options.get("no_parent_owners"):
             break
-    return tuple(sorted(f"user:{login}" for login in logins)) or EVERYONE
+    return tuple(sorted(f"user:{login}" for login in logins)) or PUBLIC
 
 
 def _people(names: object, aliases: object) -> Iterator[str]:
@@ -302,7 +303,7 @@ def _from_scratch(headrace: Headrace, tenant: str, expected: Expected) -> dict[s
     from pipelines.stages.inputs import Chunked
 
     prefix, at = "from-scratch/", datetime.now(UTC)
-    _publish(headrace, tenant, [Change(1, path, text, EVERYONE, at) for path, text in expected.contents.items()], prefix)
+    _publish(headrace, tenant, [Change(1, path, text, PUBLIC, at) for path, text in expected.contents.items()], prefix)
     headrace.land(tenant)
     for stage in ("parse", "redact", "chunk"):
         headrace.run(tenant, stage)
