@@ -1,6 +1,6 @@
-"""Pages for the stream's benchmarks: Markdown of one size, prose of the Python PEPs where the data folder has them, otherwise made up.
+"""Pages for the stream's benchmarks: Markdown of one size, from prose of the Python PEPs if the data folder has them, else generated.
 
-Every page has two headings, a link, an e-mail address and a phone number, and a word, its mark, by which this version is told from others.
+Every page has two headings, a link, an e-mail address, a phone number, and a mark: a word that identifies this version of the page.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks._texts import peps
 
 BODY_BYTES = 1_850
-"""With what a page has beside its body, 2 KB."""
+"""Size of a body; the whole page is about 2 KB."""
 
 _SHORTEST = 60
 _PROSE = re.compile(r"[A-Z][^`|_*]{150,600}")
@@ -23,15 +23,15 @@ _LETTERS = "abcdefghijklmnopqrst"
 
 
 class Pages:
-    """Bodies of pages, each another one, from one and the same place at every call. `source` says whether they are real."""
+    """A deterministic sequence of distinct page bodies. `source` says whether they are real prose."""
 
     def __init__(self, data: Path) -> None:
         real = (data / "peps" / "peps_rst.tar.gz").exists()
         self.source = "peps" if real else "made up"
-        self._paragraphs = _in_one_line(chain.from_iterable(_shuffled(data) for _ in count()) if real else _made_up())
+        self._paragraphs = _single_line(chain.from_iterable(_shuffled(data) for _ in count()) if real else _generated())
 
     def take(self, number: int, size: int = BODY_BYTES) -> list[list[str]]:
-        """So many bodies, as paragraphs that come to about so many bytes."""
+        """The next `number` bodies, each as paragraphs of about `size` bytes in total."""
         return [list(self._body(size)) for _ in range(number)]
 
     def _body(self, room: int) -> Iterator[str]:
@@ -42,7 +42,7 @@ class Pages:
 
 
 def page(number: int, paragraphs: Sequence[str], mark: str) -> str:
-    """A whole page of these paragraphs, with its mark in the middle of it."""
+    """A page of these paragraphs, with its mark in the middle."""
     middle = len(paragraphs) // 2
     contact = f"Ask jane.roe{number}@example.org or call +49 30 {2_000_000 + number} about it; see [the one before](page-{number - 1})."
     marked = [f"{text} This is {mark}." if at == middle else text for at, text in enumerate(paragraphs)]
@@ -56,11 +56,11 @@ def brief(number: int, paragraphs: Sequence[str], mark: str) -> str:
 
 
 def mark(number: int) -> str:
-    """A word of letters alone, so that nobody takes it for somebody's number."""
+    """A word of letters only, so that it is not detected as an identifier."""
     return "zq" + "".join(_LETTERS[number // 20**place % 20] for place in range(5)) + "x"
 
 
-def _in_one_line(texts: Iterator[str]) -> Iterator[str]:
+def _single_line(texts: Iterator[str]) -> Iterator[str]:
     for text in texts:
         yield " ".join(text.split())
 
@@ -71,7 +71,7 @@ def _shuffled(data: Path) -> Iterator[str]:
     return iter(prose)
 
 
-def _made_up() -> Iterator[str]:
+def _generated() -> Iterator[str]:
     chance = random.Random(1)
     words = ["".join(chance.choices(_SYLLABLES, k=chance.randint(1, 4))) for _ in range(2_000)]
     for length in cycle(range(5, 12)):

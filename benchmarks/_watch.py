@@ -1,6 +1,6 @@
-"""What a process opens, seen from outside of it: files by fanotify, sockets by its open descriptors. Linux and root.
+"""Watch what processes open, from outside: files by fanotify, sockets by their descriptors. Requires Linux and root.
 
-fanotify(7) tells every file that is opened on a filesystem and by which process; what was refused was not opened and is not told.
+fanotify(7) reports every file opened on a filesystem, with the process id; refused attempts are not reported.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _ADD, _FILESYSTEM, _MOUNT = 0x1, 0x100, 0x10
 _OPEN, _OPEN_EXEC = 0x20, 0x1000
 _AT_CWD = -100
 _EVENT = struct.Struct("=IBBHQii")
-_LOOK_EVERY_S = 0.002
+_POLL_INTERVAL_S = 0.002
 
 
 class Watch:
-    """A context manager. `opened`: files that the processes opened and `expected` does not know; `sockets`: how many were seen open."""
+    """A context manager. `opened`: files that the processes opened and `expected` rejects; `sockets`: number of open sockets observed."""
 
     def __init__(self, pids: Callable[[], Collection[int]], expected: Callable[[Path], bool]) -> None:
         self._pids, self._expected = pids, expected
         self._ended = Event()
         self._queue = _queue()
-        self._threads = [Thread(target=work, daemon=True) for work in (self._hear, self._look)]
+        self._threads = [Thread(target=work, daemon=True) for work in (self._read_events, self._count_sockets)]
         self.opened: set[Path] = set()
         self.sockets = 0
 
@@ -45,12 +45,12 @@ class Watch:
             thread.join()
         os.close(self._queue)
 
-    def _hear(self) -> None:
+    def _read_events(self) -> None:
         while not self._ended.is_set():
             if select.select([self._queue], [], [], 0.1)[0]:
-                self._take(os.read(self._queue, 1 << 16))
+                self._record(os.read(self._queue, 1 << 16))
 
-    def _take(self, events: bytes) -> None:
+    def _record(self, events: bytes) -> None:
         while events:
             length, _, _, _, _, file, pid = _EVENT.unpack_from(events)
             path = Path(f"/proc/self/fd/{file}").readlink()
@@ -59,8 +59,8 @@ class Watch:
                 self.opened.add(path)
             events = events[length:]
 
-    def _look(self) -> None:
-        while not self._ended.wait(_LOOK_EVERY_S):
+    def _count_sockets(self) -> None:
+        while not self._ended.wait(_POLL_INTERVAL_S):
             self.sockets += sum(_sockets(pid) for pid in self._pids())
 
 
@@ -75,9 +75,9 @@ def _queue() -> int:
     libc = ctypes.CDLL(None, use_errno=True)
     queue = int(libc.fanotify_init(_CLASS_NOTIFY | _CLOEXEC, os.O_RDONLY | os.O_CLOEXEC))
     if queue < 0:
-        raise Unmeasured("fanotify is refused: what workers open can be seen by root on Linux only")
+        raise Unmeasured("fanotify is refused: watching workers requires root on Linux")
     libc.fanotify_mark.argtypes = [ctypes.c_int, ctypes.c_uint, ctypes.c_uint64, ctypes.c_int, ctypes.c_char_p]
-    for how, place in ((_FILESYSTEM, b"/"), (_MOUNT, b"/tmp")):
-        if libc.fanotify_mark(queue, _ADD | how, _OPEN | _OPEN_EXEC, _AT_CWD, place) < 0:
-            raise Unmeasured(f"fanotify cannot watch {place.decode()}")
+    for scope, path in ((_FILESYSTEM, b"/"), (_MOUNT, b"/tmp")):
+        if libc.fanotify_mark(queue, _ADD | scope, _OPEN | _OPEN_EXEC, _AT_CWD, path) < 0:
+            raise Unmeasured(f"fanotify cannot watch {path.decode()}")
     return queue

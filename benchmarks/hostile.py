@@ -1,19 +1,19 @@
-"""Hostile files through the confined parser workers: each ends parsed or with a reason, and nothing gets out.
+"""Hostile files in the confined parser workers: each is parsed or fails with a reason, and nothing escapes the confinement.
 
-Every file of `hostile` is read in a pool of one worker, with bounds of 30 s and 1,536 MB, and after each one a healthy document. The
-media type is what a file's name stands for. What the worker opens is watched from outside (fanotify, its descriptors): Python's files,
-the libraries and what tells of the machine are expected, anything else has escaped, and so has a socket.
+Every file of `hostile` is parsed in a pool of one worker, followed by a healthy document. The goals are 30 s and 1,536 MB; the pool's
+limits are lower. Formats are detected from content and file name. The worker is watched from outside (fanotify, its descriptors): it may
+open Python's files, libraries and descriptions of the machine; any other file, and any socket, counts as escaped.
 
 Keys:
   files, parsed, dead_lettered
   reasons          dead letters by reason
-  hung             files after which the worker had to be killed for time (goal: 0)
-  crashed_parent   errors that were no reason of ours (goal: 0)
-  escaped          files opened outside of what is expected, and sockets (goal: 0)
+  hung             files that ended in a timeout, so that the worker was killed (goal: 0)
+  crashed_parent   errors without a reason code (goal: 0)
+  escaped          unexpected files opened, and sockets (goal: 0)
   unhealthy        healthy documents that were not parsed (goal: 0)
-  max_rss_mb       of a worker, at its highest (goal: at most 1,536)
-  max_seconds      of a file (goal: at most 30)
-  slowest          the files that took longest, in seconds
+  max_rss_mb       peak resident memory of a worker (goal: at most 1,536)
+  max_seconds      longest time of a file (goal: at most 30)
+  slowest          the slowest files, in seconds
 """
 
 from __future__ import annotations
@@ -45,28 +45,28 @@ def measure(data: Path) -> dict[str, Any]:
     with WorkerPool(BOUNDS) as pool:
         pool.parse(HEALTHY, "text/markdown", "healthy.md")
         with Watch(lambda: pool.pids, _expected) as watch, _Memory(pool) as memory:
-            tried = [_Tried(pool, path) for path in files]
-    reasons = Counter(one.reason for one in tried if one.reason)
+            attempts = [_Attempt(pool, path) for path in files]
+    reasons = Counter(one.reason for one in attempts if one.reason)
     for path in sorted(watch.opened):
         note(f"opened: {path}")
-    slowest = sorted(tried, key=lambda one: -one.seconds)[:5]
+    slowest = sorted(attempts, key=lambda one: -one.seconds)[:5]
     return {
-        "files": len(tried),
-        "parsed": sum(one.reason is None and not one.crashed for one in tried),
+        "files": len(attempts),
+        "parsed": sum(one.reason is None and not one.crashed for one in attempts),
         "dead_lettered": sum(reasons.values()),
         "reasons": dict(sorted(reasons.items())),
         "hung": reasons[HUNG],
-        "crashed_parent": sum(one.crashed for one in tried),
+        "crashed_parent": sum(one.crashed for one in attempts),
         "escaped": len(watch.opened) + watch.sockets,
-        "unhealthy": sum(not one.healthy_after for one in tried),
-        "max_rss_mb": memory.highest_mb,
+        "unhealthy": sum(not one.healthy_after for one in attempts),
+        "max_rss_mb": memory.peak_mb,
         "max_seconds": slowest[0].seconds,
         "slowest": {one.name: one.seconds for one in slowest},
     }
 
 
-class _Tried:
-    """One file: what became of it, how long that took, and whether the worker was well afterwards."""
+class _Attempt:
+    """The outcome of one file, its duration, and whether the worker parsed a healthy document afterwards."""
 
     def __init__(self, pool: WorkerPool, path: Path) -> None:
         self.name = path.name
@@ -77,7 +77,7 @@ class _Tried:
             pool.parse(path.read_bytes(), "", path.name)
         except DocumentError as error:
             self.reason = error.reason
-        except Exception as error:  # noqa: BLE001 - what is counted here
+        except Exception as error:  # noqa: BLE001 - any other error is what this counts
             note(f"{path.name}: {type(error).__name__}")
             self.crashed = True
         self.seconds = perf_counter() - began
@@ -92,12 +92,12 @@ def _is_read(pool: WorkerPool) -> bool:
 
 
 class _Memory:
-    """The highest resident memory of a worker, looked at all the time."""
+    """Samples the workers' peak resident memory."""
 
     def __init__(self, pool: WorkerPool) -> None:
         self._pool, self._ended = pool, Event()
-        self._thread = Thread(target=self._look, daemon=True)
-        self.highest_mb = 0.0
+        self._thread = Thread(target=self._sample, daemon=True)
+        self.peak_mb = 0.0
 
     def __enter__(self) -> _Memory:
         self._thread.start()
@@ -107,10 +107,10 @@ class _Memory:
         self._ended.set()
         self._thread.join()
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         while not self._ended.wait(0.005):
             for pid in self._pool.pids:
-                self.highest_mb = max(self.highest_mb, _resident_mb(pid))
+                self.peak_mb = max(self.peak_mb, _resident_mb(pid))
 
 
 def _resident_mb(pid: int) -> float:
@@ -120,15 +120,15 @@ def _resident_mb(pid: int) -> float:
         return 0.0
 
 
-_STARTING = ("/etc/ld.so.cache", "/etc/locale.alias", "/etc/ssl/openssl.cnf", "/etc/localtime")
-"""What every process of Python opens when it starts, before it is confined."""
+_STARTUP_FILES = ("/etc/ld.so.cache", "/etc/locale.alias", "/etc/ssl/openssl.cnf", "/etc/localtime")
+"""Files that every Python process opens when it starts, before it is confined."""
 
 
 def _expected(path: Path) -> bool:
-    return str(path) in _STARTING or any(path.is_relative_to(place) for place in _PLACES)
+    return str(path) in _STARTUP_FILES or any(path.is_relative_to(place) for place in _READABLE)
 
 
-_PLACES = [path.resolve() for path in readable() if not path.is_relative_to("/proc")]
+_READABLE = [path.resolve() for path in readable() if not path.is_relative_to("/proc")]
 
 
 def _options(_: ArgumentParser) -> None: ...

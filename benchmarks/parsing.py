@@ -1,21 +1,20 @@
-"""Parsing: documents of every format through the confined workers, held to docling's own Markdown of them; and how fast PDFs are read.
+"""Parsing: documents of every format in the confined workers, compared with docling's own Markdown; and the speed of reading PDFs.
 
-The documents are those of `docling_tests`, read at the grade `layout`, one at a time. Their Markdown is a regression pin, docling's
-own output with its models, and no independent score. Both texts are compared without markup: comments, tags, images, heading and list
-marks, emphasis, escapes, rules of tables and targets of links go; characters are folded (NFKC, lower case), and what counts is words,
-runs of letters and digits. The similarity is the F1 of the words as a multiset; the order's, one minus the Levenshtein distance of the
-word sequences over the length of the longer.
+The documents are those of `docling_tests`, read at the grade `layout`, one at a time. Their Markdown is docling's own output with its
+models: a regression pin, not an independent score. Both texts are compared without markup (comments, tags, images, heading and list
+marks, emphasis, escapes, table rules, link targets) and folded (NFKC, case); words are runs of letters and digits. Similarity is the F1
+of the words as a multiset; order similarity is one minus the Levenshtein distance of the word sequences over the length of the longer.
 
 Keys:
-  documents          read, whatever became of them
-  formats            by format: `documents`, `parsed`, `failed` (by reason), `similarity` (mean; where there is Markdown), `mb_per_s`
-                     (of the files, in one worker, the median of three)
-  similarity         mean over the formats that docling reads without weights (goal: at least .97)
+  documents          documents tried, parsed or not
+  formats            by format: `documents`, `parsed`, `failed` (by reason), `similarity` (mean, if there is Markdown), `mb_per_s`
+                     (of the files, in one worker, median of three)
+  similarity         mean over the formats that docling reads without model weights (goal: at least .97)
   pdf_similarity     mean over the PDFs
-  pdf_order          mean over the PDFs of the similarity of the order
-  pages              of the PDFs
-  pages_per_s        of the PDFs, at the grade `layout`, in one process, the median of three
-  bare_pages_per_s   of the same pages in the same run: pdfium's text of each page and nothing else
+  pdf_order          mean order similarity over the PDFs
+  pages              pages of the PDFs
+  pages_per_s        PDF pages at the grade `layout`, in one process, median of three
+  bare_pages_per_s   the same pages in the same run, extracting only pdfium's text
   pdf_share          pages_per_s / bare_pages_per_s (goal: at least .015)
 """
 
@@ -40,11 +39,11 @@ from core.errors import DocumentError
 from core.records import Block, Content, decode
 from parsers import WorkerPool
 
-TURNS = 3
+RUNS = 3
 _WEIGHTS = frozenset({"pdf"})
-"""What docling reads with models only."""
+"""Formats that docling reads only with models."""
 _OFFICE = frozenset({"doc", "ppt"})
-"""What docling has another program convert first."""
+"""Formats that docling converts with another program first."""
 _PICTURES = frozenset({".png", ".jpg", ".tif"})
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _IMAGE = re.compile(r"!\[[^\]]*\]\([^)]*\)")
@@ -55,7 +54,7 @@ _WORD = re.compile(r"[^\W_]+")
 
 
 class Document(NamedTuple):
-    """A file, its format and docling's Markdown of it, if there is any."""
+    """A file, its format, and docling's Markdown of it, if any."""
 
     path: Path
     kind: str
@@ -63,7 +62,7 @@ class Document(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a document."""
+    """The result of parsing a document: its content, or a reason."""
 
     document: Document
     content: Content | None
@@ -75,8 +74,8 @@ def measure(data: Path) -> dict[str, Any]:
     with WorkerPool(Parsing(workers=1)) as pool:
         outcomes = [_outcome(pool, document) for document in documents]
         note(f"{len(outcomes)} documents read")
-        formats = {kind: _format(pool, found) for kind, found in _by_kind(outcomes).items()}
-    plain = [found["similarity"] for kind, found in formats.items() if kind not in _WEIGHTS | _OFFICE and "similarity" in found]
+        formats = {kind: _format(pool, of_kind) for kind, of_kind in _by_kind(outcomes).items()}
+    plain = [result["similarity"] for kind, result in formats.items() if kind not in _WEIGHTS | _OFFICE and "similarity" in result]
     pages = _speed([document.path.read_bytes() for document in documents if document.kind == "pdf"])
     return {"documents": len(documents), "formats": formats, "similarity": statistics.fmean(plain), **_pdf(outcomes), **pages}
 
@@ -87,7 +86,7 @@ def words(text: str) -> list[str]:
 
 
 def unmarked(markdown: str) -> str:
-    """Markdown without its marks."""
+    """Markdown without its markup."""
     bare = _COMMENT.sub(" ", markdown)
     bare = _CHECKBOX.sub(r"\1", _IMAGE.sub(" ", bare))
     bare = _TAG.sub(" ", _LINK.sub(r"\1", bare))
@@ -95,12 +94,12 @@ def unmarked(markdown: str) -> str:
 
 
 def written(content: Content) -> str:
-    """The text of our blocks."""
+    """The text of the content's blocks."""
     return "\n".join(map(_block, content.blocks))
 
 
 def similarity(ours: list[str], theirs: list[str]) -> float:
-    """F1 of two multisets of words, 0–1; two empty ones are alike."""
+    """F1 of two multisets of words, 0–1; 1 if both are empty."""
     common = sum((Counter(ours) & Counter(theirs)).values())
     return 2 * common / (len(ours) + len(theirs)) if ours or theirs else 1.0
 
@@ -135,18 +134,18 @@ def _by_kind(outcomes: list[Outcome]) -> dict[str, list[Outcome]]:
 
 def _format(pool: WorkerPool, outcomes: list[Outcome]) -> dict[str, Any]:
     parsed = [outcome for outcome in outcomes if outcome.content]
-    found: dict[str, Any] = {"documents": len(outcomes), "parsed": len(parsed)}
-    found["failed"] = dict(Counter(outcome.reason for outcome in outcomes if outcome.reason))
+    result: dict[str, Any] = {"documents": len(outcomes), "parsed": len(parsed)}
+    result["failed"] = dict(Counter(outcome.reason for outcome in outcomes if outcome.reason))
     scores = [_similarity(outcome) for outcome in outcomes if outcome.document.markdown is not None]
     if scores:
-        found["similarity"] = statistics.fmean(scores)
+        result["similarity"] = statistics.fmean(scores)
     if parsed:
-        found["mb_per_s"] = _megabytes_per_second(pool, [outcome.document for outcome in parsed])
-    return found
+        result["mb_per_s"] = _megabytes_per_second(pool, [outcome.document for outcome in parsed])
+    return result
 
 
 def _similarity(outcome: Outcome) -> float:
-    """0 for what was not parsed."""
+    """The similarity of a document's words; 0 if it was not parsed."""
     if outcome.content is None:
         return 0.0
     return similarity(words(written(outcome.content)), words(unmarked(outcome.document.markdown or "")))
@@ -154,17 +153,17 @@ def _similarity(outcome: Outcome) -> float:
 
 def _megabytes_per_second(pool: WorkerPool, documents: list[Document]) -> float:
     size = sum(document.path.stat().st_size for document in documents) / 1e6
-    turn = partial(seconds, lambda: [_outcome(pool, document) for document in documents])
-    return size / median(turn, times=TURNS, of=f"seconds of {documents[0].kind}")
+    run_once = partial(seconds, lambda: [_outcome(pool, document) for document in documents])
+    return size / median(run_once, times=RUNS, of=f"seconds of {documents[0].kind}")
 
 
 def _pdf(outcomes: list[Outcome]) -> dict[str, float]:
-    held = [outcome for outcome in outcomes if outcome.document.kind == "pdf" and outcome.document.markdown is not None]
-    if not held:
-        raise Unmeasured("there is no PDF with Markdown beside it")
+    compared = [outcome for outcome in outcomes if outcome.document.kind == "pdf" and outcome.document.markdown is not None]
+    if not compared:
+        raise Unmeasured("no PDF has Markdown to compare with")
     return {
-        "pdf_similarity": statistics.fmean(map(_similarity, held)),
-        "pdf_order": statistics.fmean(map(_order, held)),
+        "pdf_similarity": statistics.fmean(map(_similarity, compared)),
+        "pdf_order": statistics.fmean(map(_order, compared)),
     }
 
 
@@ -178,13 +177,13 @@ def _speed(files: list[bytes]) -> dict[str, float]:
     from parsers.pdf.reader import read
 
     pages = sum(map(_bare, files))
-    ours = pages / median(lambda: seconds(lambda: [read(file, "layout") for file in files]), times=TURNS, of="seconds of the PDFs, layout")
-    bare = pages / median(lambda: seconds(lambda: [_bare(file) for file in files]), times=TURNS, of="seconds of the PDFs, bare")
+    ours = pages / median(lambda: seconds(lambda: [read(file, "layout") for file in files]), times=RUNS, of="seconds of the PDFs, layout")
+    bare = pages / median(lambda: seconds(lambda: [_bare(file) for file in files]), times=RUNS, of="seconds of the PDFs, bare")
     return {"pages": pages, "pages_per_s": ours, "bare_pages_per_s": bare, "pdf_share": ours / bare}
 
 
 def _bare(file: bytes) -> int:
-    """pdfium's text of every page, and how many there are."""
+    """Extract pdfium's text of every page; returns the number of pages."""
     document = pypdfium2.PdfDocument(file)
     try:
         return sum(page.get_textpage().get_text_range() is not None for page in document)
