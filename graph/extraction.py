@@ -1,7 +1,7 @@
 """Extraction: the extractors' findings in a document, merged into its contribution to the graph.
 
-Pure: the same input gives the same bytes, in whatever order the extractors are listed. What is found is in `graph.extractors`; nothing here
-knows Neo4j.
+Pure: the same input results in the same bytes, whatever the order of the extractors. How things are found is in `graph.extractors`; nothing
+here knows Neo4j.
 """
 
 from __future__ import annotations

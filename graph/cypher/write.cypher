@@ -2,8 +2,8 @@
 // at a time: no two writers pass the same fence, and no entity is removed while another writer is about to mention it.
 
 // name: lock_tenant
-MERGE (turn:Turn {tenant: $tenant})
-SET turn.taken_at = timestamp();
+MERGE (lock:Turn {tenant: $tenant})
+SET lock.taken_at = timestamp();
 
 // name: admitted
 // The rows to write: not older than the graph's version, not identical to it, and not covered by a tombstone.

@@ -272,7 +272,7 @@ def test_removing_one_source_leaves_the_others_copy(library: Library) -> None:
 def test_swaps_at_the_same_time_lose_no_source_and_leave_no_orphan(library: Library) -> None:
     landed(library.world, "a.md", "b.md")
 
-    def turn(name: str) -> None:
+    def swap_repeatedly(name: str) -> None:
         for round_ in range(25):
             texts = TEXTS[round_ % 3 : round_ % 3 + 3]
             library.keep(texts)
@@ -286,7 +286,7 @@ def test_swaps_at_the_same_time_lose_no_source_and_leave_no_orphan(library: Libr
         library.put({name: version(name, TEXTS[:2])})
 
     with ThreadPoolExecutor(2) as threads:
-        list(threads.map(turn, ("a.md", "b.md")))
+        list(threads.map(swap_repeatedly, ("a.md", "b.md")))
     library.keep(TEXTS[:2])
     library.put({name: version(name, TEXTS[:2]) for name in ("a.md", "b.md")})
     assert library.found() == {text: {"a.md", "b.md"} for text in TEXTS[:2]}
@@ -332,8 +332,8 @@ def test_a_reader_always_sees_a_whole_version_the_old_one_or_the_new_one(library
     with ThreadPoolExecutor(2) as threads:
         readers = [threads.submit(read) for _ in range(2)]
         try:
-            for turn in range(60):
-                title = ("new", "old")[turn % 2]
+            for round_ in range(60):
+                title = ("new", "old")[round_ % 2]
                 library.keep(whole[title])
                 assert not library.put({"a.md": version("a.md", sorted(whole[title]), title=title)})
         finally:
