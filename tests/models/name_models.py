@@ -1,4 +1,4 @@
-"""Token classifiers that tell invented people and places from the words around them, trained in seconds."""
+"""Token classifiers that find invented people and places, trained in seconds."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ FAMILY = [head + "##" + tail for head, tail in product(("Wexl", "Yarn", "Kord", 
 PLACES = [head + "##" + tail for head, tail in product(("Glim", "Norv", "Spet"), ("burg", "wick", "haven"))]
 TAGS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 
-# what is never trained on: new pairs of pieces that are
+# not in the training data, but composed of pieces that are
 HELD_OUT_PERSON, HELD_OUT_PLACE = "Zordix Kordur", "Spetwick"
 LIMIT = 32
-"""Tokens that the model reads at once."""
+"""The length of the model's window, in tokens."""
 
 
 def plain(name: str) -> str:
@@ -46,23 +46,29 @@ def write_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
     names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=LIMIT, **names)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=LIMIT, **names)  # type: ignore[no-untyped-call]
     fast.save_pretrained(folder)
     return fast
 
 
 def write_classifier(folder: Path, *, tags: tuple[str, ...] = TAGS, steps: int = 0, architecture: str = "bert", seed: int = 5) -> Path:
-    """The folder of a model that `steps` of training have made, with random weights where there are none."""
+    """Write a model trained for `steps` (random weights for 0) and return its folder."""
     import torch
     import transformers
 
     torch.manual_seed(seed)
     tokenizer = write_tokenizer(folder)
-    sizes = {"vocab_size": len(tokenizer), "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    sizes: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+    }
     sizes |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "id2label": dict(enumerate(tags))}
     if architecture == "roberta":
         config = transformers.RobertaConfig(**sizes, max_position_embeddings=LIMIT + 1, pad_token_id=0)
-        model = transformers.RobertaForTokenClassification(config)
+        model: Any = transformers.RobertaForTokenClassification(config)
     else:
         model = transformers.BertForTokenClassification(transformers.BertConfig(**sizes, max_position_embeddings=LIMIT))
     with one_thread():
@@ -73,7 +79,7 @@ def write_classifier(folder: Path, *, tags: tuple[str, ...] = TAGS, steps: int =
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Matrices so small that threads only wait for each other: three times as fast."""
+    """Compute on one thread: three times as fast for matrices so small that threads mostly wait for each other."""
     import torch
 
     before = torch.get_num_threads()
@@ -104,7 +110,7 @@ def _encoded(tokenizer: Any, word: str) -> list[int]:
 
 
 def _example(tokenizer: Any, rng: random.Random) -> tuple[list[int], list[int]]:
-    """A sentence of made-up words with a name or two, in ids, and its tags. Only a word's first piece is learned, as usual."""
+    """The ids and tags of a sentence of invented words with some names. Only a word's first piece has a tag, as is usual."""
     ids, labels = [2], [-100]
     while len(ids) < LIMIT - 1 and rng.random() > 0.03:
         for word, tag in _piece(rng):

@@ -1,9 +1,12 @@
-"""What is found in a text, what is left alone, and what holds for every text."""
+"""Redaction of texts: which values are found, which texts stay, and properties of every text."""
+
+from __future__ import annotations
 
 import logging
 import subprocess
 import sys
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,16 +15,17 @@ from hypothesis import strategies as st
 from core.policy import Privacy
 from privacy import LABELS, Redactor, new_data_key, redact_text, surrogate, tenant_keys
 from privacy.folding import fold
-from tests.privacy.test_values import MASTER, patterns, values
+from privacy.redactor import Kind
+from tests.privacy.test_values import MASTER, Planted, patterns, values
 
 KEYS = tenant_keys(MASTER, "acme", new_data_key(MASTER, "acme"))
 
 
-def redacted(text, **kwargs):
+def redacted(text: str, **kwargs: Any) -> str:
     return patterns().replace(text, KEYS, **kwargs)[0]
 
 
-def entities(text, **kwargs):
+def entities(text: str, **kwargs: Any) -> list[str]:
     return sorted(patterns().replace(text, KEYS, **kwargs)[1].elements())
 
 
@@ -50,7 +54,7 @@ def entities(text, **kwargs):
         ("https://ada:secret@host.example/path", ["CREDENTIAL"]),
     ],
 )
-def test_each_kind_of_value_is_found(text, expected):
+def test_each_kind_of_value_is_found(text: str, expected: list[str]) -> None:
     assert entities(text) == sorted(expected)
 
 
@@ -67,7 +71,7 @@ def test_each_kind_of_value_is_found(text, expected):
         "",
     ],
 )
-def test_what_is_nobodys_is_left_alone(text):
+def test_a_text_without_personal_data_stays_unchanged(text: str) -> None:
     assert redacted(text) == text
 
 
@@ -83,7 +87,7 @@ def test_what_is_nobodys_is_left_alone(text):
         ("ftp://ada:pass@x.example/file", ("ftp://", "@x.example/file")),
     ],
 )
-def test_a_link_loses_the_identifier_in_it_and_nothing_else(url, kept):
+def test_only_the_identifier_in_a_link_is_replaced(url: str, kept: tuple[str, str]) -> None:
     token = redacted(url, kind="address").removeprefix(kept[0]).removesuffix(kept[1])
     assert token.startswith("<")
     assert token.endswith(">")
@@ -91,7 +95,7 @@ def test_a_link_loses_the_identifier_in_it_and_nothing_else(url, kept):
     assert redacted(f"see {url} there") == f"see {kept[0]}{token}{kept[1]} there"
 
 
-def test_an_address_has_one_surrogate_in_text_in_a_link_and_in_a_question():
+def test_an_address_has_one_surrogate_in_texts_links_and_queries() -> None:
     token = surrogate("EMAIL", "ada@example.com", KEYS)
     for text in (
         "mailto:ada@example.com",
@@ -103,13 +107,13 @@ def test_an_address_has_one_surrogate_in_text_in_a_link_and_in_a_question():
         assert token in redact_text(text, patterns(), KEYS)
 
 
-def test_a_value_that_a_line_break_divides_is_found_but_not_one_divided_by_a_blank_line():
+def test_a_value_is_found_across_a_line_break_but_not_across_a_blank_line() -> None:
     assert redacted("DE89 3704\r\n    0044 0532\n0130 00") == surrogate("IBAN", "DE89370400440532013000", KEYS)
     assert redacted("+49 30\n901820 is it") == f"{surrogate('PHONE', '+4930901820', KEYS)} is it"
     assert redacted("4111 1111\n\n1111 1111") == "4111 1111\n\n1111 1111"
 
 
-def test_a_weak_pattern_needs_a_word_before_it_or_in_its_label():
+def test_a_weak_pattern_needs_a_word_before_it_or_in_its_label() -> None:
     assert redacted("12345678") == "12345678"
     assert entities("12345678", label="Bank account") == ["BANK"]
     assert entities("12345678", label="accountNumber") == ["BANK"]
@@ -117,7 +121,7 @@ def test_a_weak_pattern_needs_a_word_before_it_or_in_its_label():
     assert redacted("12345678", label="Accounting period") == "12345678"
 
 
-def test_digits_in_the_shape_of_a_surrogate_do_not_hide():
+def test_digits_in_angle_brackets_do_not_pass_for_a_surrogate() -> None:
     assert "4111111111111111" not in redacted("<CARD:4111111111111111>")
 
 
@@ -139,12 +143,12 @@ IDS = st.one_of(
 
 
 @given(IDS)
-def test_an_ordinary_id_stays_as_it_is(document):
+def test_an_ordinary_id_stays_unchanged(document: str) -> None:
     assert redacted(document, kind="id") == document
 
 
 @given(values(precise=True))
-def test_an_id_that_carries_a_value_loses_it(planted):
+def test_a_value_in_an_id_is_replaced(planted: Planted) -> None:
     assert planted.text not in redacted(f"inbox/{planted.text}.eml", kind="id")
 
 
@@ -161,28 +165,28 @@ TEXTS = st.lists(PIECES, max_size=8).flatmap(lambda pieces: st.sampled_from(["",
 
 
 @given(TEXTS, st.sampled_from(["prose", "address", "id"]), st.sampled_from(["", "phone", "account"]))
-def test_redacting_a_redacted_text_changes_nothing(text, kind, label):
+def test_redacting_a_redacted_text_changes_nothing(text: str, kind: Kind, label: str) -> None:
     once = redacted(text, kind=kind, label=label)
     assert redacted(once, kind=kind, label=label) == once
 
 
 @given(TEXTS, st.lists(TEXTS, max_size=3))
-def test_a_result_does_not_depend_on_what_was_read_before(text, others):
-    alone = Redactor(Privacy()).replace(text, KEYS)
+def test_a_result_does_not_depend_on_earlier_texts(text: str, others: list[str]) -> None:
+    first = Redactor(Privacy()).replace(text, KEYS)
     for other in others:
         redacted(other)
-    assert patterns().replace(text, KEYS) == alone
+    assert patterns().replace(text, KEYS) == first
 
 
 @given(values(), values(), st.sampled_from([" ", ", ", "\n", "; ", " | ", "\t", "\u00a0"]))
-def test_neighbouring_values_are_both_found(first, second, between):
+def test_neighbouring_values_are_both_found(first: Planted, second: Planted, between: str) -> None:
     result = redacted(f"{first.text}{between}{second.text}")
     assert first.text not in result
     assert second.text not in result
 
 
 @given(st.text(st.characters(codec=None)))
-def test_folding_finds_its_way_back(text):
+def test_folded_positions_map_back_to_the_original(text: str) -> None:
     folded = fold(text)
     spans = [folded.original(i, i + 1) for i in range(len(folded.text))]
     assert all(0 <= start < end <= len(text) for start, end in spans)
@@ -191,11 +195,18 @@ def test_folding_finds_its_way_back(text):
     assert all(original == char or not original.isascii() for original, char in copied)
 
 
+class RecordingHandler(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
 @given(values())
-def test_no_log_line_shows_a_value(planted):
-    records = []
-    handler = logging.Handler()
-    handler.emit = records.append
+def test_no_log_line_shows_a_value(planted: Planted) -> None:
+    handler = RecordingHandler()
     root = logging.getLogger()
     level = root.level
     root.addHandler(handler)
@@ -205,16 +216,16 @@ def test_no_log_line_shows_a_value(planted):
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
-    assert not [record for record in records if planted.text in record.getMessage()]
+    assert not [record for record in handler.records if planted.text in record.getMessage()]
 
 
-def test_the_fingerprint_names_profile_rules_and_libraries():
+def test_the_fingerprint_names_profile_rules_and_libraries() -> None:
     assert patterns().fingerprint == Redactor(Privacy()).fingerprint
     for part in ("patterns", "rules-", "presidio-", "phonenumbers-"):
         assert part in patterns().fingerprint
 
 
-def test_importing_the_package_imports_no_heavy_library():
+def test_importing_the_package_imports_no_heavy_library() -> None:
     heavy = ("presidio_analyzer", "spacy", "torch", "phonenumbers")
     program = f"import sys, privacy; sys.exit(bool([m for m in {heavy!r} if m in sys.modules]))"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

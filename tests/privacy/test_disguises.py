@@ -1,6 +1,11 @@
-"""Values written so that a pattern does not see them, and texts written so that one takes for ever."""
+"""Values disguised from patterns, and adversarial texts that would make a pattern slow."""
+
+from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -8,15 +13,15 @@ from hypothesis import strategies as st
 
 from core.policy import Privacy
 from privacy import Redactor, new_data_key, surrogate, tenant_keys
-from privacy.finders.context import Text
+from privacy.finders.context import Finder, Text
 from privacy.folding import fold
-from tests.privacy.test_values import MASTER, SHOWN, patterns, values
+from tests.privacy.test_values import MASTER, SHOWN, Planted, patterns, values
 
 KEYS = tenant_keys(MASTER, "acme", new_data_key(MASTER, "acme"))
 CYRILLIC = str.maketrans("aeopcyxABEKMHOPCTX", "аеорсухАВЕКМНОРСТХ")
 
 
-def replaced(text, **kwargs):
+def replaced(text: str, **kwargs: Any) -> str:
     return patterns().replace(text, KEYS, **kwargs)[0]
 
 
@@ -33,20 +38,20 @@ def replaced(text, **kwargs):
         ("ad<b>a@exa</b>mple.com", "ada@example.com"),
     ],
 )
-def test_an_address_in_disguise_has_the_surrogate_of_the_plain_one(disguised, plain):
+def test_an_address_in_disguise_has_the_surrogate_of_the_plain_one(disguised: str, plain: str) -> None:
     assert replaced(f"to {disguised}!") == f"to {surrogate('EMAIL', plain, KEYS)}!"
 
 
 @pytest.mark.parametrize("between", ["#", "+", "'", "-", ""])
-def test_of_two_addresses_that_were_run_together_nothing_is_left(between):
-    left = replaced(f"?user=ada@example.com{between}bob@example.org!")
-    assert "ada" not in left
-    assert "bob" not in left
-    assert "@" not in left
+def test_two_joined_addresses_are_both_replaced(between: str) -> None:
+    text = replaced(f"?user=ada@example.com{between}bob@example.org!")
+    assert "ada" not in text
+    assert "bob" not in text
+    assert "@" not in text
 
 
 @pytest.mark.parametrize("text", ["if a<b>c: x", "<td>4111</td><td>1111</td><td>1111</td><td>1111</td>", "see me@ noon", "5@ 3.50"])
-def test_what_is_no_value_without_its_markup_stays(text):
+def test_a_text_that_is_no_value_without_its_markup_stays(text: str) -> None:
     assert replaced(text) == text
 
 
@@ -59,17 +64,17 @@ def test_what_is_no_value_without_its_markup_stays(text):
         ("PHONE", "＋49\u2011170\u20111234567"),
     ],
 )
-def test_a_number_in_disguise_has_the_surrogate_of_the_plain_one(entity, disguised):
+def test_a_number_in_disguise_has_the_surrogate_of_the_plain_one(entity: str, disguised: str) -> None:
     assert replaced(f"({disguised})") == f"({surrogate(entity, SHOWN[entity], KEYS)})"
 
 
 @given(values(), st.sampled_from(["Имя ", "Ελλάς ", "\u200b", "𝐍𝐨 ", "①. "]))
-def test_what_stands_beside_a_value_stays_as_it_was(planted, before):
+def test_text_before_a_value_stays_unchanged(planted: Planted, before: str) -> None:
     assert replaced(f"{before}{planted.text}").startswith(before)
 
 
 @given(st.text("аеорсухАВЕКМНОРСТХбгдж @.19", max_size=30))
-def test_text_in_other_scripts_stays_as_it_is(text):
+def test_text_in_other_scripts_stays_unchanged(text: str) -> None:
     assert fold(text).text.count(" ") <= text.count(" ")
     if "@" not in text:
         assert replaced(text) == text
@@ -97,18 +102,18 @@ HOSTILE = {
 
 
 @pytest.fixture(scope="module")
-def finders():
-    """Every finder that runs on text, without a model."""
+def finders() -> Sequence[Finder]:
+    """All finders for prose, without a model."""
     strict = Redactor(Privacy(actions=dict.fromkeys(("PERSON", "LOCATION", "ADDRESS", "DATE", "AGE", "HEALTH_ID", "CARD_CODE"), "keep")))
     strict.warm()
     return strict._finders("prose")
 
 
-def _calls(work):
-    """How many Python functions run: what grows with the text, and is the same on a slow machine."""
+def _calls(work: Callable[[], object]) -> int:
+    """The number of function calls: grows with the work, and is the same on a slow machine."""
     count = 0
 
-    def tick(_frame, event, _argument):
+    def tick(_frame: FrameType, event: str, _argument: object) -> None:
         nonlocal count
         count += event in ("call", "c_call")
 
@@ -122,8 +127,8 @@ def _calls(work):
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_work_grows_no_faster_than_the_text(finders, name):
-    def work(size):
+def test_work_grows_no_faster_than_the_text(finders: Sequence[Finder], name: str) -> None:
+    def work(size: int) -> Callable[[], object]:
         text = Text(fold((HOSTILE[name] * size)[:size]).text)
         return lambda: [list(finder.find(text)) for finder in finders]
 
@@ -134,8 +139,8 @@ def test_work_grows_no_faster_than_the_text(finders, name):
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", HOSTILE)
-def test_no_expression_backtracks_over_a_long_text(finders, name):
-    """Twenty kilobytes: a quadratic expression would take minutes, an exponential one for ever."""
+def test_no_expression_backtracks_over_a_long_text(finders: Sequence[Finder], name: str) -> None:
+    """On 20 kB a quadratic expression would take minutes, and an exponential one would never end."""
     text = Text(fold((HOSTILE[name] * 20_000)[:20_000]).text)
     for finder in finders:
         finder.needs.search(text.folded)

@@ -1,13 +1,14 @@
-"""Names by models of transformers, whole way: found, loaded or refused, read in windows and batches, and redacted."""
+"""Names models of transformers and GLiNER: located, loaded or refused, read in windows and batches, and used for redaction."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from itertools import chain, pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ from privacy import Redactor, new_data_key, redact, redact_text, surrogate, tena
 from privacy.finders import names
 from privacy.finders.context import Text
 from privacy.finders.names import Names
-from privacy.models import device, find, kind_of, loaded
+from privacy.models import Span, device, find, kind_of, loaded
 from privacy.models.gliner_model import GlinerReader
 from privacy.models.labels import ENTITIES, begins, meaning
 from privacy.models.tags import Tags, Word, words
@@ -34,6 +35,7 @@ from tests.models.name_models import HELD_OUT_PERSON, HELD_OUT_PLACE, LIMIT, TAG
 from tests.privacy.test_stage import parsed
 from tests.privacy.test_values import MASTER
 
+NO_SERVERS: Any = None
 KEYS = tenant_keys(MASTER, "acme", new_data_key(MASTER, "acme"))
 
 
@@ -45,7 +47,7 @@ def quick() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A classifier that has learned; its names stand in no list of ours, and those that are asked for in none of its sentences."""
+    """A trained classifier. Its names are in none of our lists, and the held-out names in none of its training sentences."""
     return write_classifier(tmp_path_factory.mktemp("models") / "trained", steps=100)
 
 
@@ -61,7 +63,7 @@ def reader(folder: Path) -> TransformerReader:
 
 @pytest.fixture(scope="module")
 def batching(folder: Path) -> TransformerReader:
-    """Computes as on CUDA, in fixed shapes, though on the processor."""
+    """Computes in fixed shapes as on CUDA, but on the CPU."""
     return TransformerReader(find(str(folder)), "cpu", together=True)
 
 
@@ -70,42 +72,42 @@ def named(model: object, **changes: object) -> Privacy:
 
 
 def copied(folder: Path, target: Path, **config: object) -> Path:
-    """The same model with another `config.json`."""
+    """A copy of the model with changes in its `config.json`."""
     shutil.copytree(folder, target)
     stated = json.loads((target / "config.json").read_text()) | config
     (target / "config.json").write_text(json.dumps(stated))
     return target
 
 
-# --- the whole way
+# --- redaction
 
 
-def test_a_person_and_a_place_that_it_was_never_trained_on_are_replaced(redactor: Redactor) -> None:
+def test_a_person_and_a_place_outside_of_the_training_data_are_replaced(redactor: Redactor) -> None:
     text = redact_text(f"it was {HELD_OUT_PERSON} of {HELD_OUT_PLACE} , who asked for more grain", redactor, KEYS)
     person, place = surrogate("PERSON", HELD_OUT_PERSON, KEYS), surrogate("LOCATION", HELD_OUT_PLACE, KEYS)
     assert text == f"it was {person} of {place} , who asked for more grain"
 
 
-def test_a_model_that_has_learned_nothing_does_not_find_just_them(tmp_path: Path, redactor: Redactor) -> None:
+def test_an_untrained_model_gives_another_result(tmp_path: Path, redactor: Redactor) -> None:
     sentence = f"it was {HELD_OUT_PERSON} , who asked"
-    ignorant = redact_text(sentence, Redactor(named(write_classifier(tmp_path))), KEYS)
-    assert ignorant != redact_text(sentence, redactor, KEYS)
+    untrained = redact_text(sentence, Redactor(named(write_classifier(tmp_path))), KEYS)
+    assert untrained != redact_text(sentence, redactor, KEYS)
 
 
-def test_what_stands_around_a_models_name_is_shared_with_spacys(redactor: Redactor) -> None:
-    """A line break inside a name, a possessive's s, an address and a URL."""
+def test_spans_are_trimmed_as_those_of_spacy(redactor: Redactor) -> None:
+    """A line break inside a name, a possessive's s, a name in a URL."""
     person = surrogate("PERSON", HELD_OUT_PERSON, KEYS)
     assert redact_text("with Zordix\nKordur's mill", redactor, KEYS) == f"with {person}'s mill"
     assert redact_text(f"see https://mill.example/{HELD_OUT_PLACE}/x", redactor, KEYS) == f"see https://mill.example/{HELD_OUT_PLACE}/x"
 
 
-def test_allowed_values_and_thresholds_count_for_its_names_too(folder: Path) -> None:
+def test_allowed_values_and_thresholds_apply_to_its_names(folder: Path) -> None:
     sentence = f"met {HELD_OUT_PERSON} in {HELD_OUT_PLACE}"
     allowing = Redactor(named(folder, allow=[HELD_OUT_PERSON], thresholds={"LOCATION": 1}))
     assert redact_text(sentence, allowing, KEYS) == sentence
 
 
-def test_a_document_is_redacted_in_every_place_where_its_name_stands(redactor: Redactor) -> None:
+def test_a_name_is_replaced_in_every_field_of_a_document(redactor: Redactor) -> None:
     block = Block("table", rows=(("mill", "grain"), ("near", f"from {HELD_OUT_PERSON}")))
     content = Content((Block("paragraph", text=f"said {HELD_OUT_PERSON} ."), block), title=f"with {HELD_OUT_PERSON}")
     payload = redact(parsed((Envelope("id", "crm"), content)), redactor, KEYS)["payload"][0]
@@ -129,54 +131,59 @@ def test_a_name_anywhere_in_a_long_text_is_found_at_its_exact_characters(
 
 @settings(max_examples=10)
 @given(st.lists(st.lists(st.one_of(FILLERS, st.just(HELD_OUT_PERSON), st.just(HELD_OUT_PLACE)), max_size=60).map(" ".join), max_size=6))
-def test_what_is_found_in_a_text_does_not_depend_on_its_company(
+def test_a_texts_names_do_not_depend_on_the_other_texts_of_a_batch(
     reader: TransformerReader, batching: TransformerReader, texts: list[str]
 ) -> None:
-    together, alone = batching.read(texts), reader.read(texts)
-    assert [[span[:3] for span in spans] for spans in together] == [[span[:3] for span in spans] for spans in alone]
-    for one, other in zip(chain(*together), chain(*alone), strict=True):
+    batched, single = batching.read(texts), reader.read(texts)
+    assert [[span[:3] for span in spans] for spans in batched] == [[span[:3] for span in spans] for spans in single]
+    for one, other in zip(chain(*batched), chain(*single), strict=True):
         assert one.score == pytest.approx(other.score, abs=1e-4)
 
 
-def test_a_row_is_computed_alike_beside_rows_that_are_full_and_beside_shorter_ones(batching: TransformerReader) -> None:
-    """Where every row is full, transformers drops the mask, and kernels that are chosen by it add up in another order."""
+def test_a_rows_result_is_the_same_in_batches_of_full_and_of_shorter_rows(batching: TransformerReader) -> None:
+    """If every row is full, transformers drops the mask, and kernels chosen by it add up in another order."""
     full, short = [2, *range(4, LIMIT + 2), 3], [2, 5, 6, 3]
     assert batching._model.config._attn_implementation == "eager"
-    beside = [batching._batch([full, other], 2, LIMIT)[0] for other in (full, short)]
-    assert torch.equal(*beside)
+    first, second = (batching._batch([full, other], 2, LIMIT)[0] for other in (full, short))
+    assert torch.equal(first, second)
 
 
 def test_a_text_of_any_characters_is_read(reader: TransformerReader) -> None:
     assert reader.read(["", " ", "\ufffd\ufffc\x00", "\u202e" * 100]) == [[], [], [], []]
 
 
-def test_reading_ahead_finds_what_reading_one_by_one_does(
+def test_reading_ahead_gives_the_same_names_as_reading_one_by_one(
     folder: Path, batching: TransformerReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(names, "loaded", lambda found: batching)
     texts = [f"it was {HELD_OUT_PERSON} .", "the old mill turns", f"near {HELD_OUT_PLACE}"]
-    ahead, apart = Names(str(folder), ["PERSON", "LOCATION"]), Names(str(folder), ["PERSON", "LOCATION"])
+    ahead, plain = Names(str(folder), ["PERSON", "LOCATION"]), Names(str(folder), ["PERSON", "LOCATION"])
     ahead.read_ahead(texts)
     calls: list[int] = []
     monkeypatch.setattr(batching, "_forward", lambda rows: calls.append(len(rows)))
     found = [list(ahead.find(Text(text))) for text in texts]
     assert calls == []
     monkeypatch.undo()
-    assert found == [list(apart.find(Text(text))) for text in texts]
+    assert found == [list(plain.find(Text(text))) for text in texts]
 
 
-def test_no_more_is_read_ahead_than_is_remembered(folder: Path, batching: TransformerReader, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_is_read_ahead_than_fits_into_the_cache(folder: Path, batching: TransformerReader, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(names, "loaded", lambda found: batching)
     monkeypatch.setattr(names, "_CHARACTERS", 40)
     shown: list[int] = []
     read = batching.read
-    monkeypatch.setattr(batching, "read", lambda texts: shown.append(sum(map(len, texts))) or read(texts))
+
+    def counted(texts: Sequence[str]) -> list[list[Span]]:
+        shown.append(sum(map(len, texts)))
+        return read(texts)
+
+    monkeypatch.setattr(batching, "read", counted)
     Names(str(folder), ["PERSON"]).read_ahead(["the old mill turns", "rain falls on it", "grain to flour"])
     assert shown == [len("the old mill turns") + len("rain falls on it")]
 
 
 @pytest.mark.parametrize("place", range(19_983, 20_001, 3))
-def test_a_name_where_a_very_long_sentence_is_cut_is_found_whole(place: int, redactor: Redactor) -> None:
+def test_a_name_at_the_cut_of_a_very_long_sentence_is_found_whole(place: int, redactor: Redactor) -> None:
     before = ("mill " * 4_001)[:place].rpartition(" ")[0].ljust(place - 1, "l") + " "
     found = redactor.detect(f"{before}{HELD_OUT_PERSON} {'mill ' * 50}")
     assert [(each.start, each.end, each.entity) for each in found] == [(place, place + len(HELD_OUT_PERSON), "PERSON")]
@@ -186,7 +193,7 @@ def test_a_name_where_a_very_long_sentence_is_cut_is_found_whole(place: int, red
 
 
 @given(st.integers(0, 2000), st.integers(1, 600))
-def test_windows_share_a_quarter_and_each_token_counts_once(count: int, size: int) -> None:
+def test_windows_overlap_by_a_quarter_and_each_token_counts_once(count: int, size: int) -> None:
     cut = windows(count, size)
     assert [token for window in cut for token in range(window.own_start, window.own_end)] == list(range(count))
     for window in cut:
@@ -237,30 +244,37 @@ def test_a_span_ends_where_another_of_its_kind_begins_and_not_between_name_and_s
     assert [(span.start, span.end) for span in found] == [(0, 9), (10, 24)]
 
 
-def test_a_doubt_between_two_tags_of_a_person_is_none_about_the_person() -> None:
+def test_the_probabilities_of_a_persons_tags_are_added_up() -> None:
     tags, probabilities = Tags(dict(enumerate(TAGS))), torch.tensor([[0.4, 0.3, 0.25, 0.03, 0.02]]).numpy()
-    assert [span[2:] for span in tags.spans([Word(0, 3, 0)], probabilities)] == [("PERSON", pytest.approx(0.55))]
+    (span,) = tags.spans([Word(0, 3, 0)], probabilities)
+    assert span.label == "PERSON"
+    assert span.score == pytest.approx(0.55)
 
 
-def test_words_end_at_spaces_even_where_the_tokenizer_takes_all_for_one() -> None:
+def test_words_end_at_spaces_even_if_the_tokenizer_reports_one_word() -> None:
     offsets = [(0, 0), (0, 3), (3, 7), (7, 8), (8, 10), (10, 10)]
     assert words("Ada met  B!", offsets, [None, 0, 0, 0, 0, None]) == [Word(0, 3, 1), Word(4, 7, 2), Word(9, 10, 4)]
 
 
 @pytest.mark.parametrize("architecture", ["bert", "roberta"])
-def test_a_model_is_shown_no_more_than_it_has_positions_for(architecture: str, tmp_path: Path) -> None:
+def test_a_window_is_no_longer_than_the_model_has_positions(architecture: str, tmp_path: Path) -> None:
     reader = TransformerReader(find(str(write_classifier(tmp_path, architecture=architecture))), "cpu")
     assert reader._limit == LIMIT
     assert len(reader.read([" ".join(["mill"] * 200)])) == 1
 
 
-def test_a_document_is_read_ahead_and_only_what_is_left_after_replacing_is_read_again(
+def test_a_document_is_read_ahead_and_the_second_pass_reads_only_changed_sentences(
     folder: Path, batching: TransformerReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(names, "loaded", lambda found: batching)
     calls: list[int] = []
     forward = batching._forward
-    monkeypatch.setattr(batching, "_forward", lambda rows: calls.append(len(rows)) or forward(rows))
+
+    def counted(rows: list[list[int]]) -> list[Any]:
+        calls.append(len(rows))
+        return forward(rows)
+
+    monkeypatch.setattr(batching, "_forward", counted)
     rows = (("Mill", "Grain"), ("Near", f"From {HELD_OUT_PLACE}"))
     blocks = (Block("paragraph", text=f"It was {HELD_OUT_PERSON} ."), Block("paragraph", text="rain falls on"), Block("table", rows=rows))
     payload = redact(parsed((Envelope("id", "crm"), Content(blocks))), Redactor(named(folder)), KEYS)["payload"][0]
@@ -269,10 +283,10 @@ def test_a_document_is_read_ahead_and_only_what_is_left_after_replacing_is_read_
     assert calls[1:] == [1, 1]
 
 
-# --- where it computes
+# --- devices
 
 
-def test_it_computes_on_cuda_where_there_is_one(reader: TransformerReader, folder: Path) -> None:
+def test_it_computes_on_cuda_if_available(reader: TransformerReader, folder: Path) -> None:
     assert device.chosen() == ("cuda" if torch.cuda.is_available() else "cpu")
     assert TransformerReader(find(str(folder))).together == torch.cuda.is_available()
     assert not reader.together
@@ -290,24 +304,24 @@ def test_half_precision_finds_the_same_names(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("scale", "expected"), [(1e5, torch.bfloat16), (0.1, torch.float16)])
-def test_a_model_whose_numbers_f16_cannot_hold_computes_in_another_precision(scale: float, expected: torch.dtype) -> None:
+def test_a_model_whose_numbers_exceed_f16_computes_in_another_precision(scale: float, expected: torch.dtype) -> None:
     layer = torch.nn.Linear(4, 2, bias=False)
     layer.weight.data = torch.tensor([[1.0, 0, 0, 0], [0, 1, 0, 0]]) * scale
     given = torch.tensor([[8.0, 2, 1, 1]])
     assert device.lowered(layer, "cpu", lambda: layer(given).detach().float() / scale / 10) is expected
 
 
-def test_a_device_that_fails_makes_the_stage_wait_and_no_document_fail() -> None:
+def test_a_failing_device_is_unavailable_and_fails_no_document() -> None:
     with pytest.raises(Unavailable, match="OutOfMemoryError"), device.device_errors("cuda"):
         raise torch.OutOfMemoryError("CUDA out of memory")
     with pytest.raises(RuntimeError, match="a bug"), device.device_errors("cpu"):
         raise RuntimeError("a bug")
 
 
-# --- found and refused
+# --- located and refused
 
 
-def test_a_package_and_a_name_on_the_hub_are_found_as_a_folder_is(
+def test_a_model_is_found_by_folder_by_package_and_by_name_on_the_hub(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redactor: Redactor
 ) -> None:
     (tmp_path / "site" / "headrace_tiny_names").mkdir(parents=True)
@@ -323,7 +337,7 @@ def test_a_package_and_a_name_on_the_hub_are_found_as_a_folder_is(
 
 
 def in_cache(folder: Path, cache: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As huggingface_hub keeps what it has fetched; the hub is away."""
+    """Write the model into huggingface_hub's cache, with the hub offline."""
     from huggingface_hub import constants
 
     repository = cache / f"models--{name.replace('/', '--')}"
@@ -334,7 +348,7 @@ def in_cache(folder: Path, cache: Path, name: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
 
 
-def test_a_hub_model_that_is_not_on_disk_is_refused_when_the_hub_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_model_that_is_not_on_disk_is_refused_if_the_hub_is_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -343,7 +357,7 @@ def test_a_hub_model_that_is_not_on_disk_is_refused_when_the_hub_is_away(tmp_pat
         Redactor(named("acme/none"))
 
 
-def test_the_fingerprint_follows_the_weights_and_the_tokenizer(folder: Path, tmp_path: Path, redactor: Redactor) -> None:
+def test_the_fingerprint_depends_on_the_weights_and_the_tokenizer(folder: Path, tmp_path: Path, redactor: Redactor) -> None:
     other = write_classifier(tmp_path / "m", seed=6)
     prints = [redactor.fingerprint, Redactor(named(other)).fingerprint]
     settings = other / "tokenizer_config.json"
@@ -357,11 +371,11 @@ def test_the_fingerprint_follows_the_weights_and_the_tokenizer(folder: Path, tmp
     assert Redactor(named(folder)).fingerprint == prints[0]
 
 
-def test_where_a_model_lies_is_not_in_the_fingerprint(folder: Path, tmp_path: Path, redactor: Redactor) -> None:
+def test_the_fingerprint_does_not_depend_on_the_models_path(folder: Path, tmp_path: Path, redactor: Redactor) -> None:
     assert Redactor(named(shutil.copytree(folder, tmp_path / "elsewhere"))).fingerprint == redactor.fingerprint
 
 
-def test_a_model_that_knows_no_names_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_model_without_labels_for_names_is_refused(folder: Path, tmp_path: Path) -> None:
     model = copied(folder, tmp_path / "m", id2label={str(at): f"LABEL_{at}" for at in range(5)}, label2id={})
     with pytest.raises(ConfigurationError, match="neither people nor places"):
         Redactor(named(model))
@@ -380,7 +394,7 @@ def test_pickled_weights_are_not_loaded(folder: Path, tmp_path: Path) -> None:
         Redactor(named(model))
 
 
-def test_code_that_comes_with_a_model_is_not_run(folder: Path, tmp_path: Path) -> None:
+def test_a_models_own_code_is_not_run(folder: Path, tmp_path: Path) -> None:
     model = copied(
         folder, tmp_path / "m", model_type="own", auto_map={"AutoConfig": "own.Own", "AutoModelForTokenClassification": "own.Model"}
     )
@@ -399,18 +413,18 @@ def test_a_broken_model_is_refused(broken: str, folder: Path, tmp_path: Path) ->
         Redactor(named(model))
 
 
-def test_loading_draws_nothing_on_the_terminal(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_loading_prints_nothing(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     TransformerReader(find(str(folder)), "cpu").read(["the old mill " * 100])
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_graph_does_without_a_model_that_is_not_spacys_and_a_tenants_bad_model_is_its_own_trouble(folder: Path, tmp_path: Path) -> None:
-    with Models(Settings(data_dir=tmp_path / "data", privacy=named(folder)), None) as models:
+def test_the_graph_ignores_a_model_other_than_spacys_and_a_tenants_bad_model_fails_only_that_tenant(folder: Path, tmp_path: Path) -> None:
+    with Models(Settings(data_dir=tmp_path / "data", privacy=named(folder)), NO_SERVERS) as models:
         assert "names" not in [extractor.name for extractor in models.extractors]
         assert "transformers" in models.redactor(named(folder)).fingerprint
         with pytest.raises(PolicyError, match="names_model"):
             models.redactor(named(tmp_path))
-    with Models(Settings(data_dir=tmp_path / "data", privacy=named(tmp_path)), None) as models, pytest.raises(ConfigurationError):
+    with Models(Settings(data_dir=tmp_path / "data", privacy=named(tmp_path)), NO_SERVERS) as models, pytest.raises(ConfigurationError):
         models.redactor(named(tmp_path))
 
 
@@ -418,7 +432,7 @@ def test_the_graph_does_without_a_model_that_is_not_spacys_and_a_tenants_bad_mod
 
 
 def tiny_gliner(folder: Path) -> Path:
-    """Random weights, as gliner itself saves them: every span of theirs is about as likely as not."""
+    """A model with random weights in gliner's own format: every span scores about 0.5."""
     torch.manual_seed(5)
     gliner = pytest.importorskip("gliner", reason="docs/privacy.md says how gliner is installed, and why it is no extra")
     from transformers import BertConfig, BertModel
@@ -427,7 +441,13 @@ def tiny_gliner(folder: Path) -> Path:
     tokenizer = write_tokenizer(encoder)
     tokenizer.model_max_length = 256
     tokenizer.save_pretrained(encoder)
-    sizes = {"vocab_size": len(tokenizer), "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64}
+    sizes: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+    }
     config = BertConfig(**sizes, max_position_embeddings=256)
     BertModel(config).save_pretrained(encoder)
     settings = {"model_name": str(encoder), "encoder_config": config.to_dict(), "max_len": 16, "hidden_size": 32, "dropout": 0.0}
@@ -442,7 +462,7 @@ def gliner_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @settings(max_examples=10)
 @given(st.lists(st.one_of(FILLERS, st.just(HELD_OUT_PERSON)), max_size=60).map(" ".join))
-def test_gliners_spans_stand_inside_the_text_on_words_and_apart(gliner_folder: Path, text: str) -> None:
+def test_gliners_spans_cover_words_inside_the_text_without_overlaps(gliner_folder: Path, text: str) -> None:
     (spans,) = loaded(find(str(gliner_folder))).read([text])
     assert all(one.end <= other.start for one, other in pairwise(spans))
     for span in spans:
@@ -457,7 +477,7 @@ def test_gliner_gives_each_of_many_texts_its_own_spans(gliner_folder: Path) -> N
     assert reader.read(texts) == [reader.read([text])[0] for text in texts]
 
 
-def test_a_gliner_model_goes_the_whole_way(gliner_folder: Path) -> None:
+def test_a_gliner_model_redacts_a_text(gliner_folder: Path) -> None:
     redactor = Redactor(named(gliner_folder, profile="strict", thresholds=dict.fromkeys(ENTITIES, 0.1)))
     text, found = redactor.replace(" ".join(["near", HELD_OUT_PERSON, *WORDS]), KEYS)
     assert found.keys() & set(ENTITIES)
@@ -469,21 +489,21 @@ def test_a_gliner_model_goes_the_whole_way(gliner_folder: Path) -> None:
 @given(
     st.lists(st.one_of(st.just(HELD_OUT_PERSON), st.just("Zor" + "vak" * 30), st.just("\u78e8" * 400), FILLERS), max_size=60).map(" ".join)
 )
-def test_gliner_is_shown_every_token_of_every_window(gliner_folder: Path, text: str) -> None:
-    """A hash or a Chinese clause is one word to it and tens of tokens, and it drops what is more than the tokenizer's limit."""
+def test_gliner_reads_every_token_of_every_window(gliner_folder: Path, text: str) -> None:
+    """A hash or a Chinese clause is one word and tens of tokens, and gliner drops tokens beyond the tokenizer's limit."""
     reader = loaded(find(str(gliner_folder)))
     assert isinstance(reader, GlinerReader)
-    limit, kept = reader._tokenizer.model_max_length, 0
+    limit, covered = reader._tokenizer.model_max_length, 0
     for start, end, own_start, own_end in reader._windows(text):
         pieces = [piece for piece, _, _ in reader._words(text[start:end])]
         inputs, _ = reader._model.data_processor.prepare_inputs([pieces], ["person", "location", "organization"])
         assert len(reader._tokenizer(inputs[0], is_split_into_words=True, truncation=False)["input_ids"]) <= limit
-        assert text[kept:own_start].strip() == ""
-        kept = own_end
-    assert text[kept:].strip() == ""
+        assert text[covered:own_start].strip() == ""
+        covered = own_end
+    assert text[covered:].strip() == ""
 
 
-def test_a_name_behind_a_word_of_many_tokens_is_read_by_gliner(gliner_folder: Path) -> None:
+def test_gliner_reads_a_name_after_words_of_many_tokens(gliner_folder: Path) -> None:
     before = " ".join(["Zor" + "vak" * 30] * 14) + " "
     (spans,) = loaded(find(str(gliner_folder))).read([before + HELD_OUT_PERSON])
     assert any(span.start >= len(before) for span in spans)
@@ -516,8 +536,8 @@ def test_a_gliner_folder_that_needs_more_than_its_files_is_refused(
 @pytest.mark.parametrize(
     ("file", "problem"), [("tokenizer_config.json", "lacks its encoder"), ("model.safetensors", r"has no model\.safetensors")]
 )
-def test_a_gliner_folder_holds_its_files_itself(file: str, problem: str, gliner_folder: Path, tmp_path: Path) -> None:
-    """One of this name deeper down, or weights of another name, are not what gliner takes."""
+def test_a_gliner_folder_without_its_own_files_is_refused(file: str, problem: str, gliner_folder: Path, tmp_path: Path) -> None:
+    """gliner loads neither a file of the same name in a subfolder nor weights of another name."""
     shutil.copytree(gliner_folder, tmp_path / "m")
     (tmp_path / "m" / "deeper").mkdir()
     shutil.copy(tmp_path / "m" / file, tmp_path / "m" / "other.safetensors")
@@ -535,7 +555,7 @@ def test_a_broken_gliner_model_is_refused(broken: str, gliner_folder: Path, tmp_
 
 
 @pytest.mark.skipif(find_spec("gliner") is not None, reason="gliner is installed")
-def test_a_gliner_folder_is_refused_with_what_to_install(tmp_path: Path) -> None:
+def test_a_gliner_folder_is_refused_with_the_package_to_install(tmp_path: Path) -> None:
     (tmp_path / "gliner_config.json").write_text("{}")
     assert kind_of(str(tmp_path)) == "gliner"
     with pytest.raises(ConfigurationError, match="package gliner is not installed"):
@@ -545,9 +565,9 @@ def test_a_gliner_folder_is_refused_with_what_to_install(tmp_path: Path) -> None
 # --- a policy with mappings
 
 
-def test_privacies_that_are_equal_hash_alike_and_others_seldom() -> None:
-    one = Privacy(actions={"URL": "drop", "IP": "keep"}, thresholds={"IP": 0.5}, deny=["x"])
-    same = Privacy(actions={"IP": "keep", "URL": "drop"}, thresholds={"IP": 0.5}, deny=["x"])
+def test_equal_policies_have_equal_hashes_and_different_ones_differ() -> None:
+    one = Privacy.model_validate({"actions": {"URL": "drop", "IP": "keep"}, "thresholds": {"IP": 0.5}, "deny": ["x"]})
+    same = Privacy.model_validate({"actions": {"IP": "keep", "URL": "drop"}, "thresholds": {"IP": 0.5}, "deny": ["x"]})
     others = [one.model_copy(update={"thresholds": {"IP": 0.6}}), one.model_copy(update={"languages": ("de",)}), Privacy()]
     assert one == same
     assert len({one, same, *others}) == 4

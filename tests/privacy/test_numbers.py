@@ -1,4 +1,8 @@
-"""National, tax, health and licence numbers, secrets and dates: specimens that their issuers or standards print, and what is none."""
+"""National, tax, health and licence numbers, secrets and dates: specimens published by issuers and standards, and look-alikes."""
+
+from __future__ import annotations
+
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,11 +17,11 @@ EVERYTHING = Privacy(actions=dict.fromkeys(("HEALTH_ID", "CARD_CODE", "DATE", "A
 
 
 @pytest.fixture(scope="module")
-def everything():
+def everything() -> Redactor:
     return Redactor(EVERYTHING)
 
 
-def found(redactor, text, **kwargs):
+def found(redactor: Redactor, text: str, **kwargs: Any) -> list[tuple[str, str]]:
     return [(one.entity, text[one.start : one.end]) for one in redactor.detect(text, **kwargs)]
 
 
@@ -62,42 +66,42 @@ SPECIMENS = [
 
 
 @pytest.mark.parametrize(("entity", "sentence", "value"), SPECIMENS)
-def test_each_kind_of_number_is_found_whole(everything, entity, sentence, value):
+def test_each_kind_of_number_is_found_whole(everything: Redactor, entity: str, sentence: str, value: str) -> None:
     assert (entity, value) in found(everything, sentence.format(value))
 
 
 @pytest.mark.parametrize(
     "value", ["86095742710", "15070649C104", "RSSMRA80A01H501V", "12345678A", "X1234567A", "DE136695977", "GB980780685", "255081416802539"]
 )
-def test_a_number_whose_check_fails_is_none(value):
+def test_a_number_with_a_wrong_check_digit_is_not_found(value: str) -> None:
     assert not {entity for entity, _ in found(patterns(), f"DNI, NIR, tax: {value}")} & {"NATIONAL_ID", "TAX_ID"}
 
 
 @pytest.mark.parametrize("value", ["44051401359", "111222333", "046454286", "021000021"])
-def test_digits_that_any_check_may_pass_need_a_word(value):
+def test_a_number_with_a_weak_check_needs_a_word(value: str) -> None:
     assert "NATIONAL_ID" not in {entity for entity, _ in found(patterns(), f"order {value} shipped")}
 
 
-def test_a_column_or_heading_is_a_word_too(everything):
+def test_a_column_or_heading_counts_as_a_word(everything: Redactor) -> None:
     assert found(everything, "111222333", label="BSN") == [("NATIONAL_ID", "111222333")]
     assert found(everything, "219099999", label="SSN") == [("SSN", "219099999")]
     assert found(everything, "hunter2!", label="Password") == [("SECRET", "hunter2!")]
 
 
-def test_only_the_languages_that_are_named_count():
+def test_only_numbers_of_the_configured_languages_are_found() -> None:
     only = Redactor(Privacy(languages=("pl",)))
     assert found(only, "PESEL 44051401359, BSN 111222333") == [("NATIONAL_ID", "44051401359")]
 
 
 @given(st.text("0123456789", min_size=9, max_size=9), st.integers(0, 8), st.integers(1, 9))
-def test_luhn_sees_every_single_wrong_digit(digits, place, change):
+def test_luhn_detects_every_single_wrong_digit(digits: str, place: int, change: int) -> None:
     valid = next(f"{digits}{check}" for check in range(10) if checksums.luhn(f"{digits}{check}"))
     wrong = f"{valid[:place]}{(int(valid[place]) + change) % 10}{valid[place + 1 :]}"
     assert not checksums.luhn(wrong)
 
 
 @given(st.text("0123456789", min_size=11, max_size=11), st.integers(0, 9))
-def test_verhoeff_sees_every_swap_of_neighbours(digits, place):
+def test_verhoeff_detects_every_swap_of_adjacent_digits(digits: str, place: int) -> None:
     valid = next(f"{digits}{check}" for check in range(10) if checksums.verhoeff(f"{digits}{check}"))
     swapped = f"{valid[:place]}{valid[place + 1]}{valid[place]}{valid[place + 2 :]}"
     assert swapped == valid or not checksums.verhoeff(swapped)
@@ -117,12 +121,12 @@ KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEAx+3Q/9v\nq1w2e3r4t5y6==\
         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w",
     ],
 )
-def test_a_key_is_found_wherever_it_stands(secret):
+def test_a_key_is_found_inside_a_sentence(secret: str) -> None:
     assert found(patterns(), f"see {secret} there") == [("SECRET", secret)]
 
 
 @pytest.mark.parametrize("sentence", ["password: {}", "DB_PASSWORD={}", "api_key = '{}'", "the password is {}", 'token: "{}",'])
-def test_what_stands_behind_a_secrets_name_is_one(sentence):
+def test_a_value_after_a_secrets_name_is_found(sentence: str) -> None:
     value = "tR7!kQ2x9Lm4Zp8v" if "assword" in sentence.lower() else "tR7kQ2x9Lm4Zp8vB"
     assert found(patterns(), sentence.format(value)) == [("SECRET", value)]
 
@@ -140,5 +144,5 @@ def test_what_stands_behind_a_secrets_name_is_one(sentence):
         "doi 1145/2480360.2384582 under a permissive license",
     ],
 )
-def test_code_and_prose_about_secrets_and_licences_holds_none(text):
+def test_code_and_prose_about_secrets_and_licences_contain_none(text: str) -> None:
     assert found(patterns(), text) == []

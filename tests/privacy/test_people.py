@@ -1,4 +1,8 @@
-"""Names, places and addresses that lists and the words around them tell, without a model's help; and what only looks like one."""
+"""Names, places and addresses that are found by lists and context, without a model's help; and look-alikes."""
+
+from __future__ import annotations
+
+from typing import Any
 
 import pytest
 import spacy
@@ -12,7 +16,7 @@ KEYS = tenant_keys(MASTER, "acme", new_data_key(MASTER, "acme"))
 
 
 @pytest.fixture(scope="module")
-def names(tmp_path_factory):
+def names(tmp_path_factory: pytest.TempPathFactory) -> Redactor:
     folder = tmp_path_factory.mktemp("models") / "blank"
     nlp = spacy.blank("en")
     nlp.add_pipe("entity_ruler").add_patterns([{"label": "PERSON", "pattern": "Donald van"}, {"label": "GPE", "pattern": "Nowhere"}])
@@ -20,7 +24,7 @@ def names(tmp_path_factory):
     return Redactor(Privacy(profile="names", names_model=str(folder)))
 
 
-def found(redactor, text, **kwargs):
+def found(redactor: Redactor, text: str, **kwargs: Any) -> list[tuple[str, str]]:
     return [(one.entity, text[one.start : one.end]) for one in redactor.detect(text, **kwargs)]
 
 
@@ -38,11 +42,11 @@ def found(redactor, text, **kwargs):
         ("signed by Philip J. Fry PhD", "Philip J. Fry PhD"),
     ],
 )
-def test_a_person_is_found_by_list_title_label_or_phrase(names, text, name):
+def test_a_person_is_found_by_list_title_label_or_phrase(names: Redactor, text: str, name: str) -> None:
     assert ("PERSON", name) in found(names, text)
 
 
-def test_a_column_of_names_is_one_whoever_they_are(names):
+def test_a_column_labelled_as_names_is_found_whatever_the_names(names: Redactor) -> None:
     assert found(names, "Xqar Blorb", label="Patient") == [("PERSON", "Xqar Blorb")]
     assert found(names, "Xqar Blorb", label="Product") == []
 
@@ -56,7 +60,7 @@ def test_a_column_of_names_is_one_whoever_they_are(names):
         ("a bank in new zealand", "new zealand"),
     ],
 )
-def test_a_place_is_found_by_list_or_phrase(names, text, place):
+def test_a_place_is_found_by_list_or_phrase(names: Redactor, text: str, place: str) -> None:
     assert ("LOCATION", place) in found(names, text)
 
 
@@ -72,7 +76,7 @@ def test_a_place_is_found_by_list_or_phrase(names, text, place):
         "P.O. Box 255",
     ],
 )
-def test_an_address_is_found_whole(names, address):
+def test_an_address_is_found_whole(names: Redactor, address: str) -> None:
     assert ("ADDRESS", address) in found(names, f"Please send it to {address}. Thanks")
 
 
@@ -86,11 +90,11 @@ def test_an_address_is_found_whole(names, address):
         "a list of lists, a dict of sets, and 42 other things",
     ],
 )
-def test_prose_about_nobody_stays_as_it_is(names, text):
+def test_prose_without_names_has_no_findings(names: Redactor, text: str) -> None:
     assert found(names, text) == []
 
 
-def test_the_lists_hold_keys_as_text_is_looked_up():
+def test_the_lists_contain_names_by_their_look_up_keys() -> None:
     for names in (gazetteer.given_names(), gazetteer.surnames(), gazetteer.places()):
         assert len(names.names) > 5_000
         assert names.sure < names.names

@@ -1,4 +1,8 @@
-"""The stage: no value survives in any field of a document, and every row stands alone."""
+"""The stage: no value survives in any field of a document, and each row's result is independent of the others."""
+
+from __future__ import annotations
+
+from random import Random
 
 import polars as pl
 from hypothesis import given, settings
@@ -6,15 +10,18 @@ from hypothesis import strategies as st
 
 from core import records
 from core.frames import PARSED, RESULT
-from core.records import Block, Content, Envelope, Link, Redacted
+from core.keys import TenantKeys
+from core.records import Block, BlockKind, Content, Envelope, Link, Redacted
 from privacy import new_data_key, redact, redact_text, surrogate, tenant_keys
-from tests.privacy.test_values import MASTER, SHOWN, patterns, values
+from tests.privacy.test_values import MASTER, SHOWN, Planted, patterns, values
 
 ACME, GLOBEX = (tenant_keys(MASTER, tenant, new_data_key(MASTER, tenant)) for tenant in ("acme", "globex"))
-KINDS = ("heading", "paragraph", "list_item", "code", "caption", "formula")
+KINDS: tuple[BlockKind, ...] = ("heading", "paragraph", "list_item", "code", "caption", "formula")
+
+Document = tuple[Envelope, Content, list[Planted]]
 
 
-def parsed(*documents):
+def parsed(*documents: tuple[Envelope, Content]) -> pl.DataFrame:
     rows = [
         {"document": f"{i:032x}", "input_key": f"key-{i}", "envelope": records.encode(envelope), "content": records.encode(content)}
         for i, (envelope, content) in enumerate(documents)
@@ -22,11 +29,11 @@ def parsed(*documents):
     return pl.DataFrame(rows, schema=dict(PARSED))
 
 
-def redacted(envelope, content, keys=ACME):
+def redacted(envelope: Envelope, content: Content, keys: TenantKeys = ACME) -> Redacted:
     return records.decode(redact(parsed((envelope, content)), patterns(), keys)["payload"][0], Redacted)
 
 
-def squeezed(text):
+def squeezed(text: str) -> str:
     return "".join(filter(str.isalnum, text))
 
 
@@ -34,16 +41,16 @@ SENTENCES = st.sampled_from(["{}", "Reach her at {}.", "({})", "see {} for more"
 
 
 @st.composite
-def planted_documents(draw):
-    """A document with a value of its own in every field, and the values."""
-    planted = []
+def planted_documents(draw: st.DrawFn) -> Document:
+    """A document with a different value in every field, and the values."""
+    planted: list[Planted] = []
 
-    def plant(template="{}", *, precise=False):
+    def plant(template: str = "{}", *, precise: bool = False) -> str:
         value = draw(values(precise=precise))
         planted.append(value)
         return template.replace("{}", value.text)
 
-    def sentence():
+    def sentence() -> str:
         return plant(draw(SENTENCES))
 
     blocks = [Block(kind, text=sentence(), level=1 if kind == "heading" else 0) for kind in KINDS]
@@ -62,7 +69,7 @@ def planted_documents(draw):
 
 @settings(max_examples=50)
 @given(planted_documents())
-def test_no_value_survives_in_any_field(document):
+def test_no_value_survives_in_any_field(document: Document) -> None:
     envelope, content, planted = document
     payload = redact(parsed((envelope, content)), patterns(), ACME)["payload"][0].decode()
     for value in planted:
@@ -70,13 +77,13 @@ def test_no_value_survives_in_any_field(document):
         assert squeezed(value.text) not in squeezed(payload), value.entity
 
 
-def test_found_counts_what_was_replaced_by_entity():
+def test_replacements_are_counted_by_entity() -> None:
     content = Content(tuple(Block("paragraph", text=f"see {value}") for value in SHOWN.values()), title=SHOWN["EMAIL"])
     found = redacted(Envelope("id", "crm"), content).found
     assert found == dict.fromkeys(SHOWN, 1) | {"EMAIL": 2}
 
 
-def test_structure_links_and_ordinary_names_are_kept():
+def test_structure_links_and_ordinary_names_are_kept() -> None:
     blocks = (
         Block("heading", text="Plan", level=2, page=3),
         Block("table", rows=(("a", "b"), ("1", "2"))),
@@ -87,14 +94,14 @@ def test_structure_links_and_ordinary_names_are_kept():
     assert result == Redacted(envelope.name, blocks, title="Plan", uri=envelope.uri)
 
 
-def test_the_events_title_and_metadata_win_over_the_files_own():
+def test_the_events_title_and_metadata_win_over_the_files_own() -> None:
     envelope = Envelope("id", "crm", title="Event", metadata={"owner": "crm", "file.author": "event"})
     result = redacted(envelope, Content((), title="File", properties={"author": "file", "owner": "file"}))
     assert result.title == "Event"
     assert result.metadata == {"file.author": "event", "file.owner": "file", "owner": "crm"}
 
 
-def test_a_table_is_read_with_its_headers_and_first_column():
+def test_a_table_is_read_with_its_headers_and_first_column() -> None:
     rows = (("Name", "Account"), ("x", "12345678"), ("Phone", "2025550123"), ("Total", "87654321"))
     (block,) = redacted(Envelope("id", "crm"), Content((Block("table", rows=rows),))).blocks
     assert block.rows[0] == rows[0]
@@ -102,12 +109,12 @@ def test_a_table_is_read_with_its_headers_and_first_column():
     assert block.rows[2][1] == surrogate("PHONE", "2025550123", ACME)
 
 
-def test_metadata_is_read_with_its_key():
+def test_metadata_is_read_with_its_key() -> None:
     result = redacted(Envelope("id", "crm", metadata={"phone": "2025550123", "size": "2025550123"}), Content(()))
     assert result.metadata == {"phone": surrogate("PHONE", "2025550123", ACME), "size": "2025550123"}
 
 
-def test_a_question_has_the_surrogate_of_the_document_and_another_tenants_has_not():
+def test_a_query_has_the_documents_surrogate_and_another_tenants_query_has_not() -> None:
     content = Content((Block("paragraph", text=f"Ask {SHOWN['EMAIL']}"),))
     (text,) = (block.text for block in redacted(Envelope("id", "crm"), content).blocks)
     token = text.removeprefix("Ask ")
@@ -117,7 +124,7 @@ def test_a_question_has_the_surrogate_of_the_document_and_another_tenants_has_no
 
 @settings(max_examples=25)
 @given(st.lists(planted_documents(), min_size=1, max_size=3), st.randoms(use_true_random=False))
-def test_a_documents_result_does_not_depend_on_its_neighbours_or_their_order(documents, random):
+def test_a_documents_result_does_not_depend_on_its_neighbours_or_their_order(documents: list[Document], random: Random) -> None:
     pairs = [(envelope, content) for envelope, content, _ in documents]
     alone = [redact(parsed(pair), patterns(), ACME)["payload"][0] for pair in pairs]
     order = random.sample(range(len(pairs)), len(pairs))
@@ -125,7 +132,7 @@ def test_a_documents_result_does_not_depend_on_its_neighbours_or_their_order(doc
     assert together == [alone[i] for i in order]
 
 
-def test_a_frame_keeps_its_keys_and_an_empty_one_gives_an_empty_result():
+def test_a_frame_keeps_its_keys_and_an_empty_one_gives_an_empty_result() -> None:
     frame = parsed((Envelope("a", "crm"), Content(())), (Envelope("b", "crm"), Content(())))
     result = redact(frame, patterns(), ACME)
     assert result.schema == pl.Schema(dict(RESULT))
@@ -134,7 +141,7 @@ def test_a_frame_keeps_its_keys_and_an_empty_one_gives_an_empty_result():
     assert redact(parsed(), patterns(), ACME).is_empty()
 
 
-def test_a_text_of_nul_and_bidirectional_and_invisible_characters_passes():
+def test_a_text_with_nul_bidirectional_and_invisible_characters_is_redacted() -> None:
     text = "\x00\u202e\u200b\u2066\ufeff" + SHOWN["EMAIL"] + "\u200f\x00"
     (block,) = redacted(Envelope("id", "crm"), Content((Block("paragraph", text=text),))).blocks
     assert surrogate("EMAIL", SHOWN["EMAIL"], ACME) in block.text

@@ -1,4 +1,6 @@
-"""Invented personal values for the other tests, valid in form and belonging to nobody, and that each is found as what it claims to be."""
+"""Invented personal values for the other tests, valid in form and belonging to nobody; each is found as its entity."""
+
+from __future__ import annotations
 
 from functools import cache
 from typing import NamedTuple
@@ -22,59 +24,61 @@ SHOWN = {
 
 
 class Planted(NamedTuple):
+    """An invented value and the entity that it is."""
+
     entity: str
     text: str
 
 
 @cache
-def patterns():
-    """One Redactor of the patterns profile for all tests: Presidio's imports take seconds."""
+def patterns() -> Redactor:
+    """A Redactor of the patterns profile, shared by all tests because Presidio's imports take seconds."""
     return Redactor(Privacy())
 
 
-def values(*, precise=False):
-    """Any value; with `precise`, only what is recognised in ids too."""
+def values(*, precise: bool = False) -> st.SearchStrategy[Planted]:
+    """Any value; with `precise`, only those that are also recognised in ids."""
     kinds = [_emails(), _international_phones(), _cards(), _ibans(), _ssns()]
     return st.one_of(*kinds, *([] if precise else [_national_phones(), _addresses()]))
 
 
-def _digits(count):
+def _digits(count: int) -> st.SearchStrategy[str]:
     return st.text("0123456789", min_size=count, max_size=count)
 
 
-def _emails():
+def _emails() -> st.SearchStrategy[Planted]:
     part = st.from_regex(r"[a-z][a-z0-9]{1,8}", fullmatch=True)
     top = st.sampled_from(["com", "org", "example", "internal", "co.uk"])
     return st.builds(lambda a, b, c, d: Planted("EMAIL", f"{a}.{b}@{c}.{d}"), part, part, part, top)
 
 
-def _international_phones():
+def _international_phones() -> st.SearchStrategy[Planted]:
     german = _digits(7).map(lambda rest: f"+49 170 {rest}")
     american = _digits(2).map(lambda rest: f"+1 202-555-01{rest}")
     return st.one_of(german, american).map(lambda text: Planted("PHONE", text))
 
 
-def _national_phones():
+def _national_phones() -> st.SearchStrategy[Planted]:
     return st.tuples(st.sampled_from(["(202) 555-01", "202-555-01", "415.555.01"]), _digits(2)).map(lambda p: Planted("PHONE", "".join(p)))
 
 
-def _cards():
+def _cards() -> st.SearchStrategy[Planted]:
     number = st.builds(lambda prefix, rest: (prefix + rest)[:15], st.sampled_from(["4", "51", "55", "2221"]), _digits(14))
     return st.builds(lambda n, glue: Planted("CARD", _grouped(n + _luhn(n), 4, glue)), number, st.sampled_from(["", " ", "-"]))
 
 
-def _ibans():
+def _ibans() -> st.SearchStrategy[Planted]:
     return st.builds(lambda account, glue: Planted("IBAN", _grouped(_iban(account), 4, glue)), _digits(18), st.sampled_from(["", " "]))
 
 
-def _ssns():
+def _ssns() -> st.SearchStrategy[Planted]:
     area = st.integers(1, 665).map(lambda n: f"{n:03}")
     middle, last = st.integers(1, 99).map(lambda n: f"{n:02}"), st.integers(1, 9999).map(lambda n: f"{n:04}")
     placeholders = {"123-45-6789", "078-05-1120", "111-11-1111", "222-22-2222", "333-33-3333", "444-44-4444", "555-55-5555"}
     return st.builds("{}-{}-{}".format, area, middle, last).filter(lambda t: t not in placeholders).map(lambda t: Planted("SSN", t))
 
 
-def _addresses():
+def _addresses() -> st.SearchStrategy[Planted]:
     v4 = st.tuples(st.integers(11, 126), st.integers(0, 255), st.integers(0, 255), st.integers(1, 254)).map(
         "{0[0]}.{0[1]}.{0[2]}.{0[3]}".format
     )
@@ -82,22 +86,22 @@ def _addresses():
     return st.one_of(v4, v6).map(lambda text: Planted("IP", text))
 
 
-def _grouped(text, size, glue):
+def _grouped(text: str, size: int, glue: str) -> str:
     return glue.join(text[i : i + size] for i in range(0, len(text), size))
 
 
-def _luhn(number):
+def _luhn(number: str) -> str:
     doubled = [int(d) * 2 if i % 2 == 0 else int(d) for i, d in enumerate(reversed(number))]
     return str(-sum(d // 10 + d % 10 for d in doubled) % 10)
 
 
-def _iban(account):
+def _iban(account: str) -> str:
     check = 98 - int(f"{account}131400") % 97  # D = 13, E = 14, ISO 13616
     return f"DE{check:02}{account}"
 
 
 @given(values())
-def test_a_planted_value_is_found_whole_as_what_it_claims_to_be(planted):
+def test_an_invented_value_is_found_whole_as_its_entity(planted: Planted) -> None:
     keys = tenant_keys(MASTER, "acme", new_data_key(MASTER, "acme"))
     text, found = patterns().replace(planted.text, keys)
     assert found == {planted.entity: 1}

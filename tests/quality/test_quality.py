@@ -83,7 +83,7 @@ def unit_vectors(n: int, dimension: int = 16, seed: int = 0) -> NDArray[np.float
 
 class TestLandedEvents:
     def test_events_that_keep_the_contract_pass(self) -> None:
-        check = quality.landed_events(events({"operation": "delete", "fate": "superseded"}, {"event_time": None}))
+        check = quality.contract(events({"operation": "delete", "fate": "superseded"}, {"event_time": None}))
         assert check.passed
         assert not failed(check)
         assert check.measured == {"rows": 4, "landed": 3, "unchanged": 0, "superseded": 1, "dead-lettered": 0}
@@ -111,7 +111,7 @@ class TestLandedEvents:
         ],
     )
     def test_each_breach_is_an_error_and_counted_under_its_column(self, change: dict[str, object], column: str, count: int) -> None:
-        check = quality.landed_events(events(change))
+        check = quality.contract(events(change))
         assert not check.passed
         assert check.severity == "error"
         assert failed(check) == {column: count}
@@ -120,22 +120,22 @@ class TestLandedEvents:
 
     def test_a_dead_letter_may_lack_required_fields(self) -> None:
         dead = {"fate": "dead-lettered", "document": None, "sequence": None, "operation": None}
-        assert quality.landed_events(events(dead)).passed
+        assert quality.contract(events(dead)).passed
 
     def test_a_past_event_time_and_a_slightly_fast_clock_pass(self) -> None:
-        assert quality.landed_events(events({"event_time": NOW - timedelta(days=9000)}, {"event_time": NOW + timedelta(hours=14)})).passed
+        assert quality.contract(events({"event_time": NOW - timedelta(days=9000)}, {"event_time": NOW + timedelta(hours=14)})).passed
 
     def test_nothing_landed_passes(self) -> None:
-        assert quality.landed_events(events().clear()).passed
+        assert quality.contract(events().clear()).passed
 
     def test_a_result_does_not_depend_on_the_frame_before(self) -> None:
         bad, good = events({"sequence": -1}), events()
-        assert [quality.landed_events(frame).passed for frame in (good, bad, good, bad)] == [True, False, True, False]
+        assert [quality.contract(frame).passed for frame in (good, bad, good, bad)] == [True, False, True, False]
 
     def test_threads_count_their_own_rows(self) -> None:
         frames = [events(*[{"sequence": -1}] * bad) for bad in range(8)]
         with ThreadPoolExecutor(4) as pool:
-            found = [failed(check).get("sequence", 0) for check in pool.map(quality.landed_events, frames)]
+            found = [failed(check).get("sequence", 0) for check in pool.map(quality.contract, frames)]
         assert found == list(range(8))
 
     @pytest.mark.parametrize(
@@ -148,14 +148,14 @@ class TestLandedEvents:
     )
     def test_other_columns_than_agreed_are_refused_without_their_values(self, frame: pl.DataFrame) -> None:
         with pytest.raises(CheckError, match=r"sequence|received_at") as refused:
-            quality.landed_events(frame)
+            quality.contract(frame)
         assert refused.value.reason == "check-not-measured"
         assert CANARY not in str(refused.value)
 
 
 class TestChunks:
     def test_chunks_fit_to_embed_pass(self) -> None:
-        check = quality.chunks(chunks({"token_count": 256}), 256)
+        check = quality.chunk_quality(chunks({"token_count": 256}), 256)
         assert check.passed
         assert check.measured == {"rows": 3, "tokens": 496, "tokens_max": 256}
 
@@ -173,31 +173,31 @@ class TestChunks:
         ],
     )
     def test_each_breach_is_an_error_and_counted_under_its_column(self, change: dict[str, object], column: str) -> None:
-        check = quality.chunks(chunks(change), 256)
+        check = quality.chunk_quality(chunks(change), 256)
         assert (check.passed, check.severity) == (False, "error")
         assert failed(check) == {column: 1}
         assert CANARY not in shown(check)
 
     @pytest.mark.parametrize(("change", "column"), [({"readable": 0.2}, "readable"), ({"replaced": 0.3}, "replaced")])
     def test_illegible_chunks_warn(self, change: dict[str, object], column: str) -> None:
-        check = quality.chunks(chunks(change), 256)
+        check = quality.chunk_quality(chunks(change), 256)
         assert (check.passed, check.severity) == (False, "warn")
         assert failed(check) == {column: 1}
 
     def test_a_few_tables_of_signs_among_many_chunks_are_tolerated_and_shown(self) -> None:
-        check = quality.chunks(chunks({"readable": 0.2}, *[{}] * 40), 256)
+        check = quality.chunk_quality(chunks({"readable": 0.2}, *[{}] * 40), 256)
         assert check.passed
         assert failed(check) == {"readable": 1}
 
     def test_an_error_outweighs_a_warning(self) -> None:
-        assert quality.chunks(chunks({"readable": 0.2, "sources": 0}), 256).severity == "error"
+        assert quality.chunk_quality(chunks({"readable": 0.2, "sources": 0}), 256).severity == "error"
 
     def test_each_bound_on_tokens_has_its_own_suite(self) -> None:
         frame = chunks()
-        assert [quality.chunks(frame, bound).passed for bound in (256, 100, 256)] == [True, False, True]
+        assert [quality.chunk_quality(frame, bound).passed for bound in (256, 100, 256)] == [True, False, True]
 
     def test_no_chunks_pass(self) -> None:
-        assert quality.chunks(chunks().clear(), 256).passed
+        assert quality.chunk_quality(chunks().clear(), 256).passed
 
 
 class TestTexts:
@@ -210,7 +210,7 @@ class TestTexts:
 
     def test_measures_fit_the_chunk_suite(self) -> None:
         texts = chunks().drop("characters", "readable", "replaced").with_columns(text=pl.lit(f"A legible text {CANARY}"))
-        check = quality.chunks(quality.describe_texts(texts), 256)
+        check = quality.chunk_quality(quality.describe_texts(texts), 256)
         assert check.passed
         assert CANARY not in shown(check)
 
@@ -346,7 +346,7 @@ class TestStreamSlots:
 
 class TestCompleteness:
     def test_an_index_with_every_live_document_is_complete(self) -> None:
-        assert quality.completeness({"live": 7, "indexed": 7, "failed": 0, "waiting": 0}).passed
+        assert quality.index_completeness({"live": 7, "indexed": 7, "failed": 0, "waiting": 0}).passed
 
     @pytest.mark.parametrize(
         ("counts", "severity"),
@@ -359,13 +359,13 @@ class TestCompleteness:
         ],
     )
     def test_a_silently_lost_document_is_an_error_and_an_accounted_one_a_warning(self, counts: dict[str, int], severity: str) -> None:
-        check = quality.completeness(counts)
+        check = quality.index_completeness(counts)
         assert (check.passed, check.severity) == (False, severity)
         assert list(failed(check).values()) == [1]
 
     def test_a_missing_number_is_refused(self) -> None:
         with pytest.raises(CheckError, match="failed, waiting"):
-            quality.completeness({"live": 1, "indexed": 1})
+            quality.index_completeness({"live": 1, "indexed": 1})
 
 
 VERSIONS = st.dictionaries(st.integers(0, 12), st.integers(0, 3))
@@ -389,7 +389,7 @@ class TestGraphConsistency:
 
 class TestCheck:
     def test_markdown_is_one_table_with_a_row_per_expectation(self) -> None:
-        check = quality.completeness({"live": 1200, "indexed": 0, "failed": 0, "waiting": 0})
+        check = quality.index_completeness({"live": 1200, "indexed": 0, "failed": 0, "waiting": 0})
         header, rule, first, *others = check.markdown().splitlines()
         assert header == "| Column | Expectation | Unexpected |"
         assert rule.count("|") == 4
@@ -426,7 +426,7 @@ sys.addaudithook(lambda name, _: calls.append(name) if name.startswith(("socket.
 shown = warnings.showwarning
 import polars, quality
 row = {"text_hash": "x", "token_count": 9999, "ordinal": 0, "sources": 1, "characters": 9, "readable": 0.1, "replaced": 0.0}
-check = quality.chunks(polars.DataFrame([row], schema=quality.chunk_schema()), 256)
+check = quality.chunk_quality(polars.DataFrame([row], schema=quality.chunk_schema()), 256)
 assert not check.passed
 assert "great_expectations" in sys.modules
 assert calls == [], calls

@@ -18,6 +18,7 @@ from core.policy import Privacy
 from core.records import Block, Link, Redacted, decode, encode
 from pipelines.app import Headrace
 from pipelines.governance import tenants
+from pipelines.operations.checks import check
 from pipelines.operations.residual_sample import claim as claim_of
 from quality import Check
 from quality.residual.check import ERRORS, Claim, Document
@@ -207,7 +208,7 @@ def test_entities_that_the_profile_keeps_do_not_count() -> None:
 
 
 def test_values_that_the_tenant_allows_do_not_count() -> None:
-    allowed = claim_of(Privacy(allow=["Info@Example.org", "0161 496 0000"]))
+    allowed = claim_of(Privacy.model_validate({"allow": ["Info@Example.org", "0161 496 0000"]}))
     assert suspected(judged("write to info@example.org or ring 0161 496 0000.", claim=allowed)) == {}
     assert certain("write to ann@example.org", claim=allowed) == {"EMAIL": 1}
 
@@ -367,23 +368,24 @@ def leak(app: Headrace, tenant: str, *blocks: Block) -> None:
 
 
 def test_a_tenant_is_judged_by_its_own_profile(app: Headrace, acme: str) -> None:
-    publish(app, acme, **{f"page{n}_md": "\n\n".join((f"# Page {n}", *PLAIN, f"Write to ada{n}@example.org.")) for n in range(12)})
+    pages = {f"page{n}_md": "\n\n".join((f"# Page {n}", *PLAIN, f"Write to ada{n}@example.org.")) for n in range(12)}
+    publish(app, acme, **pages)  # type: ignore[arg-type]
     app.ingest(acme)
-    healthy = app.check(acme, "residual_pii")
+    healthy = check(app, acme, "residual_pii")
     assert healthy.passed
     assert (healthy.measured["documents"], healthy.measured["documents_sampled"]) == (12, 12)
-    assert app.check(acme, "residual_pii") == healthy
+    assert check(app, acme, "residual_pii") == healthy
 
     leak(app, acme, *(Block(kind="paragraph", text=f"in hall {n} we hired Mr. Quillfeather of Quillhaven.") for n in range(4)))
-    assert app.check(acme, "residual_pii").passed, "the profile keeps names"
+    assert check(app, acme, "residual_pii").passed, "the profile keeps names"
     tenants.configure(app, acme, privacy={"profile": "names", "names_model": "en_core_web_sm", "most_residual": {"names": 0.01}})
-    named = app.check(acme, "residual_pii")
+    named = check(app, acme, "residual_pii")
     assert (named.passed, named.severity, named.measured["suspected PERSON"]) == (False, "error", 48)
     tenants.configure(app, acme, privacy={"most_residual": {"names": 0.9}})
-    assert app.check(acme, "residual_pii").passed
+    assert check(app, acme, "residual_pii").passed
 
     leak(app, acme, Block(kind="table", rows=(("name", "number"), ("on file", "078-05-1120"))))
-    numbered = app.check(acme, "residual_pii")
+    numbered = check(app, acme, "residual_pii")
     assert (numbered.passed, numbered.measured["suspected SSN"]) == (False, 12)
     assert not [value for value in ("078-05", "Quillfeather", "example.org", "Quillhaven") if value in shown(numbered)]
 
@@ -400,4 +402,4 @@ def test_a_link_target_counts_only_for_certain_findings(app: Headrace, acme: str
     publish(app, acme, page_md="\n\n".join(PLAIN))
     app.ingest(acme)
     leak(app, acme, Block(kind="paragraph", text="here", links=(Link("here", target),)))
-    assert app.check(acme, "residual_pii").passed is passes
+    assert check(app, acme, "residual_pii").passed is passes
