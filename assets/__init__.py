@@ -1,4 +1,4 @@
-"""Thin Dagster assets: one per arrow of the way, partitioned by tenant, with their checks.
+"""Thin Dagster assets, partitioned by tenant, with their checks.
 
-An asset asks the runtime to run a stage and turns its report into metadata. No stage logic here, no SQL, no models.
+An asset has the runtime run its stages and turns the reports into metadata. Stage logic, SQL and models are not here.
 """

@@ -1,4 +1,4 @@
-"""What a person sees of a materialization: a picture, counts, timings, reasons. Never a document's text or id."""
+"""The metadata of a materialization: a picture, counts, timings, reasons. Never a document's text or id."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _RUN = {
     "waiting": "waiting",
     "failed": "failed",
 }
-_INGREDIENTS = ("padded_tokens", "milliseconds")
-"""Of the tally, for figures that are made here."""
+_INTERMEDIATE = ("padded_tokens", "milliseconds")
+"""Counts of the tally that only serve to compute other figures."""
 _FATES = ("landed", "unchanged", "superseded", "dead-lettered")
 
 
@@ -41,14 +41,14 @@ def of_landing(landed: Landed, now: StageCounts, seconds: float) -> dict[str, An
 
 
 def of_stage(report: Report, now: StageCounts) -> dict[str, Any]:
-    """Documents by outcome, where they all stand, the stage's own counts and what it worked with, timings, and why some were left out."""
+    """Documents by outcome, the tenant's documents by state, the stage's own counts and settings, timings, and reasons for failures."""
     counts = {name: getattr(report, attribute) for name, attribute in _RUN.items()}
     return {
         "overview": dg.MetadataValue.md(stacked({"this run": counts, "now": now.documents})),
         "reasons": dg.MetadataValue.md(reasons(report.reasons, now.reasons)),
         **{f"documents/{name}": count for name, count in counts.items()},
         **{f"now/{state}": count for state, count in now.documents.items()},
-        **{f"{report.stage}/{name}": count for name, count in sorted(report.tally.items()) if name not in _INGREDIENTS},
+        **{f"{report.stage}/{name}": count for name, count in sorted(report.tally.items()) if name not in _INTERMEDIATE},
         **{f"{report.stage}/{name}": value for name, value in (*_computing(report.tally).items(), *report.about.items())},
         **_timings("documents", report.moved, report.seconds),
         **latency(report.latencies),
@@ -57,21 +57,21 @@ def of_stage(report: Report, now: StageCounts) -> dict[str, Any]:
 
 
 def _computing(tally: Mapping[str, int]) -> dict[str, float]:
-    """Tokens a second of the model's own time, and the share of what it computed that was padding; nothing where it computed nothing."""
-    tokens, padded, milliseconds = (tally.get(name, 0) for name in ("tokens", *_INGREDIENTS))
+    """Tokens per second of the model's own time, and the share of padding in what it computed; empty if it computed nothing."""
+    tokens, padded, milliseconds = (tally.get(name, 0) for name in ("tokens", *_INTERMEDIATE))
     if not (padded and milliseconds):
         return {}
     return {"tokens_per_second": round(1000 * tokens / milliseconds, 1), "padding_share": round(1 - tokens / padded, 4)}
 
 
 def latency(seconds: Sequence[float]) -> dict[str, float]:
-    """Percentiles of the seconds from a document's event to this stage's commit, by nearest rank; nothing of no documents."""
+    """Percentiles, by nearest rank, of the seconds from a document's event to this stage's commit; empty without documents."""
     ordered = sorted(seconds)
     return {f"latency/p{share}_s": round(ordered[ceil(len(ordered) * share / 100) - 1], 3) for share in (50, 95, 99) if ordered}
 
 
 def reasons(run: Mapping[str, int], now: Mapping[str, int]) -> str:
-    """Reason codes with their counts in this run and as of now, the most frequent first, as Markdown."""
+    """Reason codes with their counts in this run and now, the most frequent first, as Markdown."""
     codes = sorted(set(run) | set(now), key=lambda code: (-now.get(code, 0), -run.get(code, 0), code))
     if not codes:
         return "Nothing is left out."

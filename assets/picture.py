@@ -1,4 +1,4 @@
-"""Counts as a picture: stacked bars and lines in SVG, inside Markdown, so that the UI shows them without asking anybody for a script."""
+"""Counts as a picture: stacked bars and lines in SVG, inside Markdown, so that Dagster's UI shows them without a script."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ COLOURS = {
     "dead-lettered": "#d1495b",
 }
 _WIDTH, _LEFT, _ROW = 320, 60, 44
-_NAME, _CURVE, _SAID, _LINE, _HEAD = 150, 240, 260, 28, 24
+_NAME, _CURVE, _NOTE, _LINE, _HEAD = 150, 240, 260, 28, 24
 # legible on Dagster's light theme and on its dark one
 _INK = "#808080"
 
 
 def stacked(bars: Mapping[str, Mapping[str, int]]) -> str:
-    """A Markdown image with one bar per name, its parts in proportion, and the counts below each; in words where there are no pictures."""
+    """A Markdown image with one bar per name, its parts in proportion, and the counts below it; the alternative text has the counts."""
     rows = "".join(_bar(name, counts, number * _ROW) for number, (name, counts) in enumerate(bars.items()))
     words = "; ".join(f"{name}: {_words(counts)}" for name, counts in bars.items())
     return _image(rows, _LEFT + _WIDTH, len(bars) * _ROW, words)
 
 
 def lines(rows: Sequence[tuple[str, Sequence[int], str]], title: str) -> str:
-    """A Markdown image with one line per row: its name, its values from left (oldest) to right (now), and what is said beside it.
+    """A Markdown image with one line per row: its name, its values from left (oldest) to right (now), and a note.
 
-    Each row has its own scale, from 0 to its highest value, so that a small tenant's lag is seen beside a large one's.
+    Each row has its own scale, from 0 to its highest value, so that a small tenant's lag is visible next to a large one's.
     """
     head = f'<text x="0" y="14">{escape(title)}</text>'
-    drawn = "".join(_line(name, values, said, _HEAD + number * _LINE) for number, (name, values, said) in enumerate(rows))
-    words = "; ".join(f"{name}: {said}" for name, _, said in rows)
-    return _image(head + drawn, _NAME + _CURVE + _SAID, _HEAD + len(rows) * _LINE, words)
+    drawn = "".join(_line(name, values, note, _HEAD + number * _LINE) for number, (name, values, note) in enumerate(rows))
+    words = "; ".join(f"{name}: {note}" for name, _, note in rows)
+    return _image(head + drawn, _NAME + _CURVE + _NOTE, _HEAD + len(rows) * _LINE, words)
 
 
-def _line(name: str, values: Sequence[int], said: str, top: int) -> str:
+def _line(name: str, values: Sequence[int], note: str, top: int) -> str:
     highest, step = max(*values, 1), _CURVE / max(1, len(values) - 1)
     points = " ".join(
         f"{_NAME + number * step:.0f},{top + _LINE - 6 - value * (_LINE - 10) / highest:.0f}" for number, value in enumerate(values)
     )
     base = f'<path d="M{_NAME} {top + _LINE - 5.5}h{_CURVE}" stroke="{_INK}" stroke-opacity="0.4"/>'
     curve = f'<polyline points="{points}" fill="none" stroke="{COLOURS["waiting"]}" stroke-width="1.5"/>'
-    texts = f'<text x="0" y="{top + 19}">{escape(name)}</text><text x="{_NAME + _CURVE + 8}" y="{top + 19}">{escape(said)}</text>'
+    texts = f'<text x="0" y="{top + 19}">{escape(name)}</text><text x="{_NAME + _CURVE + 8}" y="{top + 19}">{escape(note)}</text>'
     return base + curve + texts
 
 
@@ -68,7 +68,7 @@ def _bar(name: str, counts: Mapping[str, int], top: int) -> str:
 
 
 def _parts(counts: Mapping[str, int]) -> Iterator[tuple[float, float, str]]:
-    """(x, width, colour) of each count above zero; a small one keeps 2 pixels, so that one failure in a million is still seen."""
+    """(x, width, colour) of each count above zero; at least 2 pixels wide, so that one failure in a million is visible."""
     shown = {name: count for name, count in counts.items() if count}
     free, total, x = _WIDTH - 2 * len(shown), sum(shown.values()), float(_LEFT)
     for name, count in shown.items():

@@ -1,4 +1,4 @@
-"""Retention as Dagster shows it: an asset beside the way, and a table of what went. What goes, and when, is decided elsewhere."""
+"""Retention in Dagster: an asset outside the pipeline, with a table of what was deleted. `pipelines.governance.retention` decides."""
 
 from typing import Any
 
@@ -17,19 +17,19 @@ GROUP = "governance"
     kinds={"postgres"},
     tags={"headrace/holds": "counts"},
     retry_policy=RETRY,
-    description="What was let go of a tenant because it is old enough, as its configuration's section `retention` says; once a day, by "
+    description="What was deleted of a tenant because it was old enough, by the section `retention` of its configuration; once a day, by "
     "`retention_schedule`.\n\n"
-    "Only what the way can do without goes, and under legal hold nothing.\n\n"
-    "**Reading a materialization.** `classes` has a row for each class: after how many days it goes, how much *went* now, and how much of "
-    "that age *stays* because something still needs it. `went/…` are the same numbers over time.",
+    "Only what the pipeline can do without is deleted, and nothing under legal hold.\n\n"
+    "**Reading a materialization.** `classes` has a row for each class: how many days it is kept, how much *went* (was deleted), and "
+    "how much of that age *stays* because something still needs it. `went/…` are the same numbers over time.",
 )
 def retention(context: dg.AssetExecutionContext, headrace: dg.ResourceParam[Runtime]) -> dg.MaterializeResult[Any]:
     with plain_failures():
         enforced = headrace.enforce_retention(context.partition_key)
-    return dg.MaterializeResult(metadata=_told(enforced))
+    return dg.MaterializeResult(metadata=_metadata(enforced))
 
 
-def _told(enforced: Enforced) -> dict[str, Any]:
+def _metadata(enforced: Enforced) -> dict[str, Any]:
     return {
         "classes": dg.MetadataValue.md(_table(enforced)),
         "legal hold": enforced.held,
@@ -39,5 +39,5 @@ def _told(enforced: Enforced) -> dict[str, Any]:
 
 def _table(enforced: Enforced) -> str:
     rows = [f"| {row.what} | {row.days or 'never'} | {row.went} | {row.stays} |" for row in enforced.classes.values()]
-    head = ["**Under legal hold: nothing goes.**\n"] if enforced.held else []
+    head = ["**Under legal hold: nothing is deleted.**\n"] if enforced.held else []
     return "\n".join([*head, "| what | after days | went | stays |", "|---|---:|---:|---:|", *rows])

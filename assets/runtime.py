@@ -1,4 +1,4 @@
-"""What assets ask of Headrace; `pipelines.dagster.runtime.Runtime` implements it."""
+"""The interface that assets use; `pipelines.dagster.runtime.Runtime` implements it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 TENANTS = dg.DynamicPartitionsDefinition(name="tenants")
 
 RESOURCE = "headrace"
-"""The resource's key, and so the name of the parameter that takes it."""
+"""The resource's key, and the name of the parameter that receives it."""
 
 
 class Landed(Protocol):
-    """The result of a landing: events by fate, and why some were refused."""
+    """The result of a landing: events by fate, and refused events by reason."""
 
     @property
     def events(self) -> int: ...
@@ -30,7 +30,7 @@ class Landed(Protocol):
 
 
 class StageCounts(Protocol):
-    """The tenant's documents by state as of now, and why some are left out."""
+    """The tenant's documents by state now, and the failed or waiting ones by reason."""
 
     @property
     def documents(self) -> Mapping[str, int]: ...

@@ -1,4 +1,4 @@
-"""One asset per arrow. Each takes whatever is stale for its stage and tenant, so that materializing twice does nothing twice."""
+"""The assets of the pipeline, one per step. Each processes what is stale for its stages and tenant: materializing twice is safe."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,23 +13,22 @@ from assets.runtime import TENANTS, Runtime
 
 GROUP = "documents_to_index"
 RETRY = dg.RetryPolicy(max_retries=3, delay=2, backoff=dg.Backoff.EXPONENTIAL)
-"""Only where a server is away: `plain_failures` leaves nothing else to retry."""
+"""Only if a server is unavailable: `plain_failures` allows no other retries."""
 
-TELL_S = 5.0
+LOG_EVERY_S = 5.0
 
 EMBEDDER = "embedder"
-"""The pool of the embedding model: each run is a process with a model of its own, and two of them share one GPU, or one machine's cores,
-badly. In it is the one asset that computes vectors, for as long as it computes. The stream is not: as it never ends, a place that it held
-would be free for nobody.
+"""The pool of the embedding model: each run is a process with its own model, and two of them slow each other down on one GPU, or on one
+machine's cores. Only the asset that computes vectors is in it. The stream is not: it never ends, and would never free its place.
 """
 
 
 @dataclass(frozen=True)
-class Arrow:
-    """An asset, the stages that it runs, the asset above it, and what a person should know.
+class StageAsset:
+    """An asset: the stages that it runs, the asset above it, and its description.
 
-    `holds` is what its rows are: `sealed` precedes redaction and is encrypted, `redacted` is not. `pool` is what it takes a place in while
-    it runs, across all runs.
+    `holds`: whether its rows are `sealed`, because they precede redaction, or `redacted`. `pool`: the concurrency pool that limits it
+    across all runs.
     """
 
     asset: str
@@ -42,67 +41,68 @@ class Arrow:
 
 
 _LEGEND = """
-**Reading a materialization.** `overview` has this run above and the tenant as a whole below. One by the stream counts as its run
-the micro-batches since the one before: `stream/micro_batches` of them.
+**Reading a materialization.** `overview` has this run above and the tenant as a whole below. A materialization
+by the stream merges the micro-batches since the previous one; `stream/micro_batches` is their number.
 
 - `documents/…` counts this run: *done*, *deleted*, *unchanged* (landed again with the same input: no work), *overtaken* (a newer
-  version came while it was computed; the result was thrown away), *waiting* (tried again later), *failed* (a dead letter).
-- `now/…` counts the tenant's documents: *done*, *failed*, *waiting*, *behind* (this stage has still to take them),
+  version landed while it was computed; the result was discarded), *waiting* (retried later), *failed* (a dead letter).
+- `now/…` counts the tenant's documents: *done*, *failed*, *waiting*, *behind* (this stage has still to process them),
   *held_up* (an earlier stage failed or waits).
-- `latency/…` is the time in seconds from an event's arrival in Kafka to this stage's commit, of this run's documents.
-- `reasons` says why, by code. `headrace dead-letters list` and `headrace explain` tell of single documents; Dagster never hears of one.
+- `latency/…` is the time in seconds from an event's arrival in Kafka to this stage's commit, for this run's documents.
+- `reasons` counts failures by reason code. `headrace dead-letters list` and `headrace explain` show single documents; Dagster never does.
 """
 
-ARROWS = (
-    Arrow(
+STAGE_ASSETS = (
+    StageAsset(
         "parsed_documents", ("parse",), "document_events", frozenset({"docling", "postgres"}), "sealed",
         "Content, inline or by reference, parsed to blocks: headings, paragraphs, lists, tables, code.\n\n"
-        "Encrypted under the tenant's key, as it precedes redaction. A file that is damaged, too large, of no known format or not allowed "
-        "to be fetched fails alone; its older version stays searchable. What can be read only badly, by the tenant's thresholds, "
-        "is put aside (`low-quality-text`, `low-ocr-confidence`, `mostly-empty-pages`) until it is published anew or let "
-        "pass by `headrace release`.\n\n"
-        "`parse/bytes` is what was read, `parse/pages/…` pages by the way they were read, `parse/dropped/…` what was left out, by kind.",
+        "Encrypted under the tenant's key, as it precedes redaction. A file that is damaged, too large, of an unknown format or that may "
+        "not be fetched fails alone; its older version stays searchable. A document whose text is of too low quality, by the tenant's "
+        "thresholds, is quarantined (`low-quality-text`, `low-ocr-confidence`, `mostly-empty-pages`) until it is published again or "
+        "released by `headrace release`.\n\n"
+        "`parse/bytes` is the size of what was read, `parse/pages/…` counts pages by the way they were read, `parse/dropped/…` omitted "
+        "content, by kind.",
     ),
-    Arrow(
+    StageAsset(
         "redacted_documents", ("redact",), "parsed_documents", frozenset({"presidio", "postgres"}), "redacted",
         "Every text with its personal data replaced by keyed surrogates, such as `<EMAIL:7f3a>`.\n\n"
-        "The same value has the same surrogate within a tenant and another one in the next tenant. Titles, headings, link targets, "
+        "The same value has the same surrogate within a tenant, and a different one in another tenant. Titles, headings, link targets, "
         "file names and metadata are texts too. `redact/…` counts the values that were replaced, by kind. A document with a value "
-        "that the tenant's profile quarantines is put aside (`quarantined-by-policy`) until it is published without it or let "
-        "pass by `headrace release`.",
+        "that the tenant's profile quarantines stops here (`quarantined-by-policy`) until it is published without the value or "
+        "released by `headrace release`.",
     ),
-    Arrow(
+    StageAsset(
         "chunks", ("chunk",), "redacted_documents", frozenset({"python", "postgres"}), "redacted",
         "Passages along the document's structure, bounded in the embedding model's tokens, stable under edits elsewhere.\n\n"
-        "`chunk/chunks` and `chunk/tokens` are those of the documents of this run.",
+        "`chunk/chunks` and `chunk/tokens` count those of this run's documents.",
     ),
-    Arrow(
+    StageAsset(
         "embeddings", ("embed",), "chunks", frozenset({"pytorch", "postgres"}), "redacted",
         "Vectors of the texts that this tenant has not embedded under this model.\n\n"
-        "`embed/texts` is how many passages this run's documents have, `embed/cache_hits` how many of them had a vector already, "
-        "`embed/embedded` how many the model had to read: an edit embeds only what it changed. Where it read some: their `embed/tokens`, "
-        "`embed/tokens_per_second` of the model's own time, `embed/padding_share` of what it computed, and what computed them: "
+        "`embed/texts` counts the passages of this run's documents, `embed/cache_hits` those that had a vector already, `embed/embedded` "
+        "those that the model had to compute: an edit embeds only what it changed. If there are any: `embed/tokens`, "
+        "`embed/tokens_per_second` of the model's own time, `embed/padding_share`, and what computed them: "
         "`embed/backend`, `embed/device`, `embed/precision` and `embed/why`.\n\n"
-        "Runs take turns here: the pool `embedder` has one place, unless `dagster instance concurrency set embedder` gave it more.",
+        "Runs of this asset queue: the pool `embedder` has one place, unless `dagster instance concurrency set embedder` gave it more.",
         EMBEDDER,
     ),
-    Arrow(
+    StageAsset(
         "vector_index", ("index",), "embeddings", frozenset({"postgres"}), "redacted",
-        "The swap: a document's new passages become searchable and its old ones go, in one transaction.\n\n"
-        "Until then the old version is what is found. An exact duplicate is stored once, with each document that it comes from. "
-        "What is here is what `headrace search` and the APIs read.",
+        "The swap: a document's new passages replace its old ones in one transaction.\n\n"
+        "Until then the old version is searchable. An exact duplicate is stored once, with every document that has it. "
+        "`headrace search` and the APIs read this index.",
     ),
-    Arrow(
+    StageAsset(
         "knowledge_graph", ("graph", "project"), "vector_index", frozenset({"neo4j", "postgres"}), "redacted",
-        "What each document contributes to Neo4j: sections, links, references, entities.\n\n"
-        "Written to Postgres first (`graph/…`), then projected (`project/…`). While Neo4j is away this asset fails after three retries; "
-        "the index above it is complete all the same, and the lag sensor tries again.",
+        "Each document's contribution to Neo4j: sections, links, references, entities.\n\n"
+        "Written to Postgres first (`graph/…`), then projected (`project/…`). While Neo4j is unavailable this asset fails after three "
+        "retries; the index above it is complete all the same, and the lag sensor tries again.",
     ),
 )  # fmt: skip
 
 TOPIC = dg.AssetSpec(
     "documents_topic",
-    description="The Kafka topics `documents.<tenant>`, where source systems publish: one event per upsert or delete, keyed by document.",
+    description="The Kafka topics `documents.<tenant>`, written by source systems: one event per upsert or delete, keyed by document.",
     kinds={"kafka"},
     group_name=GROUP,
     tags={"headrace/holds": "clear-text"},
@@ -116,81 +116,82 @@ TOPIC = dg.AssetSpec(
     kinds={"kafka", "postgres"},
     tags={"headrace/stage": "land", "headrace/holds": "sealed"},
     retry_policy=RETRY,
-    description="Events landed once: the contract checked, sequence and ownership fenced, event and position in one transaction.\n\n"
-    "Takes everything that is in the tenant's topic as of now.\n\n"
+    description="Events, each landed once: the contract is checked, sequence and ownership are enforced, event and position commit "
+    "together.\n\n"
+    "Lands everything that is in the tenant's topic now.\n\n"
     "**Reading a materialization.** `events/…` counts this run: *landed* (a document's newest state), *unchanged* (nothing new in it), "
-    "*superseded* (older than what is there: late or repeated), *dead-lettered* (refused; `reasons` says why, by code). "
-    "`now/…` counts the tenant's documents: *live* and *tombstones*, which are what deletes leave.",
+    "*superseded* (older than the present state: late or repeated), *dead-lettered* (refused; `reasons` has the codes). "
+    "`now/…` counts the tenant's documents: *live*, and the *tombstones* of deleted ones.",
 )
 def document_events(context: dg.AssetExecutionContext, headrace: dg.ResourceParam[Runtime]) -> dg.MaterializeResult[Any]:
     started, tenant = perf_counter(), context.partition_key
     with plain_failures():
-        landed = headrace.land(tenant, _paced(lambda total: context.log.info("%d events landed", total.events)))
-        told = metadata.of_landing(landed, headrace.stage_counts(tenant, "land"), perf_counter() - started)
-    return dg.MaterializeResult(metadata=told)
+        landed = headrace.land(tenant, _throttled(lambda total: context.log.info("%d events landed", total.events)))
+        described = metadata.of_landing(landed, headrace.stage_counts(tenant, "land"), perf_counter() - started)
+    return dg.MaterializeResult(metadata=described)
 
 
-def stage_asset(arrow: Arrow) -> dg.AssetsDefinition:
-    """The asset of one arrow. It fails where a server that its stage needs is away: Dagster's retry, or the next run, goes on."""
+def stage_asset(declared: StageAsset) -> dg.AssetsDefinition:
+    """The Dagster asset. It fails if a server that a stage needs is unavailable: Dagster's retry, or the next run, continues."""
 
     @dg.asset(
-        name=arrow.asset,
+        name=declared.asset,
         partitions_def=TENANTS,
-        deps=[arrow.upstream],
+        deps=[declared.upstream],
         group_name=GROUP,
-        kinds=set(arrow.kinds),
-        tags={"headrace/stage": ".".join(arrow.stages), "headrace/holds": arrow.holds},
-        description=arrow.description + "\n" + _LEGEND,
+        kinds=set(declared.kinds),
+        tags={"headrace/stage": ".".join(declared.stages), "headrace/holds": declared.holds},
+        description=declared.description + "\n" + _LEGEND,
         retry_policy=RETRY,
-        pool=arrow.pool,
+        pool=declared.pool,
     )
     def materialize(context: dg.AssetExecutionContext, headrace: dg.ResourceParam[Runtime]) -> dg.MaterializeResult[Any]:
-        told: dict[str, Any] = {}
+        described: dict[str, Any] = {}
         with plain_failures():
-            for stage in arrow.stages:
-                report, described = _run(context, headrace, stage)
-                told |= named(described, stage) if len(arrow.stages) > 1 else described
-                _fail_where_a_server_is_away(context, report, told)
-        return dg.MaterializeResult(metadata=told)
+            for stage in declared.stages:
+                report, of_stage = _run(context, headrace, stage)
+                described |= prefixed(of_stage, stage) if len(declared.stages) > 1 else of_stage
+                _fail_if_unavailable(context, report, described)
+        return dg.MaterializeResult(metadata=described)
 
     return materialize
 
 
 def _run(context: dg.AssetExecutionContext, headrace: Runtime, stage: str) -> tuple[Any, dict[str, Any]]:
     """The stage's report, and its metadata."""
-    report = headrace.run(context.partition_key, stage, _paced(lambda so_far: _tell(context, so_far)))
-    _tell(context, report)
+    report = headrace.run(context.partition_key, stage, _throttled(lambda so_far: _log(context, so_far)))
+    _log(context, report)
     return report, metadata.of_stage(report, headrace.stage_counts(context.partition_key, stage))
 
 
-def _tell(context: dg.AssetExecutionContext, report: Any) -> None:
+def _log(context: dg.AssetExecutionContext, report: Any) -> None:
     context.log.info("%s: %d documents, %d failed, %.1f s", report.stage, report.moved, report.failed, report.seconds)
 
 
-def named(told: dict[str, Any], stage: str) -> dict[str, Any]:
-    """Where an asset has two stages, each one's metadata under its name."""
-    return {key if key.startswith(f"{stage}/") else f"{stage}/{key}": value for key, value in told.items()}
+def prefixed(described: dict[str, Any], stage: str) -> dict[str, Any]:
+    """A stage's metadata under its name, for assets with two stages."""
+    return {key if key.startswith(f"{stage}/") else f"{stage}/{key}": value for key, value in described.items()}
 
 
-def _fail_where_a_server_is_away(context: dg.AssetExecutionContext, report: Any, told: dict[str, Any]) -> None:
+def _fail_if_unavailable(context: dg.AssetExecutionContext, report: Any, described: dict[str, Any]) -> None:
     if report.unavailable:
-        said = f"{report.stage} waits: {report.unavailable}. What was done stays done."
-        # after the last retry Dagster's own failure speaks of retries alone
-        context.log.warning(said)
-        raise dg.Failure(said, metadata=told, allow_retries=True)
+        message = f"{report.stage} waits: {report.unavailable}. Finished documents stay finished."
+        # logged too: after the last retry Dagster's own failure mentions only the retries
+        context.log.warning(message)
+        raise dg.Failure(message, metadata=described, allow_retries=True)
 
 
-def _paced(tell: Callable[[Any], None]) -> Callable[[Any], None]:
-    """At most one line in `TELL_S`: Dagster keeps every one."""
+def _throttled(report: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Call `report` at most once in `LOG_EVERY_S`: Dagster stores every line."""
     last = monotonic()
 
-    def paced(so_far: Any) -> None:
+    def throttled(so_far: Any) -> None:
         nonlocal last
-        if monotonic() - last >= TELL_S:
+        if monotonic() - last >= LOG_EVERY_S:
             last = monotonic()
-            tell(so_far)
+            report(so_far)
 
-    return paced
+    return throttled
 
 
-WAY = [document_events, *(stage_asset(arrow) for arrow in ARROWS)]
+PIPELINE = [document_events, *(stage_asset(declared) for declared in STAGE_ASSETS)]

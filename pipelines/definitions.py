@@ -22,7 +22,7 @@ from pipelines.dagster.stream_job import stream_job
 from pipelines.dagster.stream_sensor import stream_sensor, stream_slots
 
 
-@dg.resource(description="Headrace on the configuration of the code location: servers, keys, models that stay warm within a run.")
+@dg.resource(description="Headrace on the configuration of the code location: servers, keys, and models that stay warm within a run.")
 def headrace_resource(_: dg.InitResourceContext) -> Iterator[Any]:
     import services
     from core.config import load
@@ -36,7 +36,7 @@ def headrace_resource(_: dg.InitResourceContext) -> Iterator[Any]:
 def build(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     """Everything the UI shows. One process per run: the models are loaded once for all its steps."""
     return dg.Definitions(
-        assets=[stages.TOPIC, STREAM, *stages.WAY, retention],
+        assets=[stages.TOPIC, STREAM, *stages.PIPELINE, retention],
         asset_checks=[*checks.ALL, stream_slots],
         jobs=[ingest_job, stream_job, retention_job],
         schedules=[retention_schedule],

@@ -1,6 +1,6 @@
 """Checks on the results of the stages: pure functions from frames, arrays and counts to a `Check`.
 
-- `check`: a check's result
+- `catalogue`: the checks of a tenant, by name; `check`: a check's result
 - `expectations`: landed events and chunks, by Great Expectations; `texts`: measures of chunk texts
 - `legibility`: parse quality; `health`: embeddings; `consistency`: freshness, losses, completeness, the graph
 - `residual/`: personal data that redaction missed
@@ -10,8 +10,8 @@ Great Expectations.
 """
 
 from quality.check import Check, CheckError
-from quality.consistency import completeness, freshness, graph_consistency, nothing_lost, stream_slots
-from quality.expectations import chunk_schema, chunks, landed_events, landed_schema
+from quality.consistency import freshness, graph_consistency, index_completeness, nothing_lost, stream_slots
+from quality.expectations import chunk_quality, chunk_schema, contract, landed_schema
 from quality.health import embedding_health
 from quality.legibility import parse_quality
 from quality.residual.check import residual_pii
@@ -20,14 +20,14 @@ from quality.texts import describe_texts
 __all__ = [
     "Check",
     "CheckError",
+    "chunk_quality",
     "chunk_schema",
-    "chunks",
-    "completeness",
+    "contract",
     "describe_texts",
     "embedding_health",
     "freshness",
     "graph_consistency",
-    "landed_events",
+    "index_completeness",
     "landed_schema",
     "nothing_lost",
     "parse_quality",

@@ -35,7 +35,7 @@ def freshness(oldest_unprocessed_at: datetime | None, now: datetime, target_s: f
     return conclude("freshness", findings, measured, f"The oldest event {state}; {target_s:g} s are allowed.")
 
 
-def completeness(counts: Mapping[str, int]) -> Check:
+def index_completeness(counts: Mapping[str, int]) -> Check:
     """Is every live document indexed, waiting or failed?
 
     `counts` are numbers of documents: `live`, and of these `indexed`, `failed` and `waiting`, each counted once; `surplus` (default 0) are
@@ -53,7 +53,7 @@ def completeness(counts: Mapping[str, int]) -> Check:
         expect("live documents", "are not waiting", waiting, severity="warn"),
     ]
     measured = {"live": live, "indexed": indexed, "failed": failed, "waiting": waiting, "surplus": surplus}
-    return conclude("completeness", findings, measured, f"All {live:,} live documents are indexed.")
+    return conclude("index_completeness", findings, measured, f"All {live:,} live documents are indexed.")
 
 
 def graph_consistency(expected: Mapping[Document, Hashable], found: Mapping[Document, Hashable]) -> Check:

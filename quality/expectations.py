@@ -39,7 +39,7 @@ _lock = Lock()
 
 @cache
 def landed_schema() -> dict[str, Any]:
-    """The columns that `landed_events` reads, with their polars types. `event_time` may be null."""
+    """The columns that `contract` reads, with their polars types. `event_time` may be null."""
     import polars as pl
 
     text = dict.fromkeys(("tenant", "topic", "document", "operation", "fate"), pl.String)
@@ -60,7 +60,7 @@ def chunk_schema() -> dict[str, Any]:
     return {"text_hash": pl.String, **numbers, "readable": pl.Float64, "replaced": pl.Float64}
 
 
-def landed_events(frame: pl.DataFrame) -> Check:
+def contract(frame: pl.DataFrame) -> Check:
     """Do landed events keep the contract? One row for each event, with the columns of `landed_schema`; dead letters may lack some.
 
     Raises CheckError if the frame has other columns or types.
@@ -74,10 +74,10 @@ def landed_events(frame: pl.DataFrame) -> Check:
     )
     fates = {fate: int((events["fate"] == fate).sum()) for fate in FATES}
     findings = _validate(events, _landed_suite)
-    return conclude("landed_events", findings, {"rows": events.height, **fates}, f"All {events.height:,} landed events keep the contract.")
+    return conclude("contract", findings, {"rows": events.height, **fates}, f"All {events.height:,} landed events keep the contract.")
 
 
-def chunks(frame: pl.DataFrame, max_tokens: int) -> Check:
+def chunk_quality(frame: pl.DataFrame, max_tokens: int) -> Check:
     """Are stored chunks fit to embed and to cite? One row for each chunk, with the columns of `chunk_schema`.
 
     Raises CheckError if the frame has other columns or types.
@@ -86,7 +86,7 @@ def chunks(frame: pl.DataFrame, max_tokens: int) -> Check:
     tokens = stored["token_count"].drop_nulls().to_list()
     findings = _validate(stored, _chunk_suite, max_tokens)
     return conclude(
-        "chunks",
+        "chunk_quality",
         findings,
         {"rows": stored.height, "tokens": sum(tokens), "tokens_max": max(tokens, default=0)},
         f"All {stored.height:,} chunks are fit to embed and to cite.",

@@ -2,11 +2,11 @@
 
 import dagster as dg
 
-from assets.stages import WAY
+from assets.stages import PIPELINE
 
 ingest_job = dg.define_asset_job(
     "ingest_tenant",
-    selection=dg.AssetSelection.assets(*WAY),
+    selection=dg.AssetSelection.assets(*PIPELINE),
     description="The whole pipeline for one tenant: land, parse, redact, chunk, embed, index, graph, with every check. "
     "Does only what is stale; run it again at any time.",
 )

@@ -1,9 +1,12 @@
-"""The checks: each reads what it judges under the tenant's role and hands it to `quality`. Samples are the newest rows."""
+"""The checks of a tenant: each reads, under the tenant's role, what the function of its name in `quality` judges. Samples are newest rows.
+
+Their names, assets and questions are declared in `quality.catalogue`.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -28,16 +31,16 @@ DOCUMENTS = 200
 
 
 def check(resources: Resources, tenant: str, name: str) -> Check:
-    """Run the check of that name for one tenant. Raises HeadraceError (`unknown-check`)."""
-    if name not in CHECKS:
-        raise HeadraceError(f"there is no check {name!r}", reason="unknown-check", remedy=f"There are: {', '.join(CHECKS)}.")
-    return CHECKS[name](resources, tenant)
+    """Run the check of that name for one tenant. Raises HeadraceError `unknown-check`."""
+    if name not in BY_NAME:
+        raise HeadraceError(f"there is no check {name!r}", reason="unknown-check", remedy=f"Checks are: {', '.join(BY_NAME)}.")
+    return BY_NAME[name](resources, tenant)
 
 
 def contract(resources: Resources, tenant: str) -> Check:
     import quality
 
-    return quality.landed_events(pl.DataFrame(_rows(resources, tenant, "landed", limit=SAMPLE), schema=quality.landed_schema()))
+    return quality.contract(pl.DataFrame(_rows(resources, tenant, "landed", limit=SAMPLE), schema=quality.landed_schema()))
 
 
 def freshness(resources: Resources, tenant: str) -> Check:
@@ -52,9 +55,9 @@ def nothing_lost(resources: Resources, tenant: str) -> Check:
 
 
 def watch(resources: Resources) -> Iterator[tuple[str, Check]]:
-    """`freshness` and `nothing_lost` of every tenant: two queries each, and a few questions to Kafka for all. Raises Unavailable.
+    """(tenant, check): `freshness` and `nothing_lost` of every tenant. Two queries each, and a few requests to Kafka for all of them.
 
-    Left out is what cannot be judged: the freshness of a tenant whose topic is gone, or whose target is none.
+    Omits the freshness of a tenant whose topic does not exist, and tenants whose target is not valid. Raises Unavailable.
     """
     from pipelines.operations.lag import combined, unlanded
 
@@ -84,8 +87,9 @@ def _nothing_lost(connection: Connection) -> Check:
 def parse_quality(resources: Resources, tenant: str) -> Check:
     import quality
 
-    read = [decode(payload, Measured) for payload in _newest(resources, tenant, "parse").values()]
-    return quality.parse_quality([one.signals for one in read], [one.language for one in read], resources.session(tenant).policy.reading)
+    measured = [decode(payload, Measured) for payload in _newest(resources, tenant, "parse").values()]
+    signals, languages = [one.signals for one in measured], [one.language for one in measured]
+    return quality.parse_quality(signals, languages, resources.session(tenant).policy.reading)
 
 
 def residual_pii(resources: Resources, tenant: str) -> Check:
@@ -99,7 +103,7 @@ def chunk_quality(resources: Resources, tenant: str) -> Check:
 
     columns = {"text_hash": pl.String, "token_count": pl.Int64, "text": pl.String, "ordinal": pl.Int64, "sources": pl.Int64}
     frame = quality.describe_texts(pl.DataFrame(_rows(resources, tenant, "chunks", limit=SAMPLE), schema=columns))
-    return quality.chunks(frame, resources.settings.chunking.max_tokens)
+    return quality.chunk_quality(frame, resources.settings.chunking.max_tokens)
 
 
 def embedding_health(resources: Resources, tenant: str) -> Check:
@@ -117,7 +121,7 @@ def embedding_health(resources: Resources, tenant: str) -> Check:
 def index_completeness(resources: Resources, tenant: str) -> Check:
     import quality
 
-    return quality.completeness(_rows(resources, tenant, "completeness")[0])
+    return quality.index_completeness(_rows(resources, tenant, "completeness")[0])
 
 
 def graph_consistency(resources: Resources, tenant: str) -> Check:
@@ -131,9 +135,9 @@ def graph_consistency(resources: Resources, tenant: str) -> Check:
     return quality.graph_consistency(expected, resources.models.projection.documents(tenant))
 
 
-CHECKS = {
-    judge.__name__: judge
-    for judge in (
+BY_NAME: Mapping[str, Callable[[Resources, str], Check]] = {
+    function.__name__: function
+    for function in (
         contract,
         freshness,
         nothing_lost,
@@ -145,6 +149,7 @@ CHECKS = {
         graph_consistency,
     )
 }
+"""Every check of `quality.catalogue`, by name."""
 
 
 def _newest(resources: Resources, tenant: str, stage: str) -> dict[str, bytes]:
@@ -156,4 +161,7 @@ def _newest(resources: Resources, tenant: str, stage: str) -> dict[str, bytes]:
 
 def _rows(resources: Resources, tenant: str, name: str, **values: Any) -> list[dict[str, Any]]:
     with resources.session(tenant).transaction() as connection:
-        return connection.execute(statements("pipelines.operations", "sql/checks.sql")[name], values).fetchall()
+        return connection.execute(_SQL[name], values).fetchall()
+
+
+_SQL = statements("pipelines.operations", "sql/checks.sql")

@@ -11,9 +11,9 @@ from pipelines import documents
 from pipelines.app import Headrace
 from pipelines.governance import erasure, tenants
 from pipelines.operations import dead_letters, explain, status
-from pipelines.operations.checks import CHECKS
 from pipelines.operations.search import ask
 from pipelines.stages.registry import NAMES
+from quality.catalogue import NAMES as CHECKS
 
 MANUAL = """# Turbine manual
 

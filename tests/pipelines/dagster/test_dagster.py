@@ -36,12 +36,13 @@ from core.schema.migrate import migrate
 from events.publish import Publisher
 from pipelines.app import Headrace
 from pipelines.dagster import interrupted
+from pipelines.dagster.runtime import Runtime
 from pipelines.dagster.sensors import FIRST_PAUSE_S, LONGEST_PAUSE_S, STATE, lag_sensor, tenant_sensor
 from pipelines.dagster.webserver import INSTANCE
 from pipelines.definitions import build
 from pipelines.governance.tenants import remove
-from pipelines.operations.checks import CHECKS
 from pipelines.stages.registry import NAMES
+from quality.catalogue import NAMES as CHECKS
 
 EMAIL, PHONE, IBAN, CARD = "jane.roe@example.com", "+49 30 901820", "DE89370400440532013000", "4111111111111111"
 NAME = f"letters/{EMAIL}.md"
@@ -122,7 +123,7 @@ def execute(app: Headrace, tenant: str, query: str) -> None:
 def test_the_definitions_load_and_show_every_stage_and_every_check() -> None:
     definitions = build()
     dg.Definitions.validate_loadable(definitions)
-    assert [stage for arrow in stages.ARROWS for stage in arrow.stages] == list(NAMES)
+    assert [stage for declared in stages.STAGE_ASSETS for stage in declared.stages] == list(NAMES)
     assert {spec.name for check in checks.ALL for spec in check.check_specs} == set(CHECKS)
 
 
@@ -281,10 +282,10 @@ def test_without_neo4j_the_index_is_complete_and_the_graph_says_what_it_waits_fo
 ) -> None:
     publish(app, acme, guide_md=GUIDE)
     nowhere = endpoints.model_copy(update={"neo4j_url": "bolt://127.0.0.1:9", "neo4j_password": SecretStr("none")})
-    with Headrace(settings, nowhere) as cut_off:
+    with Runtime(settings, nowhere) as cut_off:
         # the models are the session's: only the graph is away
-        cut_off.models.__dict__.update({name: getattr(app.models, name) for name in ("redactor", "embedder", "chunker", "entities")})
-        *before, graph = stages.WAY
+        cut_off.models.__dict__.update({name: getattr(app.models, name) for name in ("redactor", "embedder", "chunker", "extractors")})
+        *before, graph = stages.PIPELINE
         for asset in before:
             asset(_context(acme, cut_off))
         with pytest.raises(dg.Failure) as caught:

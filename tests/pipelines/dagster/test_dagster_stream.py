@@ -31,6 +31,7 @@ from events.publish import Publisher
 from pipelines.app import Headrace
 from pipelines.dagster import reporter, stream_sensor
 from pipelines.dagster.reporter import Part, Reporter
+from pipelines.dagster.runtime import Runtime
 from pipelines.dagster.sensors import lag_sensor
 from pipelines.dagster.stream_job import SLOT, name_of, stream_job
 from pipelines.dagster.throttle import Throttle
@@ -63,8 +64,8 @@ def own(settings: Settings, endpoints: Endpoints, app: Headrace, tmp_path_factor
     found = services.up(mine)
     try:
         migrate(found.postgres_owner.get_secret_value())
-        with Headrace(mine, found) as headrace:
-            headrace.models.__dict__.update({name: getattr(app.models, name) for name in ("redactor", "embedder", "chunker", "entities")})
+        with Runtime(mine, found) as headrace:
+            headrace.models.__dict__.update({name: getattr(app.models, name) for name in ("redactor", "embedder", "chunker", "extractors")})
             yield headrace
     finally:
         services.down(mine)
@@ -76,9 +77,9 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield ephemeral
 
 
-def with_slots(own: Headrace, count: int) -> Headrace:
+def with_slots(own: Runtime, count: int) -> Runtime:
     stream = own.settings.stream.model_copy(update={"slots": count})
-    return Headrace(own.settings.model_copy(update={"stream": stream}), own.endpoints)
+    return Runtime(own.settings.model_copy(update={"stream": stream}), own.endpoints)
 
 
 def publish(own: Headrace, tenant: str, **texts: str) -> None:
@@ -136,7 +137,7 @@ def test_a_run_tells_of_its_micro_batches_while_it_runs_and_ends_well_when_it_is
     assert result.success
     landed = told(instance, "document_events", tenant)
     assert sum(number(event, "events/landed") for event in landed) == len(names)
-    for arrow in stages.ARROWS:
+    for arrow in stages.STAGE_ASSETS:
         events = told(instance, arrow.asset, tenant)
         label = f"{arrow.stages[-1]}/documents/done" if len(arrow.stages) > 1 else "documents/done"
         assert sum(number(event, label) for event in events) == len(names), arrow.asset
@@ -403,6 +404,6 @@ def test_the_check_can_be_asked_for_by_hand_too(own: Headrace, instance: dg.Dags
 def test_merging_parts_adds_up_and_keeps_what_the_last_one_waits_for() -> None:
     one = Part({"parse": report("t", done=2, latencies=[1.0])}, seconds=1.0)
     two = Part({"parse": report("t", done=3, unavailable="away"), "redact": report("t", "redact", failed=1)}, seconds=2.0)
-    both = one.and_then(two)
+    both = one.followed_by(two)
     assert (both.reports["parse"].done, both.reports["parse"].unavailable, both.reports["redact"].failed) == (5, "away", 1)
     assert (both.batches, both.seconds) == (2, 3.0)
