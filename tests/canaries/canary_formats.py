@@ -1,4 +1,4 @@
-"""One maker for each format, and how a document of it is broken off."""
+"""One maker of documents for each format, and truncation of its documents."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from functools import partial
 
 from parsers import Format
 from tests.canaries import canary_documents, canary_files
-from tests.canaries.values import Plant
+from tests.canaries.values import FieldCanaries
 
-Maker = Callable[[Plant], bytes]
+Maker = Callable[[FieldCanaries], bytes]
 
 MAKERS: Mapping[Format, tuple[str, Maker]] = {
     Format.HTML: ("html", canary_documents.html),
@@ -47,15 +47,15 @@ MAKERS: Mapping[Format, tuple[str, Maker]] = {
 }
 
 _WHOLE = (b"\nendobj\n", b"\n\0\n\0", b"\n\n", b"\n", b">", b", ")
-"""Between what a document may be broken off, so that no canary is: half an address is none any more, and stands in clear."""
+"""Where a document may be cut without cutting a canary: half an address is no address, and would not be redacted."""
 
 
-def broken_off(content: bytes) -> bytes:
-    """About the first half of it."""
+def truncated(content: bytes) -> bytes:
+    """About the first half of a document."""
     half = content[: len(content) // 2]
     if content.startswith((b"PK", b"\xd0\xcf", b"\x1f\x8b", b"BZ", b"\x89PNG")):
         return half
     end = next((end for end in _WHOLE if end in half), b"")
     kept = half[: half.rindex(end) + len(end)]
-    # a canary may have a line break of its own, behind its @
-    return broken_off(kept) if kept.rstrip().endswith(b"@") else kept
+    # a canary may have a line break after its @
+    return truncated(kept) if kept.rstrip().endswith(b"@") else kept

@@ -1,6 +1,7 @@
-"""Everything that Headrace has written, piece by piece, as whoever has the disk and every password reads it.
+"""Reads everything that Headrace has written, like an attacker with the disk and every password.
 
-Each function gives (where, what): a table's column, a property's kind, a file. Nothing of ours reads for it but the servers' addresses.
+Each function yields (place, bytes): the place is a table's column, a node's kind or a file. Of our own code it uses only the servers'
+addresses and passwords.
 """
 
 from __future__ import annotations
@@ -34,20 +35,20 @@ _COMPRESSED = b"\x28\xb5\x2f\xfd"
 
 
 def superuser(settings: Settings, database: str) -> str:
-    """The embedded server's superuser, whom row security does not bind, on this database."""
+    """The connection string of the embedded server's superuser, who bypasses row security."""
     secret = passwords.read(layout(settings))["postgres_superuser"].get_secret_value()
     address = next(status.address for status in services.status(settings) if status.name == "postgres")
     return f"postgresql://postgres:{secret}@{address}/{database}"
 
 
 def postgres(settings: Settings, suspect: Callable[[bytes], object]) -> Iterator[Piece]:
-    """Every table of every schema, the catalogs' too, in every database; by column, `table.column`, where the whole is suspect."""
+    """Every table of every schema, catalogs included, in every database; split into `table.column` if `suspect` is true for the whole."""
     for database in ("headrace", "dagster", "postgres"):
         with psycopg.connect(superuser(settings, database), row_factory=tuple_row) as connection:
             for schema, table in connection.execute(_TABLES).fetchall():
                 whole = sql.SQL("SELECT * FROM {}").format(sql.Identifier(schema, table))
-                held = _copied(connection, whole)
-                yield from _columns(connection, table, whole) if suspect(held) else [(table, held)]
+                content = _copied(connection, whole)
+                yield from _columns(connection, table, whole) if suspect(content) else [(table, content)]
             for table, column in connection.execute(_BYTES).fetchall():
                 yield f"{table}.{column}, unpacked", _unpacked(connection, table, column)
 
@@ -58,19 +59,19 @@ def _copied(connection: psycopg.Connection[Any], query: sql.Composed) -> bytes:
 
 
 def _columns(connection: psycopg.Connection[Any], table: str, whole: sql.Composed) -> Iterator[Piece]:
-    """By column; what Postgres's statistics hold, by the column that they are of."""
+    """The table by column; Postgres' statistics by the column that they describe."""
     if table == "pg_statistic":
         for of, row in connection.execute(_STATISTICS).fetchall():
             yield f"statistics of {of}", row.encode()
         return
     for column in connection.execute(whole).description or ():
         one = sql.SQL("SELECT {} FROM ({}) w").format(sql.Identifier(column.name), whole)
-        # a tenant's schema is one of many: the table is what it is known by
+        # without the schema, which differs between tenants
         yield f"{table}.{column.name}", _copied(connection, one)
 
 
 def _unpacked(connection: psycopg.Connection[Any], table: str, column: str) -> bytes:
-    """The bytes of a column, those unpacked that are compressed."""
+    """The values of a column of bytes, decompressed."""
     query = sql.SQL("SELECT {column} FROM {table}").format(column=sql.Identifier(column), table=sql.SQL(table))
     values = [value for (value,) in connection.execute(query, binary=True) if value]
     return b"\n".join(zstandard.ZstdDecompressor().decompress(value) if value.startswith(_COMPRESSED) else value for value in values)
@@ -80,10 +81,10 @@ def graph(endpoints: Endpoints) -> Iterator[Piece]:
     """Every property of every node and relationship, with labels and kinds."""
     auth = (endpoints.neo4j_username, endpoints.neo4j_password.get_secret_value())
     with neo4j.GraphDatabase.driver(endpoints.neo4j_url, auth=auth) as driver:
-        nodes = driver.execute_query("MATCH (n) RETURN labels(n)[0] AS kind, properties(n) AS held").records
-        edges = driver.execute_query("MATCH ()-[r]->() RETURN type(r) AS kind, properties(r) AS held").records
+        nodes = driver.execute_query("MATCH (n) RETURN labels(n)[0] AS kind, properties(n) AS properties").records
+        edges = driver.execute_query("MATCH ()-[r]->() RETURN type(r) AS kind, properties(r) AS properties").records
     for record in (*nodes, *edges):
-        yield f"Neo4j {record['kind']}", json.dumps(record["held"], default=str, ensure_ascii=False).encode()
+        yield f"Neo4j {record['kind']}", json.dumps(record["properties"], default=str, ensure_ascii=False).encode()
 
 
 def topic(client: Mapping[str, Any], name: str) -> Iterator[Piece]:
@@ -104,12 +105,12 @@ def _records(consumer: Consumer, place: TopicPartition) -> Iterator[Piece]:
     read = 0
     while read < end:
         if (message := consumer.poll(1.0)) is not None and message.error() is None:
-            read = message.offset() + 1
+            read = (message.offset() or 0) + 1
             yield place.topic, b"\n".join((message.key() or b"", message.value() or b"", repr(message.headers()).encode()))
 
 
 def files(folder: Path, without: str) -> Iterator[Piece]:
-    """Every file below a folder with its name, but for those below folders of this pattern."""
+    """Every file in a folder, with its name, except those in subfolders that match `without`."""
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not any(parent.match(without) for parent in path.parents):
             name = str(path.relative_to(folder))

@@ -1,8 +1,8 @@
-"""No personal value stands in clear anywhere: canaries in every field of every format and event, and a look at everything that was written.
+"""No personal value is stored in clear: canaries in every field of every format and event, and a scan of everything that was written.
 
-Two places are left out, and docs/privacy.md tells people of both. Kafka's own log of `documents.<tenant>`: the source system wrote them
-there. Principals of access lists: they stand in clear in the columns that enforce access, and in what Postgres itself keeps of these.
-A find is told by format and field: no canary is ever shown.
+There are two exceptions, which docs/privacy.md documents. Kafka's log of `documents.<tenant>`: the source system wrote it. Principals of
+access lists: they are in clear in the columns that enforce access, and in Postgres' files and statistics of these columns.
+Findings are reported by format and field; no canary is ever shown.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ from parsers import Format
 from pipelines.app import Headrace
 from pipelines.governance import tenants
 from privacy import Redactor
-from tests.canaries import canary_tenant as world
+from tests.canaries import canary_tenant as steps
 from tests.canaries import storage_scan
-from tests.canaries.canary_formats import MAKERS, broken_off
-from tests.canaries.canary_tenant import TENANT, Aviary
-from tests.canaries.values import Canaries, Plant
+from tests.canaries.canary_formats import MAKERS, truncated
+from tests.canaries.canary_tenant import TENANT, CanaryTenant
+from tests.canaries.values import Canaries, FieldCanaries
 from tests.tenant_fixture import rows
 
-INBOUND = "*/kafka/data/documents.*"
+INBOUND_TOPICS = "*/kafka/data/documents.*"
 ENFORCING = {"document.acl", "chunk_source.acl"}
 """The columns that enforce access: at landing, and in every search."""
-KEPT_OF_THEM = re.compile(r"postgres/data/(?:base/\d+/\d+|pg_wal/\w{24})")
-"""What Postgres writes on disk of a column: its table's file, its own statistics' file, and the log that both are written to first."""
+STORAGE_OF_ACLS = re.compile(r"postgres/data/(?:base/\d+/\d+|pg_wal/\w{24})")
+"""Postgres' files that contain a column: those of its table and of the statistics, and the write-ahead log."""
 
 
 @contextmanager
-def overheard(to: Path) -> Iterator[None]:
-    """Whatever this process and what it starts say meanwhile, and whatever is logged at any level, goes into these files."""
+def captured_output(to: Path) -> Iterator[None]:
+    """Write the output of this process and its children, and all log records of any level, to files in this folder."""
     handler = logging.FileHandler(to / "logging.log", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(name)s %(message)s %(args)s"))
     root, kept = logging.getLogger(), [os.dup(1), os.dup(2)]
@@ -61,9 +61,9 @@ def overheard(to: Path) -> Iterator[None]:
     root.addHandler(handler)
     root.setLevel(logging.DEBUG)
     try:
-        with (to / "said.log").open("w", encoding="utf-8") as said, redirect_stdout(said), redirect_stderr(said):
+        with (to / "output.log").open("w", encoding="utf-8") as output, redirect_stdout(output), redirect_stderr(output):
             for number in (1, 2):
-                os.dup2(said.fileno(), number)
+                os.dup2(output.fileno(), number)
             yield
     finally:
         for number, before in zip((1, 2), kept, strict=True):
@@ -75,8 +75,8 @@ def overheard(to: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def aviary(settings: Settings, app: Headrace, tmp_path_factory: pytest.TempPathFactory) -> Aviary:
-    """All of it once, on servers of its own, which are stopped before their files are read."""
+def canary_tenant(settings: Settings, app: Headrace, tmp_path_factory: pytest.TempPathFactory) -> CanaryTenant:
+    """The tenant after all steps and scans, on its own servers, which are stopped before their files are read."""
     folder = tmp_path_factory.mktemp("canaries")
     (folder / "inbox").mkdir()
     own = settings.model_copy(update={"data_dir": folder / "data", "fetching": Fetching(roots=(folder / "inbox",))})
@@ -86,41 +86,41 @@ def aviary(settings: Settings, app: Headrace, tmp_path_factory: pytest.TempPathF
         migrate(endpoints.postgres_owner.get_secret_value())
         with pytest.MonkeyPatch.context() as patch, Headrace(own, endpoints) as headrace:
             patch.setenv("HEADRACE_CONFIG", str(folder / "headrace.toml"))
-            warm = {name: getattr(app.models, name) for name in ("redactor", "embedder", "chunker", "entities", "parsers")}
+            warm = {name: getattr(app.models, name) for name in ("redactor", "embedder", "chunker", "extractors", "parsers")}
             headrace.models.__dict__.update(warm)
-            made = Aviary(headrace, folder / "inbox")
-            done(made)
-            read(made)
+            canary_tenant = CanaryTenant(headrace, folder / "inbox")
+            run_all(canary_tenant)
+            scan_servers(canary_tenant)
     finally:
         services.down(own)
-    made.look(storage_scan.files(own.data_dir, INBOUND))
-    return made
+    canary_tenant.scan(storage_scan.files(own.data_dir, INBOUND_TOPICS))
+    return canary_tenant
 
 
-def done(aviary: Aviary) -> None:
-    tenants.add(aviary.app, TENANT)
-    world.everything(aviary)
-    first = aviary.taken()
-    world.afterwards(aviary)
-    with overheard(aviary.folder):
-        aviary.publish(first)
-        world.materialized(aviary)
-        aviary.publish(aviary.taken())
-        world.counted(aviary)
-        world.commanded(aviary)
-        world.counted(aviary)
-        world.searched(aviary)
-    world.decoyed(aviary)
+def run_all(canary_tenant: CanaryTenant) -> None:
+    tenants.add(canary_tenant.app, TENANT)
+    steps.add_documents(canary_tenant)
+    first = canary_tenant.take_records()
+    steps.add_edits(canary_tenant)
+    with captured_output(canary_tenant.folder):
+        canary_tenant.publish(first)
+        steps.run_in_dagster(canary_tenant)
+        canary_tenant.publish(canary_tenant.take_records())
+        steps.run_with_metrics(canary_tenant)
+        steps.run_commands(canary_tenant)
+        steps.run_with_metrics(canary_tenant)
+        steps.run_searches(canary_tenant)
+    steps.add_decoys(canary_tenant)
 
 
-def read(aviary: Aviary) -> None:
-    """All that has to be asked of a server that runs."""
-    app = aviary.app
+def scan_servers(canary_tenant: CanaryTenant) -> None:
+    """Scan what needs running servers."""
+    app = canary_tenant.app
     for what, query in (("indexed", "SELECT name AS one FROM indexed"), ("reasons", "SELECT reason AS one FROM dead_letter")):
-        aviary.ids[what] = " ".join(str(row["one"]) for row in rows(app, TENANT, query))
-    aviary.look(storage_scan.postgres(app.settings, aviary.canaries.found))
-    aviary.look(storage_scan.graph(app.endpoints))
-    aviary.look(storage_scan.topic(app.endpoints.kafka_client(), outcomes_of(TENANT)))
+        canary_tenant.ids[what] = " ".join(str(row["one"]) for row in rows(app, TENANT, query))
+    canary_tenant.scan(storage_scan.postgres(app.settings, canary_tenant.canaries.found))
+    canary_tenant.scan(storage_scan.graph(app.endpoints))
+    canary_tenant.scan(storage_scan.topic(app.endpoints.kafka_client(), outcomes_of(TENANT)))
 
 
 def test_every_format_has_canaries(here: Path) -> None:
@@ -129,11 +129,11 @@ def test_every_format_has_canaries(here: Path) -> None:
     assert MAKERS.keys() == set(Format)
 
 
-def test_what_was_planted_went_all_the_way_or_failed_in_many_ways(aviary: Aviary) -> None:
-    endings = set(re.findall(r"as (\w+)\.", aviary.ids["indexed"]))
-    # a picture without words has none to be found by; the others were deleted or erased
+def test_documents_of_all_formats_are_indexed_and_invalid_events_fail_in_each_way(canary_tenant: CanaryTenant) -> None:
+    endings = set(re.findall(r"as (\w+)\.", canary_tenant.ids["indexed"]))
+    # a picture without text has no chunks; the others were deleted or erased
     assert {end for end, _ in MAKERS.values()} - endings <= {"png", "html", "tar", "eml"}
-    assert set(aviary.ids["reasons"].split()) >= {
+    assert set(canary_tenant.ids["reasons"].split()) >= {
         "corrupt-document",
         "contract-violation",
         "not-cloudevents",
@@ -142,32 +142,32 @@ def test_what_was_planted_went_all_the_way_or_failed_in_many_ways(aviary: Aviary
     }
 
 
-def test_every_command_did_what_it_was_told(aviary: Aviary) -> None:
-    # of an id that nobody knows nothing can be explained, and what is outside of the contract cannot be replayed
-    assert {words: code for words, code in aviary.codes.items() if code} == {"explain -t": 5, "replay dead-letters": 7}
+def test_every_command_succeeds(canary_tenant: CanaryTenant) -> None:
+    # an unknown id cannot be explained, and events that violate the contract cannot be replayed
+    assert {words: code for words, code in canary_tenant.codes.items() if code} == {"explain -t": 5, "replay dead-letters": 7}
 
 
-def test_nothing_that_was_written_anywhere_holds_a_canary(aviary: Aviary) -> None:
-    assert aviary.left() == {}
+def test_no_canary_is_written_anywhere(canary_tenant: CanaryTenant) -> None:
+    assert canary_tenant.found() == {}
 
 
-def test_principals_stand_in_clear_where_access_is_enforced_and_nowhere_else(aviary: Aviary) -> None:
-    found = aviary.left(readers=True).keys()
+def test_principals_are_in_clear_only_where_access_is_enforced(canary_tenant: CanaryTenant) -> None:
+    found = canary_tenant.found(readers=True).keys()
     assert found >= ENFORCING
-    kept = {where for where in found if KEPT_OF_THEM.fullmatch(where)} | {f"statistics of {column}" for column in ENFORCING}
-    # `explain` tells an operator who may read a document, and an export whoever has to enforce it elsewhere
-    assert found - ENFORCING - kept == {"explain", "export acl"}
+    storage = {where for where in found if STORAGE_OF_ACLS.fullmatch(where)} | {f"statistics of {column}" for column in ENFORCING}
+    # `explain` shows an operator who may read a document, and an export is for systems that enforce access themselves
+    assert found - ENFORCING - storage == {"explain", "export acl"}
 
 
-def test_a_canary_would_have_been_found_wherever_there_was_one(aviary: Aviary) -> None:
-    assert aviary.decoys("table") == {"decoy.text"}
-    assert "decoy.bytes, unpacked" in aviary.decoys("UTF-16")
-    assert any(where.startswith("postgres/data/base/") for where in aviary.decoys("UTF-16"))
-    assert "decoy.packed, unpacked" in aviary.decoys("compressed")
-    assert "Neo4j Decoy" in aviary.decoys("graph")
-    assert any(where.startswith("neo4j/data/") for where in aviary.decoys("graph"))
-    assert aviary.decoys("log") == {"logs/decoy.log"}
-    assert outcomes_of(TENANT) in aviary.decoys("outcome") & aviary.decoys("outcome's key")
+def test_the_scan_finds_a_decoy_in_each_kind_of_storage(canary_tenant: CanaryTenant) -> None:
+    assert canary_tenant.decoys("table") == {"decoy.text"}
+    assert "decoy.bytes, unpacked" in canary_tenant.decoys("UTF-16")
+    assert any(where.startswith("postgres/data/base/") for where in canary_tenant.decoys("UTF-16"))
+    assert "decoy.packed, unpacked" in canary_tenant.decoys("compressed")
+    assert "Neo4j Decoy" in canary_tenant.decoys("graph")
+    assert any(where.startswith("neo4j/data/") for where in canary_tenant.decoys("graph"))
+    assert canary_tenant.decoys("log") == {"logs/decoy.log"}
+    assert outcomes_of(TENANT) in canary_tenant.decoys("outcome") & canary_tenant.decoys("outcome's key")
 
 
 SPELLINGS: list[Callable[[str], bytes]] = [
@@ -185,17 +185,17 @@ SPELLINGS: list[Callable[[str], bytes]] = [
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_a_canary_is_found_in_every_spelling(spelling: Callable[[str], bytes]) -> None:
     canaries = Canaries()
-    plant = canaries.of("any")
-    for text in (plant("address"), plant("address, half")[:9], plant.iban("IBAN"), *plant.disguised("text")):
+    canary = canaries.of("any")
+    for text in (canary("address"), canary("address, half")[:9], canary.iban("IBAN"), *canary.disguised("text")):
         assert canaries.found(b"\0\x99 " + spelling(text) + b" \0"), "not found"
     assert canaries.found(b"Of no canary: qzv kj, 4539 1488, 453914880") == set()
 
 
-# what leaves redaction, whatever stands where
+# redaction of documents with random canaries
 
 
-class Drawn(Plant):
-    """Gives a canary of any kind, or none, for each field."""
+class RandomCanaries(FieldCanaries):
+    """Creates a canary of any kind, or none, for each field."""
 
     def __init__(self, canaries: Canaries, name: str, draw: Random) -> None:
         super().__init__(canaries, name)
@@ -207,7 +207,7 @@ class Drawn(Plant):
         return self._draw.choice(kinds)()
 
     def halves(self, field: str) -> tuple[str, str]:
-        return Plant(self._canaries, self._name).halves(field)
+        return FieldCanaries(self._canaries, self._name).halves(field)
 
 
 @pytest.fixture(scope="module")
@@ -218,17 +218,17 @@ def redactor() -> Redactor:
 @effort(max_examples=60)
 @given(kind=st.sampled_from(sorted(MAKERS)), seed=st.integers(0, 2**32), whole=st.booleans())
 @example(kind=Format.EMAIL, seed=0, whole=True)
-def test_no_field_of_any_format_ever_leaves_redaction_with_a_canary(
+def test_no_canary_in_any_field_of_any_format_survives_redaction(
     app: Headrace, redactor: Redactor, kind: Format, seed: int, whole: bool
 ) -> None:
     canaries, (end, make) = Canaries(), MAKERS[kind]
-    plant = Drawn(canaries, str(kind), Random(seed))
-    content = make(plant) if whole else broken_off(make(plant))
-    assert canaries.found(b"\n".join(leaving(app, redactor, f"{plant('id')}.{end}", content))) == set()
+    canary = RandomCanaries(canaries, str(kind), Random(seed))
+    content = make(canary) if whole else truncated(make(canary))
+    assert canaries.found(b"\n".join(redacted_parts(app, redactor, f"{canary('id')}.{end}", content))) == set()
 
 
-def leaving(app: Headrace, redactor: Redactor, name: str, content: bytes, media_type: str = "", depth: int = 0) -> Iterator[bytes]:
-    """What becomes of a document and of those inside of it: what redaction gives, or the reason why it was not read."""
+def redacted_parts(app: Headrace, redactor: Redactor, name: str, content: bytes, media_type: str = "", depth: int = 0) -> Iterator[bytes]:
+    """The result of redaction for a document and for those inside it, or the reason why it was not read."""
     try:
         parsed = decode(app.models.parsers.parse(content, media_type, name), Content)
     except DocumentError as error:
@@ -238,7 +238,7 @@ def leaving(app: Headrace, redactor: Redactor, name: str, content: bytes, media_
     (row,) = privacy.redact(pl.DataFrame([record], schema=dict(frames.PARSED)), redactor, KEYS).to_dicts()
     yield row["payload"] or row["detail"].encode()
     for child in parsed.children if depth < DEEPEST else ():
-        yield from leaving(app, redactor, f"{name}!/{child.path}", child.content, child.media_type, depth + 1)
+        yield from redacted_parts(app, redactor, f"{name}!/{child.path}", child.content, child.media_type, depth + 1)
 
 
 MASTER = b"k" * 32

@@ -1,7 +1,7 @@
-"""Canaries: values that redaction replaces, each known by the place where it was planted; and what finds one in whatever was written.
+"""Canaries: unique values that redaction must replace, and the search for them in any bytes.
 
-A canary's value is never shown: a find is told by format and field. How documents are made that carry them stands in
-`tests.canaries.canary_documents`.
+Each canary encodes its number, and its number the field where it was put. Findings are reported by format and field; a canary's value is
+never shown. Documents with canaries are in `tests.canaries.canary_documents`.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ import re
 from collections.abc import Iterator
 
 MARK, READER = "qzvkj", "qzvkm"
-"""Five letters that every canary has and no word. `READER` marks principals, who stand in clear where access is enforced."""
+"""Five letters that every canary contains and no word does. `READER` marks principals, which are stored in clear to enforce access."""
 CARD = "4539148803"
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _CODE = 4
 
 
 class Canaries:
-    """Canaries by number, and whose each is. Its spellings share a code, so that any piece of one tells the place it was planted at."""
+    """All canaries by number. All spellings of a canary contain its code, so that any piece identifies its field."""
 
     def __init__(self) -> None:
         self._places: list[str] = []
 
-    def of(self, name: str) -> Plant:
-        """What plants canaries into something of this name."""
-        return Plant(self, name)
+    def of(self, name: str) -> FieldCanaries:
+        """The canaries of the document or event of this name."""
+        return FieldCanaries(self, name)
 
     def number(self, place: str) -> int:
         self._places.append(place)
@@ -35,18 +35,18 @@ class Canaries:
         return len(self._places)
 
     def place(self, code: str) -> str:
-        """Where it was planted, as `format: field`."""
+        """The field of the canary with this code, as `format: field`."""
         number = int(code, 36)
-        return self._places[number] if number < len(self._places) else "of no place"
+        return self._places[number] if number < len(self._places) else "of unknown field"
 
-    def found(self, hay: str | bytes) -> set[str]:
-        """The places whose canaries are in there, in whatever spelling or encoding."""
-        whole = hay.encode("utf-8", "surrogatepass") if isinstance(hay, str) else hay
+    def found(self, content: str | bytes) -> set[str]:
+        """The fields whose canaries are in the content, in any spelling or encoding."""
+        whole = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
         return {self.place(code) for code in _codes(whole)}
 
 
-class Plant:
-    """Gives the canaries of one document: an address by default, and what else redaction knows, each for one field."""
+class FieldCanaries:
+    """Creates the canaries of one document or event, each for one field: an e-mail address when called, and other kinds of values."""
 
     def __init__(self, canaries: Canaries, name: str) -> None:
         self._canaries, self._name = canaries, name
@@ -55,41 +55,41 @@ class Plant:
         return _written(self._canaries.number(f"{self._name}: {field}"))
 
     def __call__(self, field: str) -> str:
-        """An e-mail address, whose halves and whose domain each tell it."""
+        """An e-mail address, with the code in both halves and in the domain."""
         code = MARK + self._code(field)
         return f"{code}{code}@{code}.example.org"
 
     def short(self, field: str, length: int) -> str:
-        """An address of exactly so many characters, from 15 on: for formats in which a text keeps its length."""
+        """An address of exactly `length` characters, at least 15: for formats with texts of fixed length."""
         return f"{MARK}{self._code(field)}@{'x' * (length - 13)}.de"
 
     def iban(self, field: str) -> str:
-        """A valid IBAN of Malta: the one country's whose account numbers have 18 letters or digits."""
+        """A valid IBAN of Malta, the one country whose account numbers have 18 letters or digits."""
         code = (MARK + self._code(field)).upper()
         bban = f"MALT01100{code}{code}"
         check = 98 - int("".join(str(int(char, 36)) for char in f"{bban}MT00")) % 97
         return f"MT{check:02}{bban}"
 
     def card(self, field: str) -> str:
-        """A number that passes Luhn's check."""
+        """A card number that passes Luhn's check."""
         digits = f"{CARD}{self._canaries.number(f'{self._name}: {field}'):05}"
         doubled = [int(char) * (2 - at % 2) for at, char in enumerate(digits)]
         return digits + str(-sum(n // 10 + n % 10 for n in doubled) % 10)
 
     def words(self, field: str) -> str:
-        """A sentence with one of each."""
+        """A sentence with an address, an IBAN and a card number."""
         return f"Write to {self(field)}, pay to {self.iban(field)} or with {self.card(field)} today."
 
     def halves(self, field: str) -> tuple[str, str]:
-        """An address in two: markup stands between them."""
-        whole = Plant.__call__(self, field)
+        """An address in two parts, to put markup between them."""
+        whole = FieldCanaries.__call__(self, field)
         return whole[: len(MARK) + _CODE], whole[len(MARK) + _CODE :]
 
     def disguised(self, field: str) -> Iterator[str]:
-        """Addresses as people and programs write them that are addresses all the same."""
+        """Addresses in the disguises that people and programs give them."""
 
-        def address(how: str) -> str:
-            return Plant.__call__(self, f"{field}, {how}")
+        def address(disguise: str) -> str:
+            return FieldCanaries.__call__(self, f"{field}, {disguise}")
 
         left, right = self.halves(f"{field}, zero-width")
         yield f"{left}\u200b{right}"
@@ -114,12 +114,12 @@ def _written(number: int) -> str:
 
 
 def _hexed(text: str, after: str, between: str = "") -> tuple[bytes, re.Pattern[bytes]]:
-    """The same in hexadecimal, as a database prints bytes."""
+    """The text in hexadecimal, as a database prints bytes: what to search for first, and the expression of the whole code."""
     needle = between.join(text.encode().hex(" ").split()) + between
     return needle.encode(), re.compile(f"{needle}(?:{after}){between}((?:[0-9a-f]{{2}}{between}){{4}})".encode())
 
 
-# found first, and then whose it is; both in lower case
+# what to search for first, and the expression of the whole code; both in lower case
 _PLAIN = (
     (b"qzvk", re.compile(rb"qzvk[jm]([0-9a-z]{4})")),
     (b"q\0z\0v\0k", re.compile(rb"q\0z\0v\0k\0[jm]\0((?:[0-9a-z]\0){3}[0-9a-z])")),
@@ -129,7 +129,7 @@ _CARD = re.compile(CARD.encode() + rb"(\d{5})")
 
 
 def _anonymous() -> Iterator[tuple[bytes, bool]]:
-    """What shows a canary and not whose it is, and whether letters' case matters there."""
+    """Pieces that show a canary but not its code, and whether their case matters."""
     yield from (
         (encoded, False) for encoded in (CARD.encode("utf-16-le"), CARD.encode().hex().encode(), CARD.encode("utf-16-le").hex().encode())
     )
@@ -149,7 +149,7 @@ def _widened(text: str) -> str:
 
 
 def _base64_of(text: str) -> Iterator[bytes]:
-    """The characters that this text always has in base64, for each of the three places where it can begin."""
+    """The characters that are constant in this text's base64, for each of the three positions where it can begin."""
     encoded = text.encode()
     for before in range(3):
         whole = base64.b64encode(b"\0" * before + encoded + b"\0\0")
@@ -158,7 +158,7 @@ def _base64_of(text: str) -> Iterator[bytes]:
 
 _LOWERED = {needle.lower() for needle, cased in _anonymous() if not cased}
 _CASED = {needle for needle, cased in _anonymous() if cased}
-_OF_NO_PLACE = "zzzz"
+_UNKNOWN = "zzzz"
 
 
 def _codes(whole: bytes) -> Iterator[str]:
@@ -173,4 +173,4 @@ def _codes(whole: bytes) -> Iterator[str]:
     if CARD.encode() in lowered:
         yield from (_written(int(match[1])) for match in _CARD.finditer(lowered))
     if any(needle in lowered for needle in _LOWERED) or any(needle in whole for needle in _CASED):
-        yield _OF_NO_PLACE
+        yield _UNKNOWN
