@@ -1,4 +1,4 @@
-"""The roof: what a forward pass has to compute, and how fast this machine multiplies at best. Knows of no engine."""
+"""Roofline: the operations of a forward pass, and the machine's peak in matrix products. Independent of any engine."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from benchmarks._harness import Unmeasured
 
 SIZES = (2048, 4096)
 SIZES_ON_CUDA = (4096, 8192)
-"""Rows and columns of the square matrices. A datacentre GPU needs the larger ones to come near its peak."""
+"""Rows and columns of the square matrices. A datacentre GPU needs the larger ones to approach its peak."""
 
-SECONDS_A_SIZE = 0.5
+SECONDS_PER_SIZE = 0.5
 _TYPES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
 
 
 def forward_flops(folder: Path, lengths: Sequence[int]) -> float:
-    """Floating-point operations of a BERT-like encoder's forward pass over texts of these token counts, without any padding.
+    """Floating-point operations of a BERT-like encoder's forward pass over texts of these token counts, without padding.
 
-    A multiplication and the addition that takes its result count as two. Per token and layer, with hidden size h, intermediate size i
+    A multiplication and its addition count as two. Per token and layer, with hidden size h, intermediate size i
     and L tokens in the text: 2 (4 h² + 2 h i) for the projections (query, key, value, output; up, down), and 4 h L for attention
     (scores, weighted sum). This is 2N + 4 h L per layer of Chowdhery et al. 2022, "PaLM", appendix B, a third of its 6N + 12 h L, which
-    counts the backward pass too. Embeddings, norms, softmax, activations and pooling are left out. The sizes are those of config.json.
+    includes the backward pass. Embeddings, norms, softmax, activations and pooling are not counted. The sizes are those of config.json.
 
-    Raises Unmeasured where config.json has no such sizes.
+    Raises Unmeasured if config.json lacks these sizes.
     """
     config = json.loads((folder / "config.json").read_bytes())
     try:
@@ -39,7 +39,7 @@ def forward_flops(folder: Path, lengths: Sequence[int]) -> float:
 
 
 def peak_flops(precision: str, device: str, threads: int) -> float:
-    """Floating-point operations a second of the fastest product of two large matrices, by torch on `device`; `threads` on a CPU."""
+    """Floating-point operations per second of torch's fastest product of two large matrices on `device`, with `threads` on a CPU."""
     import torch
 
     sizes = SIZES_ON_CUDA if device.startswith("cuda") else SIZES
@@ -49,7 +49,7 @@ def peak_flops(precision: str, device: str, threads: int) -> float:
 
 @contextmanager
 def torch_threads(threads: int) -> Iterator[None]:
-    """torch computes with `threads` inside, and with as many as before after it."""
+    """Set torch's number of threads, and restore it afterwards."""
     import torch
 
     before = torch.get_num_threads()
@@ -61,7 +61,7 @@ def torch_threads(threads: int) -> Iterator[None]:
 
 
 def _product(size: int, dtype: Any, device: str) -> Callable[[], Any]:
-    """One product of two matrices of random numbers: a GPU multiplies zeros faster than anything real."""
+    """A product of two random matrices: a GPU multiplies zeros faster than real data."""
     import torch
 
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
@@ -69,17 +69,17 @@ def _product(size: int, dtype: Any, device: str) -> Callable[[], Any]:
 
 
 def _fastest(product: Callable[[], Any], device: str) -> float:
-    """Seconds of the fastest of several, the first one not counted."""
+    """Seconds of the fastest of several runs, after a warm-up."""
     timed = _timed_on_cuda if device.startswith("cuda") else _timed
     timed(product)
     took = [timed(product)]
-    while sum(took) < SECONDS_A_SIZE or len(took) < 3:
+    while sum(took) < SECONDS_PER_SIZE or len(took) < 3:
         took.append(timed(product))
     return min(took)
 
 
 def _timed(product: Callable[[], Any]) -> float:
-    """Wall seconds. One element is read because some devices compute only when they must."""
+    """Wall seconds. Reads one element, because some devices compute lazily."""
     began = perf_counter()
     product()[0, 0].item()
     return perf_counter() - began

@@ -1,4 +1,4 @@
-"""Real texts in their real mix of lengths, for what embeds: scifact's abstracts, the Python PEPs, and questions to ask of them."""
+"""Real texts in their real mix of lengths for embedding benchmarks: scifact's abstracts, the Python PEPs, and questions about them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from benchmarks._harness import Unmeasured, need
 
 QUESTIONS = 1_000
 PEP_TOKENS = 200
-"""A chunk of a PEP at most, special tokens included; an abstract is cut only where the model's own limit demands it."""
+"""Limit for a chunk of a PEP, special tokens included. Abstracts are split only at the model's own limit."""
 
 _PARAGRAPH = re.compile(r"\n\s*\n")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n")
 _BEGINNING = 40
 
 Count = Callable[[list[str]], list[int]]
-"""Texts → the tokens that the model reads of each, special tokens included."""
+"""Texts → token counts, special tokens included."""
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Different texts, each short enough for the model: `timed` are embedded in every round, `before` once, and `questions` once."""
+    """Distinct texts within the model's limit: `timed` are embedded in every round, `before` once, and `questions` once."""
 
     before: list[str]
     timed: list[str]
@@ -35,9 +35,9 @@ class Texts:
 
 
 def real(data: Path, count: Count, max_tokens: int, *, timed: int, in_all: int) -> Texts:
-    """`in_all` texts, evenly from everything there is, and of those `timed` ones, evenly too. The same at every call.
+    """Sample `in_all` texts evenly from all, and `timed` of those evenly again. Deterministic.
 
-    Raises Unmeasured where the data folder holds too few.
+    Raises Unmeasured if the data folder contains too few.
     """
     abstracts = list(_abstracts(data))
     paragraphs = [_PARAGRAPH.split(pep.decode("utf-8", errors="replace")) for _, pep in peps(data)]
@@ -46,10 +46,10 @@ def real(data: Path, count: Count, max_tokens: int, *, timed: int, in_all: int) 
         *_chunks(paragraphs, "\n\n", count, min(PEP_TOKENS, max_tokens)),
     ]
     chunks = _even(list(dict.fromkeys(cut)), in_all)
-    clocked = set(_even(chunks, timed))
+    selected = set(_even(chunks, timed))
     return Texts(
-        [text for text in chunks if text not in clocked],
-        [text for text in chunks if text in clocked],
+        [text for text in chunks if text not in selected],
+        [text for text in chunks if text in selected],
         _questions(data, [title for title, _ in abstracts], chunks),
     )
 
@@ -72,7 +72,7 @@ def peps(data: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _questions(data: Path, titles: Sequence[str], chunks: Iterable[str]) -> list[str]:
-    """scifact's queries, then titles of abstracts whose beginning is none of the chunks: a question never asks for its own copy."""
+    """scifact's queries, then titles of abstracts that do not begin any chunk, so that no question matches its own copy."""
     lines = need(data / "scifact" / "queries.train.jsonl").read_text(encoding="utf-8").splitlines()
     queries = list(dict.fromkeys(json.loads(line)["text"] for line in lines))[:QUESTIONS]
     beginnings = {chunk[:_BEGINNING] for chunk in chunks}
@@ -81,7 +81,7 @@ def _questions(data: Path, titles: Sequence[str], chunks: Iterable[str]) -> list
 
 
 def _chunks(documents: Sequence[list[str]], between: str, count: Count, limit: int) -> list[str]:
-    """Each document's parts packed into chunks of at most `limit` tokens. A part that is too long is cut at its sentences and lines."""
+    """Pack each document's parts into chunks of at most `limit` tokens. Parts that are too long are split at sentences and lines."""
     special = count([""])[0]
     room = limit - special
     tokens = _tokens(chain.from_iterable(documents), count, special)
@@ -91,13 +91,13 @@ def _chunks(documents: Sequence[list[str]], between: str, count: Count, limit: i
 
 
 def _tokens(texts: Iterable[str], count: Count, special: int) -> dict[str, int]:
-    """Each different text's tokens, special tokens not included: those of texts put together are the sum of theirs."""
+    """Token counts of the distinct texts without special tokens, so that they add up for concatenated texts."""
     different = list(dict.fromkeys(texts))
     return {text: tokens - special for text, tokens in zip(different, count(different), strict=True)}
 
 
 def _packed(pieces: Iterable[str], tokens: Mapping[str, int], room: int) -> Iterator[list[str]]:
-    """Neighbours together while they fit. What is too long alone, a line without an end, is left out."""
+    """Pack neighbours while they fit. A piece that is too long by itself is left out."""
     chunk: list[str] = []
     left = room
     for piece in pieces:
@@ -113,7 +113,7 @@ def _packed(pieces: Iterable[str], tokens: Mapping[str, int], room: int) -> Iter
 
 
 def _even(texts: Sequence[str], size: int) -> list[str]:
-    """So many of them, evenly from the first to the last. Raises Unmeasured where there are fewer."""
+    """Sample `size` texts evenly from the first to the last. Raises Unmeasured if there are fewer."""
     if len(texts) < size:
-        raise Unmeasured(f"the data folder holds {len(texts)} different texts of a kind of which {size} are needed")
+        raise Unmeasured(f"the data folder has {len(texts)} distinct texts of a kind; {size} are needed")
     return [texts[at * len(texts) // size] for at in range(size)]

@@ -1,32 +1,32 @@
-"""How fast texts become vectors: ours beside plain sentence-transformers and beside the forward pass alone, and whether the vectors agree.
+"""Embedding speed, compared with plain sentence-transformers and with the forward pass alone, and agreement of the vectors.
 
-The model is all-MiniLM-L6-v2. The texts are an even sample, no two alike, of scifact's abstracts (title and text, cut at a sentence's end
-where they are too long) and the Python PEPs (paragraphs packed into up to 200 tokens): 600 timed of 2,000 on a CPU, 24,000 of 26,000 on
-CUDA. Each of three rounds times the reference, our engine, its forward pass alone and the peak one after the other, so that noise hits
-all alike; a speed is the median of the rounds, and a quotient the median of the rounds' quotients. Goals are in brackets.
+The model is all-MiniLM-L6-v2. The texts are an even sample, without duplicates, of scifact's abstracts (title and text, split at sentence
+ends if too long) and the Python PEPs (paragraphs packed into up to 200 tokens): 600 timed of 2,000 on a CPU, 24,000 of 26,000 on CUDA.
+Each of three rounds times the reference, our engine, its forward pass alone and the peak in turn, so that noise affects all alike. A speed
+is the median of the rounds, and a ratio the median of the rounds' ratios. Goals are in parentheses.
 
 Keys:
-  backend, device, precision  what computed: torch or openvino; cpu, cuda:0 or mps; f32, bf16 or f16
-  why                        the engine's own words on its choice
+  backend, device, precision  the selection: torch or openvino; cpu, cuda:0 or mps; f32, bf16 or f16
+  why                        the engine's explanation of its selection
   card                       the CUDA device's name, null without one
   threads                    cores that this process may use
   cpu_features               the processor's instructions for matrix products, by the kernel's names
-  chunks, tokens             what a round embeds; tokens as the model reads them, special ones included, padding not
+  chunks, tokens             embedded in a round; tokens as the model reads them, with special tokens, without padding
   chunks_per_s, tokens_per_s  ours, from texts to vectors, model warm
   reference_chunks_per_s     plain `SentenceTransformer.encode` of the same texts on the same device, its defaults, fp32
   speedup                    ours / reference (CPU with AMX or AVX512-BF16: at least 4; CPU with AVX2 alone: 1.3; CUDA: 10)
   forward_only_chunks_per_s  the same batches, already tokenized and on the device
   efficiency                 ours / forward only (CPU: at least .9; CUDA: .7)
   peak_gflops                10⁹ floating-point operations a second of torch's fastest large matrix product, same precision and threads
-  roofline_share             operations that the texts' tokens need, padding not (`_roofline.forward_flops`) / our seconds / peak
+  roofline_share             operations that the texts need without padding (`_roofline.forward_flops`) / our seconds / peak
                              (CPU with AVX2 alone: at least .8)
-  padding_share              of the tokens computed, those that only fill up a batch
-  overlap_at_10              of the ten chunks nearest to a question among all 2,000 (CUDA: 26,000), searched exactly, the share that are
-                             nearest by the fp32 reference's vectors too: mean of 1,000 questions, scifact's queries and titles of
+  padding_share              share of padding in the tokens computed
+  overlap_at_10              share of the ten chunks nearest to a question among all 2,000 (CUDA: 26,000), by exact search, that are also
+                             nearest by the fp32 reference's vectors: mean of 1,000 questions, scifact's queries and titles of
                              abstracts that are not among the chunks (at least .99)
-  min_cosine                 between a chunk's vector and its reference, the least of all chunks
+  min_cosine                 minimum over all chunks of the cosine between a chunk's vector and its reference
   latency_p50_ms, latency_p99_ms  milliseconds from one text of 190 tokens to its vector, engine warm, of 180 one after the other
-  latency_forward_p50_ms     of its forward pass alone, measured in turn with it
+  latency_forward_p50_ms     the same for its forward pass alone, measured in turn
   latency_ratio              latency_p50_ms / latency_forward_p50_ms (CPU: at most 1.3)
   start_seconds              from the import of `embedders` in a fresh process to the first vector, caches warm, median of three
                              (openvino: at most 4)
@@ -52,11 +52,11 @@ import numpy as np
 from benchmarks import _texts
 from benchmarks._harness import Unmeasured, note, run, seconds
 from benchmarks._roofline import forward_flops, peak_flops, torch_threads
-from embedders import About, Embedded, Embedder, Refusal, Vectors, Wanted, hardware, load, models
+from embedders import Embedded, Embedder, EmbedderOptions, Refusal, Selection, Vectors, hardware, load, models
 
 ROUNDS = 3
 CHUNKS = {"cpu": (600, 2_000), "cuda": (24_000, 26_000)}
-"""(timed, in all) by device. Those that are not timed are embedded first: they warm up both sides."""
+"""(timed, total) by device. The others are embedded first, to warm up both sides."""
 
 LATENCY_TOKENS = 190
 LATENCIES = 200
@@ -68,8 +68,8 @@ import json, sys
 from time import perf_counter
 began = perf_counter()
 import embedders
-with_what = dict(zip(("device", "backend", "precision"), sys.argv[1:]))
-embedder = embedders.load(embedders.Wanted(**with_what))
+options = dict(zip(("device", "backend", "precision"), sys.argv[1:]))
+embedder = embedders.load(embedders.EmbedderOptions(**options))
 embedder.encode(["From nothing to a first vector."], "query")
 print(json.dumps({"seconds": perf_counter() - began, "torch": "torch" in sys.modules}))
 embedder.close()
@@ -78,7 +78,7 @@ embedder.close()
 
 @dataclass(frozen=True)
 class Round:
-    """Seconds of one round over the timed texts, and the peak in operations a second."""
+    """Seconds of one round over the timed texts, and the peak in operations per second."""
 
     reference: float
     ours: float
@@ -92,49 +92,49 @@ def measure(data: Path, device: str, backend: str, precision: str) -> dict[str, 
     if device == "cuda" and not torch.cuda.is_available():
         raise Unmeasured("torch sees no CUDA device here; --device cpu measures the processor")
     try:
-        wanted = Wanted(device=device, backend=backend, precision=precision)  # type: ignore[arg-type]
-        with closing(load(wanted)) as embedder:
-            return _measured(data, embedder) | _start(wanted)
+        options = EmbedderOptions(device=device, backend=backend, precision=precision)  # type: ignore[arg-type]
+        with closing(load(options)) as embedder:
+            return _measured(data, embedder) | _start(options)
     except Refusal as refusal:
         raise Unmeasured(str(refusal)) from refusal
 
 
 def _measured(data: Path, embedder: Embedder) -> dict[str, Any]:
-    plain, about = _plain(embedder), embedder.about
-    note(f"{about.backend} in {about.precision} on {about.device}: {about.why}")
-    if about.device == "cpu":
-        note("this measures the CPU, no GPU")
-    timed, in_all = CHUNKS["cuda" if about.device.startswith("cuda") else "cpu"]
+    plain, selection = _plain(embedder), embedder.selection
+    note(f"{selection.backend} in {selection.precision} on {selection.device}: {selection.why}")
+    if selection.device == "cpu":
+        note("this measures the CPU, not a GPU")
+    timed, in_all = CHUNKS["cuda" if selection.device.startswith("cuda") else "cpu"]
     texts = _texts.real(data, embedder.count_tokens, embedder.max_tokens, timed=timed, in_all=in_all)
-    note(f"{in_all} texts; embedding the {in_all - timed} that are not timed, on both sides")
+    note(f"{in_all} texts; embedding the {in_all - timed} untimed ones on both sides")
     ours, reference = _embedded(embedder, texts.before).vectors, plain(texts.before)
     rounds, ours_timed, reference_timed = _rounds(embedder, plain, texts.timed)
     chunks = np.concatenate([ours, ours_timed.vectors]), np.concatenate([reference, reference_timed])
     questions = embedder.encode(texts.questions, "query"), plain(texts.questions)
-    return _named(about) | _speeds(rounds, ours_timed) | _agreement(chunks, questions) | _latency(embedder, texts.timed)
+    return _named(selection) | _speeds(rounds, ours_timed) | _agreement(chunks, questions) | _latency(embedder, texts.timed)
 
 
-def _named(about: About) -> dict[str, Any]:
+def _named(selection: Selection) -> dict[str, Any]:
     import torch
 
     return {
-        "backend": about.backend,
-        "device": about.device,
-        "precision": about.precision,
-        "why": about.why,
-        "card": torch.cuda.get_device_name(about.device) if about.device.startswith("cuda") else None,
+        "backend": selection.backend,
+        "device": selection.device,
+        "precision": selection.precision,
+        "why": selection.why,
+        "card": torch.cuda.get_device_name(selection.device) if selection.device.startswith("cuda") else None,
         "threads": hardware.threads(),
         "cpu_features": hardware.cpu_features(),
     }
 
 
 def _plain(embedder: Embedder) -> Callable[[Sequence[str]], Vectors]:
-    """The reference, with as many threads as torch takes by itself, whatever our engine sets afterwards."""
+    """The reference, with torch's default number of threads, whatever our engine sets afterwards."""
     import torch
     from sentence_transformers import SentenceTransformer
 
     own_threads = torch.get_num_threads()
-    model = SentenceTransformer(str(_folder()), device=embedder.about.device)
+    model = SentenceTransformer(str(_folder()), device=embedder.selection.device)
 
     def encode(texts: Sequence[str]) -> Vectors:
         with torch_threads(own_threads):
@@ -144,11 +144,11 @@ def _plain(embedder: Embedder) -> Callable[[Sequence[str]], Vectors]:
 
 
 def _folder() -> Path:
-    return models.find(Wanted().model).folder
+    return models.find(EmbedderOptions().model).folder
 
 
 def _embedded(embedder: Embedder, texts: Sequence[str]) -> Embedded:
-    """All of them. Raises Unmeasured where one was refused: the reference would have embedded it."""
+    """Embed all texts. Raises Unmeasured if one is refused, because the reference would have embedded it."""
     embedded = embedder.embed(texts, "passage")
     if embedded.errors:
         raise Unmeasured(f"{len(embedded.errors)} texts were refused, the first with {next(iter(embedded.errors.values()))}")
@@ -159,14 +159,14 @@ def _embedded(embedder: Embedder, texts: Sequence[str]) -> Embedded:
 
 
 def _rounds(embedder: Embedder, plain: Callable[[Sequence[str]], Vectors], texts: Sequence[str]) -> tuple[list[Round], Embedded, Vectors]:
-    """The rounds, and the last one's results on both sides."""
-    about, rounds = embedder.about, []
-    for turn in range(1, ROUNDS + 1):
+    """Return the rounds, and the last one's results on both sides."""
+    selection, rounds = embedder.selection, []
+    for number in range(1, ROUNDS + 1):
         reference_took, reference = _timed(lambda: plain(texts))
         ours_took, ours = _timed(lambda: _embedded(embedder, texts))
         forward_took = _forward_seconds(embedder, texts)
-        rounds.append(Round(reference_took, ours_took, forward_took, peak_flops(about.precision, about.device, hardware.threads())))
-        note(f"round {turn}/{ROUNDS}: reference {reference_took:.2f} s, ours {ours_took:.2f} s, forward alone {forward_took:.2f} s")
+        rounds.append(Round(reference_took, ours_took, forward_took, peak_flops(selection.precision, selection.device, hardware.threads())))
+        note(f"round {number}/{ROUNDS}: reference {reference_took:.2f} s, ours {ours_took:.2f} s, forward alone {forward_took:.2f} s")
     return rounds, ours, reference
 
 
@@ -176,7 +176,7 @@ def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def _forward_seconds(embedder: Embedder, texts: Sequence[str]) -> float:
-    """Seconds of the model alone over the batches that `embed` makes of these texts, each on the device before the clock runs."""
+    """Seconds of the model alone for the batches of these texts, which are moved to the device before the clock starts."""
     backend = embedder.backend
     prepared = [backend.prepare(batch) for batch in embedder.planned(texts, "passage")]
     if backend.lanes == 1 or len(prepared) == 1:
@@ -221,18 +221,18 @@ def _latency(embedder: Embedder, texts: Sequence[str]) -> dict[str, float]:
     return {"latency_p50_ms": p50, "latency_p99_ms": p99, "latency_forward_p50_ms": forward_p50, "latency_ratio": p50 / forward_p50}
 
 
-def _start(wanted: Wanted) -> dict[str, Any]:
+def _start(options: EmbedderOptions) -> dict[str, Any]:
     note(f"starting {STARTS} times")
-    starts = [_started(wanted) for _ in range(STARTS)]
+    starts = [_started(options) for _ in range(STARTS)]
     return {
         "start_seconds": _median(start["seconds"] for start in starts),
         "start_imports_torch": any(start["torch"] for start in starts),
     }
 
 
-def _started(wanted: Wanted) -> Mapping[str, Any]:
-    """What a fresh process says of its start. The cache that the engine keeps is the one that this process has filled."""
-    command = [sys.executable, "-c", _START, wanted.device, wanted.backend, wanted.precision]
+def _started(options: EmbedderOptions) -> Mapping[str, Any]:
+    """Start a fresh process, whose cache this process has filled, and return its measurements."""
+    command = [sys.executable, "-c", _START, options.device, options.backend, options.precision]
     try:
         done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
     except subprocess.SubprocessError as error:
@@ -245,7 +245,7 @@ def _started(wanted: Wanted) -> Mapping[str, Any]:
 
 
 def _agreement(chunks: tuple[Vectors, Vectors], questions: tuple[Vectors, Vectors]) -> dict[str, float]:
-    """`overlap_at_10` and `min_cosine`; of chunks and questions (ours, the reference's)."""
+    """`overlap_at_10` and `min_cosine`, from the vectors of chunks and questions as (ours, the reference's)."""
     ours, reference = chunks
     lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(reference, axis=1)
     found = zip(*map(_nearest, questions, chunks), strict=True)
@@ -256,15 +256,15 @@ def _agreement(chunks: tuple[Vectors, Vectors], questions: tuple[Vectors, Vector
 
 
 def _nearest(questions: Vectors, chunks: Vectors) -> list[list[int]]:
-    """The places of the nearest chunks of each question, by the inner product of unit vectors, in no order."""
+    """Return the indices of each question's nearest chunks by inner product of unit vectors, unordered."""
     nearest: list[list[int]] = np.argpartition(-(questions @ chunks.T), NEAREST, axis=1)[:, :NEAREST].tolist()
     return nearest
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="where to compute (%(default)s)")
-    parser.add_argument("--backend", default="auto", choices=["auto", "torch", "openvino"], help="what computes (%(default)s: the fastest)")
-    parser.add_argument("--precision", default="auto", choices=["auto", "f32", "bf16", "f16"], help="of the products (%(default)s)")
+    parser.add_argument("--backend", default="auto", choices=["auto", "torch", "openvino"], help="backend (%(default)s: the fastest)")
+    parser.add_argument("--precision", default="auto", choices=["auto", "f32", "bf16", "f16"], help="of matrix products (%(default)s)")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Blocks → chunks: structure-aware, bounded by the embedding model's tokens, stable under edits elsewhere in the document.
 
-Nothing here knows a model: the token counter is given from outside. Nothing here reads or writes anything.
+Nothing here knows a model: the caller passes a token counter. Nothing here performs I/O.
 """
 
 from chunkers.chunker import Chunker

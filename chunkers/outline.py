@@ -1,6 +1,6 @@
-"""Blocks → sections: which headings stand over what, and how much of their path fits.
+"""Blocks → sections: the headings above each block, and how much of the heading path fits.
 
-The words of every heading end up somewhere: in the path of a chunk or, where no chunk carries it, as text of its own.
+No heading is lost: its words are in the path of a chunk or, if no chunk has it in its path, in a chunk's text.
 """
 
 from __future__ import annotations
@@ -9,33 +9,33 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from chunkers.meter import TokenMeter
 from chunkers.pieces import is_empty
-from chunkers.ruler import Ruler
-from chunkers.text import squashed
+from chunkers.text import one_line
 from core.records import Block
 
 Stack = tuple[int, ...]
-"""Indices of the headings over a block, the root first."""
+"""Indices of the headings above a block, the root first."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """Neighbouring blocks under one heading, none empty. `budget` is what the path leaves for text, in tokens without special ones."""
+    """Consecutive blocks under one heading, none empty. `budget` is the room for text beside the path, in tokens without special ones."""
 
     path: tuple[str, ...]
     budget: int
     blocks: tuple[Block, ...]
 
 
-def outline(blocks: Sequence[Block], ruler: Ruler) -> list[Section]:
-    """The document's sections in reading order, empty blocks left out.
+def outline(blocks: Sequence[Block], meter: TokenMeter) -> list[Section]:
+    """Return the document's sections in reading order, without empty blocks.
 
-    A path is shortened from the root, then dropped, until it leaves at least half of the room to the text.
+    A path is shortened from the root, and finally dropped, until it leaves at least half of the room for text.
     """
     blocks = [block for block in blocks if not is_empty(block)]
     stacks = _stacks(blocks)
-    titles = {index: squashed(block.text) for index, block in enumerate(blocks) if block.kind == "heading"}
-    paths = _Paths(titles, set(stacks), ruler)
+    titles = {index: one_line(block.text) for index, block in enumerate(blocks) if block.kind == "heading"}
+    paths = _Paths(titles, set(stacks), meter)
     kept = sorted(_read_as_text(blocks, stacks, paths))
     return [
         Section(paths.titles(stack), paths.budget(stack), tuple(blocks[index] for index in group))
@@ -44,7 +44,7 @@ def outline(blocks: Sequence[Block], ruler: Ruler) -> list[Section]:
 
 
 def _stacks(blocks: Sequence[Block]) -> list[Stack]:
-    """For each block the headings over it; for a heading those over it, not itself."""
+    """Return the headings above each block; for a heading, without itself."""
     out: list[Stack] = []
     stack: list[int] = []
     for index, block in enumerate(blocks):
@@ -58,7 +58,7 @@ def _stacks(blocks: Sequence[Block]) -> list[Stack]:
 
 
 def _read_as_text(blocks: Sequence[Block], stacks: Sequence[Stack], paths: _Paths) -> Iterator[int]:
-    """Every block that is text, from the last to the first, and every heading that no path has carried until then."""
+    """Yield the index of every text block, from last to first, and of every heading that is in no later path."""
     carried: set[int] = set()
     for index in reversed(range(len(blocks))):
         if blocks[index].kind != "heading" or index not in carried:
@@ -67,13 +67,13 @@ def _read_as_text(blocks: Sequence[Block], stacks: Sequence[Stack], paths: _Path
 
 
 class _Paths:
-    """Each stack, shortened until it fits."""
+    """Shortens each stack until it fits."""
 
-    def __init__(self, titles: dict[int, str], stacks: set[Stack], ruler: Ruler) -> None:
-        self._titles, self._room = titles, ruler.room
+    def __init__(self, titles: dict[int, str], stacks: set[Stack], meter: TokenMeter) -> None:
+        self._titles, self._room = titles, meter.room
         self._fitted: dict[Stack, Stack] = {}
         self._costs: dict[Stack, int] = {(): 0}
-        self._fit({stack: stack for stack in stacks}, ruler)
+        self._fit({stack: stack for stack in stacks}, meter)
 
     def fitted(self, stack: Stack) -> Stack:
         return self._fitted[stack]
@@ -84,12 +84,12 @@ class _Paths:
     def budget(self, stack: Stack) -> int:
         return self._room - self._costs[self._fitted[stack]]
 
-    def _fit(self, pending: dict[Stack, Stack], ruler: Ruler) -> None:
-        """Measure all candidates in one batch; those that do not fit lose their root and are measured again."""
+    def _fit(self, pending: dict[Stack, Stack], meter: TokenMeter) -> None:
+        """Measure all candidates in one batch; remove the root of those that do not fit, and measure again."""
         while pending:
             unknown = sorted(set(pending.values()) - self._costs.keys())
             lines = [" > ".join(self._titles[index] for index in stack) + "\n" for stack in unknown]
-            self._costs.update(zip(unknown, ruler.costs(lines), strict=True))
+            self._costs.update(zip(unknown, meter.costs(lines), strict=True))
             fits = {stack for stack, candidate in pending.items() if self._costs[candidate] <= self._room // 2}
             self._fitted |= {stack: pending[stack] for stack in fits}
             pending = {stack: candidate[1:] for stack, candidate in pending.items() if stack not in fits}

@@ -1,6 +1,6 @@
-"""Blocks → pieces: the smallest parts a chunk is put together from, with what stands between them and how close they are.
+"""Blocks → pieces: the smallest parts of a chunk, their separators, and how closely each belongs to the one before.
 
-A paragraph or list item is one piece, a line of code one, a table's row one. Only a piece too long for a chunk is cut further.
+A paragraph, a list item, a line of code and a table row are a piece each. Only a piece too long for a chunk is split further.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from chunkers.text import Part, halves, lines, sentences, squashed, visible
+from chunkers.text import Part, halves, lines, one_line, sentences, visible
 from core.records import Block, BlockKind
 
-# how close a piece is to the one before: the smaller, the sooner both are put into one chunk
+# how closely a piece belongs to the one before: smaller values share a chunk first
 ATTACHED, SENTENCE, ITEM, BLOCK = range(4)
 
 _CAPTIONED = frozenset({"table", "code", "formula"})
@@ -25,8 +25,8 @@ _PARTED = ("\n\n", BLOCK)
 class Piece:
     """A part of a block.
 
-    `joint` stands between it and the piece before where both are in one chunk; `bond` says how close the two are.
-    `lead` is repeated in front of it where a chunk starts with it: a table's header row.
+    `joint` separates it from the piece before in the same chunk; `bond` is how closely the two belong together.
+    `lead`, a table's header row, is repeated in front of it if it starts a chunk.
     """
 
     text: str
@@ -37,7 +37,7 @@ class Piece:
 
 
 def pieces(blocks: Sequence[Block]) -> list[Piece]:
-    """The pieces of one section's blocks, in reading order. No block may be empty (`is_empty`)."""
+    """Return the pieces of one section's blocks, in reading order. No block may be empty (`is_empty`)."""
     out: list[Piece] = []
     for index, block in enumerate(blocks):
         body = _BODIES[block.kind](block)
@@ -48,18 +48,18 @@ def pieces(blocks: Sequence[Block]) -> list[Piece]:
 
 
 def is_empty(block: Block) -> bool:
-    """Whether there is nothing to read in it."""
+    """Whether a block has no visible text."""
     return not (visible(block.text) or any(visible(cell) for row in block.rows for cell in row))
 
 
-def cut(piece: Piece) -> list[Piece]:
-    """A piece too long for a chunk, as its sentences, or as two halves where it is one sentence. One character stays whole."""
+def split(piece: Piece) -> list[Piece]:
+    """Split a piece that is too long for a chunk into sentences, or a single sentence into halves. A single character stays whole."""
     parts = sentences(piece.text)
     return _parted(piece, parts, SENTENCE) if len(parts) > 1 else halve(piece)
 
 
 def halve(piece: Piece) -> list[Piece]:
-    """Two pieces; one character stays whole."""
+    """Split a piece into two. A single character stays whole."""
     return _parted(piece, halves(piece.text), ATTACHED)
 
 
@@ -69,7 +69,7 @@ def _parted(piece: Piece, parts: Sequence[Part], bond: int) -> list[Piece]:
 
 
 def _seam(blocks: Sequence[Block], index: int) -> tuple[str, int]:
-    """What stands between a block and the one before it, and how close they are."""
+    """Return the separator between a block and the one before, and their bond."""
     before, block = blocks[index - 1], blocks[index]
     after = blocks[index + 1].kind if index + 1 < len(blocks) else None
     if before.kind == block.kind == "list_item":
@@ -83,16 +83,16 @@ def _seam(blocks: Sequence[Block], index: int) -> tuple[str, int]:
 
 
 def _prose(block: Block) -> list[Piece]:
-    return [Piece(squashed(block.text), page=block.page)]
+    return [Piece(one_line(block.text), page=block.page)]
 
 
 def _list_item(block: Block) -> list[Piece]:
     indent = "  " * (min(max(block.level, 1), _DEEPEST_LIST) - 1)
-    return [Piece(f"{indent}- {squashed(block.text)}", page=block.page)]
+    return [Piece(f"{indent}- {one_line(block.text)}", page=block.page)]
 
 
 def _code(block: Block) -> list[Piece]:
-    """A piece a line. Blank lines are kept as one, and part what stands around them a little."""
+    """One piece per line. Blank lines become one, and weaken the bond of the lines around them."""
     out: list[Piece] = []
     for before, line in pairwise(["", *lines(block.text)]):
         if visible(line):
@@ -102,7 +102,7 @@ def _code(block: Block) -> list[Piece]:
 
 
 def _table(block: Block) -> list[Piece]:
-    """A piece a row, cells between bars. The first row stays with the second, and leads wherever a chunk starts further down."""
+    """One piece per row, cells separated by bars. The first row stays with the second, and leads chunks that start further down."""
     rows = [row for row in map(_row, block.rows) if row]
     if not rows:
         return _prose(block)
@@ -112,10 +112,10 @@ def _table(block: Block) -> list[Piece]:
 
 
 def _row(cells: Sequence[str]) -> str:
-    squashed_cells = [squashed(cell) for cell in cells]
-    while squashed_cells and not visible(squashed_cells[-1]):
-        squashed_cells.pop()
-    return " | ".join(squashed_cells)
+    kept = [one_line(cell) for cell in cells]
+    while kept and not visible(kept[-1]):
+        kept.pop()
+    return " | ".join(kept)
 
 
 _BODIES: Mapping[BlockKind, Callable[[Block], list[Piece]]] = {

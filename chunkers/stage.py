@@ -1,4 +1,4 @@
-"""The chunk stage over a frame. How a document is cut stands in `chunkers.chunker`."""
+"""The chunk stage over a frame. `chunkers.chunker` splits the documents."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core import frames, records
 def chunk(frame: pl.DataFrame, chunker: Chunker) -> pl.DataFrame:
     """A `core.frames.REDACTED` frame → a `core.frames.RESULT` frame whose payload is a JSON list of `core.records.Chunk`.
 
-    A document without any visible text gives an empty list.
+    A document without visible text has an empty list.
     """
 
     def work(row: dict[str, Any]) -> bytes:

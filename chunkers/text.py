@@ -1,4 +1,4 @@
-"""Cleaning and cutting plain strings: whitespace, sentences, halves. Knows no block, no token, no chunk."""
+"""Cleaning and splitting strings: whitespace, sentences, halves. Knows neither blocks nor tokens nor chunks."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ _SENTENCE_END = re.compile(r"""[.!?…]["'”’»)\]]*(\s+)(?=[^\sa-z])|[。！
 _ABBREVIATION = re.compile(
     r"\W*(e\.g|i\.e|cf|vs|al|ca|approx|dr|mr|mrs|ms|prof|st|no|nr|fig|eq|sec|ch|vol|pp?|bzw|z\.b|d\.h|[^\W\d_])\.", re.IGNORECASE
 )
-# what must not be parted from the character before it, beside combining marks: joiner, variation selectors, skin tones
-_CLINGING = re.compile("[\u200d\ufe00-\ufe0f\U0001f3fb-\U0001f3ff]")
+# characters, in addition to combining marks, that must stay with the one before: joiner, variation selectors, skin tones
+_ATTACHED_MARK = re.compile("[\u200d\ufe00-\ufe0f\U0001f3fb-\U0001f3ff]")
 _LONGEST_CLUSTER = 16
 _WIDEST_GAP = 64
 _LONG_GAP = re.compile(rf"\s{{{_WIDEST_GAP},}}")
 
 
 class Part(NamedTuple):
-    """A part of a longer string; `joint` is exactly what stood between it and the part before."""
+    """A part of a longer string; `joint` is the exact separator from the part before."""
 
     joint: str
     text: str
 
 
 def storable(text: str) -> str:
-    """Without NUL, which Postgres refuses and wrongly decoded UTF-16 is full of; lone surrogates become U+FFFD."""
+    """Remove NUL, which Postgres refuses and wrongly decoded UTF-16 contains; replace lone surrogates with U+FFFD."""
     return _UNSTORABLE.sub(lambda found: "" if found[0] == "\x00" else "\ufffd", text)
 
 
-def squashed(text: str) -> str:
-    """`storable`, on one line, every run of whitespace as one space."""
+def one_line(text: str) -> str:
+    """Make a text `storable`, and replace every run of whitespace with one space."""
     return " ".join(storable(text).split())
 
 
 def lines(text: str) -> list[str]:
-    """`storable`, line by line, indentation kept, nothing at a line's end; no run of whitespace is longer than 64."""
+    """Make a text `storable`, and split it into lines with indentation, without trailing whitespace, and with gaps of at most 64."""
     return [_LONG_GAP.sub(" " * _WIDEST_GAP, line.rstrip()) for line in storable(text).splitlines()]
 
 
 def visible(text: str) -> bool:
-    """Whether there is anything to read: a character that is neither a space nor a control."""
+    """Whether a text has a character that is neither whitespace nor a control."""
     return any(character.isprintable() and not character.isspace() for character in text)
 
 
 def sentences(text: str) -> list[Part]:
-    """The sentences of a text by punctuation alone: deterministic, the same in every process, no language model.
+    """Split a text into sentences by punctuation alone, without a language model: deterministic in every process.
 
-    `"".join(part.joint + part.text)` is the text again.
+    `"".join(part.joint + part.text)` is the original text.
     """
     parts, start, joint = [], 0, ""
     for end, resume in _sentence_ends(text):
@@ -72,7 +72,7 @@ def _abbreviated(text: str, dot: int) -> bool:
 
 
 def halves(text: str) -> list[Part]:
-    """Two halves, parted at the whitespace nearest the middle, inside a word only where there is none. One character stays whole."""
+    """Split at the whitespace nearest the middle, or inside a word if there is none. A single character stays whole."""
     if len(text) < 2:
         return [Part("", text)]
     cut = _nearest_space(text) or _between_characters(text)
@@ -83,17 +83,17 @@ def halves(text: str) -> list[Part]:
 
 
 def _nearest_space(text: str) -> int:
-    """Index of the space or tab nearest the middle with text on both sides, 0 where there is none."""
+    """Index of the space or tab nearest the middle with text on both sides; 0 if there is none."""
     middle, indent = len(text) // 2, len(text) - len(text.lstrip())
     found = [at for mark in " \t" for at in (text.rfind(mark, indent, middle), text.find(mark, max(middle, indent))) if at > 0]
     return min(found, key=lambda at: abs(at - middle), default=0)
 
 
 def _between_characters(text: str) -> int:
-    """The middle, moved right past combining marks so that what reads as one character stays one."""
+    """The middle, moved right past combining marks so that a grapheme cluster stays whole."""
     middle = len(text) // 2
     for at in range(middle, min(len(text), middle + _LONGEST_CLUSTER)):
-        clings = unicodedata.combining(text[at]) or _CLINGING.match(text[at]) or text[at - 1] == "\u200d"
-        if not clings:
+        attached = unicodedata.combining(text[at]) or _ATTACHED_MARK.match(text[at]) or text[at - 1] == "\u200d"
+        if not attached:
             return at
     return middle

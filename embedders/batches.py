@@ -1,4 +1,4 @@
-"""Texts into windows and windows into batches: how far to read ahead, which texts share a batch, how long one may wait for company."""
+"""Texts → windows → batches: how far to read ahead, which texts share a batch, how long a text may wait for others."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-CHARACTERS_A_TOKEN = 4
-"""Of English prose, roughly: windows are cut before they are tokenized."""
+CHARACTERS_PER_TOKEN = 4
+"""Roughly, for English prose. Windows are cut before their texts are tokenized."""
 
 
 def plan(lengths: Sequence[int], budget: int, lanes: int = 1) -> list[list[int]]:
-    """Indices by falling length, so many to a batch that the longest one times their number stays within `budget` tokens.
+    """Group indices into batches by descending length: the number of texts times the longest stays within `budget` tokens.
 
-    Neighbours in length leave little to pad, and the long ones first let the lanes end together. Where there would be fewer batches than
-    lanes, they are cut smaller, so that no lane stands idle. A text longer than the budget is a batch of its own.
+    Texts of similar length need little padding, and long ones first let the lanes finish together. If there were fewer batches than
+    lanes, batches are smaller, so that no lane is idle. A text longer than the budget is a batch of its own.
     """
     if len(lengths) > 1:
         budget = min(budget, max(1, -(-sum(lengths) // lanes)))
@@ -34,12 +34,12 @@ def plan(lengths: Sequence[int], budget: int, lanes: int = 1) -> list[list[int]]
 
 
 def windows(texts: Iterable[str], characters: int) -> Iterator[list[str]]:
-    """Texts in order, in lists of about so many characters; a long one may be alone."""
+    """Split texts, in order, into lists of about `characters` characters. A long text may be a window of its own."""
     window: list[str] = []
     room = characters
     for text in texts:
         window.append(text)
-        room -= len(text) + CHARACTERS_A_TOKEN
+        room -= len(text) + CHARACTERS_PER_TOKEN
         if room <= 0:
             yield window
             window, room = [], characters
@@ -47,22 +47,22 @@ def windows(texts: Iterable[str], characters: int) -> Iterator[list[str]]:
         yield window
 
 
-def arriving(texts: Iterable[str], characters: int, linger_s: float) -> Iterator[list[str]]:
-    """As `windows`, of texts that come when they please: a window closes at the latest `linger_s` after its first text came."""
-    with closing(Ahead(texts, depth=1 + characters // 64)) as ahead:
-        for first in ahead:
+def timed_windows(texts: Iterable[str], characters: int, linger_s: float) -> Iterator[list[str]]:
+    """As `windows`, for texts that arrive over time: a window closes at the latest `linger_s` after its first text arrived."""
+    with closing(Prefetcher(texts, depth=1 + characters // 64)) as incoming:
+        for first in incoming:
             deadline, size = monotonic() + linger_s, len(first)
             window = [first]
-            while size < characters and (more := ahead.within(deadline - monotonic())):
+            while size < characters and (more := incoming.get(deadline - monotonic())):
                 window += more
-                size += len(more[0]) + CHARACTERS_A_TOKEN
+                size += len(more[0]) + CHARACTERS_PER_TOKEN
             yield window
 
 
-class Ahead(Generic[T]):
-    """Reads an iterator in a thread of its own, at most `depth` items ahead of whoever iterates over this.
+class Prefetcher(Generic[T]):
+    """Reads an iterator in a background thread, at most `depth` items ahead of the consumer.
 
-    What the source raises is raised by iterating, after the items before it. Close it, and the source is read no further.
+    An exception of the source is raised to the consumer after the items before it. `close` stops reading the source.
     """
 
     def __init__(self, source: Iterable[T], depth: int) -> None:
@@ -70,20 +70,20 @@ class Ahead(Generic[T]):
         self._room, self._closed = Semaphore(depth), Event()
         self._ended = False
         self._error: BaseException | None = None
-        Thread(target=self._read, args=(source,), name="embedder-ahead", daemon=True).start()
+        Thread(target=self._read, args=(source,), name="embedder-prefetch", daemon=True).start()
 
     def __iter__(self) -> Iterator[T]:
-        while item := self.within(None):
+        while item := self.get(None):
             yield item[0]
         if self._error:
             raise self._error
 
-    def within(self, seconds: float | None) -> list[T]:
-        """The next item, alone in a list; an empty list at the end, be it an error, or where none comes in time."""
+    def get(self, timeout_s: float | None) -> list[T]:
+        """Return the next item in a list, or an empty list at the end, after an error, or if none arrives within `timeout_s`."""
         if self._ended:
             return []
         try:
-            item, self._error = self._items.get(timeout=None if seconds is None else max(0.0, seconds))
+            item, self._error = self._items.get(timeout=None if timeout_s is None else max(0.0, timeout_s))
         except Empty:
             return []
         self._room.release()
@@ -96,14 +96,14 @@ class Ahead(Generic[T]):
 
     def _read(self, source: Iterable[T]) -> None:
         try:
-            for item in self._while_wanted(source):
+            for item in self._read_ahead(source):
                 self._items.put(([item], None))
-        except BaseException as error:  # noqa: BLE001 - a thread's boundary: it is raised where the items are read
+        except BaseException as error:  # noqa: BLE001 - a thread's boundary: the consumer raises it
             self._items.put(([], error))
         else:
             self._items.put(([], None))
 
-    def _while_wanted(self, source: Iterable[T]) -> Iterator[T]:
+    def _read_ahead(self, source: Iterable[T]) -> Iterator[T]:
         items = iter(source)
         while self._room.acquire() and not self._closed.is_set():
             item = list(islice(items, 1))

@@ -1,6 +1,6 @@
-"""Which backend computes: the one that was asked for, or the fastest on this machine whose vectors are the model's.
+"""Selection of a backend: the requested one, or the fastest on this machine whose vectors are the model's.
 
-The fastest is measured, not read off the processor's flags: there are processors that have bf16 instructions and multiply faster without.
+Speed is measured, not derived from the processor's flags: some processors have bf16 instructions and multiply faster without them.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LEAST_COSINE = {"auto": 0.9999, "f32": 0.9999, "bf16": 0.99, "f16": 0.99}
-"""With the reference, of each probe, by the precision that was asked for; who asks for `auto` asks for nothing less precise."""
+MIN_COSINE = {"auto": 0.9999, "f32": 0.9999, "bf16": 0.99, "f16": 0.99}
+"""Of each probe with its reference vector, by requested precision. `auto` accepts nothing less precise than f32."""
 
 
 class Candidate(NamedTuple):
-    """One way to compute: a backend, a device, a precision."""
+    """A backend, a device and a precision to compute with. In a request each may be `auto`."""
 
     backend: str
     device: str
@@ -47,8 +47,8 @@ class Candidate(NamedTuple):
 
 
 @dataclass(frozen=True)
-class About:
-    """What computes, and why it was picked, in one line for a person."""
+class Selection:
+    """The selected backend, device and precision; `why` explains the selection to a person in one line."""
 
     backend: str
     device: str
@@ -58,7 +58,7 @@ class About:
 
 @dataclass(frozen=True)
 class Origin:
-    """A model's files and what is kept of them in `cache`. The model itself is loaded once, and only where something kept is missing."""
+    """A model's files, and what `cache` keeps of them. The model itself is loaded at most once, and only if something is not cached."""
 
     folder: Path
     identity: str
@@ -87,55 +87,59 @@ class Origin:
     @cached_property
     def reference(self) -> Vectors:
         file = self.cache / f"{self.identity}-reference-{reference.digest(self.probes)}.npy"
-        known = reference.known(file, len(self.probes))
-        return known if known is not None else reference.computed(file, self.model, self.probes, self.recipe.prompt("passage"))
+        cached = reference.load(file, len(self.probes))
+        return cached if cached is not None else reference.compute(file, self.model, self.probes, self.recipe.prompt("passage"))
 
     def release(self) -> None:
-        """Let go of the loaded model: the backend has its own."""
+        """Release the loaded model: the backend has its own."""
         self.__dict__.pop("model", None)
 
     @property
     def converted(self) -> Path:
-        return conversion.converted(conversion.place(self.cache, self.identity), lambda: self.model)
+        return conversion.converted(conversion.folder_of(self.cache, self.identity), lambda: self.model)
 
 
-def pick(origin: Origin, wanted: Candidate, batch_tokens: int | None) -> tuple[Engine, About]:
-    """A warm engine. `wanted` may have `auto` in each of its places.
+def select(origin: Origin, requested: Candidate, batch_tokens: int | None) -> tuple[Engine, Selection]:
+    """Return a warm engine.
 
-    Raises Refusal: what the backend's loading raises, and `reference-mismatch` where its vectors are not the model's.
+    Raises Refusal: that of loading the backend, or `reference-mismatch` if its vectors are not the model's.
     """
-    choices = candidates(wanted)
+    offered = candidates(requested)
     try:
-        if len(choices) > 1:
-            return _fastest(origin, wanted, choices, batch_tokens)
-        engine, cosine = _checked(origin, choices[0], batch_tokens, LEAST_COSINE[wanted.precision])
-        return _told(engine, wanted, f"as configured; least cosine with the reference {cosine:.6f}")
+        if len(offered) > 1:
+            return _fastest(origin, requested, offered, batch_tokens)
+        engine, cosine = _checked(origin, offered[0], batch_tokens, MIN_COSINE[requested.precision])
+        return _reported(engine, requested, f"as configured; minimum cosine with the reference {cosine:.6f}")
     finally:
         origin.release()
 
 
-def candidates(wanted: Candidate) -> list[Candidate]:
-    """The ways that this machine has and `wanted` allows. Raises Refusal (`bad-backend`, `no-such-device`)."""
-    found = [way for way in _ways(wanted) if all(given in ("auto", has) for given, has in zip(wanted, way, strict=True))]
+def candidates(requested: Candidate) -> list[Candidate]:
+    """The candidates that this machine offers and the request allows. Raises Refusal (`bad-backend`)."""
+    found = [candidate for candidate in _offered(requested) if _matches(candidate, requested)]
     if not found:
-        wish = f"backend {wanted.backend}, precision {wanted.precision} and device {wanted.device}"
-        raise Refusal("bad-backend", f"there is no way to compute with {wish}")
+        combination = f"backend {requested.backend}, precision {requested.precision} and device {requested.device}"
+        raise Refusal("bad-backend", f"nothing here computes with {combination}")
     return found
 
 
-def _ways(wanted: Candidate) -> Iterator[Candidate]:
-    device = _best_device() if wanted.device == "auto" and wanted.backend != "openvino" else wanted.device.replace("auto", "cpu")
+def _matches(candidate: Candidate, requested: Candidate) -> bool:
+    return all(wish in ("auto", offer) for wish, offer in zip(requested, candidate, strict=True))
+
+
+def _offered(requested: Candidate) -> Iterator[Candidate]:
+    device = _best_device() if requested.device == "auto" and requested.backend != "openvino" else requested.device.replace("auto", "cpu")
     if device != "cpu":
         yield from (Candidate("torch", device, precision) for precision in ("f16", "bf16", "f32"))
         return
-    if wanted.backend == "openvino" or find_spec("openvino"):
-        yield from (Candidate("openvino", "cpu", precision) for precision in ("bf16", "f16", "f32") if _offered(precision, wanted))
-    # reduced precision through torch on a processor is for those who name it: wherever it was tried it was slower, or less true
-    yield from (Candidate("torch", "cpu", precision) for precision in ("bf16", "f16", "f32") if precision in ("f32", wanted.precision))
+    if requested.backend == "openvino" or find_spec("openvino"):
+        yield from (Candidate("openvino", "cpu", precision) for precision in ("bf16", "f16", "f32") if _supports(precision, requested))
+    # reduced precision with torch on a CPU only if requested by name: it was slower or less accurate wherever it was measured
+    yield from (Candidate("torch", "cpu", precision) for precision in ("bf16", "f16", "f32") if precision in ("f32", requested.precision))
 
 
 def _best_device() -> str:
-    """The first there is of cuda, mps and cpu, without importing torch."""
+    """The first available of cuda, mps and cpu, without importing torch."""
     if hardware.cuda_devices():
         return "cuda"
     return "mps" if platform.system() == "Darwin" and platform.machine() == "arm64" else "cpu"
@@ -144,84 +148,86 @@ def _best_device() -> str:
 _INSTRUCTIONS = {"bf16": {"amx_bf16", "avx512_bf16"}, "f16": {"amx_fp16", "avx512_fp16"}}
 
 
-def _offered(precision: str, wanted: Candidate) -> bool:
-    """Whether the processor has instructions for it; a precision that is asked for by name is tried all the same."""
-    return precision in ("f32", wanted.precision) or not _INSTRUCTIONS[precision].isdisjoint(hardware.cpu_features())
+def _supports(precision: str, requested: Candidate) -> bool:
+    """Whether the processor has instructions for the precision. One that is requested by name is tried without them, too."""
+    return precision in ("f32", requested.precision) or not _INSTRUCTIONS[precision].isdisjoint(hardware.cpu_features())
 
 
-def _fastest(origin: Origin, wanted: Candidate, choices: list[Candidate], batch_tokens: int | None) -> tuple[Engine, About]:
-    """By what was measured here before for the same request; else measured now."""
-    file = origin.cache / _note_name(origin.identity, wanted)
+def _fastest(origin: Origin, requested: Candidate, offered: list[Candidate], batch_tokens: int | None) -> tuple[Engine, Selection]:
+    """Return the fastest candidate, by the ranking that an earlier start cached for the same request, or measure them."""
+    file = origin.cache / _ranking_name(origin.identity, requested)
     with suppress(OSError, ValueError, TypeError, Refusal):
         for ranked, speed in json.loads(file.read_text()):
-            if Candidate(*ranked) in choices:
-                engine, _ = _checked(origin, Candidate(*ranked), batch_tokens, LEAST_COSINE[wanted.precision])
-                return _told(engine, wanted, f"{speed:,} tokens a second when it was picked as the fastest of this machine")
-    return _measured(origin, wanted, choices, batch_tokens, file)
+            if Candidate(*ranked) in offered:
+                engine, _ = _checked(origin, Candidate(*ranked), batch_tokens, MIN_COSINE[requested.precision])
+                return _reported(engine, requested, f"{speed:,} tokens a second when selected as the fastest on this machine")
+    return _measured(origin, requested, offered, batch_tokens, file)
 
 
-def _measured(origin: Origin, wanted: Candidate, choices: list[Candidate], batch_tokens: int | None, file: Path) -> tuple[Engine, About]:
-    least = LEAST_COSINE[wanted.precision]
+def _measured(
+    origin: Origin, requested: Candidate, offered: list[Candidate], batch_tokens: int | None, file: Path
+) -> tuple[Engine, Selection]:
+    """Measure the candidates and cache their ranking. Raises the last one's Refusal if all are refused."""
+    minimum = MIN_COSINE[requested.precision]
     speeds: dict[Candidate, int] = {}
     refused: dict[Candidate, Refusal] = {}
-    for choice in choices:
+    for candidate in offered:
         try:
-            speeds[choice] = _speed(origin, choice, batch_tokens, least)
+            speeds[candidate] = _speed(origin, candidate, batch_tokens, minimum)
         except Refusal as refusal:
-            refused[choice] = refusal
+            refused[candidate] = refusal
     if not speeds:
         raise next(reversed(refused.values()))
-    best, *others = sorted(speeds, key=lambda choice: -speeds[choice])
-    file.write_text(json.dumps([(choice, speeds[choice]) for choice in (best, *others)]))
-    engine, _ = _checked(origin, best, batch_tokens, least)
-    slower = [f"{choice} {speeds[choice]:,}" for choice in others]
-    left_out = [f"{choice} left out ({refusal.reason})" for choice, refusal in refused.items()]
-    told = [f"{speeds[best]:,} tokens a second", *slower, *left_out]
-    return _told(engine, wanted, "; ".join(told))
+    best, *others = sorted(speeds, key=lambda candidate: -speeds[candidate])
+    file.write_text(json.dumps([(candidate, speeds[candidate]) for candidate in (best, *others)]))
+    engine, _ = _checked(origin, best, batch_tokens, minimum)
+    slower = [f"{candidate} {speeds[candidate]:,}" for candidate in others]
+    left_out = [f"{candidate} left out ({refusal.reason})" for candidate, refusal in refused.items()]
+    return _reported(engine, requested, "; ".join([f"{speeds[best]:,} tokens a second", *slower, *left_out]))
 
 
-def _speed(origin: Origin, choice: Candidate, batch_tokens: int | None, least: float) -> int:
-    """Tokens a second over the longer probes, each made distinct so that none is taken for a duplicate. One candidate is held at a time."""
-    engine, _ = _checked(origin, choice, batch_tokens, least, quick=False)
-    texts = [f"{text} {turn}" for turn in range(3) for text in origin.probes[reference.QUICK : -2]]
+def _speed(origin: Origin, candidate: Candidate, batch_tokens: int | None, minimum: float) -> int:
+    """Tokens a second over the longer probes, numbered so that none is a duplicate. Only one candidate is loaded at a time."""
+    engine, _ = _checked(origin, candidate, batch_tokens, minimum, quick=False)
+    texts = [f"{text} {number}" for number in range(3) for text in origin.probes[reference.QUICK : -2]]
     runs = [engine.embed(texts, "passage") for _ in range(3)]
     engine.close()
     return int(max(run.tokens / run.seconds for run in runs))
 
 
-def _checked(origin: Origin, choice: Candidate, batch_tokens: int | None, least: float, quick: bool = True) -> tuple[Engine, float]:
-    """The engine, and the least cosine of its vectors with the reference. Raises Refusal (`reference-mismatch`)."""
-    engine = Engine(origin.recipe, _backend(origin, choice, batch_tokens))
+def _checked(origin: Origin, candidate: Candidate, batch_tokens: int | None, minimum: float, quick: bool = True) -> tuple[Engine, float]:
+    """Return the engine and the minimum cosine of its vectors with the reference. Raises Refusal (`reference-mismatch`)."""
+    engine = Engine(origin.recipe, _backend(origin, candidate, batch_tokens))
     texts = origin.probes[: reference.QUICK if quick else None]
     embedded = engine.embed(texts, "passage")
     cosine = reference.agreement(embedded.vectors, origin.reference[: len(texts)])
-    if cosine >= least:
+    if cosine >= minimum:
         return engine, cosine
     engine.close()
-    told = f"{choice}: a vector has a cosine of {cosine:.6f} with the model's own, least is {least}"
-    raise next(iter(embedded.errors.values()), Refusal("reference-mismatch", told))
+    detail = f"{candidate}: a vector has a cosine of {cosine:.6f} with the model's own, the minimum is {minimum}"
+    raise next(iter(embedded.errors.values()), Refusal("reference-mismatch", detail))
 
 
-def _backend(origin: Origin, choice: Candidate, batch_tokens: int | None) -> Backend:
-    if choice.backend == "openvino":
+def _backend(origin: Origin, candidate: Candidate, batch_tokens: int | None) -> Backend:
+    if candidate.backend == "openvino":
         from embedders.openvino_backend import OpenVinoBackend
 
-        return OpenVinoBackend(origin.converted, origin.recipe.dimension, choice.precision, batch_tokens)
+        return OpenVinoBackend(origin.converted, origin.recipe.dimension, candidate.precision, batch_tokens)
     from embedders.torch_backend import TorchBackend
 
-    return TorchBackend(origin.folder, choice.device, choice.precision, origin.dimension, batch_tokens)
+    return TorchBackend(origin.folder, candidate.device, candidate.precision, origin.dimension, batch_tokens)
 
 
-def _note_name(identity: str, requested: Candidate) -> str:
-    """The file that ranks the candidates. A narrower request ranks fewer of them, so that each request has a file of its own."""
+def _ranking_name(identity: str, requested: Candidate) -> str:
+    """The name of the file that caches the ranking. It contains the request, because a narrower request ranks fewer candidates."""
     return f"{identity}-choice-{'.'.join(requested).replace(':', '')}-{_machine()}.json"
 
 
 def _machine() -> str:
-    """16 hex characters over what decides which backend is the fastest."""
+    """Hash what decides which candidate is the fastest, as 16 hex characters."""
     versions = [_version(package) for package in ("openvino", "torch")]
-    stated = [*versions, platform.machine(), platform.processor(), hardware.threads(), hardware.cpu_features(), hardware.cuda_devices()]
-    return blake2b(json.dumps(stated).encode(), digest_size=8).hexdigest()
+    parts = [*versions, platform.machine(), platform.processor(), hardware.threads(), hardware.cpu_features(), hardware.cuda_devices()]
+    return blake2b(json.dumps(parts).encode(), digest_size=8).hexdigest()
 
 
 def _version(package: str) -> str:
@@ -231,11 +237,11 @@ def _version(package: str) -> str:
         return ""
 
 
-def _told(engine: Engine, wanted: Candidate, why: str) -> tuple[Engine, About]:
-    """What computes, and in what; a warning where that is not the precision that was asked for by name."""
+def _reported(engine: Engine, requested: Candidate, why: str) -> tuple[Engine, Selection]:
+    """Log the selection, as a warning if the device computes in another precision than the requested one."""
     computes = Candidate(engine.backend.name, engine.backend.device, engine.backend.precision)
-    as_asked = wanted.precision in ("auto", computes.precision)
-    if not as_asked:
-        why = f"{wanted.precision} was asked for; this device computes in {computes.precision}; {why}"
-    logger.log(logging.INFO if as_asked else logging.WARNING, "embedding with %s: %s", computes, why)
-    return engine, About(*computes, why)
+    as_requested = requested.precision in ("auto", computes.precision)
+    if not as_requested:
+        why = f"{requested.precision} was requested; this device computes in {computes.precision}; {why}"
+    logger.log(logging.INFO if as_requested else logging.WARNING, "embedding with %s: %s", computes, why)
+    return engine, Selection(*computes, why)

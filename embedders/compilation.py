@@ -37,7 +37,7 @@ _SHELL_SIGNAL = 128
 
 
 def ensure_compiles(graph: Path, settings: Settings) -> None:
-    """Compile `graph` once in a child process, unless that has succeeded before with these settings on such a processor.
+    """Compile `graph` in a child process, unless that has succeeded before with these settings on such a processor.
 
     Raises Refusal (`compile-crashed`) if the child dies by a signal or exceeds `TIMEOUT_S`. An exception in the child is not reported:
     the caller gets the same one from its own compilation.

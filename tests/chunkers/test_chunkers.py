@@ -1,4 +1,4 @@
-"""Chunks: the token bound, nothing lost, structure, and stability under edits."""
+"""Chunks: the token limit, no loss, structure, and stability under edits."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def bytes_with_merges() -> CountTokens:
 
 
 def words(texts: list[str]) -> list[int]:
-    """One token a word and two special ones: for tests in which the tokenizer does not matter."""
+    """One token per word and two special ones, for tests that do not depend on the tokenizer."""
     return [len(text.split()) + 2 for text in texts]
 
 
@@ -80,7 +80,7 @@ def prose(rng: random.Random, count: int) -> str:
     return " ".join(f"w{rng.getrandbits(40):x}" for _ in range(count))
 
 
-# ── the bound ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the limit ────────────────────────────────────────────────────────────────────────────────────────────────
 
 ANY_TEXT = st.text(max_size=120) | st.lists(st.text("ab .!?\n\t\x00é中。👩‍👩‍👧العربية\u202e", max_size=9), max_size=60).map(" ".join)
 ANY_BLOCK = st.one_of(
@@ -121,7 +121,7 @@ def test_monsters_stay_within_the_limit(kind: records.BlockKind, text: str) -> N
     assert "".join(chunk.text for chunk in chunks).endswith("After it.")
 
 
-def test_a_character_too_large_for_any_chunk_is_an_error_of_the_document() -> None:
+def test_a_character_over_the_limit_is_an_error_of_the_document() -> None:
     with pytest.raises(DocumentError) as error:
         split([paragraph("x")], 8, lambda texts: [9 if text else 2 for text in texts])
     assert error.value.reason == "chunk-over-budget"
@@ -132,7 +132,7 @@ def test_an_impossible_limit_is_refused_with_its_value() -> None:
         Chunker(words, 3, tokenizer="test")
 
 
-# ── nothing lost, nothing twice ──────────────────────────────────────────────────────────────────────────────
+# ── nothing lost, nothing repeated ──────────────────────────────────────────────────────────────────────────────
 
 # headings are upper case and numbers, everything else lower case, so that the test can tell them apart
 BODY = st.lists(st.text("abcdé中。ש👍.,!?() \n\t", min_size=1, max_size=30), min_size=1, max_size=40).map(" ".join)
@@ -155,13 +155,13 @@ def documents(draw: st.DrawFn) -> list[Block]:
     return blocks
 
 
-def squeezed(text: str) -> str:
-    """Without whitespace, list markers and table bars, which only lay the text out."""
+def without_layout(text: str) -> str:
+    """Remove whitespace, list markers and table bars, which are layout."""
     return re.sub(r"[\s|-]", "", text)
 
 
 def body_of(block: Block) -> str:
-    return squeezed("".join(cell for row in block.rows for cell in row) or block.text)
+    return without_layout("".join(cell for row in block.rows for cell in row) or block.text)
 
 
 def without_repeated_headers(chunks: list[Chunk], blocks: list[Block]) -> str:
@@ -171,7 +171,7 @@ def without_repeated_headers(chunks: list[Chunk], blocks: list[Block]) -> str:
             line = " | ".join(block.rows[0]).rstrip(" |")
             before, found, after = text.partition(line)
             text = before + found + after.replace(f"{line}\n", "")
-    return squeezed(text)
+    return without_layout(text)
 
 
 @given(documents(), st.integers(12, 80))
@@ -186,20 +186,20 @@ def test_every_word_is_in_the_chunks_once_and_in_order(blocks: list[Block], max_
 def test_every_heading_is_in_a_path_or_else_once_in_the_text(blocks: list[Block], max_tokens: int) -> None:
     chunks = split(blocks, max_tokens)
     paths = {title for chunk in chunks for title in chunk.heading_path}
-    text = squeezed("".join(chunk.text for chunk in chunks))
+    text = without_layout("".join(chunk.text for chunk in chunks))
     for block in blocks:
         if block.kind == "heading":
-            found = len(re.findall(rf"{squeezed(block.text)}(?![0-9X])", text))
+            found = len(re.findall(rf"{without_layout(block.text)}(?![0-9X])", text))
             assert found == (0 if block.text in paths else 1)
 
 
-def test_a_document_of_headings_alone_still_gives_a_chunk() -> None:
+def test_a_document_of_headings_alone_has_a_chunk() -> None:
     (chunk,) = split([heading("Handbook"), heading("Holidays", 2), heading("Sick leave", 2)])
     assert chunk.embedded_text == "Handbook\nHolidays\n\nSick leave"
 
 
 @pytest.mark.parametrize("text", ["", " \n\t ", "\x00\x00", "\u200b"])
-def test_blocks_without_anything_to_read_give_no_chunk(text: str) -> None:
+def test_blocks_without_visible_text_have_no_chunk(text: str) -> None:
     assert split([paragraph(text), Block("code", text), Block("table", rows=((text, text),)), heading(text)]) == []
 
 
@@ -226,7 +226,7 @@ def test_heading_path_follows_the_levels() -> None:
     assert [c.heading_path for c in split(blocks)] == [("A", "B"), ("A", "B", "C"), ("A", "D")]
 
 
-def test_a_long_path_loses_its_root_first_and_leaves_half_to_the_text() -> None:
+def test_a_long_path_loses_its_root_first_and_leaves_half_for_the_text() -> None:
     long = "long " * 12
     chunks = split([heading("Root"), heading(long, 2), heading("Leaf", 3), paragraph("w " * 100)], max_tokens=32)
     assert {c.heading_path for c in chunks if c.text.startswith("w")} == {(long.strip(), "Leaf")}
@@ -304,7 +304,7 @@ def test_halves_are_smaller_and_lose_nothing_but_indentation(text: str) -> None:
     assert text.endswith("".join(part.joint + part.text for part in parts))
 
 
-def test_a_family_emoji_is_not_torn_where_it_can_be_helped() -> None:
+def test_a_family_emoji_is_not_split_if_avoidable() -> None:
     family = "👩‍👩‍👧"
     left, right = halves(family * 7)
     assert left.text == family * 4
@@ -314,10 +314,10 @@ def test_a_family_emoji_is_not_torn_where_it_can_be_helped() -> None:
 # ── stability ────────────────────────────────────────────────────────────────────────────────────────────────
 
 SMALL = (7, 13)
-"""Words of a paragraph: several to a chunk and alike, or counting from the start would soon be in step again too."""
+"""Words of a paragraph: several per chunk and of similar length, because otherwise chunking by offset would resynchronise, too."""
 
-MOST_CHANGED = 10
-"""Text hashes that an edit of one block, itself smaller than a chunk, may add. Measured over 6,000 edits: 1.7 in the mean, 6 at most."""
+MAX_CHANGED = 10
+"""Text hashes that editing a block smaller than a chunk may add. Measured over 6,000 edits: 1.7 on average, 6 at most."""
 
 
 def edited(blocks: list[Block], rng: random.Random) -> list[Block]:
@@ -336,14 +336,14 @@ def hashes(blocks: list[Block]) -> set[str]:
 @given(st.integers(0, 2**64), st.sampled_from([2, 3, 10, 1000]))
 @settings(max_examples=100, deadline=None)
 def test_an_edit_in_a_long_section_changes_only_chunks_around_it(seed: int, vocabulary: int) -> None:
-    """Also where blocks repeat: `vocabulary` is how many different paragraphs the section is made of."""
+    """Also if blocks repeat: `vocabulary` is the number of distinct paragraphs in the section."""
     rng = random.Random(seed)
     pool = [paragraph(prose(rng, rng.randint(*SMALL))) for _ in range(vocabulary)]
     blocks = [rng.choice(pool) for _ in range(rng.randint(50, 300))]
-    assert len(hashes(edited(blocks, rng)) - hashes(blocks)) <= MOST_CHANGED
+    assert len(hashes(edited(blocks, rng)) - hashes(blocks)) <= MAX_CHANGED
 
 
-def test_an_edit_changes_about_two_chunks_in_the_mean() -> None:
+def test_an_edit_changes_about_two_chunks_on_average() -> None:
     rng = random.Random(7)
     blocks = [paragraph(prose(rng, rng.randint(*SMALL))) for _ in range(400)]
     before = hashes(blocks)
@@ -364,7 +364,7 @@ def test_an_edit_within_a_long_block_changes_only_chunks_around_it(kind: records
     before = hashes([lines_of(kind, lines)])
     for at in (0, 1, 200, 399):
         after = hashes([lines_of(kind, [*lines[:at], "Another line.", *lines[at + 1 :]])])
-        assert len(after - before) <= MOST_CHANGED < len(before)
+        assert len(after - before) <= MAX_CHANGED < len(before)
 
 
 def test_another_process_gives_the_same_chunks() -> None:
@@ -380,7 +380,7 @@ def test_another_process_gives_the_same_chunks() -> None:
 
 
 def test_other_chunks_from_the_same_blocks_need_another_version() -> None:
-    """Where this fails on purpose, raise `chunkers.chunker.VERSION` and put the new digest here: stored chunks are then made anew."""
+    """If the change is intended, raise `chunkers.chunker.VERSION` and update the digest; stored chunks are then recreated."""
     rng = random.Random(13)
     table = Block("table", rows=(("Name", "Role"), *((prose(rng, 2), prose(rng, 3)) for _ in range(20))))
     items = [Block("list_item", prose(rng, 9), level=1 + n % 3) for n in range(12)]
@@ -402,7 +402,7 @@ def test_other_chunks_from_the_same_blocks_need_another_version() -> None:
 # ── identity and the stage ───────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_same_embedded_text_has_the_same_hash_wherever_it_stands() -> None:
+def test_the_same_embedded_text_has_the_same_hash_everywhere() -> None:
     first, *_ = split([heading("A"), paragraph("same", 1)])
     *_, last = split([heading("Z"), paragraph("other"), heading("A"), paragraph("same", 9)])
     elsewhere, *_ = split([heading("B"), paragraph("same")])
@@ -410,14 +410,14 @@ def test_the_same_embedded_text_has_the_same_hash_wherever_it_stands() -> None:
     assert re.fullmatch("[0-9a-f]{32}", first.text_hash)
 
 
-def test_the_fingerprint_covers_the_bound_and_the_tokenizer() -> None:
-    prints = {Chunker(words, bound, name).fingerprint for bound in (64, 65) for name in ("one", "two")}
+def test_the_fingerprint_covers_the_limit_and_the_tokenizer() -> None:
+    prints = {Chunker(words, limit, name).fingerprint for limit in (64, 65) for name in ("one", "two")}
     assert len(prints) == 4
     assert all(re.fullmatch("[0-9a-f]{32}", fingerprint) for fingerprint in prints)
     assert Chunker(words, 64, "one").fingerprint == Chunker(len, 64, "one").fingerprint  # type: ignore[arg-type]
 
 
-def test_the_stage_gives_chunks_beside_each_document() -> None:
+def test_the_stage_returns_each_documents_chunks() -> None:
     documents = [records.Redacted("a", (heading("T"), paragraph("x y"))), records.Redacted("b", ())]
     rows = [("d" * 32, "k1", records.encode(documents[0])), ("e" * 32, "k2", records.encode(documents[1]))]
     frame = pl.DataFrame(rows, schema=dict(frames.REDACTED), orient="row")
@@ -429,7 +429,7 @@ def test_the_stage_gives_chunks_beside_each_document() -> None:
     assert second == []
 
 
-def test_a_document_that_cannot_be_cut_fails_beside_its_neighbours() -> None:
+def test_a_document_that_cannot_be_split_fails_alone() -> None:
     def count(texts: list[str]) -> list[int]:
         return [99 if "ﷺ" in text else len(text.split()) + 2 for text in texts]
 

@@ -1,4 +1,4 @@
-"""Vectors: as sentence-transformers gives them, in order, of unit length, from files that are what they claim to be, on every backend."""
+"""Vectors on every backend: equal to those of sentence-transformers, in order, of unit length, from verified files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import embedders
-from embedders import Embedder, Refusal, Wanted, hardware, models
+from embedders import Embedder, EmbedderOptions, Refusal, hardware, models
 from tests.models.tiny_models import WORDS, write_model
 
 if TYPE_CHECKING:
@@ -32,18 +32,18 @@ def sentence(rng: random.Random, words: int) -> str:
 
 
 @pytest.fixture(scope="session")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What is made from models, for all of these tests."""
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache of converted models for all of these tests."""
     return tmp_path_factory.mktemp("embedders")
 
 
 @pytest.fixture(scope="session")
-def load(kept: Path) -> Iterator[Callable[..., Embedder]]:
+def load(cache_folder: Path) -> Iterator[Callable[..., Embedder]]:
     opened: list[Embedder] = []
 
-    def load(model: str | Path, backend: str = "torch", **wanted: object) -> Embedder:
-        given = {"device": "cpu", "precision": "f32", "cache": kept, **wanted}
-        opened.append(embedders.load(Wanted(str(model), backend=backend, **given)))  # type: ignore[arg-type]
+    def load(model: str | Path, backend: str = "torch", **options: object) -> Embedder:
+        given = {"device": "cpu", "precision": "f32", "cache": cache_folder, **options}
+        opened.append(embedders.load(EmbedderOptions(str(model), backend=backend, **given)))  # type: ignore[arg-type]
         return opened[-1]
 
     yield load
@@ -61,7 +61,7 @@ def minilm(request: pytest.FixtureRequest, load: Load) -> Embedder:
 
 @pytest.fixture(scope="module")
 def reference() -> SentenceTransformer:
-    """The same files through sentence-transformers alone."""
+    """The same files, loaded with sentence-transformers alone."""
     from sentence_transformers import SentenceTransformer
 
     return SentenceTransformer(str(models.find("minilm").folder), device="cpu", local_files_only=True)
@@ -79,7 +79,7 @@ def tiny(request: pytest.FixtureRequest, tiny_files: Path, load: Load) -> Embedd
 
 @pytest.fixture
 def copied(tiny_files: Path, tmp_path: Path) -> Path:
-    """The tiny model's files, to be spoilt."""
+    """A copy of the tiny model, to be modified."""
     return Path(shutil.copytree(tiny_files, tmp_path / "copy"))
 
 
@@ -146,7 +146,7 @@ shapes = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 40)), min_size=1, 
 @pytest.mark.parametrize("backend", BACKENDS)
 @given(shapes=shapes, batch_tokens=st.sampled_from([64, 256, 600]))
 @settings(max_examples=15, deadline=None)
-def test_neither_order_nor_company_nor_padding_changes_a_vector(
+def test_neither_order_nor_batch_nor_padding_changes_a_vector(
     backend: str, load: Load, tiny_files: Path, shapes: list[tuple[int, int]], batch_tokens: int
 ) -> None:
     texts = [sentence(random.Random(seed), words) for seed, words in shapes]
@@ -202,7 +202,7 @@ def test_counts_are_those_of_the_models_tokenizer_untruncated(
     minilm: Embedder, reference: SentenceTransformer, caplog: pytest.LogCaptureFixture
 ) -> None:
     texts = ["", "a", "unbelievable " * 500, "漢字 👩‍👩‍👧"]
-    minilm.count_tokens([])  # the first call may load the model, which says so
+    minilm.count_tokens([])  # the first call may load the model, which is logged
     with caplog.at_level(logging.DEBUG):
         counts = minilm.count_tokens(texts)
     assert counts == [len(ids) for ids in reference.tokenizer(texts, truncation=False, verbose=False)["input_ids"]]
@@ -225,7 +225,7 @@ def test_a_text_over_the_limit_is_refused_and_never_truncated(tiny: Embedder) ->
     assert error.value.reason == "text-too-long"
 
 
-def test_a_text_over_the_limit_does_not_hold_up_its_neighbours(tiny: Embedder) -> None:
+def test_a_text_over_the_limit_does_not_fail_its_neighbours(tiny: Embedder) -> None:
     embedded = tiny.embed(["the mill", "rain " * 47, "a wheel"], "passage")
     assert list(embedded.errors) == [1]
     assert embedded.counts[1] == 49
@@ -237,7 +237,7 @@ def test_a_text_over_the_limit_does_not_hold_up_its_neighbours(tiny: Embedder) -
 
 
 def rewritten(path: Path) -> None:
-    """Other bytes, the same meaning."""
+    """Change the bytes, not the meaning."""
     path.write_text(json.dumps(json.loads(path.read_text()), indent=7))
 
 
@@ -264,7 +264,7 @@ def test_identity_changes_with_every_file_that_decides_the_vectors(copied: Path,
 
 
 @pytest.mark.parametrize("path", ["README.md", "data_config.json", "LICENSE.txt", "onnx/config.json", "2_Other/notes.md"])
-def test_identity_ignores_what_decides_nothing(copied: Path, path: str) -> None:
+def test_identity_ignores_other_files(copied: Path, path: str) -> None:
     before = models.find(str(copied))
     (copied / path).parent.mkdir(exist_ok=True)
     (copied / path).write_text("{}")
@@ -287,7 +287,7 @@ def test_tokenizer_identity_leaves_the_weights_out(copied: Path) -> None:
 
 @pytest.fixture
 def pickled(copied: Path) -> Path:
-    """The same weights as a pickle only."""
+    """A model whose weights are a pickle only."""
     import torch
     from safetensors.torch import load_file
 
@@ -339,13 +339,13 @@ def test_minilm_whose_weights_are_not_the_published_ones_is_refused(
 
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "./nowhere", "not a valid/hub/name"])
-def test_a_model_that_is_not_there_is_refused_with_its_name(name: str, load: Load) -> None:
+def test_a_missing_model_is_refused_with_its_name(name: str, load: Load) -> None:
     with pytest.raises(Refusal, match=name) as error:
         load(name)
     assert error.value.reason == "model-not-found"
 
 
-def test_a_hub_model_that_is_not_on_disk_waits_for_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Load) -> None:
+def test_a_hub_model_that_is_not_on_disk_needs_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Load) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -393,16 +393,16 @@ def test_threads_follow_the_control_groups_quota(files: dict[str, str], expected
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
-    everything = hardware.threads(tmp_path / "nowhere")
-    assert hardware.threads(tmp_path) == (expected or everything)
+    unlimited = hardware.threads(tmp_path / "nowhere")
+    assert hardware.threads(tmp_path) == (expected or unlimited)
 
 
-def test_a_device_that_is_not_there_is_refused_with_what_there_is(load: Load, tiny_files: Path) -> None:
+def test_a_missing_device_is_refused_with_the_available_ones(load: Load, tiny_files: Path) -> None:
     import torch
 
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    missing = next(device for device in ("mps", "cuda") if not there[device])
-    with pytest.raises(Refusal, match=r"there is: .*cpu") as error:
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    missing = next(device for device in ("mps", "cuda") if not available[device])
+    with pytest.raises(Refusal, match=r"available: .*cpu") as error:
         load(tiny_files, device=missing).encode(["mill"], "passage")
     assert error.value.reason == "no-such-device"
-    assert there[load(tiny_files, device="auto").about.device.split(":")[0]]
+    assert available[load(tiny_files, device="auto").selection.device.split(":")[0]]

@@ -1,4 +1,4 @@
-"""The engine, whatever computes: order, company, windows, lanes, failures. The backend here is arithmetic, so that faults can be placed."""
+"""The engine: order, batches, windows, lanes, failures. The backend is arithmetic, so that a test can place faults."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 
 from embedders.backend import Item, Vectors
-from embedders.batches import Ahead, plan, windows
-from embedders.engine import TRIES, Engine
+from embedders.batches import Prefetcher, plan, windows
+from embedders.engine import ATTEMPTS, Engine
 from embedders.recipe import Recipe
 from embedders.refusal import Refusal
 
@@ -34,7 +34,7 @@ def recipe() -> Recipe:
 
 
 class Arithmetic:
-    """A backend whose vectors can be told by heart, and whose faults are a function of the batch."""
+    """A backend with predictable vectors, whose faults are a function of the batch."""
 
     name, device, precision, dimension, pads = "arithmetic", "cpu", "f32", 3, True
 
@@ -163,8 +163,8 @@ def test_windows_are_the_texts_in_order(texts: list[str], characters: int) -> No
 # ── streams ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_thin_stream_does_not_wait_for_company(opened: Open) -> None:
-    """The source gives its second text only once the first one's vector is out."""
+def test_a_slow_stream_does_not_wait_for_a_full_window(opened: Open) -> None:
+    """The source yields its second text only after the first one's vector."""
     came = threading.Event()
 
     def source() -> Iterator[str]:
@@ -185,17 +185,17 @@ def test_an_endless_stream_is_read_no_further_than_a_few_windows(opened: Open) -
     results = engine.stream((f"w{n % 64} w{n % 61}" for n in read), "passage", 0.01)
     for _ in range(50):
         next(results)
-    deadline, ahead = monotonic() + 10, next(read)
+    deadline, before = monotonic() + 10, next(read)
     sleep(0.1)
     # each look takes one number itself
-    while (now := next(read)) != ahead + 1:
-        assert monotonic() < deadline, "it is read without end"
-        ahead = now
+    while (now := next(read)) != before + 1:
+        assert monotonic() < deadline, "the source is read without end"
+        before = now
         sleep(0.1)
     results.close()  # type: ignore[attr-defined]
 
 
-def test_what_the_source_raises_comes_after_what_it_gave(opened: Open) -> None:
+def test_an_exception_of_the_source_is_raised_after_its_results(opened: Open) -> None:
     def source() -> Iterator[str]:
         yield from ("w1", "w2")
         raise ConnectionError("cut")
@@ -206,7 +206,7 @@ def test_what_the_source_raises_comes_after_what_it_gave(opened: Open) -> None:
         next(results)
 
 
-def test_a_stream_that_is_let_go_is_read_no_further(opened: Open) -> None:
+def test_a_closed_stream_is_read_no_further(opened: Open) -> None:
     read: list[int] = []
 
     def source() -> Iterator[str]:
@@ -224,10 +224,10 @@ def test_a_stream_that_is_let_go_is_read_no_further(opened: Open) -> None:
 
 
 def _alive() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "embedder-ahead"]
+    return [thread for thread in threading.enumerate() if thread.name == "embedder-prefetch"]
 
 
-def test_reading_ahead_gives_what_is_there_in_time_and_no_more() -> None:
+def test_a_prefetcher_returns_the_items_that_arrive_in_time() -> None:
     gate = threading.Event()
 
     def source() -> Iterator[int]:
@@ -235,19 +235,19 @@ def test_reading_ahead_gives_what_is_there_in_time_and_no_more() -> None:
         gate.wait(10)
         yield 2
 
-    ahead = Ahead(source(), depth=5)
-    assert ahead.within(None) == [1]
-    assert ahead.within(0.01) == []
+    prefetcher = Prefetcher(source(), depth=5)
+    assert prefetcher.get(None) == [1]
+    assert prefetcher.get(0.01) == []
     gate.set()
-    assert ahead.within(None) == [2]
-    assert ahead.within(None) == ahead.within(0) == []
-    ahead.close()
+    assert prefetcher.get(None) == [2]
+    assert prefetcher.get(None) == prefetcher.get(0) == []
+    prefetcher.close()
 
 
 # ── failures ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_text_that_a_batch_fails_for_fails_alone(opened: Open) -> None:
+def test_a_text_that_fails_its_batch_fails_alone(opened: Open) -> None:
     def refuse_w13(items: Sequence[Item]) -> None:
         if any(item.text == "w13" for item in items):
             raise Refusal("endpoint-refused", "no")
@@ -258,14 +258,14 @@ def test_a_text_that_a_batch_fails_for_fails_alone(opened: Open) -> None:
     assert not embedded.vectors[13].any()
 
 
-def test_a_text_without_tokens_is_refused_and_no_backend_asked(opened: Open) -> None:
+def test_a_text_without_tokens_is_refused_before_the_backend(opened: Open) -> None:
     engine = opened()
     embedded = engine.embed(["w1", " "], "passage")
     assert embedded.errors[1].reason == "no-tokens"
     assert engine.backend.computed == [["w1"]]  # type: ignore[attr-defined]
 
 
-def test_what_is_not_a_texts_fault_is_not_tried_on_fewer_of_them(opened: Open) -> None:
+def test_a_failure_that_no_text_causes_is_not_bisected(opened: Open) -> None:
     def wrong_key(_: Sequence[Item]) -> None:
         raise Refusal("endpoint-misconfigured", "401")
 
@@ -274,33 +274,33 @@ def test_what_is_not_a_texts_fault_is_not_tried_on_fewer_of_them(opened: Open) -
     assert len(engine.backend.computed) == 1  # type: ignore[attr-defined]
 
 
-def test_what_may_pass_is_tried_again(opened: Open) -> None:
-    turns = Counter[str]()
+def test_a_transient_failure_is_retried(opened: Open) -> None:
+    attempts = Counter[str]()
 
     def twice(items: Sequence[Item]) -> None:
-        turns[items[0].text] += 1
-        if turns[items[0].text] < TRIES:
+        attempts[items[0].text] += 1
+        if attempts[items[0].text] < ATTEMPTS:
             raise Refusal("device-failed", "once more", transient=True)
 
     assert not opened(2, 8, twice).embed(WORDS, "passage").errors
-    assert set(turns.values()) == {TRIES}
+    assert set(attempts.values()) == {ATTEMPTS}
 
 
 def test_a_batch_that_keeps_failing_is_an_error_for_its_texts_only(opened: Open) -> None:
-    def away(items: Sequence[Item]) -> None:
+    def unavailable(items: Sequence[Item]) -> None:
         if items[0].text in WORDS[:8]:
             raise Refusal("device-failed", "gone", transient=True)
 
-    embedded = opened(2, 1, away).embed(WORDS, "passage")
+    embedded = opened(2, 1, unavailable).embed(WORDS, "passage")
     assert set(embedded.errors) == set(range(8))
     assert all(error.transient for error in embedded.errors.values())
 
 
-@pytest.mark.parametrize("spoilt", [np.nan, np.inf, 0.0])
-def test_a_vector_that_is_no_direction_is_an_error_of_its_text(opened: Open, spoilt: float) -> None:
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
+def test_a_vector_without_direction_is_an_error_of_its_text(opened: Open, value: float) -> None:
     def spoil(items: Sequence[Item]) -> Vectors:
         vectors = np.stack([vector(item.ids) for item in items])
-        vectors[[item.text == "w5" for item in items]] = spoilt
+        vectors[[item.text == "w5" for item in items]] = value
         return vectors
 
     embedded = opened(1, 1000, spoil).embed(WORDS, "passage")
@@ -308,7 +308,7 @@ def test_a_vector_that_is_no_direction_is_an_error_of_its_text(opened: Open, spo
     assert np.isfinite(embedded.vectors).all()
 
 
-def test_a_fault_of_the_program_is_not_taken_for_a_texts(opened: Open) -> None:
+def test_a_bug_is_not_taken_for_a_failure_of_a_text(opened: Open) -> None:
     def broken(_: Sequence[Item]) -> None:
         raise TypeError("a fault")
 

@@ -1,6 +1,6 @@
-"""Vectors from an endpoint: in order, checked, paid for once where that can be helped, and nothing said that must not be.
+"""Vectors from an endpoint: order, validation, retries, charges, and no text or key in errors and logs.
 
-The server is a real one. It plays a script of answers, one a request; where the script ends, it answers rightly.
+The server is a real one. It plays a script of replies, one per request, and replies correctly after the script.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from embedders.http_backend import Endpoint, HttpBackend, identity
 from embedders.refusal import Refusal
 
 DIMENSION = 8
-KEY = "sk-not-to-be-told-8311"
+KEY = "sk-secret-8311"
 SECRET = "Ada Lovelace lives here"
 INFO = {
     "model_id": "some/model",
@@ -48,11 +48,11 @@ INFO = {
 }
 
 Play = Callable[["Handler", Any], None]
-"""What to do with one request, given its JSON."""
+"""Handles one request, given its JSON."""
 
 
 def raw(text: str) -> list[float]:
-    """A vector of any length that only this text has."""
+    """A vector, not of unit length, that only this text has."""
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4 * DIMENSION).digest()
     return [float(number) for number in np.frombuffer(digest, dtype=np.int32) / 2.0**20]
 
@@ -64,21 +64,21 @@ def expected(texts: Sequence[str]) -> Vectors:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Keeps its connections open and holds no bytes back, as real servers do."""
+    """Keeps connections open and sends bytes at once, as real servers do."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: Server
 
     def do_POST(self) -> None:
-        said = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.note(self, said)
-        with self.server.counted():
-            (self.server.next_play() or right)(self, said)
+        payload = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.note(self, payload)
+        with self.server.request_in_flight():
+            (self.server.next_play() or correct)(self, payload)
 
     def do_GET(self) -> None:
         self.server.note(self, None)
-        (self.server.next_play() or partial(answer, content=self.server.info))(self, None)
+        (self.server.next_play() or partial(reply, content=self.server.info))(self, None)
 
     def log_message(self, *_: object) -> None: ...
 
@@ -93,7 +93,7 @@ class Server(ThreadingHTTPServer):
         self.info: Any = dict(INFO)
         self.requests: list[tuple[str, dict[str, str], Any]] = []
         self.came = threading.Event()
-        self.in_flight, self.most_in_flight = 0, 0
+        self.in_flight, self.max_in_flight = 0, 0
         self._lock = threading.Lock()
 
     def plays(self, *script: Play) -> None:
@@ -103,39 +103,39 @@ class Server(ThreadingHTTPServer):
         with self._lock:
             return self.script.pop(0) if self.script else None
 
-    def note(self, handler: Handler, said: Any) -> None:
-        self.requests.append((handler.path, {name.lower(): value for name, value in handler.headers.items()}, said))
+    def note(self, handler: Handler, payload: Any) -> None:
+        self.requests.append((handler.path, {name.lower(): value for name, value in handler.headers.items()}, payload))
         self.came.set()
 
-    def counted(self) -> _Counted:
-        return _Counted(self)
+    def request_in_flight(self) -> _InFlight:
+        return _InFlight(self)
 
     def handle_error(self, *_: object) -> None:
-        """A client that hung up is what some tests are about."""
+        """Ignore clients that hang up: some tests do so."""
 
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
 
-class _Counted:
+class _InFlight:
     def __init__(self, server: Server) -> None:
         self.server = server
 
     def __enter__(self) -> None:
         with self.server._lock:
             self.server.in_flight += 1
-            self.server.most_in_flight = max(self.server.most_in_flight, self.server.in_flight)
+            self.server.max_in_flight = max(self.server.max_in_flight, self.server.in_flight)
 
     def __exit__(self, *_: object) -> None:
         with self.server._lock:
             self.server.in_flight -= 1
 
 
-# ── what the server may play ─────────────────────────────────────────────────────────────────────────────────
+# ── the server's replies ─────────────────────────────────────────────────────────────────────────────────
 
 
-def answer(handler: Handler, _: Any = None, *, content: Any, status: int = 200, **headers: str) -> None:
+def reply(handler: Handler, _: Any = None, *, content: Any, status: int = 200, **headers: str) -> None:
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
     handler.send_response(status)
     for name, value in {"Content-Length": str(len(body)), **headers}.items():
@@ -145,43 +145,43 @@ def answer(handler: Handler, _: Any = None, *, content: Any, status: int = 200, 
 
 
 def vectors(handler: Handler, rows: Sequence[Any]) -> None:
-    """These rows as the protocol at this path has them, in an order of its own where it may; ten tokens a row."""
+    """Reply with these rows in the protocol of this path, shuffled if the protocol allows; ten tokens per row."""
     if handler.path.endswith("/embed"):
-        answer(handler, content=rows, x_compute_tokens=str(10 * len(rows)))
+        reply(handler, content=rows, x_compute_tokens=str(10 * len(rows)))
     else:
         data = [{"object": "embedding", "index": at, "embedding": row} for at, row in enumerate(rows)]
         random.Random(len(rows)).shuffle(data)
-        answer(handler, content={"data": data, "usage": {"total_tokens": 10 * len(rows)}})
+        reply(handler, content={"data": data, "usage": {"total_tokens": 10 * len(rows)}})
 
 
-def texts_of(said: Any) -> list[str]:
-    found: list[str] = said["input" if "input" in said else "inputs"]
+def texts_of(payload: Any) -> list[str]:
+    found: list[str] = payload["input" if "input" in payload else "inputs"]
     return found
 
 
-def right(handler: Handler, said: Any) -> None:
-    vectors(handler, [raw(text) for text in texts_of(said)])
+def correct(handler: Handler, payload: Any) -> None:
+    vectors(handler, [raw(text) for text in texts_of(payload)])
 
 
 def status(code: int, **headers: str) -> Play:
-    """With the request's own text in the body, as careless servers do."""
+    """Reply with a status, and the request's own text in the body, as careless servers do."""
 
-    def play(handler: Handler, said: Any) -> None:
-        answer(handler, content={"error": said, "key": handler.headers.get("Authorization")}, status=code, **headers)
+    def play(handler: Handler, payload: Any) -> None:
+        reply(handler, content={"error": payload, "key": handler.headers.get("Authorization")}, status=code, **headers)
 
     return play
 
 
 def slow(seconds: float) -> Play:
-    def play(handler: Handler, said: Any) -> None:
+    def play(handler: Handler, payload: Any) -> None:
         sleep(seconds)
-        right(handler, said)
+        correct(handler, payload)
 
     return play
 
 
-def trickle(handler: Handler, said: Any) -> None:
-    """Never silent for long, and never done."""
+def trickle(handler: Handler, payload: Any) -> None:
+    """Reply a little at a time, without end."""
     handler.send_response(200)
     handler.send_header("Content-Length", "1000000")
     handler.end_headers()
@@ -190,13 +190,13 @@ def trickle(handler: Handler, said: Any) -> None:
         sleep(0.02)
 
 
-def cut(handler: Handler, said: Any) -> None:
-    """The connection ends in the middle of the body."""
+def cut(handler: Handler, payload: Any) -> None:
+    """Close the connection in the middle of the body."""
     handler.send_response(200)
     handler.send_header("Content-Length", "100000")
     handler.end_headers()
     handler.wfile.write(b'{"data": [')
-    hang_up(handler, said)
+    hang_up(handler, payload)
 
 
 def hang_up(handler: Handler, _: Any) -> None:
@@ -206,7 +206,7 @@ def hang_up(handler: Handler, _: Any) -> None:
 
 
 def content(body: Any) -> Play:
-    return partial(answer, content=body)
+    return partial(reply, content=body)
 
 
 def rows(*given: Any) -> Play:
@@ -253,11 +253,11 @@ def refused(server: Server, texts: Sequence[str] = ("a", "b"), **changed: Any) -
 
 both_protocols = pytest.mark.parametrize("protocol", ["openai", "tei"])
 
-# ── the right way ────────────────────────────────────────────────────────────────────────────────────────────
+# ── success ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @both_protocols
-def test_it_is_a_backend_that_says_where_it_computes(server: Server, protocol: str) -> None:
+def test_the_backend_names_the_host(server: Server, protocol: str) -> None:
     backend = HttpBackend(endpoint(server, protocol=protocol, concurrency=3, batch_tokens=77))
     as_declared: Backend = backend
     assert (as_declared.name, as_declared.device, as_declared.precision) == ("http", "127.0.0.1", "unknown")
@@ -268,7 +268,7 @@ def test_it_is_a_backend_that_says_where_it_computes(server: Server, protocol: s
 
 @both_protocols
 def test_order_is_kept_under_any_split_and_vectors_are_of_unit_length(server: Server, protocol: str) -> None:
-    """The server shuffles what carries an index."""
+    """The server shuffles rows that have an index."""
     with ExitStack() as stack:
         backends = {size: HttpBackend(endpoint(server, protocol=protocol, batch_texts=size)) for size in (1, 2, 3, 7)}
         for backend in backends.values():
@@ -282,37 +282,37 @@ def test_order_is_kept_under_any_split_and_vectors_are_of_unit_length(server: Se
             assert found.dtype == np.float32
             assert found.shape == (len(texts), DIMENSION)
             assert np.allclose(found, expected(texts), atol=1e-6)
-            assert [len(texts_of(said)) for _, _, said in server.requests] == [
+            assert [len(texts_of(payload)) for _, _, payload in server.requests] == [
                 len(texts[at : at + size]) for at in range(0, len(texts), size)
             ]
 
         holds()
 
 
-def test_an_openai_endpoint_is_asked_for_the_model_and_the_dimension(server: Server) -> None:
+def test_an_openai_request_names_the_model_and_the_dimension(server: Server) -> None:
     embedded(server, ["é", "b"])
-    ((path, headers, said),) = server.requests
+    ((path, headers, payload),) = server.requests
     assert path == "/v1/embeddings"
-    assert said == {"model": "some/model", "input": ["é", "b"], "encoding_format": "float", "dimensions": DIMENSION}
+    assert payload == {"model": "some/model", "input": ["é", "b"], "encoding_format": "float", "dimensions": DIMENSION}
     assert headers["authorization"] == f"Bearer {KEY}"
     assert headers["content-type"] == "application/json"
 
 
-def test_a_tei_endpoint_is_told_outright_not_to_truncate(server: Server) -> None:
+def test_a_tei_request_forbids_truncation_explicitly(server: Server) -> None:
     embedded(server, ["a"], protocol="tei", api_key=None, url=server.address + "/")
-    ((path, headers, said),) = server.requests
+    ((path, headers, payload),) = server.requests
     assert path == "/v1/embed"
-    assert said == {"inputs": ["a"], "truncate": False, "normalize": True}
+    assert payload == {"inputs": ["a"], "truncate": False, "normalize": True}
     assert "authorization" not in headers
 
 
 @both_protocols
-def test_a_dimension_that_is_not_given_is_found_by_one_request(server: Server, protocol: str) -> None:
+def test_an_unconfigured_dimension_is_determined_by_one_request(server: Server, protocol: str) -> None:
     backend = HttpBackend(endpoint(server, protocol=protocol, dimension=None))
     assert backend.dimension == DIMENSION
     assert np.allclose(embed(backend, ["a"]), expected(["a"]), atol=1e-6)
     assert len(server.requests) == 2
-    assert all("dimensions" not in said for _, _, said in server.requests)
+    assert all("dimensions" not in payload for _, _, payload in server.requests)
     backend.close()
 
 
@@ -325,7 +325,7 @@ def test_tokens_charged_are_the_sum_over_all_threads(server: Server, protocol: s
     backend.close()
 
 
-def test_tokens_are_charged_for_an_answer_that_is_no_good(server: Server) -> None:
+def test_tokens_of_an_invalid_reply_are_charged(server: Server) -> None:
     backend = HttpBackend(endpoint(server))
     server.plays(rows([1.0]), content({"data": [], "usage": {"total_tokens": "many"}}), content({"usage": {"total_tokens": -3}}))
     for _ in range(3):
@@ -335,17 +335,17 @@ def test_tokens_are_charged_for_an_answer_that_is_no_good(server: Server) -> Non
     backend.close()
 
 
-def test_requests_under_way_are_never_more_than_concurrency(server: Server) -> None:
+def test_requests_in_flight_are_never_more_than_concurrency(server: Server) -> None:
     backend = HttpBackend(endpoint(server, concurrency=3))
     server.plays(*[slow(0.03)] * 24)
     with ThreadPoolExecutor(12) as threads:
         found = list(threads.map(lambda at: embed(backend, [str(at)]), range(24)))
     assert np.allclose(np.concatenate(found), expected([str(at) for at in range(24)]), atol=1e-6)
-    assert server.most_in_flight == 3
+    assert server.max_in_flight == 3
     backend.close()
 
 
-# ── again ────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── retries ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 PASSING = {
     "too many requests": status(429),
@@ -365,15 +365,15 @@ PASSING = {
 
 @both_protocols
 @pytest.mark.parametrize("failure", PASSING)
-def test_what_may_pass_is_tried_again(server: Server, failure: str, protocol: str) -> None:
+def test_a_transient_failure_is_retried(server: Server, failure: str, protocol: str) -> None:
     server.plays(PASSING[failure], PASSING[failure])
     assert np.allclose(embedded(server, ["a", "b"], protocol=protocol), expected(["a", "b"]), atol=1e-6)
     assert len(server.requests) == 3
-    assert len({json.dumps(said) for _, _, said in server.requests}) == 1
+    assert len({json.dumps(payload) for _, _, payload in server.requests}) == 1
 
 
 @pytest.mark.parametrize("play", [slow(9), trickle], ids=["silent", "trickling"])
-def test_an_answer_that_takes_too_long_is_given_up_and_asked_for_again(server: Server, play: Play) -> None:
+def test_a_reply_that_takes_too_long_is_abandoned_and_requested_again(server: Server, play: Play) -> None:
     server.plays(play)
     began = monotonic()
     assert np.allclose(embedded(server, ["a"], timeout_s=0.5), expected(["a"]), atol=1e-6)
@@ -382,7 +382,7 @@ def test_an_answer_that_takes_too_long_is_given_up_and_asked_for_again(server: S
 
 
 @pytest.mark.parametrize("play", [status(503), cut], ids=["503", "cut"])
-def test_after_the_last_attempt_it_is_unavailable_which_may_pass(server: Server, play: Play) -> None:
+def test_after_the_last_attempt_the_endpoint_is_unavailable_which_is_transient(server: Server, play: Play) -> None:
     server.plays(*[play] * 9)
     refusal = refused(server, attempts=3)
     assert (refusal.reason, refusal.transient) == ("endpoint-unavailable", True)
@@ -391,7 +391,7 @@ def test_after_the_last_attempt_it_is_unavailable_which_may_pass(server: Server,
     assert len(server.requests) == 3
 
 
-def test_a_server_that_is_not_there_is_unavailable(server: Server) -> None:
+def test_a_missing_server_is_unavailable(server: Server) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         refusal = refused(server, url=f"http://127.0.0.1:{taken.getsockname()[1]}", attempts=2)
@@ -411,13 +411,13 @@ def test_retry_after_in_seconds_is_waited_for(server: Server) -> None:
 
 
 def test_retry_after_as_a_date_is_waited_for_by_the_servers_own_clock(server: Server) -> None:
-    """An hour from now by ours; a second by the clock of the server, which is 59 minutes and 59 seconds ahead."""
+    """An hour from now by our clock; a second by the server's, which is 59 minutes and 59 seconds ahead."""
     now = datetime.now(UTC).replace(microsecond=0)
     dates = [format_datetime(now + timedelta(seconds=ahead), usegmt=True) for ahead in (3600, 3599)]
 
-    def play(handler: Handler, said: Any) -> None:
+    def play(handler: Handler, payload: Any) -> None:
         handler.date_time_string = lambda timestamp=None: dates[1]  # type: ignore[method-assign]
-        status(503, Retry_After=dates[0])(handler, said)
+        status(503, Retry_After=dates[0])(handler, payload)
 
     server.plays(play)
     began = monotonic()
@@ -426,7 +426,7 @@ def test_retry_after_as_a_date_is_waited_for_by_the_servers_own_clock(server: Se
 
 
 @pytest.mark.parametrize("wait", ["31", later(3600), "9" * 400], ids=["seconds", "date", "endless"])
-def test_a_retry_after_beyond_patience_is_given_up_at_once_and_told(server: Server, wait: str) -> None:
+def test_a_retry_after_beyond_the_longest_wait_fails_at_once(server: Server, wait: str) -> None:
     server.plays(status(429, Retry_After=wait))
     began = monotonic()
     refusal = refused(server, longest_wait_s=30)
@@ -460,7 +460,7 @@ def test_close_ends_a_wait_at_once(server: Server) -> None:
     assert len(server.requests) == 1
 
 
-def test_close_lets_a_request_under_way_end(server: Server) -> None:
+def test_close_lets_a_request_in_flight_end(server: Server) -> None:
     server.plays(slow(0.2))
     backend = HttpBackend(endpoint(server))
     with ThreadPoolExecutor(1) as threads:
@@ -470,7 +470,7 @@ def test_close_lets_a_request_under_way_end(server: Server) -> None:
         assert np.allclose(running.result(5), expected(["a"]), atol=1e-6)
 
 
-def test_a_closed_backend_says_so(server: Server) -> None:
+def test_a_closed_backend_refuses_requests(server: Server) -> None:
     backend = HttpBackend(endpoint(server))
     backend.close()
     backend.close()
@@ -479,15 +479,15 @@ def test_a_closed_backend_says_so(server: Server) -> None:
     assert not server.requests
 
 
-# ── never again ──────────────────────────────────────────────────────────────────────────────────────────────
+# ── permanent failures ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("code", [400, 413, 422])
-def test_only_a_request_that_holds_the_culprit_is_refused(server: Server, code: int) -> None:
-    """So that a caller who halves its batches ends with that text alone."""
+def test_only_a_request_with_the_culprit_is_refused(server: Server, code: int) -> None:
+    """So that a caller that bisects its batches finds that text."""
 
-    def play(handler: Handler, said: Any) -> None:
-        (status(code) if SECRET in texts_of(said) else right)(handler, said)
+    def play(handler: Handler, payload: Any) -> None:
+        (status(code) if SECRET in texts_of(payload) else correct)(handler, payload)
 
     server.plays(*[play] * 4)
     refusal = refused(server, ["a", SECRET])
@@ -497,15 +497,15 @@ def test_only_a_request_that_holds_the_culprit_is_refused(server: Server, code: 
     assert np.allclose(embedded(server, ["a"]), expected(["a"]), atol=1e-6)
 
 
-def test_a_lone_surrogate_is_refused_by_the_server_and_is_no_error_that_carries_the_text(server: Server) -> None:
-    """The engine lets none through."""
+def test_a_lone_surrogate_is_refused_by_the_server_without_an_error_that_contains_the_text(server: Server) -> None:
+    """The engine replaces them before."""
     server.plays(status(400))
     assert refused(server, ["\ud800"]).reason == "endpoint-refused"
     assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("code", [401, 402, 403, 404, 405, 410, 501])
-def test_what_no_text_would_change_is_a_misconfiguration_with_a_remedy(server: Server, code: int) -> None:
+def test_a_failure_for_every_text_is_a_misconfiguration_with_a_remedy(server: Server, code: int) -> None:
     server.plays(status(code))
     refusal = refused(server)
     assert (refusal.reason, refusal.transient) == ("endpoint-misconfigured", False)
@@ -526,7 +526,7 @@ def test_a_redirect_is_not_followed(server: Server, code: int) -> None:
 
 @pytest.fixture
 def tls_server(server: Server, tmp_path: Path) -> Server:
-    """With a certificate that nobody signed but itself."""
+    """A server with a self-signed certificate."""
     (tmp_path / "cert.pem").write_bytes(self_signed())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "cert.pem")
@@ -562,13 +562,13 @@ def test_a_certificate_that_cannot_be_verified_is_refused_before_anything_is_sen
     assert not tls_server.requests
 
 
-def test_a_certificate_of_a_named_authority_is_taken(tls_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_certificate_of_a_configured_authority_is_accepted(tls_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
     url = tls_server.address.replace("http://127.0.0.1", "https://localhost")
     assert np.allclose(embedded(tls_server, ["a"], url=url), expected(["a"]), atol=1e-6)
 
 
-# ── vectors that are none ────────────────────────────────────────────────────────────────────────────────────
+# ── invalid vectors ────────────────────────────────────────────────────────────────────────────────────
 
 GOOD, OTHER = [1.0] * DIMENSION, [2.0] * DIMENSION
 NAN, INF = float("nan"), float("inf")
@@ -603,14 +603,14 @@ def bad_vectors(server: Server, **changed: Any) -> None:
 
 @both_protocols
 @pytest.mark.parametrize("kind", ROWS)
-def test_rows_that_are_not_as_many_good_vectors_are_refused(server: Server, kind: str, protocol: str) -> None:
+def test_rows_that_are_not_one_valid_vector_per_text_are_refused(server: Server, kind: str, protocol: str) -> None:
     server.plays(rows(*ROWS[kind]))
     bad_vectors(server, protocol=protocol)
 
 
 @both_protocols
 @pytest.mark.parametrize("given", [DIMENSION - 1, DIMENSION + 1])
-def test_a_wrong_dimension_is_the_endpoints_fault_and_told_with_both(server: Server, protocol: str, given: int) -> None:
+def test_a_wrong_dimension_is_a_misconfiguration_that_states_both(server: Server, protocol: str, given: int) -> None:
     server.plays(rows([1.0] * given, [2.0] * given))
     refusal = refused(server, ["a", SECRET], protocol=protocol)
     assert (refusal.reason, refusal.transient) == ("endpoint-misconfigured", False)
@@ -645,23 +645,23 @@ BODIES = {
 
 @both_protocols
 @pytest.mark.parametrize("kind", BODIES)
-def test_bodies_that_are_no_answer_are_refused_without_quoting_them(server: Server, kind: str, protocol: str) -> None:
+def test_malformed_bodies_are_refused_without_quoting_them(server: Server, kind: str, protocol: str) -> None:
     server.plays(content(BODIES[kind]))
     bad_vectors(server, protocol=protocol)
 
 
 @both_protocols
-def test_a_right_answer_that_is_far_too_long_is_refused(server: Server, protocol: str) -> None:
+def test_a_correct_reply_that_is_too_long_is_refused(server: Server, protocol: str) -> None:
     found = listed(0, 1) if protocol == "openai" else [GOOD, OTHER]
     server.plays(content(json.dumps(found).encode() + b" " * 100_000))
     bad_vectors(server, protocol=protocol)
 
 
-def test_a_compressed_answer_is_neither_asked_for_nor_unfolded(server: Server) -> None:
-    """A few kilobytes may unfold to gigabytes, in one piece."""
+def test_a_compressed_reply_is_neither_requested_nor_decompressed(server: Server) -> None:
+    """A few kilobytes may decompress to gigabytes, in one piece."""
     import gzip
 
-    server.plays(partial(answer, content=gzip.compress(json.dumps(listed(0, 1)).encode()), Content_Encoding="gzip"))
+    server.plays(partial(reply, content=gzip.compress(json.dumps(listed(0, 1)).encode()), Content_Encoding="gzip"))
     bad_vectors(server)
     assert server.requests[0][1]["accept-encoding"] == "identity"
 
@@ -671,7 +671,7 @@ def test_a_probe_that_fails_leaves_no_connection_open(server: Server) -> None:
     assert refused(server, dimension=None).reason == "endpoint-bad-vectors"
 
 
-# ── nothing is told ──────────────────────────────────────────────────────────────────────────────────────────
+# ── secrets ──────────────────────────────────────────────────────────────────────────────────────────
 
 TALKATIVE = {**PASSING, "refused": status(400), "forbidden": status(401), "redirect": status(302, Location="/else"), "slow": trickle}
 
@@ -681,13 +681,13 @@ def test_neither_key_nor_text_is_in_an_error_or_a_log_line(server: Server, failu
     server.plays(*[TALKATIVE[failure]] * 2)
     with caplog.at_level(logging.DEBUG):
         refusal = refused(server, [SECRET], attempts=2, timeout_s=0.2)
-    told = [*traceback.format_exception(refusal), repr(refusal), refusal.remedy, caplog.text]
-    assert not [line for line in told if KEY in line or SECRET in line]
+    lines = [*traceback.format_exception(refusal), repr(refusal), refusal.remedy, caplog.text]
+    assert not [line for line in lines if KEY in line or SECRET in line]
     assert refusal.__cause__ is None
     assert refusal.__context__ is None
 
 
-def test_neither_key_nor_text_is_logged_when_all_is_well(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+def test_neither_key_nor_text_is_logged_on_success(server: Server, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         embedded(server, [SECRET])
     assert KEY not in caplog.text
@@ -699,7 +699,7 @@ def test_an_endpoint_shows_its_url_and_not_its_key(server: Server) -> None:
     assert server.address in repr(endpoint(server))
 
 
-# ── what may be configured ───────────────────────────────────────────────────────────────────────────────────
+# ── configuration ───────────────────────────────────────────────────────────────────────────────────
 
 BAD: list[tuple[str, Any, str]] = [
     *[("url", url, repr(url)) for url in ("", "ftp://h/v1", "localhost:80", "http://", "http:///v1", "http://a..b/", "http://h:99999/")],
@@ -715,7 +715,7 @@ BAD: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("name", "value", "shown"), BAD)
-def test_a_bad_value_is_refused_with_its_name_and_itself(server: Server, name: str, value: Any, shown: str) -> None:
+def test_a_bad_value_is_refused_with_its_name_and_value(server: Server, name: str, value: Any, shown: str) -> None:
     with pytest.raises(Refusal) as caught:
         endpoint(server, **{name: value})
     assert caught.value.reason == "bad-endpoint"
@@ -731,7 +731,7 @@ def test_a_credential_in_the_url_is_refused_and_not_shown(server: Server, url: s
 
 
 @pytest.mark.parametrize("key", ["", f"{KEY}\r\nX-Other: 1", f"{KEY} ", f"{KEY}é"])
-def test_a_key_that_is_no_header_is_refused_and_not_shown(server: Server, key: str) -> None:
+def test_a_key_that_is_not_a_valid_header_is_refused_and_not_shown(server: Server, key: str) -> None:
     with pytest.raises(Refusal, match="api_key") as caught:
         endpoint(server, api_key=key)
     assert caught.value.reason == "bad-endpoint"
@@ -741,7 +741,7 @@ def test_a_key_that_is_no_header_is_refused_and_not_shown(server: Server, key: s
 @pytest.mark.parametrize(
     ("url", "host"), [("HTTPS://Api.Example/v1/", "api.example"), ("http://[::1]:80", "::1"), ("http://tei_0.svc:8080/a%20b", "tei_0.svc")]
 )
-def test_a_host_is_told_without_port_and_path(url: str, host: str) -> None:
+def test_the_host_excludes_port_and_path(url: str, host: str) -> None:
     assert Endpoint(url, "tei", "m").host == host
 
 
@@ -750,8 +750,8 @@ def test_a_host_is_told_without_port_and_path(url: str, host: str) -> None:
 PROMPTS = {"query": "query: ", "passage": "passage: "}
 
 
-def tei_identity(server: Server, **said: Any) -> str:
-    server.info = {**INFO, **said}
+def tei_identity(server: Server, **payload: Any) -> str:
+    server.info = {**INFO, **payload}
     return identity(endpoint(server, protocol="tei"), "t" * 32, PROMPTS)
 
 
@@ -775,13 +775,13 @@ def test_identity_covers_everything_that_decides_the_vectors(server: Server) -> 
     assert all(len(one) == 32 and int(one, 16) for one in found)
 
 
-def test_identity_leaves_host_key_limits_and_precision_out(server: Server) -> None:
+def test_identity_excludes_host_key_limits_and_precision(server: Server) -> None:
     openai, elsewhere = endpoint(server), Endpoint("https://other.example/api", "openai", "some/model", "k", DIMENSION, batch_texts=2)
     assert identity(openai, "t", PROMPTS) == identity(elsewhere, "t", dict(reversed(PROMPTS.items())))
     assert tei_identity(server) == tei_identity(server, model_dtype="float32", version="2.0", max_client_batch_size=8)
 
 
-def test_identity_of_an_openai_endpoint_costs_no_request(server: Server) -> None:
+def test_identity_of_an_openai_endpoint_sends_no_request(server: Server) -> None:
     identity(endpoint(server), "t", PROMPTS)
     assert not server.requests
 
@@ -792,9 +792,9 @@ def test_identity_of_a_tei_endpoint_waits_for_a_server_that_is_starting(server: 
     assert [(path, headers["authorization"]) for path, headers, _ in server.requests] == [("/v1/info", f"Bearer {KEY}")] * 4
 
 
-@pytest.mark.parametrize("said", [{"model_type": {"reranker": {}}}, {"model_type": None}, {"model_id": None}])
-def test_a_tei_server_without_an_embedding_model_is_a_misconfiguration(server: Server, said: dict[str, Any]) -> None:
+@pytest.mark.parametrize("payload", [{"model_type": {"reranker": {}}}, {"model_type": None}, {"model_id": None}])
+def test_a_tei_server_without_an_embedding_model_is_a_misconfiguration(server: Server, payload: dict[str, Any]) -> None:
     with pytest.raises(Refusal) as caught:
-        tei_identity(server, **said)
+        tei_identity(server, **payload)
     assert (caught.value.reason, caught.value.transient) == ("endpoint-misconfigured", False)
     assert caught.value.remedy

@@ -1,4 +1,4 @@
-"""The torch backend: vectors as sentence-transformers has them, padded or packed; lanes; and devices that lack memory or die."""
+"""The torch backend: the vectors of sentence-transformers, padded or packed; lanes; devices that run out of memory or fail."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from embedders import models, packing
 from embedders.backend import Item, Vectors
 from embedders.refusal import Refusal
-from embedders.torch_backend import LEAST_BATCH_TOKENS, TorchBackend, limit, load_model
+from embedders.torch_backend import MIN_BATCH_TOKENS, TorchBackend, limit, load_model
 from tests.models.tiny_models import WORDS, write_model
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 POOLINGS = ["mean", "cls", "max", "lasttoken", ("cls", "mean"), "weightedmean"]
 
 
-def sentences(count: int = 12, most: int = 30) -> list[str]:
+def sentences(count: int = 12, longest: int = 30) -> list[str]:
     rng = random.Random(count)
-    return [" ".join(rng.choices(WORDS, k=rng.randint(1, most))) for _ in range(count)]
+    return [" ".join(rng.choices(WORDS, k=rng.randint(1, longest))) for _ in range(count)]
 
 
 def items(model: SentenceTransformer, texts: Sequence[str]) -> list[Item]:
@@ -40,7 +40,7 @@ def items(model: SentenceTransformer, texts: Sequence[str]) -> list[Item]:
 
 
 def of_lengths(lengths: Sequence[int]) -> list[Item]:
-    """Texts of so many tokens of the tiny vocabulary, each of other ones."""
+    """Texts of these lengths in tokens of the tiny vocabulary, each with others."""
     return [Item("", random.Random(seed).choices(range(5, 60), k=length)) for seed, length in enumerate(lengths)]
 
 
@@ -55,7 +55,7 @@ def embedded(backend: TorchBackend, batch: Sequence[Item]) -> Vectors:
     return backend.forward(backend.prepare(batch))
 
 
-def least_cosine(ours: Vectors, expected: Vectors) -> float:
+def min_cosine(ours: Vectors, expected: Vectors) -> float:
     return float((ours * expected).sum(axis=1).min())
 
 
@@ -71,7 +71,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Tiny models, each kind written once."""
+    """Writes tiny models, each kind once."""
 
     @cache
     def write(**shape: Any) -> Path:
@@ -83,15 +83,15 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 # ── vectors ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(("precision", "least"), [("f32", 0.9999), ("bf16", 0.999), ("f16", 0.9999)])
-def test_minilm_has_the_vectors_of_sentence_transformers(precision: str, least: float) -> None:
+@pytest.mark.parametrize(("precision", "minimum"), [("f32", 0.9999), ("bf16", 0.999), ("f16", 0.9999)])
+def test_minilm_has_the_vectors_of_sentence_transformers(precision: str, minimum: float) -> None:
     folder = models.find("minilm").folder
     texts = ["", "a", *sentences(6, 150), "naïve 漢字 👩‍👩‍👧 שלום"]
     backend = TorchBackend(folder, precision=precision)
     vectors = embedded(backend, items(load_model(folder), texts))
     assert vectors.dtype == np.float32
     assert vectors.shape == (len(texts), 384) == (len(texts), backend.dimension)
-    assert least_cosine(vectors, theirs(folder, texts)) >= least
+    assert min_cosine(vectors, theirs(folder, texts)) >= minimum
     assert np.abs(np.linalg.norm(vectors, axis=1) - 1).max() < 1e-5
 
 
@@ -133,7 +133,7 @@ def test_lower_precision_stays_near(architecture: str, precision: str, packed: b
     folder, texts = written(architecture=architecture, dense=24), sentences()
     backend = TorchBackend(folder, precision=precision, packed=packed)
     assert backend.pads is not packed
-    assert least_cosine(embedded(backend, items(load_model(folder), texts)), theirs(folder, texts)) >= 0.999
+    assert min_cosine(embedded(backend, items(load_model(folder), texts)), theirs(folder, texts)) >= 0.999
 
 
 def test_lower_precision_lowers_the_products_and_nothing_else(tiny: Path) -> None:
@@ -154,7 +154,7 @@ lengths = st.lists(st.integers(1, 48), min_size=1, max_size=20)
 @pytest.mark.parametrize("packed", [False, True])
 @given(lengths=lengths)
 @settings(max_examples=25)
-def test_company_never_changes_a_vector(packed: bool, tiny: Path, lengths: list[int]) -> None:
+def test_a_batch_never_changes_a_vector(packed: bool, tiny: Path, lengths: list[int]) -> None:
     backend, batch = warm(tiny, packed), of_lengths(lengths)
     alone = np.concatenate([embedded(backend, [item]) for item in batch])
     assert np.abs(embedded(backend, batch) - alone).max() < 1e-5
@@ -173,7 +173,7 @@ def test_packed_vectors_are_the_padded_ones(architecture: str, pooling: str, wri
 
 
 @given(lengths=lengths, first=st.integers(0, 2))
-def test_a_packed_batch_says_where_each_text_is(lengths: list[int], first: int) -> None:
+def test_a_packed_batch_states_where_each_text_is(lengths: list[int], first: int) -> None:
     ids = [item.ids for item in of_lengths(lengths)]
     batch: dict[str, Any] = packing.packed(ids, first)
     bounds = batch["cu_seq_lens_q"]
@@ -204,8 +204,8 @@ def test_a_model_that_forbids_packing_is_padded(tiny: Path) -> None:
     assert packing.attention_of(model) == before != packing.ATTENTION
 
 
-def test_a_model_that_looks_over_a_texts_edge_is_padded(tmp_path: Path) -> None:
-    """A convolution after the transformer reads the neighbours of each token, whosever they are."""
+def test_a_model_that_crosses_text_boundaries_is_padded(tmp_path: Path) -> None:
+    """A convolution after the transformer reads each token's neighbours, across text boundaries."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import CNN, Pooling
 
@@ -215,7 +215,7 @@ def test_a_model_that_looks_over_a_texts_edge_is_padded(tmp_path: Path) -> None:
     assert TorchBackend(tmp_path / "cnn", packed=True).pads
 
 
-def test_packed_attention_refuses_what_it_does_not_compute(tiny: Path) -> None:
+def test_packed_attention_refuses_unsupported_arguments(tiny: Path) -> None:
     import torch
 
     query = torch.zeros(1, 1, 2, 8)
@@ -229,7 +229,7 @@ def test_packed_attention_refuses_what_it_does_not_compute(tiny: Path) -> None:
         packing.attend(module, query, query, query, None)
 
 
-# ── what is loaded ───────────────────────────────────────────────────────────────────────────────────────────
+# ── loading ───────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_limit_is_the_settings_or_the_positions_whichever_is_less(written: Callable[..., Path]) -> None:
@@ -237,7 +237,7 @@ def test_the_limit_is_the_settings_or_the_positions_whichever_is_less(written: C
     assert limit(load_model(written(limit=90, positions=64))) == 64
 
 
-def test_positions_behind_the_paddings_are_no_room_for_tokens(written: Callable[..., Path]) -> None:
+def test_positions_reserved_for_padding_do_not_count(written: Callable[..., Path]) -> None:
     folder = written(architecture="roberta", limit=90, positions=64)
     longest = limit(load_model(folder))
     assert longest == 63
@@ -255,7 +255,7 @@ def test_a_dimension_that_the_model_does_not_have_is_refused(tiny: Path) -> None
     assert "33" in refused("wrong-dimension", lambda: TorchBackend(tiny, dimension=33)).detail
 
 
-def test_a_device_that_is_not_there_is_refused(tiny: Path) -> None:
+def test_a_missing_device_is_refused(tiny: Path) -> None:
     refused("no-such-device", lambda: TorchBackend(tiny, "cuda:99"))
 
 
@@ -298,7 +298,7 @@ def test_batches_go_to_the_lane_that_is_free(tiny: Path) -> None:
     assert backend.prepare(of_lengths([4])).lane is kept
 
 
-def test_a_batch_that_is_dropped_or_never_made_costs_no_lane(tiny: Path) -> None:
+def test_a_batch_that_is_dropped_or_never_created_leaks_no_lane(tiny: Path) -> None:
     backend = TorchBackend(tiny)
     for _ in range(3):
         backend.prepare(of_lengths([4]))
@@ -319,7 +319,7 @@ def test_a_prepared_batch_may_be_computed_again(tiny: Path) -> None:
 
 @contextmanager
 def failing(backend: TorchBackend, copy: int, fault: Callable[[int], Exception | None]) -> Iterator[list[int]]:
-    """torch's own module of one copy of the weights raises what `fault` gives for a batch of so many tokens, padding included."""
+    """Make the module of one device raise what `fault` returns for a batch's number of tokens, padding included."""
     seen: list[int] = []
     copies = list({id(lane.copy): lane.copy for lane in backend._lanes}.values())
 
@@ -335,10 +335,10 @@ def failing(backend: TorchBackend, copy: int, fault: Callable[[int], Exception |
         hook.remove()
 
 
-def no_room_above(most: int) -> Callable[[int], Exception | None]:
+def no_room_above(tokens_that_fit: int) -> Callable[[int], Exception | None]:
     import torch
 
-    return lambda tokens: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB") if tokens > most else None
+    return lambda tokens: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB") if tokens > tokens_that_fit else None
 
 
 def test_a_batch_that_does_not_fit_is_computed_in_halves_and_the_budget_halved(tiny: Path) -> None:
@@ -368,10 +368,10 @@ def test_a_batch_that_cannot_even_be_copied_is_copied_in_halves(tiny: Path, monk
 
 
 def test_the_budget_never_falls_below_its_floor(tiny: Path) -> None:
-    backend = TorchBackend(tiny, batch_tokens=2 * LEAST_BATCH_TOKENS)
+    backend = TorchBackend(tiny, batch_tokens=2 * MIN_BATCH_TOKENS)
     with failing(backend, 0, no_room_above(16)):
         assert embedded(backend, of_lengths([16] * 32)).shape == (32, 32)
-    assert backend.batch_tokens == LEAST_BATCH_TOKENS
+    assert backend.batch_tokens == MIN_BATCH_TOKENS
 
 
 def test_a_text_that_does_not_fit_alone_is_refused_for_good(tiny: Path) -> None:
@@ -382,7 +382,7 @@ def test_a_text_that_does_not_fit_alone_is_refused_for_good(tiny: Path) -> None:
     assert embedded(backend, of_lengths([17])).shape == (1, 32)
 
 
-def test_a_text_that_does_not_fit_beside_another_batch_may_fit_later(tiny: Path) -> None:
+def test_a_text_that_does_not_fit_during_another_batch_may_fit_later(tiny: Path) -> None:
     backend = TorchBackend(tiny, replicas=2)
     inside, go_on = Event(), Event()
 
@@ -407,7 +407,7 @@ def died() -> Exception:
     return torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
 
 
-def test_a_device_that_dies_fails_its_batch_alone_and_the_others_go_on(tiny: Path) -> None:
+def test_a_failed_device_fails_its_batch_only_and_the_others_continue(tiny: Path) -> None:
     backend, batch = TorchBackend(tiny, devices=["cpu", "cpu"]), of_lengths([5, 9])
     expected = embedded(backend, batch)
     assert backend.lanes == 2
@@ -426,7 +426,7 @@ def test_the_callers_denormals_are_left_as_they_were(tiny: Path) -> None:
     assert float(np.float64(5e-324) * 1.0) > 0
 
 
-def test_without_a_device_left_every_call_is_refused_at_once(tiny: Path) -> None:
+def test_after_the_last_device_failed_every_call_is_refused_at_once(tiny: Path) -> None:
     backend = TorchBackend(tiny, replicas=2)
     waiting = backend.prepare(of_lengths([5]))
     with failing(backend, 0, lambda _: died()) as seen:

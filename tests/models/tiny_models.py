@@ -1,4 +1,4 @@
-"""Models of two layers with random weights, saved by sentence-transformers itself: for the tests of what a model's own settings decide."""
+"""Models of two layers with random weights, saved by sentence-transformers itself, for tests of models' own settings."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ WORDS = ["the", "old", "mill", "wheel", "turns", "water", "into", "flour", "whil
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 Architecture = Literal["bert", "roberta", "modernbert", "qwen3", "mpnet"]
-"""Learned positions; learned positions that begin behind the padding's; sliding windows; causal with grouped heads; position biases."""
+"""Learned positions; learned positions that start after the padding's; sliding windows; causal with grouped heads; position biases."""
 
 VOCABULARY, HIDDEN = 200, 32
 
 
 def write_tokenizer(folder: Path, limit: int = 48) -> None:
-    """A WordPiece tokenizer of a few words and all letters."""
+    """Write a WordPiece tokenizer of a few words and all letters."""
     from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
     from tokenizers.models import WordPiece
     from transformers import PreTrainedTokenizerFast
@@ -46,7 +46,7 @@ def write_model(
     include_prompt: bool = True,
     seed: int = 3,
 ) -> Path:
-    """The model's folder. Its vectors have 32 components, or `dense` where a dense layer follows the pooling; it reads `limit` tokens."""
+    """Write a model, and return its folder. Vectors have 32 components, or `dense` with a dense layer. `limit` is in tokens."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Dense, Pooling, Transformer
@@ -65,7 +65,7 @@ def write_model(
 def _transformer(architecture: Architecture, heads: int, positions: int) -> PreTrainedModel:
     import transformers
 
-    # weights larger than a model's first ones: else all vectors are alike, and no mistake would show in them
+    # larger weights than usual: with small ones all vectors are alike, and hide mistakes
     sizes = {"vocab_size": VOCABULARY, "hidden_size": HIDDEN, "num_hidden_layers": 2, "num_attention_heads": heads, "intermediate_size": 64}
     sizes |= {"max_position_embeddings": positions, "initializer_range": 0.2, "pad_token_id": 0}
     special = {"bos_token_id": 2, "eos_token_id": 3}

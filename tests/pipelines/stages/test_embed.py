@@ -1,6 +1,6 @@
-"""The embed stage: what a text's failure means for its document, what a run tells, and that one index never holds two models.
+"""The embed stage: effects of a text's failure on its documents, what a run reports, and that an index never mixes two models.
 
-Tiny models from their own files, and a real HTTP server whose answers depend on the texts it is sent.
+Uses tiny models from files, and a real HTTP server whose replies depend on the texts that it receives.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ DIMENSION = 8
 
 
 @pytest.fixture(scope="session")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What is made from models, for all of these tests."""
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache of converted models for all of these tests."""
     return tmp_path_factory.mktemp("cache")
 
 
@@ -54,13 +54,13 @@ def tiny_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def files(tiny_files: Path, tmp_path: Path) -> Path:
-    """A copy of the tiny model, to be changed."""
+    """A copy of the tiny model, to be modified."""
     return Path(shutil.copytree(tiny_files, tmp_path / "model"))
 
 
 @pytest.fixture(scope="session")
-def tiny(tiny_files: Path, kept: Path) -> Iterator[Embedder]:
-    embedder = load(of(tiny_files), kept)
+def tiny(tiny_files: Path, cache_folder: Path) -> Iterator[Embedder]:
+    embedder = load(of(tiny_files), cache_folder)
     yield embedder
     embedder.close()
 
@@ -80,9 +80,9 @@ class Handler(BaseHTTPRequestHandler):
         texts = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["input"]
         self.server.read.update(texts)
         status = max((status for word, status in self.server.answers.items() if any(word in text for text in texts)), default=200)
-        content = json.dumps({"data": [{"index": at, "embedding": made_up(text)} for at, text in enumerate(texts)]}).encode()
+        content = json.dumps({"data": [{"index": at, "embedding": vector_of(text)} for at, text in enumerate(texts)]}).encode()
         self.send_response(status)
-        # longer than we wait: it is given up at once
+        # longer than the client waits: it gives up at once
         self.send_header("Retry-After", "3600")
         self.send_header("Content-Length", str(len(content) if status == 200 else 0))
         self.end_headers()
@@ -93,7 +93,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """Answers `answers[word]` to a request with a text that has the word."""
+    """Replies with status `answers[word]` to a request with a text that contains the word."""
 
     daemon_threads = True
 
@@ -105,11 +105,11 @@ class Server(ThreadingHTTPServer):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """With one lane: all that is embedded together stands in one request."""
+        """With one lane, so that a batch is one request."""
         return {"backend": "http", "endpoint": {"url": self.url, "model": "made-up", "concurrency": 1}}
 
 
-def made_up(text: str) -> list[float]:
+def vector_of(text: str) -> list[float]:
     return [float(byte + 1) for byte in hashlib.blake2b(text.encode(), digest_size=DIMENSION).digest()]
 
 
@@ -123,16 +123,16 @@ def server() -> Iterator[Server]:
         thread.join()
 
 
-# ── a tenant and a Headrace on another model ─────────────────────────────────────────────────────────────────
+# ── a tenant, and a Headrace with another model ─────────────────────────────────────────────────────────────────
 
 
 @pytest.fixture
-def open_headrace(settings: Settings, app: Headrace, kept: Path) -> Iterator[Callable[[Embedding], Headrace]]:
-    """One with this embedding model; what is heavy beside that is the session's."""
+def open_headrace(settings: Settings, app: Headrace, cache_folder: Path) -> Iterator[Callable[[Embedding], Headrace]]:
+    """Opens a Headrace with this embedding model that shares the session's other heavy resources."""
     with ExitStack() as closing:
 
         def opened(embedding: Embedding) -> Headrace:
-            own = {"embedding": embedding, "chunking": Chunking(max_tokens=40), "cache_dir": kept}
+            own = {"embedding": embedding, "chunking": Chunking(max_tokens=40), "cache_dir": cache_folder}
             headrace = closing.enter_context(Headrace(settings.model_copy(update=own), app.endpoints))
             headrace.models.__dict__.update({name: getattr(app.models, name) for name in ("parsers", "redactor")})
             return headrace
@@ -154,7 +154,7 @@ def inlet(world: World) -> Inlet:
 
 
 def put(inlet: Inlet, **texts: str) -> None:
-    """Land these as documents, by name."""
+    """Land these texts as documents, by name."""
     inlet.land(*[inlet.upsert(name, text, media_type="text/plain") for name, text in texts.items()])
 
 
@@ -173,7 +173,7 @@ def texts_of(*texts: str) -> pl.DataFrame:
     return pl.DataFrame({"text_hash": [str(at) for at in range(len(texts))], "text": texts}, schema=dict(frames.TEXTS))
 
 
-def test_a_vector_stands_beside_each_hash_and_a_reason_where_there_is_none(tiny: Embedder) -> None:
+def test_each_hash_has_a_vector_or_a_reason(tiny: Embedder) -> None:
     texts = ["the mill", "rain " * 47, "wheel"]
     tally: Counter[str] = Counter()
     out = embed(texts_of(*texts), tiny, tally)
@@ -196,8 +196,8 @@ def test_a_vector_stands_beside_each_hash_and_a_reason_where_there_is_none(tiny:
     assert tally["milliseconds"] > 0
 
 
-def test_an_empty_frame_needs_no_model(tiny_files: Path, kept: Path) -> None:
-    embedder = load(of(tiny_files), kept)
+def test_an_empty_frame_needs_no_model(tiny_files: Path, cache_folder: Path) -> None:
+    embedder = load(of(tiny_files), cache_folder)
     out = embed(texts_of(), embedder, Counter())
     assert (out.height, out.schema["embedding"]) == (0, pl.Array(pl.Float32, 32))
 
@@ -221,38 +221,38 @@ def test_a_chunk_limit_over_the_models_own_is_refused(tiny: Embedder) -> None:
         ({"backend": "http", "endpoint": {"url": "http://bad host"}}, "bad-endpoint"),
     ],
 )
-def test_what_cannot_be_loaded_is_an_error_of_the_configuration(given: dict[str, Any], reason: str) -> None:
+def test_a_model_that_cannot_be_loaded_is_a_configuration_error(given: dict[str, Any], reason: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load(Embedding.model_validate(given))
     assert caught.value.reason == reason
 
 
-def over_http(server: Server, tiny_files: Path, kept: Path) -> Embedder:
-    return load(Embedding.model_validate({"model": str(tiny_files), **server.settings}), kept)
+def over_http(server: Server, tiny_files: Path, cache_folder: Path) -> Embedder:
+    return load(Embedding.model_validate({"model": str(tiny_files), **server.settings}), cache_folder)
 
 
 @pytest.mark.parametrize(("status", "reason"), [(503, "unavailable"), (400, "endpoint-refused")])
 @pytest.mark.parametrize("at", [0, 3, 6])
 def test_a_text_on_which_the_server_always_fails_fails_alone(
-    server: Server, tiny_files: Path, kept: Path, status: int, reason: str, at: int
+    server: Server, tiny_files: Path, cache_folder: Path, status: int, reason: str, at: int
 ) -> None:
     server.answers = {"poison": status}
     texts = [f"rain {'poison ' * (n == at)}{n}" for n in range(7)]
-    embedder = over_http(server, tiny_files, kept)
+    embedder = over_http(server, tiny_files, cache_folder)
     out = embed(texts_of(*texts), embedder, Counter())
     embedder.close()
     assert out["reason"].to_list() == [reason if n == at else None for n in range(7)]
-    expected = np.array([made_up(text) for text in texts])
+    expected = np.array([vector_of(text) for text in texts])
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     assert all(np.abs(np.array(row) - expected[n]).max() < 1e-6 for n, row in enumerate(out["embedding"].to_list()) if row is not None)
     assert not any("poison" in detail for detail in out["detail"].drop_nulls())
 
 
 @pytest.mark.parametrize(("status", "kind"), [(503, Unavailable), (401, ConfigurationError)])
-def test_a_server_that_fails_on_everything_is_no_texts_fault(
-    server: Server, tiny_files: Path, kept: Path, status: int, kind: type[HeadraceError]
+def test_a_server_that_fails_on_everything_fails_no_text(
+    server: Server, tiny_files: Path, cache_folder: Path, status: int, kind: type[HeadraceError]
 ) -> None:
-    embedder = over_http(server, tiny_files, kept)
+    embedder = over_http(server, tiny_files, cache_folder)
     assert embedder.dimension == DIMENSION
     server.answers = {"": status}
     with pytest.raises(kind):
@@ -278,8 +278,8 @@ def test_a_text_that_fails_holds_up_its_documents_and_no_other(
 
     server.answers = {}
     world.rows("UPDATE stage_record SET next_attempt = now() WHERE status = 'waiting' RETURNING 1")
-    again = run(headrace, world.tenant, "embed", "index")
-    assert (again["embed"].done, again["index"].done) == (1, 1)
+    retried = run(headrace, world.tenant, "embed", "index")
+    assert (retried["embed"].done, retried["index"].done) == (1, 1)
     assert "rain is away" in {passage.text for passage in find(headrace, world.tenant)}
 
 
@@ -311,32 +311,32 @@ def test_a_wrong_key_stops_the_stage_and_nothing_becomes_a_dead_letter(
     assert world.letters() == []
 
 
-def test_a_run_tells_what_it_computed_and_with_what(tiny_files: Path, open_headrace: Open, world: World, inlet: Inlet) -> None:
+def test_a_run_reports_what_it_computed_and_with_what(tiny_files: Path, open_headrace: Open, world: World, inlet: Inlet) -> None:
     headrace = open_headrace(of(tiny_files))
     put(inlet, one="the old mill", two="rain falls", copy="rain falls")
     report = run(headrace, world.tenant)["embed"]
     assert (report.tally["texts"], report.tally["embedded"], report.tally["cache_hits"]) == (3, 2, 1)
     assert report.tally["tokens"] == sum(headrace.models.embedder.count_tokens(["the old mill", "rain falls"]))
-    told = metadata.of_stage(report, headrace.standing(world.tenant, "embed"))
-    assert (told["embed/backend"], told["embed/device"], told["embed/precision"]) == ("torch", "cpu", "f32")
-    assert told["embed/tokens_per_second"] > 0
-    assert 0 <= told["embed/padding_share"] < 1
-    assert told["embed/cache_hits"] == 1
+    found = metadata.of_stage(report, headrace.standing(world.tenant, "embed"))
+    assert (found["embed/backend"], found["embed/device"], found["embed/precision"]) == ("torch", "cpu", "f32")
+    assert found["embed/tokens_per_second"] > 0
+    assert 0 <= found["embed/padding_share"] < 1
+    assert found["embed/cache_hits"] == 1
     assert merged(report, Report("embed", world.tenant)).about["backend"] == "torch"
 
 
-def test_where_every_text_is_known_no_model_is_loaded(tiny_files: Path, open_headrace: Open, world: World, inlet: Inlet) -> None:
+def test_no_model_is_loaded_if_every_text_is_cached(tiny_files: Path, open_headrace: Open, world: World, inlet: Inlet) -> None:
     put(inlet, one="the old mill")
     run(open_headrace(of(tiny_files)), world.tenant)
     put(inlet, copy="the old mill")
     headrace = open_headrace(of(tiny_files))
     report = run(headrace, world.tenant)["embed"]
     assert (report.done, report.tally["cache_hits"], report.tally["embedded"], report.about) == (1, 1, 0, {})
-    assert headrace.models.embedder._embedder._opened is None
+    assert headrace.models.embedder._embedder._loaded is None
     assert "embed/tokens_per_second" not in metadata.of_stage(report, headrace.standing(world.tenant, "embed"))
 
 
-def test_many_texts_are_embedded_and_kept_a_few_at_a_time_and_each_once(
+def test_many_texts_are_embedded_and_stored_in_small_batches_and_each_once(
     server: Server, tiny_files: Path, open_headrace: Open, world: World, inlet: Inlet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry, "EMBED_TEXTS", 3)
@@ -354,7 +354,7 @@ def test_many_texts_are_embedded_and_kept_a_few_at_a_time_and_each_once(
 
 
 @given(st.dictionaries(st.text("abc", min_size=1, max_size=2), st.integers(0, 9), max_size=9), st.integers(1, 12))
-def test_a_batch_is_the_first_documents_that_fit_and_never_none(sizes: dict[str, int], limit: int) -> None:
+def test_a_batch_is_the_first_documents_that_fit_and_at_least_one(sizes: dict[str, int], limit: int) -> None:
     chunks = {document: (Chunk(0, "", "", 1),) * size for document, size in sizes.items()}
     rows: Sequence[Any] = [type("Row", (), {"document": document}) for document in sizes]
     taken = registry._first(chunks, rows, limit)
@@ -369,7 +369,7 @@ def test_a_batch_is_the_first_documents_that_fit_and_never_none(sizes: dict[str,
 
 
 def change(files: Path) -> None:
-    """Other weights under the same name."""
+    """Change the weights under the same name."""
     weights = files / "model.safetensors"
     content = weights.read_bytes()
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -404,18 +404,16 @@ def test_a_changed_file_under_the_same_name_is_refused_and_the_index_stays_searc
     assert {passage.text for passage in find(restored, tenant)} == {"the old mill", "rain falls"}
 
 
-def test_a_change_that_is_meant_gets_another_revision_and_an_index_beside_the_one_in_use(
-    files: Path, open_headrace: Open, world: World, inlet: Inlet
-) -> None:
+def test_a_change_under_another_revision_gets_an_index_of_its_own(files: Path, open_headrace: Open, world: World, inlet: Inlet) -> None:
     tenant, old = world.tenant, open_headrace(of(files))
     put(inlet, one="the old mill", two="rain falls")
     run(old, tenant)
     change(files)
-    meant = open_headrace(of(files, revision="2"))
-    run(meant, tenant, "embed")
+    revised = open_headrace(of(files, revision="2"))
+    run(revised, tenant, "embed")
     assert len(find(old, tenant)) == 2
-    run(meant, tenant, "index")
-    assert len(find(meant, tenant)) == 2
+    run(revised, tenant, "index")
+    assert len(find(revised, tenant)) == 2
     found = world.rows("SELECT model_name, model_revision, state FROM generation ORDER BY generation")
     assert [(row["model_revision"], row["state"]) for row in found] == [(None, "retired"), ("2", "active")]
     assert {row["model_name"] for row in found} == {str(files)}
@@ -425,9 +423,7 @@ def test_a_change_that_is_meant_gets_another_revision_and_an_index_beside_the_on
         run(open_headrace(of(files, revision="2")), tenant)
 
 
-def test_another_dimension_of_the_same_files_is_another_model_and_no_change(
-    files: Path, open_headrace: Open, world: World, inlet: Inlet
-) -> None:
+def test_another_dimension_of_the_same_files_is_another_model(files: Path, open_headrace: Open, world: World, inlet: Inlet) -> None:
     put(inlet, one="the old mill")
     run(open_headrace(of(files)), world.tenant)
     shorter = open_headrace(of(files, dimension=16))
@@ -436,7 +432,7 @@ def test_another_dimension_of_the_same_files_is_another_model_and_no_change(
     assert world.rows("SELECT dimension FROM generation WHERE state = 'active'") == [{"dimension": 16}]
 
 
-def test_a_generation_older_than_names_is_not_refused_and_gets_its_name_with_the_next_text(
+def test_a_generation_without_a_model_name_is_accepted_and_gets_it_with_the_next_text(
     files: Path, open_headrace: Open, world: World, inlet: Inlet
 ) -> None:
     tenant, headrace = world.tenant, open_headrace(of(files))
@@ -453,7 +449,7 @@ def test_a_generation_older_than_names_is_not_refused_and_gets_its_name_with_the
         generations.refuse_changed(connection, other)
 
 
-def test_a_delete_leaves_the_index_though_its_model_was_changed(files: Path, open_headrace: Open, world: World, inlet: Inlet) -> None:
+def test_a_delete_reaches_the_index_even_if_the_model_was_changed(files: Path, open_headrace: Open, world: World, inlet: Inlet) -> None:
     put(inlet, one="the old mill", two="rain falls")
     run(open_headrace(of(files)), world.tenant)
     inlet.land(inlet.delete("one"), inlet.delete("two"))
@@ -462,7 +458,7 @@ def test_a_delete_leaves_the_index_though_its_model_was_changed(files: Path, ope
     assert world.rows("SELECT FROM chunk") == []
 
 
-def test_the_doctor_says_what_to_do_about_a_changed_model(files: Path, open_headrace: Open, world: World, inlet: Inlet) -> None:
+def test_the_doctor_gives_a_remedy_for_a_changed_model(files: Path, open_headrace: Open, world: World, inlet: Inlet) -> None:
     headrace = open_headrace(of(files))
     put(inlet, one="the old mill")
     run(headrace, world.tenant)
