@@ -1,8 +1,8 @@
-"""Scores of found spans against labelled ones, by the conventions of presidio-evaluator's `SpanEvaluator`.
+"""Scores predicted spans against labelled ones by the conventions of presidio-evaluator's `SpanEvaluator`.
 
-A span is cut at both ends of words that identify nobody (punctuation, stop words, `street`, `Mrs.`). Neighbours of one type with nothing
-but such words between them are one. A labelled span is found where the spans on it together cover it with an intersection over union of
-characters of at least `IOU`; several that together find one count as one prediction. Over all, types do not matter; by type, they do.
+Words that identify nobody (punctuation, stop words, `street`, `Mrs.`) are trimmed from both ends of a span. Adjacent spans of one type with
+only such words between them are joined. A labelled span is found if the predictions that overlap it cover it with an intersection over
+union of at least `IOU` in characters; several that together find one count as one prediction. The overall score ignores types.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import cache
 from typing import NamedTuple
 
 IOU = 0.9
-"""`SpanEvaluator`'s own default."""
+"""The default of `SpanEvaluator`."""
 BETA = 2.0
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
@@ -33,7 +33,7 @@ class Span(NamedTuple):
 
 @dataclass
 class Counts:
-    """`found`: labelled spans that were found; `right`: predictions that found one."""
+    """Numbers of labelled spans, of predicted ones, and of labelled spans that were `found`."""
 
     labelled: int = 0
     predicted: int = 0
@@ -50,8 +50,8 @@ class Counts:
     @property
     def f2(self) -> float:
         weight = BETA * BETA
-        below = weight * self.precision + self.recall
-        return (1 + weight) * self.precision * self.recall / below if below else 0.0
+        denominator = weight * self.precision + self.recall
+        return (1 + weight) * self.precision * self.recall / denominator if denominator else 0.0
 
     def add(self, other: Counts) -> None:
         self.labelled += other.labelled
@@ -61,13 +61,13 @@ class Counts:
 
 @dataclass
 class Score:
-    """Over all spans, whatever their type, and by type."""
+    """Counts over all spans regardless of type, and by type."""
 
     overall: Counts = field(default_factory=Counts)
     by_type: dict[str, Counts] = field(default_factory=dict)
 
     def read(self, text: str, labelled: Iterable[Span], predicted: Iterable[Span], iou: float = IOU) -> None:
-        """Count one text in."""
+        """Add the counts of one text."""
         truth, guess = normal(text, labelled), normal(text, predicted)
         self.overall.add(_counted(truth, guess, iou))
         for entity in {span.entity for span in (*truth, *guess)}:
@@ -76,23 +76,23 @@ class Score:
 
 
 def normal(text: str, spans: Iterable[Span]) -> list[Span]:
-    """The spans in order, cut to the words that count, neighbours of one type joined; what holds no such word is none."""
+    """The spans in order, trimmed and joined. Spans without a word that counts are dropped."""
     joined: list[Span] = []
-    for span in sorted(filter(None, (_cut(text, span) for span in spans))):
+    for span in sorted(filter(None, (_trimmed(text, span) for span in spans))):
         last = joined[-1] if joined else None
-        if last and last.entity == span.entity and not any(_telling(text, last.end, span.start)):
+        if last and last.entity == span.entity and not any(_identifying_words(text, last.end, span.start)):
             joined[-1] = Span(last.start, max(last.end, span.end), span.entity)
         else:
             joined.append(span)
     return joined
 
 
-def _cut(text: str, span: Span) -> Span | None:
-    words = list(_telling(text, span.start, span.end))
+def _trimmed(text: str, span: Span) -> Span | None:
+    words = list(_identifying_words(text, span.start, span.end))
     return Span(words[0].start(), words[-1].end(), span.entity) if words else None
 
 
-def _telling(text: str, start: int, end: int) -> Iterable[re.Match[str]]:
+def _identifying_words(text: str, start: int, end: int) -> Iterable[re.Match[str]]:
     empty = _empty_words()
     return (match for match in _TOKEN.finditer(text, start, end) if match.group().lower() not in empty and not _is_sign(match.group()))
 
@@ -113,27 +113,27 @@ def _only(spans: Iterable[Span], entity: str) -> list[Span]:
 
 
 def _counted(truth: Sequence[Span], guess: Sequence[Span], iou: float) -> Counts:
-    left, found = Counter(guess), 0
+    unused, found = Counter(guess), 0
     for span in truth:
-        covering = _covering(span, sorted(left.elements()))
-        if covering and _union(span, covering) >= iou:
+        covering = _covering(span, sorted(unused.elements()))
+        if covering and _iou(span, covering) >= iou:
             found += 1
-            left -= Counter(covering)
-    return Counts(len(truth), found + left.total(), found)
+            unused -= Counter(covering)
+    return Counts(len(truth), found + unused.total(), found)
 
 
 def _covering(span: Span, guess: Sequence[Span]) -> list[Span]:
-    """Those of the predictions on this span that make the cover better, from left to right."""
+    """The overlapping predictions that improve the coverage of this span, chosen from left to right."""
     chosen: list[Span] = []
     best = 0.0
     for other in guess:
-        if other.start < span.end and span.start < other.end and (score := _union(span, [*chosen, other])) > best:
+        if other.start < span.end and span.start < other.end and (score := _iou(span, [*chosen, other])) > best:
             chosen, best = [*chosen, other], score
     return chosen
 
 
-def _union(span: Span, covering: Sequence[Span]) -> float:
-    """Intersection over union in characters; the gaps between what covers count as covered, as separators do in presidio-evaluator."""
+def _iou(span: Span, covering: Sequence[Span]) -> float:
+    """Intersection over union in characters. Gaps between covering spans count as covered, as separators do in presidio-evaluator."""
     start, end = covering[0].start, max(other.end for other in covering)
     common = min(end, span.end) - max(start, span.start)
     return max(0, common) / (max(end, span.end) - min(start, span.start))

@@ -1,25 +1,25 @@
-"""Detection of personal data against labelled text: presidio-research's sentences, or any folder with files of that shape.
+"""Detection of personal data against labelled text: presidio-research's sentences, or any folder with files of that format.
 
 DIR/presidio_research, or DIR itself, holds *.json or *.json.gz: a list of {"full_text", "spans": [{"entity_type", "start_position",
-"end_position"}]}. What a profile finds is what it detects, links included, whatever action it has for them.
+"end_position"}]}. Everything that a profile detects counts, links included, whatever its action.
 
-Scores follow presidio-evaluator's `SpanEvaluator`: see `benchmarks/_spans.py` (intersection over union of at least .9 in characters; over
-all regardless of type, by entity with it). Types are mapped as its `presidio_entities_map` does (ADDRESS and GPE to LOCATION, PREFIX to
-TITLE, …), and labelled types that the profile does not look for are left out, as it leaves out what an analyzer does not support:
-`left_out` counts them.
+Scores follow presidio-evaluator's `SpanEvaluator` (see `benchmarks/_spans.py`): intersection over union of at least .9 in characters,
+overall regardless of type, and by type. Types are mapped like its `presidio_entities_map` (ADDRESS and GPE to LOCATION, PREFIX to TITLE,
+…). Labelled types that the profile does not look for are left out, as it leaves out types that an analyzer does not support; `left_out`
+counts them.
 
-`--names-model` measures any model that `privacy.names_model` takes: a folder, an installed package, a name on the hub. Models computed
-on CUDA read 256 sentences at once, as the stage does with a document's blocks.
+`--names-model` measures any model that `privacy.names_model` accepts: a folder, an installed package, a name on the hub. Models on CUDA
+read batches of 256 sentences, as the stage does with a document's blocks.
 
 Keys:
-  names_model                 as given; what it finds is only part of what a profile does
-  sentences, spans, left_out  labelled spans that count, and those that do not
-  precision, recall, f2       over all (goal with `--profile names` and the small model: f2 ≥ .80)
-  overlap_f2                  the same where half of a span is enough
+  names_model                 as given; its names are only part of what a profile detects
+  sentences, spans, left_out  sentences, labelled spans that count, labelled spans that do not count by type
+  precision, recall, f2       overall (goal with `--profile names` and the small model: f2 ≥ .80)
+  overlap_f2                  f2 with an intersection over union of at least .5
   structured_recall, structured_precision
                               e-mail, phone, card, IBAN, SSN, IP and URL together, by type (goals: ≥ .97, ≥ .90)
   entities                    by type: labelled, precision, recall, f2
-  chars_per_s                 characters detected in, one process, models warm
+  chars_per_s                 characters read per second, one process, models warm
 """
 
 from __future__ import annotations
@@ -68,23 +68,23 @@ OURS: Mapping[str, str] = {
     "DATE": "DATE_TIME",
     "DRIVER_LICENSE": "US_DRIVER_LICENSE",
 }
-# what an address swallows: postal codes have no entity of their own here
+# types that are part of another: a postal code is found as part of an address
 ALSO = {"LOCATION": ("ZIP_CODE",)}
 
 
 def options(parser: ArgumentParser) -> None:
     parser.add_argument("--profile", choices=PROFILES, default="names", help="%(default)s")
-    parser.add_argument("--names-model", default=MODEL, help="spaCy's, transformers' or GLiNER's, as `privacy.names_model` (%(default)s)")
-    parser.add_argument("--misses", type=int, default=0, metavar="N", help="show N labelled and found spans that do not meet, a type each")
+    parser.add_argument("--names-model", default=MODEL, help="as `privacy.names_model`: spaCy, transformers or GLiNER (%(default)s)")
+    parser.add_argument("--misses", type=int, default=0, metavar="N", help="show N mismatches of each type")
 
 
 def measure(data: Path, profile: str, names_model: str, misses: int) -> dict[str, Any]:
     sentences = list(labelled(data))
     redactor = Redactor(Privacy(profile=profile, names_model=names_model))  # type: ignore[arg-type]
     redactor.warm()
-    supported = wanted(profile)
+    supported = supported_types(profile)
     found: list[list[Span]] = []
-    took = seconds(lambda: found.extend(predicted(redactor, [text for text, _ in sentences])))
+    duration_s = seconds(lambda: found.extend(predicted(redactor, [text for text, _ in sentences])))
     kept = [(text, [span for span in spans if span.entity in supported]) for text, spans in sentences]
     strict, lax = score(kept, found, 0.9), score(kept, found, 0.5)
     if misses:
@@ -106,16 +106,16 @@ def measure(data: Path, profile: str, names_model: str, misses: int) -> dict[str
         "structured_recall": structured.recall,
         "structured_precision": structured.precision,
         "entities": {entity: _row(counts) for entity, counts in sorted(strict.by_type.items())},
-        "chars_per_s": sum(len(text) for text, _ in sentences) / took,
+        "chars_per_s": sum(len(text) for text, _ in sentences) / duration_s,
     }
 
 
 def labelled(data: Path) -> Iterator[tuple[str, list[Span]]]:
-    """Every text with its labelled spans, types mapped. Raises Unmeasured where the folder holds none."""
+    """Every text with its labelled spans, with mapped types. Raises Unmeasured if the folder contains no texts."""
     folder = data / "presidio_research" if (data / "presidio_research").is_dir() else need(data)
     files = sorted(path for path in folder.iterdir() if path.name.endswith((".json", ".json.gz")))
     if not files:
-        raise Unmeasured(f"{folder} holds neither *.json nor *.json.gz")
+        raise Unmeasured(f"{folder} contains neither *.json nor *.json.gz")
     for path in files:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
             for row in json.load(file):
@@ -125,7 +125,7 @@ def labelled(data: Path) -> Iterator[tuple[str, list[Span]]]:
                 yield row["full_text"], list(spans)
 
 
-def wanted(profile: str) -> frozenset[str]:
+def supported_types(profile: str) -> frozenset[str]:
     """The labelled types that a profile looks for."""
     from privacy.profiles import SHIPPED
 
@@ -134,7 +134,7 @@ def wanted(profile: str) -> frozenset[str]:
 
 
 def predicted(redactor: Redactor, texts: Sequence[str]) -> Iterator[list[Span]]:
-    """As the stage does it: a model that computes in batches has a document's worth of texts at once."""
+    """Read in batches like the stage, which reads a document's texts ahead."""
     for first in range(0, len(texts), TOGETHER):
         redactor.read_ahead(texts[first : first + TOGETHER])
         yield from (predict(redactor, text) for text in texts[first : first + TOGETHER])
@@ -156,7 +156,7 @@ def _row(counts: Counts) -> dict[str, float]:
 
 
 def _show(sentences: list[tuple[str, list[Span]]], found: list[list[Span]], most: int) -> None:
-    """The data set is invented, and public: its values may be shown."""
+    """Print mismatches. The values may be shown: the data set is invented, and public."""
     shown: Counter[str] = Counter()
     for (text, spans), predicted in zip(sentences, found, strict=True):
         one = Score()

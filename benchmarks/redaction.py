@@ -1,18 +1,18 @@
-"""How fast redaction is, beside stock Presidio on the same texts in the same run, and whether any text makes it slow.
+"""The speed of redaction, compared with stock Presidio on the same texts in the same run, and on adversarial texts.
 
-Ours is the whole stage: decoding, detection, surrogates, encoding, over frames of documents. Theirs is `AnalyzerEngine.analyze`
-alone, text by text, with its default recognisers: without names on a blank spaCy pipeline (its default engine asks for a model), with
-names on the same small model as ours. Texts are Python PEPs, paragraph by paragraph, and their prose cut into messages of 1 KB. Every
-turn measures all, one after the other, on PEPs of its own: a names model remembers sentences that it has read.
+Ours is the whole stage: decoding, detection, surrogates and encoding of frames of documents. Theirs is only `AnalyzerEngine.analyze`, text
+by text, with its default recognisers: without names on a blank spaCy pipeline (the default engine needs a model), with names on the same
+small model as ours. Texts are Python PEPs by paragraph, and their prose cut into messages of 1 KB. Every turn measures all in sequence, on
+PEPs of its own, because results of a names model are cached by sentence.
 
 Keys:
   patterns_kb_s, names_kb_s, …        each profile's stage: by `peps` and `messages`
   stock_patterns_kb_s, stock_names_kb_s
   patterns_speedup  ours / theirs on the slower of the two kinds of text, median of the turns (goal: at least 3)
-  names_speedup     the same (goal: at least 1.5)
-  f2, stock_f2      of patterns and names, on every fourth sentence of presidio_research (see benchmarks.pii), of what the profile seeks
-  paragraph_s_per_mb  one paragraph of 10 MB under `patterns` (bound: 20 s a MB), and of 200 KB under `names` (bound: 400 s a MB)
-  hostile_s_per_mb  the worst of the adversarial texts of 250 KB, by its name, under `patterns` (bound: 60 s a MB)
+  names_speedup     the same with names (goal: at least 1.5)
+  f2, stock_f2      of patterns and names, on every fourth sentence of presidio_research (see benchmarks.pii), for the profile's types
+  paragraph_s_per_mb  one paragraph of 10 MB under `patterns` (bound: 20 s/MB), and of 200 KB under `names` (bound: 400 s/MB)
+  hostile_s_per_mb  the slowest of the adversarial texts of 250 KB, by its name, under `patterns` (bound: 60 s/MB)
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import polars as pl
 from benchmarks._harness import note, run, seconds
 from benchmarks._spans import Span
 from benchmarks._texts import peps
-from benchmarks.pii import LABELLED, MODEL, PROFILES, labelled, predict, score, wanted
+from benchmarks.pii import LABELLED, MODEL, PROFILES, labelled, predict, score, supported_types
 from core import records
 from core.frames import PARSED
 from core.keys import TenantKeys
@@ -135,7 +135,7 @@ def _messages(documents: Sequence[str], size: int) -> list[str]:
 
 
 def _frame(texts: Sequence[str]) -> pl.DataFrame:
-    """Documents of fifty texts each, as the parser leaves them."""
+    """Documents of fifty texts each, as parsed."""
     rows = [
         {
             "document": f"{at:032x}",
@@ -175,8 +175,8 @@ def _f2(data: Path, redactors: dict[str, Redactor], stock: dict[str, Callable[[s
     sentences = list(labelled(data))[::SENTENCES_EVERY]
     ours, theirs = {}, {}
     for name, analyze in stock.items():
-        # what both look for, so that neither is charged for what it leaves alone on purpose
-        both = wanted(name) - {"US_DRIVER_LICENSE", "ZIP_CODE"}
+        # only types that both look for
+        both = supported_types(name) - {"US_DRIVER_LICENSE", "ZIP_CODE"}
         kept = [(text, _of(spans, both)) for text, spans in sentences]
         found = [_of(predict(redactors[name], text), both) for text, _ in sentences]
         stocks = [
@@ -192,7 +192,7 @@ def _of(spans: Sequence[Span], entities: frozenset[str]) -> list[Span]:
     return [span for span in spans if span.entity in entities]
 
 
-# what could make it slow
+# texts that could be slow
 
 
 def _paragraph(documents: Sequence[str], redactors: dict[str, Redactor], keys: TenantKeys, megabytes: int) -> dict[str, float]:
@@ -207,14 +207,14 @@ def _paragraph(documents: Sequence[str], redactors: dict[str, Redactor], keys: T
 
 
 def _hostile(redactor: Redactor, keys: TenantKeys) -> dict[str, float]:
-    def took_by(piece: str) -> float:
+    def seconds_per_mb(piece: str) -> float:
         text = (piece * _HOSTILE_LENGTH)[:_HOSTILE_LENGTH]
         return seconds(lambda: redactor.replace(text, keys)) * 1_000_000 / _HOSTILE_LENGTH
 
-    took = {name: took_by(piece) for name, piece in HOSTILE.items()}
-    worst = max(took, key=lambda name: took[name])
-    note(", ".join(f"{name} {spent:.1f} s" for name, spent in took.items()))
-    return {worst: took[worst]}
+    durations = {name: seconds_per_mb(piece) for name, piece in HOSTILE.items()}
+    slowest = max(durations, key=lambda name: durations[name])
+    note(", ".join(f"{name} {duration:.1f} s" for name, duration in durations.items()))
+    return {slowest: durations[slowest]}
 
 
 if __name__ == "__main__":

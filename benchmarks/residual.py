@@ -1,23 +1,23 @@
-"""The check on what redaction has left: how well its second detector sees, how often it errs, and whether its estimate holds the truth.
+"""The check for residual personal data: its second detector's recall and false hits, and the coverage of its interval.
 
-On presidio_research (see benchmarks.pii), redacted by the profiles `patterns` and `names`, and on Python PEPs, paragraph by paragraph.
-A labelled value is left where half of its letters, titles aside, still stand in the redacted text. Every key but `encyclopaedia` and the
-last is by profile.
+On presidio_research (see benchmarks.pii), redacted by the profiles `patterns` and `names`, and on Python PEPs by paragraph. A labelled
+value counts as left if half of its letters, without titles, are in the redacted text. All keys except `encyclopaedia` and the last are by
+profile.
 
 Keys:
-  recall             by type, of labelled spans in the text as it was, those that overlap a suspicion
-  left               labelled values that redaction has left, and the texts that hold one
-  recall_on_missed   of these values and of these texts, the share with a suspicion on them (goal for texts under `names`: ≥ .6)
-  false_rate         of redacted texts with nothing labelled in them any more, the share with a suspicion (goals: .01 at most for
-                     identifiers, .05 for names)
-  false_per_1000     the same per 1,000 characters, and that of PEPs, where what was left is not labelled and so counts as false
-  healthy            whether the check passes: on all sentences, on all PEPs, on each PEP as a tenant of its own (share; goals: 1)
-  estimate           the check's rate and interval for the group on all sentences, and the true share of texts with something left
-  encyclopaedia      under `names` on re_docred, where firms, works and peoples abound: the same estimate, the true share of sentences with
-                     a person or a place left (peoples aside), the recall on them, and what is false per 1,000 characters of the others
-  covers             of tenants made of clean texts with so many leaks planted, the share whose interval holds the truth (goal: ≥ .95)
-  stops              of the same tenants, the share that is stopped (goals: 0 without leaks, 1 with leaks in half of the passages)
-  kb_per_s           of the second detector alone
+  recall             by type: the share of labelled spans in the original text that overlap a suspicion
+  left               labelled values that redaction left, and the texts with such a value
+  recall_on_missed   the share of these values and of these texts with a suspicion (goal for texts under `names`: ≥ .6)
+  false_rate         the share of redacted texts without a labelled value that have a suspicion (goals: at most .01 for identifiers, .05 for
+                     names)
+  false_per_1000     the same per 1,000 characters; also for PEPs, where nothing is labelled, so that every suspicion counts as false
+  healthy            whether the check passes: on all sentences, on all PEPs, on each PEP as its own tenant (share; goals: 1)
+  estimate           the check's rate and interval for the group on all sentences, and the true share of texts with a value left
+  encyclopaedia      under `names` on re_docred, which has many firms, works and peoples: the same estimate, the true share of sentences
+                     with a person or a place left (without peoples), the recall on them, and the false hits per 1,000 characters of the others
+  covers             tenants of clean texts with this share of leaks: the share whose interval contains the truth (goal: ≥ .95)
+  stops              the share of these tenants that is stopped (goals: 0 without leaks, 1 with leaks in half of the passages)
+  kb_per_s           of the second detector
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ import quality
 from benchmarks._harness import need, note, run, seconds
 from benchmarks._spans import Span
 from benchmarks._texts import peps
-from benchmarks.pii import MODEL, labelled, wanted
+from benchmarks.pii import MODEL, labelled, supported_types
 from core.keys import TenantKeys
 from core.policy import Privacy
 from pipelines.operations.residual_sample import claim
@@ -51,20 +51,20 @@ from quality.residual.naming import Usage, names
 from quality.residual.suspicion import identifiers
 
 PROFILES = {"patterns": "identifiers", "names": "names"}
-"""And the group of entities whose rate is of interest there."""
-PLANTED = (0.0, 0.02, 0.1, 0.5)
+"""The profiles, each with the group of entities whose rate is measured."""
+LEAKING_SHARES = (0.0, 0.02, 0.1, 0.5)
 TENANTS = 40
 _IN_A_DOCUMENT, _DRAWN = 10, 80
 _TITLES = frozenset({"mrs", "miss"})
 _WORD = re.compile(r"\w{3,}")
 _ARTICLES_EVERY = 3
-# the space before a mark, in sentences that come word by word
+# the space before punctuation in tokenized sentences
 _SPACED = re.compile(r" ([.,;:!?)'’%])")
 _PEOPLE = re.compile(r"(?:ian|ean|ese|ican|ish|Greek|French|Dutch)s?$")
 
 
 class Sentence(NamedTuple):
-    """`redacted` with its surrogates blanked; `left`: the words that still stand of each labelled value that was left, by type."""
+    """`redacted`: with surrogates blanked; `left`: for each labelled value that was left its type and its remaining words."""
 
     text: str
     spans: list[Span]
@@ -81,9 +81,9 @@ def measure(data: Path, peps: int) -> dict[str, Any]:
     master = os.urandom(32)
     keys = tenant_keys(master, "bench", new_data_key(master, "bench"))
     results: dict[str, dict[str, Any]] = {profile: _profile(data, profile, keys, peps) for profile in PROFILES}
-    elsewhere = results["names"].pop("encyclopaedia")
+    encyclopaedia = results["names"].pop("encyclopaedia")
     by_key = {key: {profile: result[key] for profile, result in results.items()} for key in results["names"]}
-    return by_key | {"encyclopaedia": elsewhere} | {"kb_per_s": statistics.median(result["kb_per_s"] for result in results.values())}
+    return by_key | {"encyclopaedia": encyclopaedia} | {"kb_per_s": statistics.median(result["kb_per_s"] for result in results.values())}
 
 
 def _profile(data: Path, profile: str, keys: TenantKeys, n: int) -> dict[str, Any]:
@@ -93,32 +93,32 @@ def _profile(data: Path, profile: str, keys: TenantKeys, n: int) -> dict[str, An
     note(f"{profile}: {len(sentences)} sentences redacted")
     papers = _papers(data, redactor, keys, n)
     note(f"{profile}: {len(papers)} PEPs redacted")
-    results = _seen(sentences, claimed) | _false(sentences, papers, claimed) | _verdicts(sentences, papers, claimed, PROFILES[profile])
+    results = _recall(sentences, claimed) | _false(sentences, papers, claimed) | _verdicts(sentences, papers, claimed, PROFILES[profile])
     if profile == "names":
         results["encyclopaedia"] = _encyclopaedia(data, redactor, keys, claimed)
     note(f"{profile}: {results['estimate']}")
-    results |= _planted(sentences, claimed, PROFILES[profile])
+    results |= _leaking_tenants(sentences, claimed, PROFILES[profile])
     results["kb_per_s"] = _pace(papers, claimed)
     return results
 
 
 def _sentence(text: str, spans: list[Span], profile: str, redactor: Redactor, keys: TenantKeys) -> Sentence:
     redacted = blanked(redactor.replace(text, keys)[0])
-    sought = [span for span in spans if span.entity in wanted(profile) - {"URL"}]
-    left = [(span.entity, words) for span in sought if (words := _standing(text[span.start : span.end], redacted))]
-    others = (span for span in spans if span not in sought and _standing(text[span.start : span.end], redacted))
-    return Sentence(text, sought, redacted, left, not left and not any(others))
+    supported = [span for span in spans if span.entity in supported_types(profile) - {"URL"}]
+    left = [(span.entity, words) for span in supported if (words := _remaining(text[span.start : span.end], redacted))]
+    others = (span for span in spans if span not in supported and _remaining(text[span.start : span.end], redacted))
+    return Sentence(text, supported, redacted, left, not left and not any(others))
 
 
-def _standing(value: str, redacted: str) -> list[str]:
-    """The words of a value that stand in the redacted text; none where they are less than half of it."""
+def _remaining(value: str, redacted: str) -> list[str]:
+    """The words of a value that are in the redacted text; none if they are less than half of it."""
     words = [word for word in _WORD.findall(value) if word.lower() not in _TITLES]
-    standing = [word for word in words if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", redacted)]
-    return standing if 2 * sum(map(len, standing)) >= sum(map(len, words)) else []
+    remaining = [word for word in words if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", redacted)]
+    return remaining if 2 * sum(map(len, remaining)) >= sum(map(len, words)) else []
 
 
 def _papers(data: Path, redactor: Redactor, keys: TenantKeys, n: int) -> list[list[str]]:
-    """Of PEPs from all over the collection the first forty paragraphs, redacted."""
+    """The first forty paragraphs of PEPs from the whole collection, redacted."""
     every = [text.decode(errors="replace").split("\n\n") for _, text in peps(data)]
     chosen = every[:: max(1, len(every) // n)][:n]
     return [[redactor.replace(part, keys)[0] for part in parts[:40] if part.strip()] for parts in chosen]
@@ -133,19 +133,19 @@ def _group(kind: str) -> str:
     return "names" if kind in (*NAMES, "NAME") else "identifiers"
 
 
-def _seen(sentences: Sequence[Sentence], claimed: Claim) -> dict[str, Any]:
+def _recall(sentences: Sequence[Sentence], claimed: Claim) -> dict[str, Any]:
     usage = Usage.of([one.text] for one in sentences)
-    there, seen = Counter[str](), Counter[str]()
+    total, found = Counter[str](), Counter[str]()
     for one in sentences:
         suspects = _suspects(one.text, usage, claimed)
         for span in one.spans:
-            there[span.entity] += 1
-            seen[span.entity] += any(s.start < span.end and span.start < s.end for s in suspects)
-    recall = {entity: seen[entity] / n for entity, n in sorted(there.items())}
-    return {"recall": recall, **_seen_of_missed(sentences, claimed)}
+            total[span.entity] += 1
+            found[span.entity] += any(s.start < span.end and span.start < s.end for s in suspects)
+    recall = {entity: found[entity] / n for entity, n in sorted(total.items())}
+    return {"recall": recall, **_recall_on_missed(sentences, claimed)}
 
 
-def _seen_of_missed(sentences: Sequence[Sentence], claimed: Claim) -> dict[str, Any]:
+def _recall_on_missed(sentences: Sequence[Sentence], claimed: Claim) -> dict[str, Any]:
     usage, values, texts = Usage.of([one.redacted] for one in sentences), [], []
     for one in sentences:
         found = [one.redacted[s.start : s.end] for s in _suspects(one.redacted, usage, claimed)]
@@ -178,11 +178,11 @@ def _suspected(texts: Sequence[str], usage: Usage, claimed: Claim) -> dict[str, 
 
 def _verdicts(sentences: Sequence[Sentence], papers: Sequence[Sequence[str]], claimed: Claim, group: str) -> dict[str, Any]:
     whole = quality.residual_pii((Document([one.redacted]) for one in sentences), claim=claimed)
-    alone = [quality.residual_pii([Document(paper)], claim=claimed).passed for paper in papers]
+    each = [quality.residual_pii([Document(paper)], claim=claimed).passed for paper in papers]
     together = quality.residual_pii(map(Document, papers), claim=claimed).passed
     true = sum(bool(one.left) for one in sentences) / len(sentences)
     return {
-        "healthy": {"sentences": float(whole.passed), "peps": float(together), "each_pep": sum(alone) / len(alone)},
+        "healthy": {"sentences": float(whole.passed), "peps": float(together), "each_pep": sum(each) / len(each)},
         "estimate": {**_estimate(whole, group), "true": true},
     }
 
@@ -195,13 +195,13 @@ def _encyclopaedia(data: Path, redactor: Redactor, keys: TenantKeys, claimed: Cl
     with gzip.open(need(data / "re_docred" / "dev_revised.json.gz"), "rt", encoding="utf-8") as file:
         articles = [_article(each, redactor, keys) for each in json.load(file)[::_ARTICLES_EVERY]]
     usage = Usage.of([text for text, _ in article] for article in articles)
-    seen = [(left, len(text), bool(_suspects(text, usage, claimed))) for article in articles for text, left in article]
+    judged = [(left, len(text), bool(_suspects(text, usage, claimed))) for article in articles for text, left in article]
     check = quality.residual_pii((Document([text for text, _ in article]) for article in articles), claim=claimed)
-    missed, others = [one for one in seen if one[0]], [one for one in seen if not one[0]]
+    missed, others = [one for one in judged if one[0]], [one for one in judged if not one[0]]
     false = sum(hit for *_, hit in others) / len(others)
     return {
         **_estimate(check, "names"),
-        "true": len(missed) / len(seen),
+        "true": len(missed) / len(judged),
         "recall": sum(hit for *_, hit in missed) / len(missed),
         "false_per_1000": -math.log(1 - false) * 1000 * len(others) / sum(length for _, length, _ in others),
     }
@@ -214,25 +214,25 @@ def _article(each: Mapping[str, Any], redactor: Redactor, keys: TenantKeys) -> l
         if mention["type"] in ("PER", "LOC") and not _PEOPLE.search(mention["name"]):
             named[mention["sent_id"]].append(mention["name"])
     redacted = [blanked(redactor.replace(_SPACED.sub(r"\1", " ".join(words)), keys)[0]) for words in each["sents"]]
-    return [(text, any(_standing(name, text) for name in named[at])) for at, text in enumerate(redacted)]
+    return [(text, any(_remaining(name, text) for name in named[at])) for at, text in enumerate(redacted)]
 
 
-def _planted(sentences: Sequence[Sentence], claimed: Claim, group: str) -> dict[str, Any]:
+def _leaking_tenants(sentences: Sequence[Sentence], claimed: Claim, group: str) -> dict[str, Any]:
     clean = [one.redacted for one in sentences if one.clean]
     leaks = [one.text for one in sentences if any((span.entity in NAMES) == (group == "names") for span in one.spans)]
     covers, stops = {}, {}
-    for planted in PLANTED:
-        held, stopped = zip(*(_tenant(clean, leaks, planted, claimed, group, seed) for seed in range(TENANTS)), strict=True)
-        covers[f"{planted:g}"], stops[f"{planted:g}"] = sum(held) / TENANTS, sum(stopped) / TENANTS
-        note(f"{planted:g} planted: held {covers[f'{planted:g}']:.3f}, stopped {stops[f'{planted:g}']:.3f}")
+    for leaking_share in LEAKING_SHARES:
+        covered, stopped = zip(*(_tenant(clean, leaks, leaking_share, claimed, group, seed) for seed in range(TENANTS)), strict=True)
+        covers[f"{leaking_share:g}"], stops[f"{leaking_share:g}"] = sum(covered) / TENANTS, sum(stopped) / TENANTS
+        note(f"{leaking_share:g} leaking: covered {covers[f'{leaking_share:g}']:.3f}, stopped {stops[f'{leaking_share:g}']:.3f}")
     return {"covers": covers, "stops": stops}
 
 
-def _tenant(clean: Sequence[str], leaks: Sequence[str], planted: float, claimed: Claim, group: str, seed: int) -> tuple[bool, bool]:
-    """A tenant of clean texts, ten a document, some of them replaced by sentences that nobody redacted: (truth held, stopped)."""
+def _tenant(clean: Sequence[str], leaks: Sequence[str], leaking_share: float, claimed: Claim, group: str, seed: int) -> tuple[bool, bool]:
+    """A tenant of clean texts, ten for each document, some replaced by sentences without redaction: (interval covers truth, stopped)."""
     chance = random.Random(seed)
     texts = chance.sample(list(clean), len(clean))
-    leaking = chance.sample(range(len(texts)), round(planted * len(texts)))
+    leaking = chance.sample(range(len(texts)), round(leaking_share * len(texts)))
     for at in leaking:
         texts[at] = chance.choice(leaks)
     documents = [texts[at : at + _IN_A_DOCUMENT] for at in range(0, len(texts), _IN_A_DOCUMENT)]
