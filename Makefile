@@ -3,17 +3,20 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check docs env lock bench clean help
+.PHONY: demo test test-unit check docs env lock bench clean help
 .DEFAULT_GOAL := help
 
 help:  ## What can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
 demo: env  ## Two tenants' documents from Kafka to cited answers
 	@$(BIN)/python -m samples.demo
 
 test: env  ## The whole suite, on real Postgres, Kafka and Neo4j
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+test-unit: env  ## What needs no server and takes no seconds: under a minute
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not servers and not slow"
 
 check: env  ## Lint, format, types, layers
 	@$(BIN)/ruff check .

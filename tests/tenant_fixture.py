@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from events.landing import Landed, land
 from events.publish import Publisher
 from pipelines.app import Headrace
 from pipelines.operations import explain
+from pipelines.resources import Resources
 
 TABLES = (
     "claim",
@@ -186,12 +188,24 @@ class Inlet:
 
 
 def publish(
-    app: Headrace, tenant: str, sequence: int = 1, source: str = WIKI, acl: Sequence[str] | None = None, **texts: str | bytes
+    app: Resources,
+    tenant: str,
+    sequence: int | None = 1,
+    *,
+    source: str = WIKI,
+    acl: Sequence[str] | None = None,
+    title: str | None = None,
+    media_type: str | None = None,
+    **contents: str | bytes | None,
 ) -> None:
-    """Upserts through Kafka, by document name."""
+    """Publish through Kafka, by document name: an upsert of each content, a delete for None. `guide_md` stands for `guide.md`."""
     with Publisher(app.endpoints.kafka_client(), tenant, source) as publisher:
-        for name, text in texts.items():
-            publisher.upsert(name, content=text, sequence=sequence, acl=acl)
+        for name, content in contents.items():
+            document = re.sub(r"_(md|txt|docx)$", r".\1", name)
+            if content is None:
+                publisher.delete(document, sequence=sequence)
+            else:
+                publisher.upsert(document, content=content, sequence=sequence, acl=acl, title=title, media_type=media_type)
 
 
 def rows(app: Headrace, tenant: str, query: str) -> list[dict[str, Any]]:

@@ -5,7 +5,8 @@
 `privacy.finders.names`. spaCy, torch and transformers are imported when a model is loaded.
 """
 
+from privacy.models.cache import loaded
 from privacy.models.files import Kind, ModelFiles, find, kind_of
-from privacy.models.reader import Reader, Span, loaded
+from privacy.models.reader import Reader, Span
 
 __all__ = ["Kind", "ModelFiles", "Reader", "Span", "find", "kind_of", "loaded"]

@@ -1,12 +1,9 @@
-"""The interface of a loaded names model, and a cache of loaded models by their files."""
+"""The interface of a loaded names model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import NamedTuple, Protocol
-
-from privacy.models.files import ModelFiles
 
 
 class Span(NamedTuple):
@@ -37,19 +34,3 @@ class Reader(Protocol):
         The result for a text does not depend on the other texts. Raises Unavailable if the device fails.
         """
         ...
-
-
-@lru_cache(maxsize=4)
-def loaded(files: ModelFiles) -> Reader:
-    """The loaded model. Raises ConfigurationError if it cannot be loaded, or labels neither people nor places."""
-    if files.kind == "spacy":
-        from privacy.models.spacy_model import SpacyReader
-
-        return SpacyReader(files)
-    if files.kind == "gliner":
-        from privacy.models.gliner_model import GlinerReader
-
-        return GlinerReader(files)
-    from privacy.models.transformer import TransformerReader
-
-    return TransformerReader(files)

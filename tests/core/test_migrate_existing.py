@@ -52,7 +52,7 @@ def restored(superuser_of: Callable[[str], psycopg.Connection[Any]], database: s
 @pytest.fixture
 def migrated(restored: str, settings: Settings, endpoints: Endpoints, database: str) -> Iterator[Headrace]:
     """Headrace on it, once it is migrated."""
-    assert [name[:4] for name in pending(restored)][0] == "0011"
+    assert pending(restored)[0] == "0011_claims.sql"
     migrate(restored)
     urls = {
         name: SecretStr(getattr(endpoints, name).get_secret_value().rsplit("/", 1)[0] + f"/{database}")

@@ -17,11 +17,10 @@ from core.ledger import ledger
 from core.ledger.ledger import DeadLetter, Step
 from core.records import Child
 from events import children
-from events.publish import Publisher
 from pipelines.app import Headrace
 from pipelines.operations import dead_letters
 from pipelines.operations.search import ask
-from tests.tenant_fixture import Inlet, World
+from tests.tenant_fixture import Inlet, World, publish
 
 pytestmark = pytest.mark.usefixtures("empty_world")
 
@@ -197,12 +196,8 @@ def zipped(**members: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def publish(app: Headrace, tenant: str, content: bytes | None, sequence: int, name: str = MAIL) -> None:
-    with Publisher(app.endpoints.kafka_client(), tenant, "/mail") as publisher:
-        if content is None:
-            publisher.delete(name, sequence=sequence)
-        else:
-            publisher.upsert(name, content=content, sequence=sequence)
+def publish_and_ingest(app: Headrace, tenant: str, content: bytes | None, sequence: int, name: str = MAIL) -> None:
+    publish(app, tenant, sequence, source="/mail", **{name: content})
     app.ingest(tenant)
 
 
@@ -212,17 +207,17 @@ def cited(app: Headrace, tenant: str) -> set[str]:
 
 def test_attachments_and_members_of_archives_are_found_edited_and_gone_with_their_message(app: Headrace, acme: str) -> None:
     inside = zipped(deep_md=b"# Deep\n\nThe deep report of the inspection.")
-    publish(app, acme, mail(("notes.md", b"# Notes\n\nThe report of the inspection."), ("all.zip", inside)), 1)
+    publish_and_ingest(app, acme, mail(("notes.md", b"# Notes\n\nThe report of the inspection."), ("all.zip", inside)), 1)
     assert cited(app, acme) == {MAIL, f"{MAIL}!/notes.md", f"{MAIL}!/all.zip", f"{MAIL}!/all.zip!/deep.md"}
-    publish(app, acme, mail(("notes.md", b"# Notes\n\nThe other report of the inspection.")), 2)
+    publish_and_ingest(app, acme, mail(("notes.md", b"# Notes\n\nThe other report of the inspection.")), 2)
     assert cited(app, acme) == {MAIL, f"{MAIL}!/notes.md"}
-    publish(app, acme, None, 3)
+    publish_and_ingest(app, acme, None, 3)
     assert cited(app, acme) == set()
     assert not app.models.projection.documents(acme)
 
 
 def test_an_attachment_that_cannot_be_read_is_a_dead_letter_and_its_message_is_found(app: Headrace, acme: str) -> None:
-    publish(app, acme, mail(("broken.docx", b"PK\x03\x04 cut off"), ("broken.pdf", b"%PDF-1.4 cut off")), 1)
+    publish_and_ingest(app, acme, mail(("broken.docx", b"PK\x03\x04 cut off"), ("broken.pdf", b"%PDF-1.4 cut off")), 1)
     assert cited(app, acme) == {MAIL}
     assert [letter.stage for letter in dead_letters.open_letters(app, acme)] == ["parse", "parse"]
 
@@ -231,5 +226,5 @@ def test_documents_inside_documents_end_somewhere(app: Headrace, acme: str) -> N
     content = b"# Deepest\n\nA report of the inspection."
     for _ in range(children.DEEPEST + 2):
         content = zipped(next_zip=content)
-    publish(app, acme, content, 1, "all.zip")
+    publish_and_ingest(app, acme, content, 1, "all.zip")
     assert [letter.reason for letter in dead_letters.open_letters(app, acme)] == ["nested-too-deep"]

@@ -20,10 +20,9 @@ from events.kafka.batches import Batch
 from events.kafka.topics import Topics, delete_topics, ensure_topics
 from events.landing import Landed, land
 from events.positions import Bounds, Position, Reconciled, current, dismiss, losses, plan, reconcile, stored
-from events.publish import Publisher
 from pipelines.app import Headrace
 from pipelines.operations import dead_letters, replay
-from tests.tenant_fixture import Inlet, World
+from tests.tenant_fixture import Inlet, World, publish
 
 IDS = st.sampled_from(["one", "two"])
 POSITIONS = st.builds(
@@ -237,12 +236,6 @@ def test_a_topic_that_was_cut_continues_at_its_end_and_later_events_are_new(worl
 # on Kafka
 
 
-def publish(app: Headrace, tenant: str, *texts: str, name: str = "page", sequence: int | None = None, source: str = "/wiki") -> None:
-    with Publisher(app.endpoints.kafka_client(), tenant, source) as publisher:
-        for text in texts:
-            publisher.upsert(name, content=text, media_type="text/markdown", sequence=sequence)
-
-
 def land_all(app: Headrace, tenant: str) -> tuple[Landed, list[str]]:
     """Reconcile every partition and land all events; returns the reasons of resets too."""
     name, session = topic_of(tenant), app.session(tenant)
@@ -302,7 +295,7 @@ def test_events_of_a_recreated_topic_land_once_each_after_the_former_ones(
 
     def publish_all(*texts: str) -> None:
         for text in texts:
-            publish(app, acme, text, sequence=next(sequences) if numbered else None)
+            publish(app, acme, next(sequences) if numbered else None, page=text)
 
     publish_all("one", "two", "three")
     assert land_all(app, acme) == (_landed(world, 3), [])
@@ -325,10 +318,12 @@ def _landed(world: World, events: int) -> Landed:
 
 def test_events_lost_to_retention_are_an_open_dead_letter_until_an_operator_dismisses_it(app: Headrace, acme: str) -> None:
     world = World(app, acme)
-    publish(app, acme, "one")
+    publish(app, acme, None, page="one")
     land_all(app, acme)
     at = home(app, acme)
-    publish(app, acme, "two", "three", "four")
+    publish(app, acme, None, page="two")
+    publish(app, acme, None, page="three")
+    publish(app, acme, None, page="four")
     delete_before(app, acme, {at: 3})
     landed, resets = land_all(app, acme)
     assert (landed.events, resets) == (1, ["events-lost-to-retention"])
@@ -346,11 +341,12 @@ def test_events_lost_to_retention_are_an_open_dead_letter_until_an_operator_dism
 
 
 def test_a_recreated_topic_that_lost_its_first_events_reports_both(app: Headrace, acme: str) -> None:
-    publish(app, acme, "one")
+    publish(app, acme, None, page="one")
     land_all(app, acme)
     at = home(app, acme)
     recreate(app, acme)
-    publish(app, acme, "two", "three")
+    publish(app, acme, None, page="two")
+    publish(app, acme, None, page="three")
     delete_before(app, acme, {at: 1})
     landed, resets = land_all(app, acme)
     assert (landed.events, Counter(resets)) == (1, Counter({"topic-recreated": 4, "events-lost-to-retention": 1}))
@@ -360,11 +356,12 @@ def test_a_recreated_topic_that_lost_its_first_events_reports_both(app: Headrace
 @pytest.fixture
 def refused_in_the_former_topic(app: Headrace, acme: str) -> str:
     """A tenant with a dead letter of a former topic, and an event of the recreated topic at the same offset."""
-    publish(app, acme, "one")
-    publish(app, acme, "two", source="/other")
+    publish(app, acme, None, page="one")
+    publish(app, acme, None, source="/other", page="two")
     land_all(app, acme)
     recreate(app, acme)
-    publish(app, acme, "three", "four")
+    publish(app, acme, None, page="three")
+    publish(app, acme, None, page="four")
     return acme
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import product
 from typing import Any
 
 import polars as pl
@@ -31,7 +30,7 @@ from pipelines.app import Headrace
 from pipelines.governance import erasure
 from pipelines.governance.receipts import StoreCounts
 from pipelines.outbox import _record, deliver
-from tests.tenant_fixture import FunctionStage, Inlet, World
+from tests.tenant_fixture import FunctionStage, Inlet, World, publish
 
 pytestmark = pytest.mark.usefixtures("empty_world")
 
@@ -347,7 +346,8 @@ def test_an_outcome_says_which_event_it_was_and_how_long_it_took(app: Headrace, 
 def test_a_crash_before_the_commit_repeats_and_loses_nothing(app: Headrace, acme: str) -> None:
     session = app.session(acme)
     with heard(app, acme) as so_many:
-        _publish(app, acme, 1, 2, a="one", b="two")
+        for sequence in (1, 2):
+            publish(app, acme, sequence, a="one", b="two")
         _land_silently(app, acme)
         with suppress(Crash), session.transaction() as connection:
             assert deliver(connection, session, OutcomeProducer(app.endpoints.kafka_client()), str) == 2
@@ -360,7 +360,8 @@ def test_a_crash_before_the_commit_repeats_and_loses_nothing(app: Headrace, acme
 def test_two_that_publish_at_once_publish_each_once_and_in_order(app: Headrace, acme: str) -> None:
     session = app.session(acme)
     with heard(app, acme) as so_many:
-        _publish(app, acme, *range(1, 41), a="text")
+        for sequence in range(1, 41):
+            publish(app, acme, sequence, a="text")
         _land_silently(app, acme)
         with ThreadPoolExecutor(3) as threads:
             told = threads.map(lambda _: Headrace(app.settings, app.endpoints).outbox.publish(session), range(3))
@@ -371,7 +372,8 @@ def test_two_that_publish_at_once_publish_each_once_and_in_order(app: Headrace, 
 def test_what_cannot_be_published_stays_and_is_left_to_the_next_run(app: Headrace, acme: str) -> None:
     session = app.session(acme)
     away = Headrace(app.settings, app.endpoints.model_copy(update={"kafka_username": "publisher.nobody"}))
-    _publish(app, acme, 1, 2, a="one", b="two")
+    for sequence in (1, 2):
+        publish(app, acme, sequence, a="one", b="two")
     _land_silently(app, acme)
     before = app.due(acme)
     assert away.outbox.publish(session) == 0
@@ -381,7 +383,7 @@ def test_what_cannot_be_published_stays_and_is_left_to_the_next_run(app: Headrac
 
 
 def test_an_erased_document_leaves_nothing_in_the_outbox(app: Headrace, acme: str) -> None:
-    _publish(app, acme, 1, a="# Seals", b="# Pumps")
+    publish(app, acme, 1, a="# Seals", b="# Pumps")
     app.land(acme)
     receipt = erasure.erase(app, acme, "a")
     assert receipt.stores["outcomes"] == StoreCounts(1, 0)
@@ -391,7 +393,8 @@ def test_an_erased_document_leaves_nothing_in_the_outbox(app: Headrace, acme: st
 
 def test_outcomes_of_a_hidden_id_have_a_key_of_their_own_that_stays(app: Headrace, acme: str) -> None:
     session = app.session(acme)
-    _publish(app, acme, 1, 2, a="one", b="two")
+    for sequence in (1, 2):
+        publish(app, acme, sequence, a="one", b="two")
     _land_silently(app, acme)
     with session.transaction() as connection:
         rows = outcomes.undelivered(connection, 10)
@@ -410,12 +413,6 @@ def test_who_waits_for_a_topic_that_is_not_there_is_told_so(app: Headrace) -> No
     with pytest.raises(HeadraceError) as refused:
         Outcomes(app.endpoints.kafka_client(), "nobody-here")
     assert refused.value.reason == "unknown-topic"
-
-
-def _publish(app: Headrace, tenant: str, *sequences: int, **texts: str) -> None:
-    with Publisher(app.endpoints.kafka_client(), tenant, "/wiki") as publisher:
-        for sequence, (name, text) in product(sequences, texts.items()):
-            publisher.upsert(name, content=text, sequence=sequence)
 
 
 def _land_silently(app: Headrace, tenant: str) -> None:

@@ -14,6 +14,7 @@ from pipelines.operations import dead_letters, explain, status
 from pipelines.operations.search import ask
 from pipelines.stages.registry import NAMES
 from quality.catalogue import NAMES as CHECKS
+from tests.tenant_fixture import publish
 
 MANUAL = """# Turbine manual
 
@@ -29,20 +30,6 @@ The shaft seal is inspected once a year. Questions go to jane.roe@example.com.
 
 Keep the runner dry, and turn it by hand every month.
 """
-
-
-def publish(
-    app: Headrace, tenant: str, sequence: int, *, source: str = "test:source", acl: Sequence[str] | None = None, **texts: str
-) -> None:
-    """Upserts, by document name (underscores stand for dots)."""
-    with Publisher(app.endpoints.kafka_client(), tenant, "test:source") as publisher:
-        for name, text in texts.items():
-            publisher.upsert(name.replace("_", "."), content=text, sequence=sequence, acl=acl, media_type="text/markdown")
-
-
-def delete(app: Headrace, tenant: str, name: str, sequence: int) -> None:
-    with Publisher(app.endpoints.kafka_client(), tenant, "test:source") as publisher:
-        publisher.delete(name, sequence=sequence)
 
 
 def cited(app: Headrace, tenant: str, query: str, principals: Sequence[str] = (), top: int = 20) -> set[str]:
@@ -161,7 +148,7 @@ def test_a_mended_document_settles_its_dead_letter(app: Headrace, acme: str) -> 
 def test_a_delete_is_gone_from_index_graph_and_cache(app: Headrace, acme: str) -> None:
     publish(app, acme, 1, manual_md=MANUAL)
     app.ingest(acme)
-    delete(app, acme, "manual.md", 2)
+    publish(app, acme, 2, **{"manual.md": None})
     app.ingest(acme)
     assert cited(app, acme, "guide bearing") == set()
     graph = app.models.projection.counts(acme)
@@ -174,7 +161,7 @@ def test_a_delete_is_gone_from_index_graph_and_cache(app: Headrace, acme: str) -
 
 def test_a_late_update_does_not_resurrect_a_deleted_document(app: Headrace, acme: str) -> None:
     publish(app, acme, 1, manual_md=MANUAL)
-    delete(app, acme, "manual.md", 5)
+    publish(app, acme, 5, **{"manual.md": None})
     publish(app, acme, 4, manual_md=MANUAL)
     landed, _ = app.ingest(acme)
     assert landed.fates["superseded"] == 1
@@ -189,7 +176,7 @@ def test_an_exact_duplicate_is_stored_once_and_survives_the_other_copys_delete(a
     _, reports = app.ingest(acme)
     assert reports["embed"].tally["embedded"] == status.overview(app, acme).chunks == 3
     assert cited(app, acme, "guide bearing") == {"manual.md", "copy.md"}
-    delete(app, acme, "manual.md", 2)
+    publish(app, acme, 2, **{"manual.md": None})
     app.ingest(acme)
     assert cited(app, acme, "guide bearing") == {"copy.md"}
     assert status.overview(app, acme).chunks == 3
@@ -202,7 +189,7 @@ def test_the_same_document_of_two_tenants_shares_nothing(app: Headrace, acme: st
     words = [{word for word in texts(app, tenant, "seal").split() if word.startswith("<EMAIL:")} for tenant in (acme, globex)]
     assert words[0]
     assert not words[0] & words[1]
-    delete(app, acme, "manual.md", 2)
+    publish(app, acme, 2, **{"manual.md": None})
     app.ingest(acme)
     assert cited(app, globex, "guide bearing") == {"manual.md"}
     assert documents.find(app, globex, "manual.md") != documents.find(app, acme, "manual.md")

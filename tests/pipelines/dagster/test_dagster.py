@@ -43,6 +43,7 @@ from pipelines.definitions import build
 from pipelines.governance.tenants import remove
 from pipelines.stages.registry import NAMES
 from quality.catalogue import NAMES as CHECKS
+from tests.tenant_fixture import publish
 
 EMAIL, PHONE, IBAN, CARD = "jane.roe@example.com", "+49 30 901820", "DE89370400440532013000", "4111111111111111"
 NAME = f"letters/{EMAIL}.md"
@@ -99,13 +100,6 @@ class Dagster:
 def dagster(app: Headrace) -> Iterator[Dagster]:
     with dg.DagsterInstance.ephemeral() as instance:
         yield Dagster(app, instance)
-
-
-def publish(app: Headrace, tenant: str, sequence: int = 1, **contents: str | bytes) -> None:
-    """Upserts, by document name (underscores stand for dots)."""
-    with Publisher(app.endpoints.kafka_client(), tenant, "test:source") as publisher:
-        for name, content in contents.items():
-            publisher.upsert(name.replace("_", "."), content=content, file_name=name.replace("_", "."), sequence=sequence)
 
 
 def publish_all(app: Headrace, tenant: str) -> None:

@@ -27,7 +27,6 @@ from assets.runtime import RESOURCE
 from core.config import Endpoints, Settings
 from core.ledger.stage import Report
 from core.schema.migrate import migrate
-from events.publish import Publisher
 from pipelines.app import Headrace
 from pipelines.dagster import reporter, stream_sensor
 from pipelines.dagster.reporter import Part, Reporter
@@ -39,6 +38,7 @@ from pipelines.definitions import build
 from pipelines.governance.tenants import add
 from pipelines.stream import slots
 from pipelines.stream.observer import Heartbeat
+from tests.tenant_fixture import publish
 
 PATIENCE_S = 120.0
 
@@ -82,12 +82,6 @@ def with_slots(own: Runtime, count: int) -> Runtime:
     return Runtime(own.settings.model_copy(update={"stream": stream}), own.endpoints)
 
 
-def publish(own: Headrace, tenant: str, **texts: str) -> None:
-    with Publisher(own.endpoints.kafka_client(), tenant, "/wiki") as publisher:
-        for name, text in texts.items():
-            publisher.upsert(name, content=text, media_type="text/markdown", sequence=1)
-
-
 def told(instance: dg.DagsterInstance, asset: str, tenant: str) -> list[dg.AssetMaterialization]:
     """Its materializations for the tenant, the oldest first."""
     wanted = dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[tenant])
@@ -124,7 +118,7 @@ def test_a_run_tells_of_its_micro_batches_while_it_runs_and_ends_well_when_it_is
             for at in range(8, 24, 4):
                 publish(own, tenant, **{name: f"# {name}\n\nThe whole text of {name}." for name in names[at : at + 4]})
                 sleep(0.3)
-            eventually(lambda: own.standing(tenant, "project").documents["done"] == len(names))
+            eventually(lambda: own.stage_counts(tenant, "project").documents["done"] == len(names))
         finally:
             os.kill(os.getpid(), signal.SIGTERM)
         return monotonic() - started

@@ -13,6 +13,7 @@ from confluent_kafka import Producer
 from events.contract import topic_of
 from pipelines.app import Headrace
 from pipelines.dagster import freshness_sensor
+from pipelines.dagster.runtime import Runtime
 
 
 class Ticks:
@@ -102,7 +103,7 @@ def test_without_postgres_nothing_is_forgotten(ticks: Ticks, app: Headrace, acme
     ticks.know(acme)
     lose(app, acme)
     ticks.tick()
-    with Headrace(app.settings, app.endpoints) as ended:
+    with Runtime(app.settings, app.endpoints) as ended:
         ended.tenants()
     # its connections are closed: Postgres is as far away as it can be, without the seconds that a connection takes to give up
     assert ticks.tick(ended) == []

@@ -64,7 +64,9 @@ def one(app: Headrace, name: str) -> slots.Slot:
 
 def test_a_slot_is_seen_with_what_it_does(app: Headrace, name: str) -> None:
     assert slots.enrol(app, name) == name
-    slots.record_heartbeat(app, name, Beat(waiting={"acme": 3, "globex": 4}, waits={"project": "Neo4j: ServiceUnavailable", "embed": "503"}))
+    slots.record_heartbeat(
+        app, name, Beat(waiting={"acme": 3, "globex": 4}, waits={"project": "Neo4j: ServiceUnavailable", "embed": "503"})
+    )
     found = one(app, name)
     assert (found.state, found.tenants, found.partitions, found.in_hand, found.trouble) == ("running", 3, 9, 7, "embed, project")
     assert (found.host, found.pid) == (socket.gethostname(), os.getpid())
