@@ -137,13 +137,14 @@ def test_an_impossible_limit_is_refused_with_its_value() -> None:
 # headings are upper case and numbers, everything else lower case, so that the test can tell them apart
 BODY = st.lists(st.text("abcdé中。ש👍.,!?() \n\t", min_size=1, max_size=30), min_size=1, max_size=40).map(" ".join)
 CELL = st.text("abcdé中ש👍.,", max_size=20)
+KINDS: list[records.BlockKind] = ["heading", "paragraph", "list_item", "table", "code", "caption", "formula"]
 
 
 @st.composite
 def documents(draw: st.DrawFn) -> list[Block]:
     blocks: list[Block] = []
     for number in range(draw(st.integers(0, 14))):
-        kind = draw(st.sampled_from(["heading", "paragraph", "list_item", "table", "code", "caption", "formula"]))
+        kind = draw(st.sampled_from(KINDS))
         if kind == "heading":
             title = f"H{number}" + " X" * draw(st.sampled_from([0, 3, 20, 90]))
             blocks.append(heading(title, draw(st.integers(1, 6))))

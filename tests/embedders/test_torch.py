@@ -175,7 +175,7 @@ def test_packed_vectors_are_the_padded_ones(architecture: str, pooling: str, wri
 @given(lengths=lengths, first=st.integers(0, 2))
 def test_a_packed_batch_states_where_each_text_is(lengths: list[int], first: int) -> None:
     ids = [item.ids for item in of_lengths(lengths)]
-    batch: dict[str, Any] = packing.packed(ids, first)
+    batch: Any = packing.packed(ids, first)
     bounds = batch["cu_seq_lens_q"]
     assert [batch["input_ids"][0, start:end].tolist() for start, end in pairwise(bounds)] == ids
     assert [p for length in lengths for p in range(first, first + length)] == batch["position_ids"][0].tolist()
@@ -198,7 +198,8 @@ def test_a_model_whose_attention_has_position_biases_is_padded(written: Callable
 
 def test_a_model_that_forbids_packing_is_padded(tiny: Path) -> None:
     model = load_model(tiny)
-    model[0].unpad_inputs = False
+    transformer: Any = model[0]
+    transformer.unpad_inputs = False
     before = packing.attention_of(model)
     assert not packing.use_packed(model)
     assert packing.attention_of(model) == before != packing.ATTENTION
@@ -219,7 +220,7 @@ def test_packed_attention_refuses_unsupported_arguments(tiny: Path) -> None:
     import torch
 
     query = torch.zeros(1, 1, 2, 8)
-    bounds = {"cu_seq_lens_q": torch.tensor([0, 2]), "max_length_q": 2}
+    bounds: dict[str, Any] = {"cu_seq_lens_q": torch.tensor([0, 2]), "max_length_q": 2}
     module = torch.nn.Module()
     assert packing.attend(module, query, query, query, None, **bounds)[0].shape == (1, 2, 1, 8)
     for wrong in ({"softcap": 30.0}, {"s_aux": query}, {"position_bias": query}):

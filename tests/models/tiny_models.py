@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -30,7 +30,8 @@ def write_tokenizer(folder: Path, limit: int = 48) -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
     names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=limit, **names).save_pretrained(folder)
+    tokenizer_class: Any = PreTrainedTokenizerFast  # untyped
+    tokenizer_class(tokenizer_object=tokenizer, model_max_length=limit, **names).save_pretrained(folder)
 
 
 def write_model(
@@ -66,9 +67,15 @@ def _transformer(architecture: Architecture, heads: int, positions: int) -> PreT
     import transformers
 
     # larger weights than usual: with small ones all vectors are alike, and hide mistakes
-    sizes = {"vocab_size": VOCABULARY, "hidden_size": HIDDEN, "num_hidden_layers": 2, "num_attention_heads": heads, "intermediate_size": 64}
+    sizes: dict[str, Any] = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": HIDDEN,
+        "num_hidden_layers": 2,
+        "num_attention_heads": heads,
+        "intermediate_size": 64,
+    }
     sizes |= {"max_position_embeddings": positions, "initializer_range": 0.2, "pad_token_id": 0}
-    special = {"bos_token_id": 2, "eos_token_id": 3}
+    special: dict[str, Any] = {"bos_token_id": 2, "eos_token_id": 3}
     match architecture:
         case "bert":
             return transformers.BertModel(transformers.BertConfig(**sizes))
@@ -77,8 +84,8 @@ def _transformer(architecture: Architecture, heads: int, positions: int) -> PreT
         case "mpnet":
             return transformers.MPNetModel(transformers.MPNetConfig(**sizes | {"pad_token_id": 1}, **special))
         case "modernbert":
-            edges = {"local_attention": 8, "global_attn_every_n_layers": 2, "cls_token_id": 2, "sep_token_id": 3}
+            edges: dict[str, Any] = {"local_attention": 8, "global_attn_every_n_layers": 2, "cls_token_id": 2, "sep_token_id": 3}
             return transformers.ModernBertModel(transformers.ModernBertConfig(**sizes, **special, **edges))
         case "qwen3":
-            grouped = {"num_key_value_heads": heads // 2, "head_dim": HIDDEN // heads}
+            grouped: dict[str, Any] = {"num_key_value_heads": heads // 2, "head_dim": HIDDEN // heads}
             return transformers.Qwen3Model(transformers.Qwen3Config(**sizes, **special, **grouped))
