@@ -14,7 +14,7 @@ Keys:
   healthy            whether the check passes: on all sentences, on all PEPs, on each PEP as its own tenant (share; goals: 1)
   estimate           the check's rate and interval for the group on all sentences, and the true share of texts with a value left
   encyclopaedia      under `names` on re_docred, which has many firms, works and peoples: the same estimate, the true share of sentences
-                     with a person or a place left (without peoples), the recall on them, and the false hits per 1,000 characters of the others
+                     with a person or a place left (without peoples), the recall on them, and false hits per 1,000 characters of others
   covers             tenants of clean texts with this share of leaks: the share whose interval contains the truth (goal: ≥ .95)
   stops              the share of these tenants that is stopped (goals: 0 without leaks, 1 with leaks in half of the passages)
   kb_per_s           of the second detector

@@ -35,6 +35,7 @@ from events.children import DEEPEST
 from events.kafka.topics import outcomes_of
 from parsers import Format
 from pipelines.app import Headrace
+from pipelines.dagster.runtime import Runtime
 from pipelines.governance import tenants
 from privacy import Redactor
 from tests.canaries import canary_tenant as steps
@@ -84,7 +85,7 @@ def canary_tenant(settings: Settings, app: Headrace, tmp_path_factory: pytest.Te
     endpoints = services.up(own)
     try:
         migrate(endpoints.postgres_owner.get_secret_value())
-        with pytest.MonkeyPatch.context() as patch, Headrace(own, endpoints) as headrace:
+        with pytest.MonkeyPatch.context() as patch, Runtime(own, endpoints) as headrace:
             patch.setenv("HEADRACE_CONFIG", str(folder / "headrace.toml"))
             warm = {name: getattr(app.models, name) for name in ("redactor", "embedder", "chunker", "extractors", "parsers")}
             headrace.models.__dict__.update(warm)
