@@ -270,7 +270,7 @@ def test_measured_speeds_are_cached(files: Path, cache: Path) -> None:
     file.write_text(json.dumps(slowest))
     selection = opened(files, cache).selection
     assert [selection.backend, selection.device] == ranked[-1][0][:2]
-    assert "when it was picked" in selection.why
+    assert "when selected" in selection.why
 
 
 def test_speeds_of_a_narrower_request_are_not_used_for_a_wider_one(files: Path, cache: Path) -> None:
