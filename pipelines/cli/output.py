@@ -1,4 +1,4 @@
-"""What every command prints with: a table for people, one JSON document with `--json`, progress on standard error where a person looks."""
+"""Output of every command: a table for people, one JSON document with `--json`, progress on standard error if that is a terminal."""
 
 from __future__ import annotations
 
@@ -9,21 +9,19 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from datetime import date, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import typer
+
+from pipelines.cli.exit_codes import INTERRUPTED
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-Tenant = Annotated[str, typer.Option("--tenant", "-t", help="The tenant's name.")]
-
-INTERRUPTED = 130
 _WIDTH = 140
-"""Columns where no terminal says otherwise."""
+"""Columns if the output is no terminal and COLUMNS is not set."""
 _SHORT = 24
-"""A cell of at most so many characters is kept on one line."""
+"""Columns whose cells have at most this many characters are not wrapped."""
 
 
 @cache
@@ -43,18 +41,18 @@ def _console(*, stderr: bool) -> Console:
         def on_broken_pipe(self) -> NoReturn:
             end_quietly()
 
-    watched = (sys.stderr if stderr else sys.stdout).isatty()
-    return Quiet(stderr=stderr, highlight=False, width=None if watched else int(os.environ.get("COLUMNS", _WIDTH)))
+    terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    return Quiet(stderr=stderr, highlight=False, width=None if terminal else int(os.environ.get("COLUMNS", _WIDTH)))
 
 
 def end_quietly() -> NoReturn:
-    """Nobody reads any more (`headrace … | head`): end without a word, at the interpreter's own flush too."""
+    """Exit without a message, even at the interpreter's own flush: nobody reads the output any more (`headrace … | head`)."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(INTERRUPTED)
 
 
 def line(text: str) -> None:
-    """One line on standard output, at once."""
+    """Write one line to standard output, flushed."""
     try:
         typer.echo(text)
     except BrokenPipeError:
@@ -73,7 +71,7 @@ def print_json(data: object) -> None:
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, title: str = "", empty: str = "nothing") -> None:
-    """Rows of equal keys, as a table or as a JSON list."""
+    """Rows with equal keys, as a table or as a JSON list."""
     if as_json:
         print_json(rows)
     elif rows:
@@ -94,27 +92,27 @@ def print_record(record: Mapping[str, Any], *, as_json: bool, title: str = "") -
 
 
 def table(rows: Iterable[Mapping[str, Any]], title: str = "") -> Any:
-    """A rich table of rows of equal keys; a column that says nothing in any row is left out."""
+    """A rich table of rows with equal keys; columns that are empty in every row are omitted."""
     found = list(rows)
     drawn = _drawn(title)
-    told = [name for name in found[0] if any(_cell(row[name]) for row in found)]
-    for name in told:
+    shown = [name for name in found[0] if any(_cell(row[name]) for row in found)]
+    for name in shown:
         short = all(len(_cell(row[name])) <= _SHORT for row in found)
         number = all(isinstance(row[name], int | float | None) for row in found)
         drawn.add_column(_heading(name), overflow="fold", no_wrap=short, justify="right" if number else "left")
     for row in found:
-        drawn.add_row(*(_cell(row[name]) for name in told))
+        drawn.add_row(*(_cell(row[name]) for name in shown))
     return drawn
 
 
 def without(record: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    """A record without what people need not see; `--json` has it."""
+    """A record without these fields, which only `--json` shows."""
     return {name: value for name, value in record.items() if name not in names}
 
 
 @contextmanager
 def progress(*, quiet: bool = False) -> Iterator[Callable[[str], None]]:
-    """A line on standard error that says what is going on; nothing where nobody is looking."""
+    """Yields a function that shows a line of progress on standard error; it does nothing if that is no terminal."""
     if quiet or not err().is_terminal:
         yield lambda _: None
         return

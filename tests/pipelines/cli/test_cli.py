@@ -1,4 +1,4 @@
-"""The command line as people and scripts use it: what it prints where, its exit codes, and that its pages say what it does."""
+"""The command line: its output, its exit codes, and that its documentation matches it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from core.config import Settings
 from core.errors import ConfigurationError, HeadraceError, TenantError, Unavailable
 from pipelines import cli, documents
 from pipelines.app import Headrace
-from pipelines.cli import output
+from pipelines.cli import exit_codes, output
 from pipelines.operations import explain
 from pipelines.operations.search import ask
 
@@ -45,7 +45,7 @@ Run = Callable[..., Any]
 
 @pytest.fixture
 def config(settings: Settings, app: Headrace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A configuration file on this session's servers, in force for this process and its children."""
+    """A configuration file for this session's servers, in force in this process and its children."""
     path = tmp_path / "headrace.toml"
     path.write_text(f'data_dir = "{settings.data_dir}"\n', encoding="utf-8")
     monkeypatch.setenv("HEADRACE_CONFIG", str(path))
@@ -54,12 +54,12 @@ def config(settings: Settings, app: Headrace, tmp_path: Path, monkeypatch: pytes
 
 @pytest.fixture
 def call(config: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command in this process; gives its exit code, standard output (read as JSON with `--json`) and standard error."""
+    """Run a command in this process; returns its exit code, standard output (read as JSON with `--json`) and standard error."""
 
     def run(*arguments: str) -> tuple[int, Any, str]:
         code = cli.run(arguments)
-        said = capsys.readouterr()
-        return code, json.loads(said.out) if "--json" in arguments and said.out else said.out, said.err
+        captured = capsys.readouterr()
+        return code, json.loads(captured.out) if "--json" in arguments and captured.out else captured.out, captured.err
 
     return run
 
@@ -90,7 +90,7 @@ def test_help_answers_in_less_than_half_a_second() -> None:
         assert "erase" in process("--help").stdout
         return monotonic() - started
 
-    # the best of some: the machine may be busy with something else
+    # the best of several: the machine may be busy
     assert min(timed() for _ in range(5)) < 0.5
 
 
@@ -99,23 +99,23 @@ def test_publish_ingest_and_search_print_json_and_nothing_else(call: Run, acme: 
     (folder / "pumps").mkdir(parents=True)
     (folder / "pumps" / "seals.md").write_text(PAGE, encoding="utf-8")
     (folder / ".hidden.md").write_text("hidden", encoding="utf-8")
-    told = []
-    # the models come with these two: nothing that their libraries say reaches the terminal
+    result = []
+    # these two load models: no output of their libraries reaches the terminal
     for arguments in (["publish", str(folder), "--acl", "group:a"], ["ingest"]):
         done = process(arguments[0], "--tenant", acme, *arguments[1:], "--json")
         assert (done.returncode, done.stderr) == (0, "")
-        told.append(json.loads(done.stdout))
-    published, ingested = told
+        result.append(json.loads(done.stdout))
+    published, ingested = result
     assert UUID(published[0].pop("event"))
     assert published == [{"document": "pumps/seals.md", "published": True, "reason": None, "detail": None}]
     assert ingested[acme]["landed"] == {"events": 1, "fates": {"landed": 1}, "reasons": {}}
     assert [stage["done"] for stage in ingested[acme]["stages"]] == [1] * 7
     assert call("search", "--tenant", acme, "shaft seal", "--json") == (0, [], "")
-    code, found, said = call("search", "--tenant", acme, "shaft seal", "--as", "user:b, group:a", "--json")
-    assert (code, said, [citation["document"] for citation in found[0]["citations"]]) == (0, "", ["pumps/seals.md"])
+    code, found, stderr = call("search", "--tenant", acme, "shaft seal", "--as", "user:b, group:a", "--json")
+    assert (code, stderr, [citation["document"] for citation in found[0]["citations"]]) == (0, "", ["pumps/seals.md"])
 
 
-def test_a_closed_pipe_ends_it_without_a_word(config: Path, acme: str) -> None:
+def test_a_closed_pipe_ends_it_silently(config: Path, acme: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     for arguments in (["tenant", "list"], ["tenant", "list", "--json"]):
@@ -124,13 +124,13 @@ def test_a_closed_pipe_ends_it_without_a_word(config: Path, acme: str) -> None:
     os.close(writing)
 
 
-def test_ctrl_c_ends_a_command_without_a_word(config: Path, acme: str) -> None:
+def test_ctrl_c_ends_a_command_silently(config: Path, acme: str) -> None:
     with subprocess.Popen([HEADRACE, "doctor"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as looking:
         assert looking.stdout
         assert "configuration" in looking.stdout.readline()
         looking.send_signal(signal.SIGINT)
-        _, said = looking.communicate(timeout=120)
-    assert (looking.returncode, said) == (130, "")
+        _, stderr = looking.communicate(timeout=120)
+    assert (looking.returncode, stderr) == (130, "")
 
 
 # in this process
@@ -159,14 +159,14 @@ def test_an_error_is_one_line_with_a_reason_code_and_a_next_step(
     (tmp_path / "empty").mkdir()
     given = {"ACME": acme, "EMPTY": " ", "RECEIPT": str(tmp_path / "receipt.json"), "FOLDER": str(tmp_path / "empty")}
     words = [given.get(word, word) for word in arguments.split()]
-    ended, printed, said = call(*words)
+    ended, printed, stderr = call(*words)
     assert (ended, printed) == (code, "")
-    assert re.fullmatch(rf"headrace: .+ \({reason}\)\. .+\.\n", said)
-    ended, printed, said = call(*words, "--json")
+    assert re.fullmatch(rf"headrace: .+ \({reason}\)\. .+\.\n", stderr)
+    ended, printed, stderr = call(*words, "--json")
     assert (ended, printed) == (code, "")
-    told = json.loads(said)
-    assert told["reason"] == reason
-    assert all(told.values())
+    result = json.loads(stderr)
+    assert result["reason"] == reason
+    assert all(result.values())
     assert not (tmp_path / "receipt.json").exists()
 
 
@@ -177,11 +177,11 @@ def test_a_wrong_call_and_a_wrong_configuration_have_exit_codes_of_their_own(
     assert call("publish", "--tenant", acme, "/there/is/no/such/file")[0] == 2
     assert call("search", "--tenant", acme, "question", "--top", "0")[0] == 2
     config.write_text('colour = "blue"\n', encoding="utf-8")
-    code, _, said = call("status")
-    assert (code, "colour: there is no such setting" in said) == (3, True)
+    code, _, stderr = call("status")
+    assert (code, "colour: there is no such setting" in stderr) == (3, True)
 
 
-def test_a_bug_is_one_line_that_says_nothing_of_a_document_and_its_traceback_comes_with_debug(
+def test_a_bug_is_one_line_without_its_message_and_a_traceback_with_debug(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any, **__: Any) -> None:
@@ -189,18 +189,18 @@ def test_a_bug_is_one_line_that_says_nothing_of_a_document_and_its_traceback_com
 
     monkeypatch.setattr(cli, "app", broken)
     assert cli.run(["status"]) == cli.BUG
-    said = capsys.readouterr().err
-    assert said == "headrace: unexpected ValueError (bug). Run it again with --debug, before the command, and report it.\n"
+    stderr = capsys.readouterr().err
+    assert stderr == "headrace: unexpected ValueError (bug). Run it again with --debug, before the command, and report it.\n"
     monkeypatch.setenv("HEADRACE_DEBUG", "1")
     with pytest.raises(ValueError, match="jane"):
         cli.run(["status"])
 
 
-def test_what_the_machine_refuses_is_no_bug(call: Run, config: Path, tmp_path: Path) -> None:
+def test_a_system_error_is_no_bug(call: Run, config: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     config.write_text(f'data_dir = "{tmp_path / "file"}"\n', encoding="utf-8")
-    code, _, said = call("up")
-    assert (code, "(system-error)" in said) == (1, True)
+    code, _, stderr = call("up")
+    assert (code, "(system-error)" in stderr) == (1, True)
 
 
 def test_every_kind_of_error_has_its_exit_code() -> None:
@@ -209,11 +209,11 @@ def test_every_kind_of_error_has_its_exit_code() -> None:
     assert cli.exit_code(ConfigurationError("detail", reason="model-not-found")) == 3
 
 
-def test_where_nothing_runs_status_says_so_and_commands_end_with_4(call: Run, config: Path, tmp_path: Path) -> None:
+def test_without_servers_status_says_so_and_commands_exit_with_4(call: Run, config: Path, tmp_path: Path) -> None:
     config.write_text(f'data_dir = "{tmp_path / "elsewhere"}"\n', encoding="utf-8")
-    code, told, _ = call("status", "--json")
-    assert (code, told["tenants"], [server["state"] for server in told["servers"]]) == (0, None, ["down"] * 3)
-    assert "Run `headrace up`." in told["unavailable"]
+    code, result, _ = call("status", "--json")
+    assert (code, result["tenants"], [server["state"] for server in result["servers"]]) == (0, None, ["down"] * 3)
+    assert "Run `headrace up`." in result["unavailable"]
     assert call("tenant", "list")[0] == 4
     code, findings, _ = call("doctor", "--json")
     assert (code, [finding["well"] for finding in findings]) == (6, [True, False])
@@ -221,9 +221,9 @@ def test_where_nothing_runs_status_says_so_and_commands_end_with_4(call: Run, co
 
 def test_up_where_everything_runs_changes_nothing(call: Run) -> None:
     before = call("status", "--json")[1]["servers"]
-    code, told, said = call("up", "--json")
-    assert (code, said, told["migrations"]) == (0, "", [])
-    assert [server["pid"] for server in told["servers"]] == [server["pid"] for server in before]
+    code, result, stderr = call("up", "--json")
+    assert (code, stderr, result["migrations"]) == (0, "", [])
+    assert [server["pid"] for server in result["servers"]] == [server["pid"] for server in before]
     assert call("migrate", "--json")[:2] == (0, {"applied": []})
 
 
@@ -231,11 +231,11 @@ def test_a_tenant_comes_and_goes_with_its_publisher(
     call: Run, app: Headrace, tenant: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secrets = settings.data_dir / "secrets.json"
-    code, told, _ = call("tenant", "add", tenant, "--json")
+    code, result, _ = call("tenant", "add", tenant, "--json")
     name = f"kafka_publisher.{tenant}"
-    assert (code, told["publisher"], told["topic"]) == (0, f"publisher.{tenant}", f"documents.{tenant}")
-    assert told["password"] == f"{name} in {secrets}"
-    assert json.loads(secrets.read_text(encoding="utf-8"))[name] not in json.dumps(told)
+    assert (code, result["publisher"], result["topic"]) == (0, f"publisher.{tenant}", f"documents.{tenant}")
+    assert result["password"] == f"{name} in {secrets}"
+    assert json.loads(secrets.read_text(encoding="utf-8"))[name] not in json.dumps(result)
     assert tenant in {row["tenant"] for row in call("tenant", "list", "--json")[1]}
     monkeypatch.setattr(sys, "stdin", io.StringIO("no\n"))
     assert call("tenant", "remove", tenant)[0] == 1
@@ -244,18 +244,18 @@ def test_a_tenant_comes_and_goes_with_its_publisher(
     assert tenant not in {row["tenant"] for row in call("tenant", "list", "--json")[1]}
 
 
-def test_publish_prints_ids_and_a_refused_file_stops_no_other(call: Run, app: Headrace, acme: str, page: Path, tmp_path: Path) -> None:
+def test_publish_prints_ids_and_one_refused_file_stops_no_other(call: Run, app: Headrace, acme: str, page: Path, tmp_path: Path) -> None:
     (tmp_path / "large.bin").write_bytes(b"\0" * 7_000_000)
-    code, printed, said = call("publish", "--tenant", acme, str(tmp_path / "large.bin"), str(page), "--acl", " group:a , group:b ")
+    code, printed, stderr = call("publish", "--tenant", acme, str(tmp_path / "large.bin"), str(page), "--acl", " group:a , group:b ")
     assert (code, printed) == (7, "page.md\n")
-    assert re.fullmatch(r"not published: large.bin: .+ \(event-too-large\)\n", said)
+    assert re.fullmatch(r"not published: large.bin: .+ \(event-too-large\)\n", stderr)
     assert app.land(acme).fates == {"landed": 1}
     assert _state(app, acme).acl == ["group:a", "group:b"]
     assert call("unpublish", "--tenant", acme, "page.md") == (0, "page.md\n", "")
     assert app.land(acme).fates == {"landed": 1}
 
 
-def test_publish_waits_for_what_becomes_of_its_events_and_says_it(call: Run, app: Headrace, acme: str, page: Path, tmp_path: Path) -> None:
+def test_publish_waits_for_outcomes_and_prints_them(call: Run, app: Headrace, acme: str, page: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.docx").write_bytes(b"PK\x03\x04 cut off")
     files = ("--tenant", acme, str(page), str(tmp_path / "broken.docx"))
     code, rows, _ = call("publish", *files, "--wait", "0", "--json")
@@ -273,7 +273,7 @@ def test_publish_waits_for_what_becomes_of_its_events_and_says_it(call: Run, app
 
 @contextmanager
 def ingesting(app: Headrace, tenant: str) -> Iterator[None]:
-    """Ingest until the block ends: what a stream does beside a publisher."""
+    """Ingest until the block ends, as a stream does."""
     over = Flag()
 
     def ingest() -> None:
@@ -301,8 +301,8 @@ def test_two_files_that_would_be_one_document_are_refused_before_anything_is_sen
 ) -> None:
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / "page.md").write_text("another", encoding="utf-8")
-    code, _, said = call("publish", "--tenant", acme, str(page), str(tmp_path / "below"))
-    assert (code, "(duplicate-id)" in said) == (2, True)
+    code, _, stderr = call("publish", "--tenant", acme, str(page), str(tmp_path / "below"))
+    assert (code, "(duplicate-id)" in stderr) == (2, True)
     assert app.land(acme).events == 0
 
 
@@ -311,9 +311,9 @@ def test_explain_takes_an_id_a_key_and_a_chunk(call: Run, app: Headrace, acme: s
     app.ingest(acme)
     key = documents.find_document(app, acme, "page.md")
     chunk = ask(app, acme, "shaft seal")[0].chunk
-    told = [call("explain", "--tenant", acme, name, "--json")[1] for name in ("page.md", key, chunk)]
-    assert [[document["document"] for document in documents] for documents in told] == [[key]] * 3
-    assert told[0] == told[1] == told[2]
+    result = [call("explain", "--tenant", acme, name, "--json")[1] for name in ("page.md", key, chunk)]
+    assert [[document["document"] for document in documents] for documents in result] == [[key]] * 3
+    assert result[0] == result[1] == result[2]
     code, printed, _ = call("explain", "--tenant", acme, "page.md")
     assert (code, printed.splitlines()[0]) == (0, f"{key}: searchable")
     assert all(stage in printed for stage in ("parse", "project"))
@@ -330,22 +330,22 @@ def test_dead_letters_are_listed_shown_and_replayed(call: Run, app: Headrace, ac
     assert (shown["fate"], shown["resolved_at"]) == ("landed", None)
     chosen = ("--reason", "corrupt-document", "--document", "broken.docx", "--since", "2001-01-01")
     asked = ("replay", "dead-letters", "--tenant", acme, *chosen)
-    told = {"tenant": acme, "position": letter["position"], "stage": "parse", "reason": "corrupt-document", "outcome": "stale"}
-    assert call(*asked, "--json")[:2] == (0, [told])
+    result = {"tenant": acme, "position": letter["position"], "stage": "parse", "reason": "corrupt-document", "outcome": "stale"}
+    assert call(*asked, "--json")[:2] == (0, [result])
     assert "headrace ingest" in call(*asked)[1]
     assert call(*asked, "--until", "2001-01-02")[:2] == (0, "no such open dead letters\n")
     assert "corrupt-document" in call("dead-letters", "list", "--tenant", acme)[1]
 
 
-def test_a_topic_is_replayed_and_says_what_became_of_it(call: Run, app: Headrace, acme: str, page: Path) -> None:
+def test_a_topic_is_replayed_and_its_fates_are_printed(call: Run, app: Headrace, acme: str, page: Path) -> None:
     call("publish", "--tenant", acme, str(page))
     app.land(acme)
     code, rows, _ = call("replay", "topic", "--tenant", acme, "--from-offset", "0", "--json")
-    (told,) = [row for row in rows if row["events"]]
-    assert (code, told["removed"], told["fates"], told["reasons"]) == (0, 0, {"unchanged": 1}, {})
+    (result,) = [row for row in rows if row["events"]]
+    assert (code, result["removed"], result["fates"], result["reasons"]) == (0, 0, {"unchanged": 1}, {})
     assert "ingest" not in call("replay", "topic", "--tenant", acme, "--since", "2001-01-01")[1]
     admin = AdminClient(app.endpoints.kafka_client())
-    for answer in admin.delete_records([TopicPartition(f"documents.{acme}", told["partition"], 1)]).values():
+    for answer in admin.delete_records([TopicPartition(f"documents.{acme}", result["partition"], 1)]).values():
         answer.result(10)
     code, printed, _ = call("replay", "topic", "--tenant", acme, "--since", "2001-01-01T00:00Z")
     assert (code, "removed by retention, not replayed: 1." in printed) == (7, True)
@@ -362,7 +362,7 @@ def test_a_topic_is_replayed_and_says_what_became_of_it(call: Run, app: Headrace
         "dead-letters --document page.md",
     ],
 )
-def test_a_replay_that_is_not_said_clearly_is_a_wrong_call(call: Run, arguments: str) -> None:
+def test_an_ambiguous_replay_is_a_wrong_call(call: Run, arguments: str) -> None:
     assert call("replay", *arguments.split())[0] == 2
 
 
@@ -376,16 +376,16 @@ def test_a_receipt_is_for_its_owner_alone_and_never_over_another(call: Run, app:
     assert receipt.read_text(encoding="utf-8") == "another one"
     assert ask(app, acme, "shaft seal") != []
     receipt.unlink()
-    code, told, _ = call("erase", "--tenant", acme, "page.md", "--receipt", str(receipt), "--json")
-    assert (code, told["complete"]) == (0, True)
-    assert json.loads(receipt.read_text(encoding="utf-8")) == told
+    code, result, _ = call("erase", "--tenant", acme, "page.md", "--receipt", str(receipt), "--json")
+    assert (code, result["complete"]) == (0, True)
+    assert json.loads(receipt.read_text(encoding="utf-8")) == result
     assert stat.S_IMODE(receipt.stat().st_mode) == 0o600
     assert ask(app, acme, "shaft seal") == []
 
 
 @pytest.fixture
 def wide(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Room for a folder's long name beside a title."""
+    """A terminal wide enough for a folder's long name beside a title."""
     monkeypatch.setenv("COLUMNS", "400")
     output.out.cache_clear()
     yield
@@ -402,7 +402,7 @@ def test_markup_in_what_people_wrote_is_text(call: Run, app: Headrace, acme: str
         assert (code, "[bold]Seals[/nonsense]" in printed) == (0, True)
 
 
-# its pages
+# its documentation
 
 
 @pytest.fixture(scope="module")
@@ -427,9 +427,9 @@ def test_the_page_has_every_command_with_exactly_its_options(commands: Mapping[s
     text = (DOCS / "cli.md").read_text(encoding="utf-8")
     sections = dict(re.findall(r"^### (headrace [a-z -]+)\n(.*?)(?=^##|\Z)", text, re.MULTILINE | re.DOTALL))
     assert sections.keys() == commands.keys()
-    told = {name: set(re.findall(r"`(--?[a-z-]+)`", _options(section))) for name, section in sections.items()}
-    # what every command takes stands once
-    assert told == {name: options - {"--json", "--help", "-h"} for name, options in commands.items()}
+    result = {name: set(re.findall(r"`(--?[a-z-]+)`", _options(section))) for name, section in sections.items()}
+    # options of every command are documented once
+    assert result == {name: options - {"--json", "--help", "-h"} for name, options in commands.items()}
 
 
 def _options(section: str) -> str:
@@ -437,25 +437,32 @@ def _options(section: str) -> str:
     return "\n".join(row.split("|")[1] for row in section.splitlines() if row.startswith("| `-"))
 
 
-def test_the_page_has_exactly_the_exit_codes_that_there_are() -> None:
+def test_the_page_has_exactly_the_exit_codes_of_the_code() -> None:
     text = (DOCS / "cli.md").read_text(encoding="utf-8")
     table = text.split("## Exit codes")[1].split("\n## ")[0]
-    told = {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)}
-    from pipelines.cli import control, diagnosis
-
+    result = {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)}
     kinds = {cli.exit_code(kind("detail")) for kind in (HeadraceError, ConfigurationError, Unavailable, TenantError)}
-    assert told == {0, cli.BUG, output.INTERRUPTED, control.IN_PART, diagnosis.NOT_WELL, *kinds, *cli.EXIT_CODES.values()}
+    assert result == {
+        0,
+        exit_codes.ANSWER_IS_NO,
+        exit_codes.BUG,
+        exit_codes.INTERRUPTED,
+        exit_codes.IN_PART,
+        exit_codes.NOT_WELL,
+        *kinds,
+        *exit_codes.BY_REASON.values(),
+    }
 
 
 def test_the_page_has_exactly_the_reason_codes_of_the_code() -> None:
     text = (DOCS / "cli.md").read_text(encoding="utf-8").split("## Reason codes")[1]
-    told = [code for row in re.findall(r"^\| (`.+?) \|", text, re.MULTILINE) for code in re.findall(r"`([a-z-]+)`", row)]
-    assert sorted(told) == sorted(set(told))
-    assert set(told) == _reasons()
+    result = [code for row in re.findall(r"^\| (`.+?) \|", text, re.MULTILINE) for code in re.findall(r"`([a-z-]+)`", row)]
+    assert sorted(result) == sorted(set(result))
+    assert set(result) == _reasons()
 
 
 def _reasons() -> set[str]:
-    """Every reason code that our source gives an error, a dead letter or a row."""
+    """Every reason code of an error, a dead letter or a row in our source."""
     found: set[str] = set()
     for package in ("core", "events", "parsers", "privacy", "chunkers", "embedders", "index", "retrieval", "graph", "quality", "services"):
         found |= _literal_reasons(ROOT / package)
@@ -477,7 +484,7 @@ def _codes(module: types.ModuleType) -> set[str]:
     return {value for value in named.values() if re.fullmatch(r"[a-z]+(-[a-z]+)+", value)}
 
 
-def test_the_configurations_page_has_exactly_the_keys_and_defaults_that_there_are() -> None:
+def test_the_configuration_page_has_exactly_the_keys_and_defaults() -> None:
     rows = re.findall(r"^\| `([a-z0-9_.]+)` \| .+? \| (.+?) \|", (DOCS / "configuration.md").read_text(encoding="utf-8"), re.MULTILINE)
     defaults = dict(_defaults(Settings, ""))
     defaults["parsing.workers"] = "the cores there are"
@@ -498,7 +505,7 @@ def _default(value: Any) -> str:
     return f"`{[] if value == () else f'{value:g}' if isinstance(value, float) else value}`"
 
 
-def test_links_between_the_pages_lead_somewhere() -> None:
+def test_links_between_pages_have_targets() -> None:
     for page in DOCS.glob("*.md"):
         for target in re.findall(r"\]\((?!https?:)([^)#]*)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert not target or (page.parent / target).exists(), (page.name, target)

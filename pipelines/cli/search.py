@@ -1,0 +1,49 @@
+"""`headrace search`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.cli.installation import opened
+from pipelines.cli.options import AsJson, Tenant, comma_separated
+from pipelines.cli.output import out, print_json, progress
+
+if TYPE_CHECKING:
+    from retrieval.search import Passage
+
+
+def search(
+    tenant: Tenant,
+    query: str,
+    principals: Annotated[str, typer.Option("--as", help="The caller's principals, comma-separated.")] = "",
+    top: Annotated[int, typer.Option(min=1, max=1000, help="The number of passages.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Find the nearest passages that the caller may read, with citations."""
+    import msgspec
+
+    from pipelines.operations.search import ask
+
+    with opened() as headrace, progress(quiet=as_json) as report:
+        report("searching …")
+        passages = ask(headrace, tenant, query, comma_separated(principals), top)
+    if as_json:
+        print_json([msgspec.to_builtins(passage) for passage in passages])
+        return
+    for rank, passage in enumerate(passages, 1):
+        _print_passage(rank, passage)
+    if not passages:
+        out().print("[dim]nothing that this caller may read[/dim]")
+
+
+def _print_passage(rank: int, passage: Passage) -> None:
+    from rich.markup import escape
+
+    out().print(f"[bold]{rank}.[/bold] [cyan]{passage.score:.3f}[/cyan] {escape(' > '.join(passage.heading_path))}")
+    out().print(passage.text, markup=False)
+    for cited in passage.citations:
+        page = f", page {cited.page}" if cited.page else ""
+        out().print(f"   — {cited.title or cited.document} ({cited.document}{page})", style="dim", markup=False)
+    out().print(f"   chunk {passage.chunk}\n", style="dim", markup=False)
