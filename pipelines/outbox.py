@@ -1,7 +1,7 @@
-"""The relay: what was decided goes from the outbox in Postgres to `outcomes.<tenant>`, at least once and in order per document.
+"""The relay of the transactional outbox: decided outcomes go from Postgres to `outcomes.<tenant>`, at least once and in order per document.
 
-Ids that carry personal data are redacted on the way out: a topic is at rest. By partition and offset a source knows its event all the same.
-Such a document's outcomes stand under a digest of its id: in order, whatever its surrogate is by then, and with `mask` apart from others'.
+Ids with personal data are redacted, because a topic is data at rest; a source identifies its event by partition and offset. The record key
+of such a document is a digest of its id: it keeps the order when the surrogate changes, and separates documents whose ids are masked alike.
 """
 
 from __future__ import annotations
@@ -22,17 +22,20 @@ from events.outcomes import Outcome, OutcomeProducer
 if TYPE_CHECKING:
     from privacy import Redactor
 
-Hide = Callable[[str], str]
-"""An id as others may see it."""
+RedactId = Callable[[str], str]
+"""Redacts an id."""
 
 BATCH = 500
+CRASH_POINTS = crashpoints.declare("outcome:published", "outcome:after-commit")
+"""Between Kafka's acknowledgement and the commit in Postgres; and after the commit."""
+
 REDACTORS = 32
-"""How many of the ways in which tenants want ids hidden are kept ready."""
+"""The number of redactors kept, one per distinct privacy policy."""
 _LOG = logging.getLogger("headrace.outcomes")
 
 
 class Outbox:
-    """The outboxes of all tenants, as one process empties them."""
+    """Publishes the outboxes of all tenants, for one process."""
 
     def __init__(self, endpoints: Endpoints) -> None:
         self._producer = OutcomeProducer(endpoints.kafka_client())
@@ -42,39 +45,39 @@ class Outbox:
     def publish(self, session: Session) -> int:
         """Publish the decided outcomes of a tenant's events. Returns their number.
 
-        Never raises a HeadraceError: what could not be published stays, the reason is logged once, and the next call tries again.
+        Never raises HeadraceError: if publishing fails, the outcomes stay, the reason is logged once, and the next call retries.
         """
         try:
-            told = self._relay(session)
+            published = self._relay(session)
         except HeadraceError as error:
             if self._errors.get(session.tenant) != error.reason:
                 _LOG.warning("the outcomes of %s are not published: %s", session.tenant, error)
             self._errors[session.tenant] = error.reason
             return 0
         self._errors.pop(session.tenant, None)
-        return told
+        return published
 
     def _relay(self, session: Session) -> int:
         total = 0
         while True:
             with session.transaction() as connection:
-                told = deliver(connection, session, self._producer, self._hider(session))
-            if told:
+                published = deliver(connection, session, self._producer, self._redaction(session))
+            if published:
                 crashpoints.reached("outcome:after-commit")
-            total += told
-            if told < BATCH:
+            total += published
+            if published < BATCH:
                 return total
 
-    def _hider(self, session: Session) -> Hide:
-        """Ids are read without a names model, whatever the profile: none of their kind is looked for with one."""
-        wanted = session.policy.privacy.model_copy(update={"names_model": None})
+    def _redaction(self, session: Session) -> RedactId:
+        """Ids are redacted without a names model, whatever the profile: what takes a model is not searched for in ids."""
+        privacy = session.policy.privacy.model_copy(update={"names_model": None})
 
-        def hide(text: str) -> str:
+        def redact(text: str) -> str:
             from privacy import redact_id
 
-            return redact_id(text, self._redactor(wanted), session.keys)
+            return redact_id(text, self._redactor(privacy), session.keys)
 
-        return hide
+        return redact
 
 
 def _redactor(privacy: Privacy) -> Redactor:
@@ -83,21 +86,21 @@ def _redactor(privacy: Privacy) -> Redactor:
     return Redactor(privacy)
 
 
-def deliver(connection: Connection, session: Session, producer: OutcomeProducer, hide: Hide) -> int:
-    """Publish the oldest and forget them, in the caller's transaction: where that does not commit, they are published again."""
+def deliver(connection: Connection, session: Session, producer: OutcomeProducer, redact: RedactId) -> int:
+    """Publish the oldest outcomes and delete them, in the caller's transaction: if it does not commit, they are published again."""
     rows = outcomes.undelivered(connection, BATCH)
     if rows:
-        producer.publish(session.tenant, [_record(session, row, hide) for row in rows])
+        producer.publish(session.tenant, [_record(session, row, redact) for row in rows])
         crashpoints.reached("outcome:published")
         outcomes.delivered(connection, rows)
     return len(rows)
 
 
-def _record(session: Session, row: dict[str, Any], hide: Hide) -> tuple[bytes | None, Outcome]:
+def _record(session: Session, row: dict[str, Any], redact: RedactId) -> tuple[bytes | None, Outcome]:
     subject = outcomes.unseal(session.keys, row)
-    key, document = _document(session, subject.key, hide)
+    key, document = _document(session, subject.key, redact)
     return key, Outcome(
-        event=None if subject.event is None else hide(subject.event),
+        event=None if subject.event is None else redact(subject.event),
         document=document,
         operation=row["operation"],
         sequence=row["sequence"],
@@ -113,18 +116,18 @@ def _record(session: Session, row: dict[str, Any], hide: Hide) -> tuple[bytes | 
     )
 
 
-def _document(session: Session, key: bytes | None, hide: Hide) -> tuple[bytes | None, str | None]:
-    """The record's key, and the document id as it is told; None for what is no text."""
+def _document(session: Session, key: bytes | None, redact: RedactId) -> tuple[bytes | None, str | None]:
+    """The record's key, and the redacted document id; None if the id is not text."""
     if key is None:
         return None, None
     given = key.decode("utf-8", "surrogateescape")
-    told = hide(given)
-    return key if told == given else session.keys.digest(key, "outcome").encode(), _text(told)
+    redacted = redact(given)
+    return key if redacted == given else session.keys.digest(key, "outcome").encode(), _text(redacted)
 
 
-def _text(told: str) -> str | None:
+def _text(redacted: str) -> str | None:
     try:
-        told.encode()
+        redacted.encode()
     except UnicodeEncodeError:
         return None
-    return told
+    return redacted

@@ -1,7 +1,7 @@
 """The lists of personal values in a tenant's configuration, `privacy.allow` and `privacy.deny`: sealed at rest under the tenant's key.
 
-They are sealed when a configuration is written, and opened when a policy is made of it. What the lists do is in `privacy`.
-A list in clear was written before lists were sealed; it works, and `pipelines.governance.tenants.seal_all` seals it.
+They are sealed when a configuration is written, and opened when a policy is built from it. What the lists do is in `privacy`.
+A list in clear comes from an earlier version; it works, and `pipelines.governance.tenants.seal_all` seals it.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ Configuration = Mapping[str, Any]
 
 
 def sealed(configuration: Configuration, keys: Keys) -> Configuration:
-    """The configuration with each list that is in clear sealed. `keys` is asked only where there is one."""
+    """The configuration with its lists sealed. `keys` is called only if a list is in clear."""
     return _each(configuration, lambda name, value: _seal(keys(), name, value) if isinstance(value, list) and value else value)
 
 
 def opened(configuration: Configuration, keys: Keys) -> Configuration:
-    """The configuration with its lists in clear, for memory only. Raises CannotDecrypt; `keys` is asked only where there is one sealed."""
+    """The configuration with its lists in clear, for memory only. `keys` is called only if a list is sealed. Raises CannotDecrypt."""
     return _each(configuration, lambda name, value: _open(keys(), name, value) if _is_sealed(value) else value)
 
 
 def counted(configuration: Configuration) -> Configuration:
-    """The configuration as people may see it: of each list how many values it has."""
+    """The configuration as people may see it: each list is replaced by its number of values."""
     return _each(configuration, lambda _, value: f"{value['values'] if _is_sealed(value) else len(value)} values")
 
 

@@ -1,4 +1,4 @@
-"""`headrace doctor`: every service, role, extension, key and model, and what to do where one is not as it should be."""
+"""Diagnosis of an installation: every service, role, extension, key and model, with a remedy for each problem."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipelines.resources import Resources
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. `remedy` is empty where it is well."""
+    """The result of one examination. `remedy` is empty if it is well."""
 
     what: str
     well: bool
@@ -28,7 +28,7 @@ class Finding:
 
 
 def diagnose(settings: Settings) -> Iterator[Finding]:
-    """Findings in the order in which things depend on each other; what cannot be looked at is left out."""
+    """Findings, in the order in which things depend on each other. What depends on a failed one may be omitted."""
     import services
 
     yield Finding("configuration", well=True, found="read and consistent")
@@ -38,19 +38,19 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
         yield Finding("servers", well=False, found=error.detail, remedy=error.remedy)
         return
     with Resources(settings, endpoints) as resources:
-        yield from _looked_at(_servers(resources))
-        schema = _looked("migrations", lambda: _migrations(endpoints))
+        yield from _examine_all(_servers(resources))
+        schema = _examine("migrations", lambda: _migrations(endpoints))
         yield schema
         if schema.well:
-            yield from _looked_at(_contents(resources))
-        yield from _looked_at(_models(resources))
+            yield from _examine_all(_contents(resources))
+        yield from _examine_all(_models(resources))
 
 
 def _servers(resources: Resources) -> dict[str, Callable[[], str]]:
     return {
         "postgres, as owner": lambda: _postgres(resources.endpoints.postgres_owner),
-        "postgres, as pipeline": lambda: _least(resources.database),
-        "postgres, as reader": lambda: _least(resources.readers),
+        "postgres, as pipeline": lambda: _least_privilege(resources.database),
+        "postgres, as reader": lambda: _least_privilege(resources.readers),
         "postgres, for dagster": lambda: _postgres(resources.endpoints.postgres_dagster, vector=False),
         "neo4j": lambda: _neo4j(resources),
     }
@@ -59,7 +59,7 @@ def _servers(resources: Resources) -> dict[str, Callable[[], str]]:
 def _contents(resources: Resources) -> dict[str, Callable[[], str]]:
     return {
         "kafka": lambda: _kafka(resources),
-        "row-level security": lambda: _guarded(resources),
+        "row-level security": lambda: _row_level_security(resources),
         "master key and tenants' keys": lambda: _keys(resources),
         "tenants' roles": lambda: _roles(resources),
     }
@@ -74,14 +74,15 @@ def _models(resources: Resources) -> dict[str, Callable[[], str]]:
     }
 
 
-def _looked_at(looks: Mapping[str, Callable[[], str]]) -> Iterator[Finding]:
-    for what, look in looks.items():
-        yield _looked(what, look)
+def _examine_all(examinations: Mapping[str, Callable[[], str]]) -> Iterator[Finding]:
+    for what, examination in examinations.items():
+        yield _examine(what, examination)
 
 
-def _looked(what: str, look: Callable[[], str]) -> Finding:
+def _examine(what: str, examination: Callable[[], str]) -> Finding:
+    """`examination` returns what it found, or raises HeadraceError."""
     try:
-        return Finding(what, well=True, found=look())
+        return Finding(what, well=True, found=examination())
     except HeadraceError as error:
         return Finding(what, well=False, found=error.detail, remedy=error.remedy or f"See {error.reason} in docs/cli.md.")
 
@@ -101,7 +102,7 @@ def _names_model(resources: Resources) -> str:
 
 
 def _redaction(resources: Resources) -> str:
-    """Let it hide an address, under a key that nobody keeps."""
+    """Redact an address, under a key that is discarded."""
     from privacy import new_data_key, redact_text, tenant_keys
 
     master, redactor = os.urandom(32), resources.models.redactor(resources.settings.privacy)
@@ -120,19 +121,19 @@ def _server(database: Database, *, vector: bool = True) -> str:
     with database.control() as connection:
         row = _one(connection, "server")
     if vector and row["vector"] is None:
-        raise HeadraceError("the extension `vector` is not there", remedy="As a superuser: CREATE EXTENSION vector.")
+        raise HeadraceError("the extension `vector` is not installed", remedy="As a superuser: CREATE EXTENSION vector.")
     return f"{row['role']}, PostgreSQL {row['version']}" + (f", pgvector {row['vector']}" if vector else "")
 
 
-def _least(database: Database) -> str:
-    """A login that takes on tenants' roles: what it might do beside that, no row-level security would stop."""
-    found = _server(database)
+def _least_privilege(database: Database) -> str:
+    """Refuses a login that has more rights than to assume tenants' roles: row-level security would not stop it."""
+    server = _server(database)
     with database.control() as connection:
         row = _one(connection, "privilege")
     excess = [name.replace("_", " ") for name, has in row.items() if has]
     if excess:
         raise HeadraceError(f"its role has more rights than it needs: {', '.join(excess)}", remedy="See services/sql/bootstrap.sql.")
-    return f"{found}, owns nothing, inherits nothing and bypasses nothing"
+    return f"{server}, owns nothing, inherits nothing and bypasses nothing"
 
 
 def _migrations(endpoints: Endpoints) -> str:
@@ -144,7 +145,7 @@ def _migrations(endpoints: Endpoints) -> str:
     return "up to date"
 
 
-def _guarded(resources: Resources) -> str:
+def _row_level_security(resources: Resources) -> str:
     with resources.database.control() as connection:
         unguarded = _one(connection, "unguarded")["tables"]
     if unguarded:
@@ -171,15 +172,15 @@ def _keys(resources: Resources) -> str:
     tenants = resources.tenants()
     for tenant in tenants:
         resources.keys(tenant)
-    left = {tenant.tenant: surrogate_keys.remaining(resources, tenant.tenant) for tenant in tenants if tenant.surrogates.rotated_at}
-    turning = "".join(
-        f"; {tenant} has two surrogate keys, {documents} documents still to redact anew" for tenant, documents in left.items()
+    rotating = {tenant.tenant: surrogate_keys.remaining(resources, tenant.tenant) for tenant in tenants if tenant.surrogates.rotated_at}
+    rotations = "".join(
+        f"; {tenant} has two surrogate keys, {documents} documents still to redact again" for tenant, documents in rotating.items()
     )
-    return f"opens the data keys of {len(tenants)} tenants{turning}"
+    return f"opens the data keys of {len(tenants)} tenants{rotations}"
 
 
 def _roles(resources: Resources) -> str:
-    """Each tenant's two roles can be taken on, and its index was built with the model that is configured."""
+    """Each tenant's two roles can be assumed, and its index was built with the configured model."""
     from index.generations import refuse_changed
 
     model, other = resources.models.embedder.model, []
@@ -191,9 +192,9 @@ def _roles(resources: Resources) -> str:
         other += [tenant.tenant] if found else []
     if other:
         raise HeadraceError(
-            f"the active index was built with another embedding model: {', '.join(other)}", remedy="`headrace ingest` builds it anew."
+            f"the active index was built with another embedding model: {', '.join(other)}", remedy="`headrace ingest` rebuilds it."
         )
-    return "can be taken on, and their indexes are of the configured model"
+    return "can be assumed, and their indexes are of the configured model"
 
 
 def _embedder(resources: Resources) -> str:
@@ -205,4 +206,7 @@ def _embedder(resources: Resources) -> str:
 
 
 def _one(connection: Connection, name: str, **values: Any) -> dict[str, Any]:
-    return connection.execute(statements("pipelines.operations", "sql/doctor.sql")[name], values).fetchall()[0]
+    return connection.execute(_SQL[name], values).fetchall()[0]
+
+
+_SQL = statements("pipelines.operations", "sql/doctor.sql")

@@ -1,5 +1,6 @@
-"""Which redacted documents the check `residual_pii` looks at, and what the tenant claims of them. It is judged in
-`quality.residual.check`.
+"""The sample of the check `residual_pii`: the redacted documents it examines, and what the tenant's profile claims about them.
+
+`quality.residual.check` judges it.
 """
 
 from __future__ import annotations
@@ -19,33 +20,33 @@ if TYPE_CHECKING:
     from quality.residual.check import Claim, Document
 
 NEWEST, SAMPLED = 200, 400
-_AT_ONCE = 50
+_BATCH = 50
 
 
 def residual_pii(session: Session) -> Check:
-    """The newest documents, so that a bad batch is stopped at once, and a random sample, for what can be said of all."""
+    """Examine the newest documents, so that a bad batch is stopped at once, and a random sample, to estimate the rate of all documents."""
     import quality
 
-    queries = statements("pipelines.operations", "sql/checks.sql")
     with session.transaction() as connection:
-        drawn = connection.execute(queries["sampled"], {"limit": SAMPLED}).fetchall()
-        newest = connection.execute(queries["newest"], {"stage": "redact", "limit": NEWEST}).fetchall()
-    looked = {row["document"]: False for row in newest} | {row["document"]: True for row in drawn}
+        drawn = connection.execute(_SQL["sampled"], {"limit": SAMPLED}).fetchall()
+        newest = connection.execute(_SQL["newest"], {"stage": "redact", "limit": NEWEST}).fetchall()
+    selected = {row["document"]: False for row in newest} | {row["document"]: True for row in drawn}
     total = drawn[0]["documents"] if drawn else 0
-    return quality.residual_pii(_documents(session, looked), total, claim(session.policy.privacy))
+    return quality.residual_pii(_documents(session, selected), total, claim(session.policy.privacy))
 
 
-def _documents(session: Session, looked: Mapping[str, bool]) -> Iterator[Document]:
-    names = iter(looked)
-    while some := list(islice(names, _AT_ONCE)):
+def _documents(session: Session, selected: Mapping[str, bool]) -> Iterator[Document]:
+    """`selected`: document → whether it belongs to the random sample."""
+    names = iter(selected)
+    while batch := list(islice(names, _BATCH)):
         with session.transaction() as connection:
-            payloads = artifacts.get(connection, session.keys, "redact", some)
+            payloads = artifacts.get(connection, session.keys, "redact", batch)
         for document, payload in payloads.items():
-            yield _read(decode(payload, Redacted), drawn=looked[document])
+            yield _read(decode(payload, Redacted), drawn=selected[document])
 
 
 def _read(redacted: Redacted, *, drawn: bool) -> Document:
-    """A table's row is one text: a cell alone says little."""
+    """A table's row is one text: a single cell has too little context."""
     from quality.residual.check import Document
 
     rows = [" | ".join(row) for block in redacted.blocks for row in block.rows]
@@ -55,7 +56,7 @@ def _read(redacted: Redacted, *, drawn: bool) -> Document:
 
 
 def claim(privacy: Privacy) -> Claim:
-    """What a tenant's profile replaces, the values that it allows, and what is tolerated of the rest."""
+    """What a tenant's profile replaces, the values that it allows, and the tolerated shares of the rest."""
     from privacy.finders.lists import Allowed
     from privacy.profiles import profile
     from quality.residual.check import Claim
@@ -63,3 +64,6 @@ def claim(privacy: Privacy) -> Claim:
     replaced: Collection[str] = [entity for entity, action in profile(privacy).actions.items() if action != "keep"]
     most = {str(group): share for group, share in privacy.most_residual.items()}
     return Claim(replaced, Allowed(privacy.allow).has, most)
+
+
+_SQL = statements("pipelines.operations", "sql/checks.sql")

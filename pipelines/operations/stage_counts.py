@@ -1,4 +1,4 @@
-"""How many of a tenant's documents are done, failed, waiting or behind at a stage, by the ledger: counts and reason codes only."""
+"""Counts of a tenant's documents that are done, failed, waiting or behind at a stage, from the ledger, and reason codes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipelines.stages.registry import NAMES
 
 @dataclass(frozen=True)
 class StageCounts:
-    """Documents by state, and why some are left out.
+    """`documents` by state, and the failed or waiting ones by reason.
 
     States: `done`, `failed`, `waiting`, `behind`, `held_up` (an earlier stage failed or waits); at landing `live` and `tombstones`.
     """
@@ -24,17 +24,17 @@ class StageCounts:
 
 
 def stage_counts(resources: Resources, tenant: str, stage: str) -> StageCounts:
-    """The tenant's counts at one stage as of now; `land` is one."""
-    counts, reasons = ("landed", "refused") if stage == "land" else ("counts", "left_out")
+    """The tenant's counts at one stage now; `land` is a stage here."""
+    counts, reasons = ("landed", "refused") if stage == "land" else ("counts", "reasons")
     with resources.session(tenant).transaction() as connection:
         documents = _rows(connection, counts, stage=stage)[0]
         return StageCounts(documents, {row["reason"]: row["documents"] for row in _rows(connection, reasons, stage=stage)})
 
 
 def due(resources: Resources, tenant: str) -> int:
-    """Documents that a run would move although nothing new was published: an interrupted run left them, or they wait and are due.
+    """The number of documents that a run would process without new events: an interrupted run left them, or they wait and are due.
 
-    One more if outcomes are left to publish.
+    One more if outcomes are to be published.
     """
     with resources.session(tenant).transaction() as connection:
         return int(_rows(connection, "due", last=NAMES[-1])[0]["documents"])

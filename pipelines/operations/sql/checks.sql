@@ -17,7 +17,7 @@ SELECT document FROM stage_record WHERE stage = %(stage)s AND status = 'done' AN
 ORDER BY updated_at DESC LIMIT %(limit)s
 
 -- name: sampled
--- in an order that is random, the same for the same documents, and another one where a document is
+-- In a random order that is the same for the same documents, and changes with a document's output.
 SELECT document, count(*) OVER () AS documents FROM stage_record WHERE stage = 'redact' AND status = 'done' AND output_key <> 'deleted'
 ORDER BY md5(document || output_key) LIMIT %(limit)s
 
@@ -34,7 +34,7 @@ LEFT JOIN LATERAL (SELECT true AS failed FROM stage_record f WHERE f.document = 
 LEFT JOIN LATERAL (SELECT true AS waiting FROM stage_record w
                    WHERE w.document = d.document AND w.status IN ('waiting', 'behind')
                    UNION ALL SELECT true WHERE r.document IS NULL
-                   -- for the switch, in an index that is built beside the active one
+                   -- for the promotion of a generation that is being built
                    UNION ALL SELECT true FROM indexed b JOIN generation g USING (generation)
                    WHERE b.document = d.document AND g.state = 'building' LIMIT 1) w ON true
 

@@ -8,7 +8,7 @@ SELECT r.rolsuper AS superuser, r.rolbypassrls AS bypasses, r.rolinherit AS inhe
 FROM pg_roles r WHERE r.rolname = current_user
 
 -- name: unguarded
--- Tables of tenants on which row-level security is not forced, or not on.
+-- Tenants' tables on which row-level security is not enabled or not forced.
 SELECT count(*) AS tables FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE (n.nspname = 'headrace' OR n.nspname LIKE 'tenant\_%%') AND c.relkind IN ('r', 'p') AND c.relname <> 'migration'
   AND NOT (c.relrowsecurity AND c.relforcerowsecurity)

@@ -1,6 +1,6 @@
 -- name: counts
--- The tenant's documents by state at one stage. A tombstone is gone, not done. A document that an earlier stage holds up is not behind
--- here: no run of this stage would take it.
+-- The tenant's documents by state at one stage. Tombstones do not count as done. A document that failed or waits at an earlier stage is not
+-- behind here: no run of this stage would take it.
 SELECT count(*) FILTER (WHERE r.status = 'done' AND r.output_key IS DISTINCT FROM 'deleted') AS done,
        count(*) FILTER (WHERE r.status = 'failed') AS failed,
        count(*) FILTER (WHERE r.status = 'waiting') AS waiting,
@@ -12,7 +12,7 @@ CROSS JOIN LATERAL (SELECT r.status = 'behind' OR (r.document IS NULL AND NOT d.
 CROSS JOIN LATERAL (SELECT s.open AND EXISTS (SELECT FROM stage_record f WHERE f.document = d.document
                                               AND f.status IN ('failed', 'waiting')) AS held) h
 
--- name: left_out
+-- name: reasons
 SELECT reason, count(*) AS documents FROM stage_record WHERE stage = %(stage)s AND status IN ('failed', 'waiting') GROUP BY reason
 
 -- name: landed
@@ -23,7 +23,7 @@ SELECT reason, count(*) AS documents FROM dead_letter WHERE stage = 'land' AND r
 
 -- name: due
 -- Documents that a run would take now: their last stage never ran or is behind, or they wait and are due. A stage that failed, or waits for
--- a later time, keeps its document out. A run also publishes outcomes that are left. A changed fingerprint is not seen: that takes models.
+-- a later time, excludes its document. A run also publishes outcomes. Changed fingerprints are not detected: that takes models.
 SELECT count(*) + (EXISTS (SELECT FROM outcome WHERE outcome IS NOT NULL))::int AS documents
 FROM document d LEFT JOIN stage_record last ON last.document = d.document AND last.stage = %(last)s
 WHERE (last.document IS NULL

@@ -1,4 +1,4 @@
-"""The audit log: it is only ever added to, every change in it shows, and it says who did what without a value."""
+"""The audit log: append-only, tamper-evident, and it records who did what without a value."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def entries(app: Headrace, tenant: str) -> list[tuple[str, str, dict[str, Any]]]
     return [(entry["action"], entry["state"], entry["details"]) for entry in reversed(audit.entries(app, tenant))]
 
 
-# --- what is in it
+# --- entries
 
 
-def test_an_act_is_noted_before_it_begins_and_when_it_is_over(app: Headrace, tenant: str) -> None:
+def test_an_act_is_recorded_before_it_begins_and_when_it_is_over(app: Headrace, tenant: str) -> None:
     with audit.recorded(app, "replay", tenant, of="topic") as act:
         assert entries(app, tenant) == [("replay", "begun", {"of": "topic"})]
         act.details.update(events=3)
     assert entries(app, tenant)[1:] == [("replay", "done", {"of": "topic", "events": 3})]
 
 
-def test_an_act_that_fails_says_for_which_reason_and_never_what_a_document_said(app: Headrace, tenant: str) -> None:
+def test_a_failed_act_is_recorded_with_its_reason_and_without_its_message(app: Headrace, tenant: str) -> None:
     with suppress(HeadraceError), audit.recorded(app, "erase", tenant):
         raise HeadraceError("it says Ottilie Vanderbeek", reason="unknown-document")
     with suppress(ValueError), audit.recorded(app, "erase", tenant):
@@ -61,13 +61,13 @@ def test_an_act_that_fails_says_for_which_reason_and_never_what_a_document_said(
     ]
 
 
-def test_nothing_is_done_that_cannot_be_noted(app: Headrace, tenant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit, "TRIES", 0)
+def test_an_act_that_cannot_be_recorded_does_not_begin(app: Headrace, tenant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "ATTEMPTS", 0)
     with pytest.raises(LostRace), audit.recorded(app, "erase", tenant):
-        pytest.fail("it was begun")
+        pytest.fail("it began")
 
 
-def test_an_entry_says_who_by_the_login_and_by_their_own_word(app: Headrace, tenant: str) -> None:
+def test_an_entry_has_the_login_and_the_claimed_name(app: Headrace, tenant: str) -> None:
     actor.claim("Alma")
     try:
         audit.note(app, "dismiss", tenant, "done", {})
@@ -80,7 +80,7 @@ def test_an_entry_says_who_by_the_login_and_by_their_own_word(app: Headrace, ten
 
 
 @pytest.mark.parametrize("name", ["", " ", "a\nb", "a" * 201, "a\0"])
-def test_a_name_that_is_none_is_refused(name: str) -> None:
+def test_an_empty_or_unprintable_name_is_refused(name: str) -> None:
     with pytest.raises(HeadraceError) as refused:
         actor.claim(name)
     assert refused.value.reason == "bad-actor"
@@ -89,7 +89,7 @@ def test_a_name_that_is_none_is_refused(name: str) -> None:
 # --- the chain
 
 
-def test_of_many_who_write_at_once_no_entry_is_lost_and_the_chain_is_whole(app: Headrace, tenant: str) -> None:
+def test_concurrent_writers_lose_no_entry_and_keep_the_chain_whole(app: Headrace, tenant: str) -> None:
     with ThreadPoolExecutor(8) as pool:
         marks = list(pool.map(lambda number: audit.note(app, "replay", tenant, "done", {"number": number}), range(40)))
     assert len({mark.number for mark in marks}) == 40
@@ -101,7 +101,7 @@ def test_of_many_who_write_at_once_no_entry_is_lost_and_the_chain_is_whole(app: 
 
 @contextmanager
 def tampered(superuser: Superuser, change: str, undo: str, *values: Any) -> Iterator[None]:
-    """What only who owns the machine can do, undone when the block is left."""
+    """A change that only a superuser can make, undone when the block ends."""
     superuser.execute("SET session_replication_role = replica")
     superuser.execute(change, values)
     try:
@@ -121,7 +121,7 @@ def test_an_entry_that_was_changed_or_taken_out_is_named(app: Headrace, superuse
     with tampered(superuser, "DELETE FROM headrace.audit WHERE number = %s", put_back, mark.number):
         assert audit.verify(app).broken_at == mark.number
     with tampered(superuser, "DELETE FROM headrace.audit WHERE number = %s", put_back, last.number):
-        assert audit.verify(app).whole, "nothing inside the chain tells that its end was cut off"
+        assert audit.verify(app).whole, "the chain itself does not show that its end was cut off"
         assert (audit.verify(app, last).whole, audit.verify(app, mark).whole) == (False, True)
     assert audit.verify(app, last).whole
 
@@ -133,7 +133,7 @@ def test_an_entry_that_this_installation_did_not_write_is_named(app: Headrace, s
         connection.execute(add, (last.number + 1,))
     with tampered(superuser, "SELECT %s", "DELETE FROM headrace.audit WHERE number > %s", last.number):
         verdict = audit.verify(app)
-        assert (verdict.broken_at, verdict.why) == (last.number + 1, "the seal is not of this installation's master key")
+        assert (verdict.broken_at, verdict.why) == (last.number + 1, "the seal was not made with this installation's master key")
     assert audit.verify(app).whole
 
 
@@ -146,7 +146,7 @@ def test_a_mark_is_written_as_it_is_read(app: Headrace, tenant: str) -> None:
         assert refused.value.reason == "bad-mark"
 
 
-# --- who may what
+# --- privileges
 
 CHANGES = ("UPDATE headrace.audit SET entry = '{}'", "DELETE FROM headrace.audit", "TRUNCATE headrace.audit")
 WRITE = "INSERT INTO headrace.audit (number, entry, hash, seal) VALUES (1000000, '{}', '', '')"
@@ -154,8 +154,8 @@ WRITE = "INSERT INTO headrace.audit (number, entry, hash, seal) VALUES (1000000,
 
 def test_nobody_changes_or_removes_an_entry_not_even_the_owner(app: Headrace, superuser: Superuser, acme: str) -> None:
     audit.note(app, "erase", acme, "done", {})
-    for lent in (app.database.control(), app.database.tenant(acme), app.readers.control(), app.readers.tenant(acme)):
-        with lent as connection:
+    for pooled in (app.database.control(), app.database.tenant(acme), app.readers.control(), app.readers.tenant(acme)):
+        with pooled as connection:
             for statement in (*CHANGES, WRITE):
                 with pytest.raises(errors.InsufficientPrivilege), connection.transaction():
                     connection.execute(statement)
@@ -171,8 +171,8 @@ def test_nobody_changes_or_removes_an_entry_not_even_the_owner(app: Headrace, su
 def test_only_the_pipelines_own_login_adds_and_only_behind_the_last_entry(app: Headrace, acme: str) -> None:
     last = audit.note(app, "erase", acme, "done", {})
     add = "SELECT headrace.add_audit(%s, '{}', '')"
-    for lent in (app.database.tenant(acme), app.readers.control(), app.readers.tenant(acme)):
-        with lent as connection, pytest.raises(errors.InsufficientPrivilege), connection.transaction():
+    for pooled in (app.database.tenant(acme), app.readers.control(), app.readers.tenant(acme)):
+        with pooled as connection, pytest.raises(errors.InsufficientPrivilege), connection.transaction():
             connection.execute(add, (last.number + 1,))
     with app.database.control() as connection:
         for place in (last.number + 2, 0):
@@ -190,8 +190,8 @@ def test_a_tenants_role_reads_its_own_entries_and_no_others(app: Headrace, acme:
         with pytest.raises(errors.InsufficientPrivilege), connection.transaction():
             connection.execute("TABLE headrace.audit")
     assert {json.loads(row["entry"])["tenant"] for row in rows} == {acme}
-    for lent in (app.readers.tenant(acme), app.database.control(), app.readers.control()):
-        with lent as connection:
+    for pooled in (app.readers.tenant(acme), app.database.control(), app.readers.control()):
+        with pooled as connection:
             assert connection.execute("SELECT FROM headrace.own_audit()").fetchall() == []
 
 
@@ -212,19 +212,19 @@ Run = Callable[..., tuple[int, Any]]
 
 @pytest.fixture
 def call(settings: Settings, app: Headrace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command on this session's servers; gives its exit code and what it printed as JSON."""
+    """Run a command on this session's servers; returns its exit code and its JSON output."""
     path = tmp_path / "headrace.toml"
     path.write_text(f'data_dir = "{settings.data_dir}"\n', encoding="utf-8")
     monkeypatch.setenv("HEADRACE_CONFIG", str(path))
 
     def run(*arguments: str) -> tuple[int, Any]:
-        code, said = cli.run([*arguments, "--json"]), capsys.readouterr()
-        return code, json.loads(said.out or said.err)
+        code, captured = cli.run([*arguments, "--json"]), capsys.readouterr()
+        return code, json.loads(captured.out or captured.err)
 
     return run
 
 
-def test_what_a_person_does_is_noted_without_a_value(call: Run, app: Headrace, tenant: str) -> None:
+def test_commands_are_recorded_without_values(call: Run, app: Headrace, tenant: str) -> None:
     call("--as", "Alma", "tenant", "add", tenant, "reading.pdf=text")
     call("tenant", "set", tenant, "retention.landed_days=90", "reading.pdf=text")
     call("tenant", "set", tenant, "retention.legal_hold=true")
@@ -257,8 +257,8 @@ def test_what_a_person_does_is_noted_without_a_value(call: Run, app: Headrace, t
 
 def test_the_chain_is_verified_by_command(call: Run, app: Headrace, superuser: Superuser, tenant: str) -> None:
     mark = audit.note(app, "erase", tenant, "done", {})
-    code, told = call("audit", "verify", "--mark", str(mark))
-    assert (code, told["whole"], told["last"]) == (0, True, str(mark))
+    code, output = call("audit", "verify", "--mark", str(mark))
+    assert (code, output["whole"], output["last"]) == (0, True, str(mark))
     assert call("audit", "verify", "--mark", "1:2")[0] == 2
     assert call("audit", "verify", "--mark", f"{mark.number}:{'0' * 64}")[0] == 1
 
@@ -268,8 +268,8 @@ def test_a_subjects_value_comes_by_standard_input_and_its_receipt_is_verified(
 ) -> None:
     receipt = tmp_path / "receipt.json"
     monkeypatch.setattr(sys, "stdin", io.StringIO("jane.roe@example.com\n"))
-    code, told = call("erase", "--tenant", acme, "--subject", "--receipt", str(receipt))
-    assert (code, told["documents"]) == (0, 0)
+    code, output = call("erase", "--tenant", acme, "--subject", "--receipt", str(receipt))
+    assert (code, output["documents"]) == (0, 0)
     assert call("erase", "--verify", str(receipt)) == (0, {"verified": True, "signature": True, "audit": True, **_NOTHING})
     receipt.write_text(receipt.read_text(encoding="utf-8").replace('"documents": 0', '"documents": 1'), encoding="utf-8")
     assert call("erase", "--verify", str(receipt))[0] == 1
@@ -287,5 +287,5 @@ _NOTHING = {"stores": dict.fromkeys((*_TABLES, "dead_letters", "stage_records", 
     "arguments",
     ["--tenant T page", "--receipt R page", "--tenant T --receipt R", "--tenant T --receipt R page --source s", "--tenant T --verify ME"],
 )
-def test_an_erasure_that_is_not_said_clearly_is_a_wrong_call(arguments: str) -> None:
+def test_an_ambiguous_erasure_is_a_wrong_call(arguments: str) -> None:
     assert cli.run(["erase", *arguments.replace("ME", __file__).split()]) == 2

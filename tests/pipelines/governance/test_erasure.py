@@ -1,7 +1,8 @@
-"""Erasure: nothing is left but a tombstone and a signed receipt, whatever lands or is in hand meanwhile."""
+"""Erasure leaves a tombstone and a signed receipt, whatever lands or is claimed meanwhile."""
 
 from __future__ import annotations
 
+import hmac
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +25,7 @@ from pipelines.governance import audit, erasure, receipts, tenants
 from pipelines.governance.receipts import Receipt, StoreCounts, Verification
 from pipelines.operations.search import ask
 from pipelines.operations.stage_counts import due
+from privacy.encryption import installation_key
 from tests.tenant_fixture import Inlet, World, publish, rows, verdict
 
 PAGE = "# Seals\n\nThe shaft seal of the {} is inspected once a year.\n"
@@ -31,8 +33,8 @@ EMAIL = "jane.roe@example.com"
 
 
 @pytest.fixture(autouse=True)
-def nothing_yet(request: pytest.FixtureRequest) -> None:
-    """Tests that share the world begin with nothing in it."""
+def empty_world(request: pytest.FixtureRequest) -> None:
+    """Tests that share the world begin with an empty one."""
     if "world" in request.fixturenames:
         request.getfixturevalue("world").clear()
 
@@ -98,7 +100,7 @@ def test_erasing_without_neo4j_takes_the_document_from_postgres_and_is_completed
     assert states == ["done", "begun", "failed", "begun"]
 
 
-def test_an_erased_document_is_nobodys_work_any_more(app: Headrace, acme: str) -> None:
+def test_an_erased_document_is_not_processed_again(app: Headrace, acme: str) -> None:
     publish(app, acme, 1, page=PAGE.format("pump"))
     app.ingest(acme)
     erasure.erase(app, acme, "page")
@@ -143,12 +145,12 @@ def test_what_is_inside_of_a_document_is_erased_with_it_and_it_with_what_is_insi
     assert world.rows("SELECT FROM document WHERE envelope IS NOT NULL") == []
 
 
-# --- while something lands, or is in hand
+# --- while events land, or a worker has a claim
 
 
 @contextmanager
-def in_hand(world: World, name: str) -> Iterator[None]:
-    """Somebody who lives has the document in hand, and puts it down at the end."""
+def claimed(world: World, name: str) -> Iterator[None]:
+    """A live process has a claim on the document, and releases it at the end."""
     world.rows(CLAIM, document=world.key(name), stage="embed", process=world.app.database.presence())
     yield
     world.rows("DELETE FROM claim WHERE document = %(document)s RETURNING 1", document=world.key(name))
@@ -195,8 +197,8 @@ def test_a_higher_sequence_that_lands_during_the_erasure_brings_the_document_bac
 
 @contextmanager
 def erasing_beside_a_worker(world: World) -> Iterator[Future[Receipt]]:
-    """The block runs when the document has left Postgres, and the erasure waits for the worker that still has it in hand."""
-    with in_hand(world, "page"), ThreadPoolExecutor(1) as pool:
+    """The block runs once the document has left Postgres, while the erasure waits for a worker's claim on it."""
+    with claimed(world, "page"), ThreadPoolExecutor(1) as pool:
         future = pool.submit(erasure.erase, world.app, world.tenant, "page")
         until(lambda: world.rows("SELECT FROM document WHERE document = %(key)s AND deleted", key=world.key("page")))
         yield future
@@ -223,15 +225,15 @@ def test_a_vector_that_a_worker_keeps_after_its_document_was_erased_is_swept(wor
     assert world.rows("SELECT FROM embedding") == []
 
 
-def test_a_worker_that_never_lets_go_is_in_the_receipt(world: World, inlet: Inlet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_claim_that_is_never_released_is_in_the_receipt(world: World, inlet: Inlet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(erasure, "PATIENCE_S", 0.2)
     inlet.land(inlet.upsert("page", "one", sequence=1))
-    with in_hand(world, "page"):
+    with claimed(world, "page"):
         receipt = erasure.erase(world.app, world.tenant, "page")
     assert (receipt.stores["in_hand"].after, receipt.complete) == (1, False)
 
 
-def test_what_a_dead_process_had_in_hand_is_not_waited_for(world: World, inlet: Inlet) -> None:
+def test_the_claim_of_a_dead_process_is_not_waited_for(world: World, inlet: Inlet) -> None:
     inlet.land(inlet.upsert("page", "one", sequence=1))
     world.rows(CLAIM, document=world.key("page"), stage="parse", process=7)
     receipt = erasure.erase(world.app, world.tenant, "page")
@@ -265,7 +267,7 @@ def test_whatever_lands_before_and_after_only_a_sequence_above_what_was_erased_i
 # --- a source
 
 
-def test_a_sources_documents_go_and_nobody_elses(app: Headrace, acme: str) -> None:
+def test_a_sources_documents_are_erased_and_no_others(app: Headrace, acme: str) -> None:
     publish(app, acme, 1, "/wiki", page=PAGE.format("pump"), other=PAGE.format("mill"))
     publish(app, acme, 1, "/mail", mail=PAGE.format("turbine"))
     app.ingest(acme)
@@ -281,7 +283,7 @@ def test_a_sources_documents_go_and_nobody_elses(app: Headrace, acme: str) -> No
 # --- a data subject
 
 
-def test_every_document_that_holds_the_value_goes_however_it_is_written_there(app: Headrace, acme: str) -> None:
+def test_every_document_with_the_value_is_erased_however_it_is_written(app: Headrace, acme: str) -> None:
     texts = {
         "text": f"# Seals\n\nAsk {EMAIL} about the shaft seal.\n",
         "table": f"# Seals\n\n| who | what |\n|---|---|\n| {EMAIL.upper()} | shaft seal |\n",
@@ -289,7 +291,7 @@ def test_every_document_that_holds_the_value_goes_however_it_is_written_there(ap
         "nothing": PAGE.format("pump"),
         "another": "# Seals\n\nAsk john.doe@example.com about the shaft seal.\n",
     }
-    publish(app, acme, 1, **texts)
+    publish(app, acme, 1, texts)
     with Publisher(app.endpoints.kafka_client(), acme, "/wiki") as publisher:
         publisher.upsert("title", content=PAGE.format("mill"), title=f"By {EMAIL}", sequence=1)
         publisher.upsert("metadata", content=PAGE.format("weir"), metadata={"author": EMAIL}, sequence=1)
@@ -299,9 +301,9 @@ def test_every_document_that_holds_the_value_goes_however_it_is_written_there(ap
     assert found(app, acme) == {"nothing", "another"}
     again = erasure.erase_subject(app, acme, EMAIL)
     assert (again.documents, again.complete) == (0, True)
-    told = json.dumps([*map(receipts.as_written, (receipt, again)), audit.entries(app, acme)], default=str)
-    assert EMAIL not in told
-    assert not any(token in told for token in erasure.subjects.surrogates(app, app.session(acme), EMAIL))
+    written = json.dumps([*map(receipts.as_written, (receipt, again)), audit.entries(app, acme)], default=str)
+    assert EMAIL not in written
+    assert not any(token in written for token in erasure.subjects.surrogates(app, app.session(acme), EMAIL))
 
 
 def test_an_older_version_that_is_still_searchable_is_found_too(app: Headrace, acme: str) -> None:
@@ -379,6 +381,25 @@ def test_a_receipt_that_was_changed_anywhere_is_not_ours(world: World, data: st.
         return
     assert changed == receipt or not receipts.authentic(world.app, changed)
     assert not receipts.authentic(world.app, {**receipt, "note": "more"})
+
+
+def test_a_receipts_file_has_the_fields_of_its_kind_in_order(world: World) -> None:
+    stores, begun = {"events": StoreCounts(3, 0)}, audit.Mark(1, b"\0" * 32)
+    head, tail = ["receipt", "tenant", "kind", "erased_at", "documents"], ["stores", "complete", "not_covered", "audit", "signature"]
+    of_documents = {"documents": 1, "came_back": 0, "not_looked_at": 0, "tombstone_sequence": None, "documents_sealed": "sealed"}
+    kinds: tuple[tuple[receipts.Kind, dict[str, Any]], ...] = (("source", of_documents), ("tenant", {"documents": 1, "key_mark": "mark"}))
+    for kind, fields in kinds:
+        written = receipts.as_written(receipts.issue(world.app, "number", world.tenant, kind, stores, begun, **fields))
+        assert list(written) == [*head, *list(fields)[1:], *tail]
+        assert written["stores"] == {"events": {"before": 3, "after": 0}}
+
+
+def test_a_receipt_of_an_earlier_version_is_authentic_though_it_lacks_a_field(world: World) -> None:
+    """The signature covers the file's mapping as it is, not the fields of today's record."""
+    written = {"receipt": "number", "tenant": world.tenant, "kind": "document", "stores": {}, "audit": "1:00", "an_older_field": [1]}
+    key = installation_key(world.app.master_key, "receipt")
+    plain = json.dumps(written, sort_keys=True, separators=(",", ":")).encode()
+    assert receipts.authentic(world.app, written | {"signature": hmac.digest(key, plain, "sha256").hex()})
 
 
 def test_another_tenants_receipt_erases_nothing(world: World, inlet: Inlet, globex: str) -> None:

@@ -1,4 +1,4 @@
-"""An export: what is held of a tenant, redacted, to be read without us; whole or not there at all."""
+"""An export has a tenant's redacted data, is readable without Headrace, and appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PAGE = f"# Seals\n\nThe shaft seal of the {{}} is inspected by {EMAIL}, see [the
 
 
 @pytest.fixture(scope="module")
-def held(app: Headrace, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, dict[str, Any]]:
+def exported(app: Headrace, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, dict[str, Any]]:
     """A tenant with documents that were indexed, one that failed and one that only landed; its export, and the manifest."""
     tenant = f"export-{id(app) % 10_000}"
     add(app, tenant)
@@ -41,35 +41,35 @@ def read(folder: Path, table: str) -> pl.DataFrame:
     return pl.read_parquet(folder / f"{table}-*.parquet")
 
 
-def test_what_search_cites_is_what_was_exported(app: Headrace, held: tuple[str, Path, dict[str, Any]]) -> None:
-    tenant, folder, _ = held
+def test_what_search_cites_is_what_was_exported(app: Headrace, exported: tuple[str, Path, dict[str, Any]]) -> None:
+    tenant, folder, _ = exported
     sources, chunks = read(folder, "sources"), read(folder, "chunks")
     passages = ask(app, tenant, "shaft seal", ["user:ada"], top=50)
     cited = {(p.chunk, c.document_key, c.document, c.title, c.uri, c.page, c.ordinal, c.sequence) for p in passages for c in p.citations}
     columns = ("chunk", "document", "name", "title", "uri", "page", "ordinal", "sequence")
     assert cited == set(sources.select(columns).rows())
     assert len(cited) == 4
-    told = {(p.chunk, p.text, p.heading_path) for p in passages}
-    assert told == {(chunk, text, tuple(path)) for chunk, text, path in chunks.select("chunk", "text", "heading_path").rows()}
+    found = {(p.chunk, p.text, p.heading_path) for p in passages}
+    assert found == {(chunk, text, tuple(path)) for chunk, text, path in chunks.select("chunk", "text", "heading_path").rows()}
     access = {tuple(acl) for acl in sources["acl"]}
     assert access == {("user:ada",), ("*",)}
 
 
-def test_vectors_are_those_of_the_index(app: Headrace, held: tuple[str, Path, dict[str, Any]]) -> None:
-    tenant, folder, manifest = held
-    exported = dict(read(folder, "chunks").select("chunk", "embedding").iter_rows())
+def test_vectors_are_those_of_the_index(app: Headrace, exported: tuple[str, Path, dict[str, Any]]) -> None:
+    tenant, folder, manifest = exported
+    vectors = dict(read(folder, "chunks").select("chunk", "embedding").iter_rows())
     stored = {
         row["text_hash"]: row["embedding"]
         for row in rows(app, tenant, "SELECT text_hash, embedding::real[]::float8[] AS embedding FROM chunk")
     }
-    assert exported == {chunk: pytest.approx(vector) for chunk, vector in stored.items()}
-    assert {len(vector) for vector in exported.values()} == {manifest["index"]["dimension"]}
+    assert vectors == {chunk: pytest.approx(vector) for chunk, vector in stored.items()}
+    assert {len(vector) for vector in vectors.values()} == {manifest["index"]["dimension"]}
 
 
 def test_every_live_document_is_there_and_one_that_was_not_redacted_has_no_words(
-    app: Headrace, held: tuple[str, Path, dict[str, Any]]
+    app: Headrace, exported: tuple[str, Path, dict[str, Any]]
 ) -> None:
-    tenant, folder, _ = held
+    tenant, folder, _ = exported
     world, documents = World(app, tenant), read(folder, "documents")
     by_key = {row["document"]: row for row in documents.iter_rows(named=True)}
     assert by_key.keys() == {world.key(name) for name in ("pump", "copy", EMAIL, "broken", "gone", "late")}
@@ -81,8 +81,8 @@ def test_every_live_document_is_there_and_one_that_was_not_redacted_has_no_words
         assert {row[column] for column in ("name", "title", "uri", "metadata", "found")} == {None}
 
 
-def test_the_graph_and_what_became_of_events_are_there(held: tuple[str, Path, dict[str, Any]]) -> None:
-    _, folder, _ = held
+def test_the_graph_and_what_became_of_events_are_there(exported: tuple[str, Path, dict[str, Any]]) -> None:
+    _, folder, _ = exported
     kinds = dict(read(folder, "entities").select("kind", "name").rows())
     assert kinds["EMAIL"].startswith("<EMAIL:")
     assert set(read(folder, "mentions")["entity"]) <= set(read(folder, "entities")["key"])
@@ -91,14 +91,14 @@ def test_the_graph_and_what_became_of_events_are_there(held: tuple[str, Path, di
     assert read(folder, "dead_letters")["stage"].to_list() == ["parse"]
 
 
-def test_nothing_of_a_document_stands_in_clear_in_any_file(held: tuple[str, Path, dict[str, Any]]) -> None:
-    _, folder, manifest = held
-    told = [(folder / export.MANIFEST).read_text(encoding="utf-8"), *(str(read(folder, name).to_dicts()) for name in manifest["tables"])]
-    assert [value for value in (EMAIL, "jane.roe", PHONE) for text in told if value in text] == []
+def test_nothing_of_a_document_stands_in_clear_in_any_file(exported: tuple[str, Path, dict[str, Any]]) -> None:
+    _, folder, manifest = exported
+    written = [(folder / export.MANIFEST).read_text(encoding="utf-8"), *(str(read(folder, name).to_dicts()) for name in manifest["tables"])]
+    assert [value for value in (EMAIL, "jane.roe", PHONE) for text in written if value in text] == []
 
 
-def test_the_manifest_names_every_file_with_its_digest_rows_and_columns(held: tuple[str, Path, dict[str, Any]]) -> None:
-    _, folder, manifest = held
+def test_the_manifest_names_every_file_with_its_digest_rows_and_columns(exported: tuple[str, Path, dict[str, Any]]) -> None:
+    _, folder, manifest = exported
     assert json.loads((folder / export.MANIFEST).read_text(encoding="utf-8")) == manifest
     files = [file for table in manifest["tables"].values() for file in table["files"]]
     assert {path.name for path in folder.iterdir()} == {export.MANIFEST, *(file["path"] for file in files)}
@@ -114,7 +114,7 @@ def test_the_manifest_names_every_file_with_its_digest_rows_and_columns(held: tu
 def test_many_rows_are_many_files_and_none_is_one(app: Headrace, acme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "ROWS", 2)
     monkeypatch.setattr(export, "PAGE", 2)
-    publish(app, acme, 1, **{f"d{n}": f"# A\n\nPump {n} has a seal.\n" for n in range(5)})
+    publish(app, acme, 1, {f"d{n}": f"# A\n\nPump {n} has a seal.\n" for n in range(5)})
     app.ingest(acme)
     manifest = export.export(app, acme, tmp_path / "out")
     for name in ("documents", "chunks", "sources", "outcomes"):
@@ -137,8 +137,8 @@ def test_a_document_that_was_updated_is_not_shown_by_its_words_of_before(app: He
     assert read(tmp_path / "out", "sources").select("sequence", "acl").rows() == [(1, ["user:ada"])]
 
 
-def test_an_export_is_in_the_audit_log_with_counts(app: Headrace, held: tuple[str, Path, dict[str, Any]]) -> None:
-    tenant, _, manifest = held
+def test_an_export_is_in_the_audit_log_with_counts(app: Headrace, exported: tuple[str, Path, dict[str, Any]]) -> None:
+    tenant, _, manifest = exported
     done, begun = (entry for entry in audit.entries(app, tenant) if entry["action"] == "export")
     assert (begun["state"], begun["details"]) == ("begun", {"embeddings": True})
     counts = {name: table["rows"] for name, table in manifest["tables"].items()}

@@ -1,4 +1,4 @@
-"""What can be read only badly is put aside, not dropped; somebody may let it pass, that content and no other."""
+"""A document of low quality is quarantined, not dropped; an operator may release that content and no other."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def test_what_can_be_read_only_badly_is_put_aside_until_somebody_lets_it_pass(ap
     assert reasons(app, acme) == []
     assert ask(app, acme, "shaft seal")[0].citations[0].document == "scan.txt"
     publish(app, acme, GARBAGE + " And m\ufffdr\ufffd.", 2)
-    assert reasons(app, acme) == [("parse", "low-quality-text")], "another content is judged anew"
+    assert reasons(app, acme) == [("parse", "low-quality-text")], "other content is judged again"
 
 
-def test_a_tenant_that_can_live_with_it_says_so(app: Headrace, acme: str) -> None:
+def test_a_tenants_thresholds_decide(app: Headrace, acme: str) -> None:
     tenants.configure(app, acme, reading={"most_replaced": 1.0, "least_wordlike": 0.0})
     publish(app, acme, GARBAGE, 1)
     assert reasons(app, acme) == []
 
 
-def test_a_document_that_is_not_put_aside_cannot_be_let_pass(app: Headrace, acme: str) -> None:
+def test_a_document_that_is_not_quarantined_cannot_be_released(app: Headrace, acme: str) -> None:
     publish(app, acme, "The shaft seal is inspected once a year.", 1)
     app.ingest(acme)
     with pytest.raises(HeadraceError) as refused:
@@ -52,7 +52,7 @@ def test_a_document_that_is_not_put_aside_cannot_be_let_pass(app: Headrace, acme
     assert refused.value.reason == "not-put-aside"
 
 
-def test_what_the_tenant_s_profile_quarantines_passes_once_it_is_released_without_the_value(app: Headrace, acme: str) -> None:
+def test_a_document_quarantined_by_the_profile_passes_redacted_once_released(app: Headrace, acme: str) -> None:
     tenants.configure(app, acme, privacy={"actions": {"IBAN": "quarantine"}})
     publish(app, acme, "Pay the shaft seal to DE89 3704 0044 0532 0130 00, please.", 1)
     assert reasons(app, acme) == [("redact", "quarantined-by-policy")]

@@ -1,4 +1,4 @@
-"""Retention: what is old enough goes by class, nothing goes that a stage has still to read, and legal hold stops it."""
+"""Retention deletes what is old enough, by class, but nothing that a stage still needs, and nothing under legal hold."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def publish(app: Headrace, tenant: str, sequence: int = 1, title: str | None = N
             publisher.upsert(name, content=text, title=title, sequence=sequence)
 
 
-def wish(app: Headrace, tenant: str, **wishes: Any) -> None:
-    tenants.configure(app, tenant, retention=wishes)
+def configure(app: Headrace, tenant: str, **settings: Any) -> None:
+    tenants.configure(app, tenant, retention=settings)
 
 
 def age(world: World, days: int = 31) -> None:
-    """As if everything had happened so many days earlier."""
+    """Make everything this many days older."""
     for table, column in (
         ("document", "landed_at"),
         ("event", "landed_at"),
@@ -53,7 +53,7 @@ def went(app: Headrace, tenant: str) -> dict[str, int]:
 
 @pytest.fixture
 def old(app: Headrace, acme: str) -> World:
-    """A tenant with two documents that were taken the whole way a month ago."""
+    """A tenant with two documents that were ingested a month ago."""
     world = World(app, acme)
     publish(app, acme, page=PAGE.format("pump"), other=PAGE.format("mill"))
     app.ingest(acme)
@@ -70,17 +70,17 @@ def test_nothing_goes_by_default(app: Headrace, old: World) -> None:
 
 
 def test_what_is_old_enough_goes_and_what_is_younger_stays(app: Headrace, old: World) -> None:
-    wish(app, old.tenant, landed_days=32, parsed_days=30)
+    configure(app, old.tenant, landed_days=32, parsed_days=30)
     assert went(app, old.tenant) == {"parsed": 2}
-    wish(app, old.tenant, landed_days=31)
+    configure(app, old.tenant, landed_days=31)
     assert went(app, old.tenant) == {"landed": 2}
     assert went(app, old.tenant) == {}
-    noted = [entry["details"] for entry in audit.entries(app, old.tenant) if entry["action"] == "retention"]
-    assert noted == [{"landed": 2}, {"parsed": 2}]
+    recorded = [entry["details"] for entry in audit.entries(app, old.tenant) if entry["action"] == "retention"]
+    assert recorded == [{"landed": 2}, {"parsed": 2}]
 
 
-def test_what_went_is_missed_by_nobody_while_nothing_changes(app: Headrace, old: World) -> None:
-    wish(app, old.tenant, **EVERY_CLASS)
+def test_what_was_deleted_is_not_needed_while_nothing_changes(app: Headrace, old: World) -> None:
+    configure(app, old.tenant, **EVERY_CLASS)
     before = old.rows("SELECT * FROM chunk_source ORDER BY document")
     assert went(app, old.tenant) == {"landed": 2, "parsed": 2, "embeddings": 2}
     _, reports = app.ingest(old.tenant)
@@ -95,7 +95,7 @@ def test_what_failed_or_has_still_to_be_read_keeps_what_it_needs(app: Headrace, 
     app.land(acme)
     app.run(acme, "parse")
     age(world)
-    wish(app, acme, **EVERY_CLASS)
+    configure(app, acme, **EVERY_CLASS)
     enforced = retention.enforce(app, acme)
     assert {name: row.went for name, row in enforced.classes.items() if row.went} == {"landed": 1}
     assert (enforced.classes["landed"].stays, enforced.classes["parsed"].stays) == (1, 1)
@@ -104,10 +104,10 @@ def test_what_failed_or_has_still_to_be_read_keeps_what_it_needs(app: Headrace, 
     assert world.artifact("land", "broken") is not None
 
 
-def test_who_needs_what_was_parsed_and_went_has_it_parsed_again(app: Headrace, old: World) -> None:
-    wish(app, old.tenant, parsed_days=30)
+def test_a_deleted_parsed_document_is_parsed_again_when_it_is_needed(app: Headrace, old: World) -> None:
+    configure(app, old.tenant, parsed_days=30)
     assert went(app, old.tenant) == {"parsed": 2}
-    # the title is redacted with the text, and the content that it comes with is the same
+    # the title is redacted with the text; the content is unchanged
     publish(app, old.tenant, 2, title="Seals of pumps", page=PAGE.format("pump"))
     app.ingest(old.tenant)
     assert old.rows("SELECT DISTINCT title FROM indexed WHERE document = %(key)s", key=old.key("page")) == [{"title": "Seals of pumps"}]
@@ -115,8 +115,8 @@ def test_who_needs_what_was_parsed_and_went_has_it_parsed_again(app: Headrace, o
     assert old.artifact("parse", "other") is None
 
 
-def test_a_changed_reading_of_what_has_no_content_any_more_is_a_dead_letter_and_the_old_version_stays(app: Headrace, old: World) -> None:
-    wish(app, old.tenant, landed_days=30, parsed_days=30)
+def test_a_changed_reading_without_the_content_is_a_dead_letter_and_the_old_version_stays(app: Headrace, old: World) -> None:
+    configure(app, old.tenant, landed_days=30, parsed_days=30)
     assert went(app, old.tenant) == {"landed": 2, "parsed": 2}
     publish(app, old.tenant, 2, page=PAGE.format("weir"))
     tenants.configure(app, old.tenant, reading={"pdf": "text"})
@@ -130,13 +130,13 @@ def test_a_changed_reading_of_what_has_no_content_any_more_is_a_dead_letter_and_
     assert dead_letters.open_letters(app, old.tenant) == []
 
 
-def test_the_history_goes_but_each_documents_newest_event_and_what_can_be_replayed(app: Headrace, acme: str) -> None:
+def test_old_events_are_deleted_but_not_a_documents_newest_nor_what_can_be_replayed(app: Headrace, acme: str) -> None:
     world = World(app, acme)
     publish(app, acme, 1, page=PAGE.format("pump"), broken=PAGE.format("mill"))
     publish(app, acme, 2, page=PAGE.format("weir"), broken=b"PK\x03\x04 cut off")
     app.ingest(acme)
     age(world)
-    wish(app, acme, events_days=30, dead_letters_days=30)
+    configure(app, acme, events_days=30, dead_letters_days=30)
     assert went(app, acme) == {"events": 2}
     assert {row["sequence"] for row in world.rows("SELECT sequence FROM event")} == {2}
     publish(app, acme, 3, broken=PAGE.format("mill"))
@@ -146,7 +146,7 @@ def test_the_history_goes_but_each_documents_newest_event_and_what_can_be_replay
 
 
 def test_under_legal_hold_nothing_goes(app: Headrace, old: World) -> None:
-    wish(app, old.tenant, **EVERY_CLASS, legal_hold=True)
+    configure(app, old.tenant, **EVERY_CLASS, legal_hold=True)
     before = old.everything()
     enforced = retention.enforce(app, old.tenant)
     assert (enforced.went, enforced.held) == (0, True)
@@ -154,12 +154,12 @@ def test_under_legal_hold_nothing_goes(app: Headrace, old: World) -> None:
 
 
 @pytest.mark.parametrize("bad", [{"landed_days": 0}, {"landed_days": True}, {"events_days": -1}, {"legal_hold": "maybe"}, {"years": 1}])
-def test_a_retention_that_cannot_be_meant_is_refused(app: Headrace, acme: str, bad: dict[str, Any]) -> None:
+def test_an_invalid_retention_is_refused(app: Headrace, acme: str, bad: dict[str, Any]) -> None:
     with pytest.raises(PolicyError):
-        wish(app, acme, **bad)
+        configure(app, acme, **bad)
 
 
-# --- as Dagster shows it
+# --- in Dagster
 
 
 @pytest.fixture
@@ -169,26 +169,26 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 
 
 def test_a_run_shows_a_table_of_what_went(app: Headrace, old: World, instance: dg.DagsterInstance) -> None:
-    wish(app, old.tenant, landed_days=30)
+    configure(app, old.tenant, landed_days=30)
     instance.add_dynamic_partitions("tenants", [old.tenant])
     job = build({RESOURCE: app}).resolve_job_def("enforce_retention")
     result = job.execute_in_process(instance=instance, partition_key=old.tenant)
     (event,) = result.get_asset_materialization_events()
-    told = {key: value.value for key, value in event.step_materialization_data.materialization.metadata.items()}
-    assert "| contents that came with events | 30 | 2 | 0 |" in told["classes"].splitlines()
-    assert "| cached vectors | never | 0 | 0 |" in told["classes"].splitlines()
-    assert (told["went/landed"], told["legal hold"]) == (2, False)
+    metadata = {key: value.value for key, value in event.step_materialization_data.materialization.metadata.items()}
+    assert "| contents that came with events | 30 | 2 | 0 |" in metadata["classes"].splitlines()
+    assert "| cached vectors | never | 0 | 0 |" in metadata["classes"].splitlines()
+    assert (metadata["went/landed"], metadata["legal hold"]) == (2, False)
 
 
-def test_the_schedule_starts_a_run_for_each_tenant_that_lets_anything_go(
+def test_the_schedule_starts_a_run_for_each_tenant_with_retention(
     app: Headrace, acme: str, globex: str, instance: dg.DagsterInstance
 ) -> None:
-    def asked() -> list[dg.RunRequest]:
+    def requests() -> list[dg.RunRequest]:
         context = dg.build_schedule_context(instance=instance, scheduled_execution_time=datetime(2026, 3, 1, tzinfo=UTC))
-        requests = list(retention_schedule(context, headrace=app))
-        return [request for request in requests if isinstance(request, dg.RunRequest)]
+        requested = list(retention_schedule(context, headrace=app))
+        return [request for request in requested if isinstance(request, dg.RunRequest)]
 
     instance.add_dynamic_partitions("tenants", [acme, globex])
-    assert asked() == []
-    wish(app, globex, events_days=7)
-    assert [request.partition_key for request in asked()] == [globex]
+    assert requests() == []
+    configure(app, globex, events_days=7)
+    assert [request.partition_key for request in requests()] == [globex]

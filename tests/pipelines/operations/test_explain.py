@@ -1,4 +1,4 @@
-"""What an operator asks: why a document is where it is, and what is not well."""
+"""Explanations of documents, finding documents, and the doctor."""
 
 from __future__ import annotations
 
@@ -68,30 +68,30 @@ def test_a_document_whose_every_event_was_refused_is_explained_by_its_dead_lette
     with Publisher(app.endpoints.kafka_client(), acme, "/wiki") as publisher:
         publisher._producer.produce(f"documents.{acme}", b"not an event", b"page")
     app.land(acme)
-    (told,) = explain.explain(app, acme, "page")
-    assert told.state is None
-    assert told.verdict == "not searchable: every event of it was refused, see its dead letters"
-    assert [letter.reason for letter in told.dead_letters] == ["not-cloudevents"]
+    (explained,) = explain.explain(app, acme, "page")
+    assert explained.state is None
+    assert explained.verdict == "not searchable: every event of it was refused, see its dead letters"
+    assert [letter.reason for letter in explained.dead_letters] == ["not-cloudevents"]
 
 
 def test_a_chunk_stands_for_every_document_that_has_it(app: Headrace, acme: str) -> None:
     publish(app, acme, 1, page=PAGE.format("pump"), copy=PAGE.format("pump"))
     app.ingest(acme)
     (chunk,) = rows(app, acme, "SELECT text_hash FROM chunk")
-    told = explain.explain(app, acme, chunk["text_hash"])
-    assert {document.document for document in told} == {documents.find_document(app, acme, name) for name in ("page", "copy")}
-    assert [document.index[0].shares_with for document in told] == [1, 1]
+    explained = explain.explain(app, acme, chunk["text_hash"])
+    assert {document.document for document in explained} == {documents.find_document(app, acme, name) for name in ("page", "copy")}
+    assert [document.index[0].shares_with for document in explained] == [1, 1]
 
 
-def test_without_neo4j_a_document_is_explained_all_the_same(app: Headrace, graphless: Headrace, acme: str) -> None:
+def test_a_document_is_explained_without_neo4j(app: Headrace, graphless: Headrace, acme: str) -> None:
     publish(app, acme, 1, page=PAGE.format("pump"))
     app.ingest(acme)
-    (told,) = explain.explain(graphless, acme, "page")
-    assert told.verdict == "searchable"
-    assert list(told.graph) == ["unavailable"]
+    (explained,) = explain.explain(graphless, acme, "page")
+    assert explained.verdict == "searchable"
+    assert list(explained.graph) == ["unavailable"]
 
 
-def test_an_unknown_id_is_refused_without_being_repeated(app: Headrace, acme: str) -> None:
+def test_an_unknown_id_is_refused_and_not_repeated(app: Headrace, acme: str) -> None:
     with pytest.raises(HeadraceError) as refused:
         explain.explain(app, acme, "jane.roe@example.com")
     assert refused.value.reason == "unknown-document"
@@ -116,7 +116,7 @@ def test_an_id_that_reads_like_another_documents_key_is_the_document_that_has_it
     assert documents.find_document(app, acme, key) != key
 
 
-def test_a_tenant_made_again_under_its_name_has_its_new_key_in_a_process_that_knew_the_old_one(app: Headrace, acme: str) -> None:
+def test_a_recreated_tenant_has_its_new_key_in_a_process_that_knew_the_old_one(app: Headrace, acme: str) -> None:
     old = app.session(acme).keys.digest(b"value", "test")
     tenants.remove(app, acme)
     with pytest.raises(TenantError):
@@ -125,13 +125,13 @@ def test_a_tenant_made_again_under_its_name_has_its_new_key_in_a_process_that_kn
     assert app.session(acme).keys.digest(b"value", "test") != old
 
 
-def looked(settings: Settings) -> dict[str, Finding]:
+def findings_of(settings: Settings) -> dict[str, Finding]:
     return {finding.what: finding for finding in diagnose(settings)}
 
 
 def test_the_doctor_finds_running_servers_well(settings: Settings, app: Headrace) -> None:
-    findings = looked(settings)
-    # what is looked at tenant by tenant also shows what other tests did to theirs
+    findings = findings_of(settings)
+    # examinations of every tenant also find what other tests did to theirs
     ours = (
         "configuration",
         "postgres, as pipeline",
@@ -149,18 +149,18 @@ def test_the_doctor_names_the_rights_that_a_login_has_too_many(settings: Setting
     urls = {"owner": "owner", "pipeline": "owner", "reader": "reader", "dagster": "dagster"}
     swapped = {f"{role}_url": getattr(app.endpoints, f"postgres_{login}") for role, login in urls.items()}
     given = settings.model_copy(update={"postgres": Postgres(**swapped), "master_key": app.endpoints.master_key})
-    finding = looked(given)["postgres, as pipeline"]
+    finding = findings_of(given)["postgres, as pipeline"]
     assert not finding.well
     assert finding.found == "its role has more rights than it needs: inherits, makes roles, owns"
 
 
 def test_the_doctor_sees_a_wrong_master_key(settings: Settings, app: Headrace, acme: str) -> None:
-    finding = looked(settings.model_copy(update={"master_key": SecretStr("A" * 43 + "=")}))["master key and tenants' keys"]
+    finding = findings_of(settings.model_copy(update={"master_key": SecretStr("A" * 43 + "=")}))["master key and tenants' keys"]
     assert not finding.well
     assert "master_key" in finding.remedy
 
 
 def test_the_doctor_says_what_to_do_where_nothing_runs(settings: Settings, tmp_path: Path) -> None:
-    findings = looked(settings.model_copy(update={"data_dir": tmp_path}))
+    findings = findings_of(settings.model_copy(update={"data_dir": tmp_path}))
     assert findings["servers"] == Finding("servers", well=False, found="Postgres is not running", remedy="Run `headrace up`.")
     assert list(findings) == ["configuration", "servers"]

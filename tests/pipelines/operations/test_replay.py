@@ -1,4 +1,4 @@
-"""Replay: dead letters are tried again, a topic is read again, and what is there already does not change by it."""
+"""Replay retries dead letters and lands a topic again; what has not changed stays as it is."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CORRUPT = b"PK\x03\x04 cut off"
 
 
 def forget_owners(app: Headrace, tenant: str) -> None:
-    """As if the owners had given their documents up: what was refused for its source is only the next event."""
+    """Remove the documents' owners: an event that was refused for its source is then the next event."""
     with app.session(tenant).transaction() as connection:
         connection.execute("UPDATE document SET source_key = ''")
 
@@ -47,7 +47,7 @@ def event(name: str, sequence: int) -> dict[str, Any]:
 
 
 def write(app: Headrace, tenant: str, whole: dict[str, Any], at_ms: int) -> None:
-    """To partition 2, with the time at which it was published."""
+    """Write an event to partition 2, with this time of publication."""
     producer = Producer(app.endpoints.kafka_client())
     value, key = json.dumps(whole).encode(), whole["subject"].encode()
     producer.produce(topic_of(tenant), value, key, 2, headers=list(STRUCTURED), timestamp=at_ms)
@@ -70,17 +70,17 @@ def test_a_refused_event_is_refused_again_until_what_it_met_has_changed(app: Hea
     app.land(acme)
     (letter,) = dead_letters.open_letters(app, acme)
     assert letter.reason == "source-mismatch"
-    told = {"position": letter.position, "stage": "land", "reason": "source-mismatch", "outcome": "refused"}
-    assert replay.dead_letters(app, acme) == [told]
+    expected = {"position": letter.position, "stage": "land", "reason": "source-mismatch", "outcome": "refused"}
+    assert replay.dead_letters(app, acme) == [expected]
     (again,) = dead_letters.open_letters(app, acme)
-    assert again["attempts"] == 2
+    assert again.attempts == 2
     forget_owners(app, acme)
     assert [row["outcome"] for row in replay.dead_letters(app, acme, Selection((letter.position,)))] == ["landed"]
     assert dead_letters.open_letters(app, acme) == []
     assert rows(app, acme, "SELECT sequence FROM document") == [{"sequence": 2}]
 
 
-def test_a_failed_stage_is_tried_again_with_what_the_document_is_by_now(app: Headrace, acme: str) -> None:
+def test_a_failed_stage_is_retried_with_the_documents_present_state(app: Headrace, acme: str) -> None:
     publish(app, acme, 1, page=CORRUPT)
     app.ingest(acme)
     publish(app, acme, 2, page=CORRUPT + b", otherwise")
@@ -115,7 +115,7 @@ def test_a_position_without_a_dead_letter_replays_nothing(app: Headrace, acme: s
     assert rows(app, acme, "SELECT status FROM stage_record") == [{"status": "failed"}]
 
 
-def test_an_event_that_kafka_no_longer_has_is_gone_and_its_letter_stays(app: Headrace, acme: str) -> None:
+def test_an_event_that_kafka_no_longer_has_is_gone_and_its_dead_letter_stays(app: Headrace, acme: str) -> None:
     publish(app, acme, 1, page=PAGE.format("pump"))
     publish(app, acme, 2, source="/other", page=PAGE.format("pump"))
     app.land(acme)
@@ -132,8 +132,8 @@ def test_dead_letters_are_chosen_by_reason_document_and_time(app: Headrace, acme
     failed = {letter.position: letter.last_at for letter in dead_letters.open_letters(app, acme)}
     now = max(failed.values()) + timedelta(seconds=1)
 
-    def found(**wanted: Any) -> list[str]:
-        return sorted(row["reason"] for row in replay.dead_letters(app, acme, Selection(**wanted)))
+    def found(**fields: Any) -> list[str]:
+        return sorted(row["reason"] for row in replay.dead_letters(app, acme, Selection(**fields)))
 
     assert found(reason="source-mismatch") == ["source-mismatch"]
     assert found(document="other") == ["corrupt-document"]
@@ -168,7 +168,7 @@ def test_replaying_a_whole_topic_changes_nothing_and_embeds_nothing(app: Headrac
     assert world.everything() == before
 
 
-def test_an_event_that_was_refused_lands_where_what_refused_it_is_gone_and_settles_its_dead_letter(app: Headrace, acme: str) -> None:
+def test_a_refused_event_lands_once_nothing_refuses_it_and_resolves_its_dead_letter(app: Headrace, acme: str) -> None:
     publish(app, acme, 1, page=PAGE.format("pump"), other=PAGE.format("mill"))
     publish(app, acme, 2, source="/other", page=PAGE.format("turbine"))
     app.land(acme)
@@ -216,8 +216,8 @@ def test_what_retention_removed_is_counted(app: Headrace, acme: str, where: dict
     admin = AdminClient(app.endpoints.kafka_client())
     for answer in admin.delete_records([TopicPartition(topic_of(acme), 2, 3)]).values():
         answer.result(10)
-    told = next(row for row in replay.topic(app, acme, **where) if row["partition"] == 2)
-    assert told == {"partition": 2, "from_offset": 0, "to_offset": 4, "removed": 3, "events": 1, "fates": {"unchanged": 1}, "reasons": {}}
+    row = next(row for row in replay.topic(app, acme, **where) if row["partition"] == 2)
+    assert row == {"partition": 2, "from_offset": 0, "to_offset": 4, "removed": 3, "events": 1, "fates": {"unchanged": 1}, "reasons": {}}
 
 
 def test_a_topic_that_ends_before_the_position_is_not_the_one_that_landed(app: Headrace, acme: str) -> None:
@@ -230,10 +230,10 @@ def test_a_topic_that_ends_before_the_position_is_not_the_one_that_landed(app: H
 
 
 def test_beside_a_landing_of_newer_events_a_replay_loses_and_repeats_nothing(app: Headrace, settings: Settings, acme: str) -> None:
-    """The documents' rows are gone as the replay begins, so that it and the landing write the same documents at once."""
+    """The documents' rows are deleted before the replay, so that it and the landing write the same documents at once."""
     names = [f"page{number}" for number in range(6)]
     for sequence in range(1, 6):
-        publish(app, acme, sequence, **{name: f"{name} {sequence}" for name in names})
+        publish(app, acme, sequence, {name: f"{name} {sequence}" for name in names})
     app.land(acme)
     with app.session(acme).transaction() as connection:
         connection.execute("DELETE FROM document")
@@ -241,7 +241,7 @@ def test_beside_a_landing_of_newer_events_a_replay_loses_and_repeats_nothing(app
     def land_newer() -> None:
         with Headrace(settings, app.endpoints) as other:
             for sequence in range(6, 16):
-                publish(other, acme, sequence, **{name: f"{name} {sequence}" for name in names})
+                publish(other, acme, sequence, {name: f"{name} {sequence}" for name in names})
                 while lag(other, acme).events:
                     other.land(acme)
 
@@ -257,7 +257,7 @@ def test_beside_a_landing_of_newer_events_a_replay_loses_and_repeats_nothing(app
     assert (lag(app, acme).events, dead_letters.open_letters(app, acme)) == (0, [])
 
 
-def test_a_replay_that_loses_the_race_for_a_document_judges_it_anew(app: Headrace, acme: str) -> None:
+def test_a_replay_that_loses_the_race_for_a_document_judges_it_again(app: Headrace, acme: str) -> None:
     world = World(app, acme)
     inlet = world.inlet()
     inlet.land(inlet.upsert("page", "one", 1))
@@ -273,7 +273,7 @@ def test_a_replay_that_loses_the_race_for_a_document_judges_it_anew(app: Headrac
     assert world.document("page")["content"] == b"three"
 
 
-def test_a_replay_brings_nothing_back_of_what_was_erased(app: Headrace, acme: str) -> None:
+def test_a_replay_brings_back_nothing_that_was_erased(app: Headrace, acme: str) -> None:
     publish(app, acme, 1, page=PAGE.format("pump"), other=PAGE.format("mill"))
     publish(app, acme, 2, page=PAGE.format("turbine"))
     publish(app, acme, 3, source="/other", page=PAGE.format("turbine"))
@@ -285,8 +285,8 @@ def test_a_replay_brings_nothing_back_of_what_was_erased(app: Headrace, acme: st
 
 
 @dataclass(frozen=True)
-class Said:
-    """What some source says of a document, inside the contract or not."""
+class Publication:
+    """An event of some source, within the contract or not."""
 
     kind: str
     name: str
@@ -303,8 +303,8 @@ class Said:
         return inlet.upsert(self.name, self.content, sequence, self.source)
 
 
-SAID = st.builds(
-    Said,
+PUBLICATIONS = st.builds(
+    Publication,
     kind=st.sampled_from(["upsert", "upsert", "delete", "null", "bad"]),
     name=st.sampled_from(["a.md", "b.md"]),
     source=st.sampled_from(["/wiki", "/other"]),
@@ -313,12 +313,12 @@ SAID = st.builds(
 )
 
 
-@given(st.lists(st.lists(SAID, min_size=1, max_size=6), min_size=1, max_size=3))
+@given(st.lists(st.lists(PUBLICATIONS, min_size=1, max_size=6), min_size=1, max_size=3))
 @hypothesis_settings(max_examples=25)
-def test_whatever_landed_a_replay_changes_no_document_and_a_second_one_nothing_at_all(world: World, said: list[list[Said]]) -> None:
+def test_a_replay_changes_no_document_and_a_second_one_nothing_at_all(world: World, published: list[list[Publication]]) -> None:
     world.clear()
     landed = []
-    for part in said:
+    for part in published:
         inlet = world.inlet()
         landed.append([one.on(inlet) for one in part])
         inlet.land(*landed[-1])

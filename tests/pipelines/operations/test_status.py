@@ -1,4 +1,4 @@
-"""What an operator sees at a glance: lag in events and seconds, pace, failures, freshness against the tenant's own target, slots."""
+"""Status: lag in events and seconds, rates, failures, freshness against the tenant's own target, due maintenance, slots."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import Producer
 
 from core.config import Settings
-from core.errors import ConfigurationError, HeadraceError, TenantError, Unavailable
+from core.errors import ConfigurationError, HeadraceError, PolicyError, TenantError, Unavailable
 from core.freshness import target_s
 from events.contract import topic_of
 from events.kafka.ages import published_at
@@ -21,7 +21,7 @@ from events.positions import dismiss
 from events.publish import Publisher
 from pipelines import cli
 from pipelines.app import Headrace
-from pipelines.governance import tenants
+from pipelines.governance import surrogate_keys, tenants
 from pipelines.operations import status
 from pipelines.operations.checks import check
 from pipelines.operations.lag import Lag, lag, unlanded
@@ -33,7 +33,7 @@ CORRUPT = b"PK\x03\x04 cut off"
 
 @pytest.fixture
 def kafkaless(settings: Settings, app: Headrace) -> Iterator[Headrace]:
-    """Headrace where Kafka refuses the login at once."""
+    """Headrace whose login Kafka refuses."""
     wrong = app.endpoints.model_copy(update={"kafka_username": "nobody"})
     with Headrace(settings, wrong) as headrace:
         yield headrace
@@ -149,9 +149,33 @@ def test_a_partition_without_a_record_has_no_age(app: Headrace, acme: str) -> No
 @pytest.mark.parametrize(
     ("oldest_s", "events", "fresh"), [(None, 0, True), (9, 1, True), (99, 1, False), (99, None, False), (9, None, None), (None, 3, None)]
 )
-def test_what_is_not_known_is_not_called_fresh(oldest_s: float | None, events: int | None, fresh: bool | None) -> None:
+def test_an_unknown_lag_is_not_called_fresh(oldest_s: float | None, events: int | None, fresh: bool | None) -> None:
     oldest = None if oldest_s is None else datetime.now(UTC) - timedelta(seconds=oldest_s)
     assert Lag(events, 0, oldest).fresh(60) is fresh
+
+
+# --- maintenance
+
+
+def test_maintenance_that_is_due_is_named_until_it_is_done(app: Headrace, acme: str) -> None:
+    publish(app, acme, page=PAGE.format("pump"))
+    app.ingest(acme)
+    assert row(app, acme).maintenance == ()
+    surrogate_keys.rotate(app, acme)
+    assert "end-of-rotation" in row(app, acme).maintenance
+    app.ingest(acme)
+    assert row(app, acme).maintenance == ()
+
+
+def test_a_tenant_whose_settings_are_invalid_has_no_known_maintenance_and_hides_nobody(app: Headrace, acme: str, globex: str) -> None:
+    from core.schema.migrate import configure_tenant
+
+    surrogate_keys.rotate(app, globex)
+    configure_tenant(app.endpoints.postgres_owner.get_secret_value(), acme, {"reading": {"pdf": "best"}})
+    with pytest.raises(PolicyError):
+        app.session(acme)
+    assert (row(app, acme).maintenance, row(app, acme).fresh) == ((), True)
+    assert row(app, globex).maintenance == ("end-of-rotation",)
 
 
 # --- the target
@@ -184,7 +208,7 @@ def test_a_target_is_set_with_the_tenant_and_changed_without_touching_anything_e
 
 
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), 1e9, "soon", None, True])
-def test_a_target_that_is_none_is_refused_with_its_value(app: Headrace, tenant: str, value: Any) -> None:
+def test_an_invalid_target_is_refused_with_its_value(app: Headrace, tenant: str, value: Any) -> None:
     for configured in (
         lambda: tenants.add(app, tenant, {"freshness_seconds": value}),
         lambda: tenants.configure(app, tenant, freshness_seconds=value),
@@ -195,7 +219,7 @@ def test_a_target_that_is_none_is_refused_with_its_value(app: Headrace, tenant: 
     assert tenant not in {found.tenant for found in app.tenants()}
 
 
-def test_a_target_that_somebody_wrote_by_hand_and_wrong_fails_its_own_check_and_hides_nobody(app: Headrace, acme: str, globex: str) -> None:
+def test_an_invalid_target_written_by_hand_fails_only_its_own_check(app: Headrace, acme: str, globex: str) -> None:
     from core.schema.migrate import configure_tenant
 
     configure_tenant(app.endpoints.postgres_owner.get_secret_value(), acme, {"freshness_seconds": "soon"})
@@ -231,14 +255,14 @@ def test_without_kafka_freshness_is_not_judged(kafkaless: Headrace, acme: str) -
 
 @pytest.fixture
 def call(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
-    """Run a command on this session's servers; gives its exit code and what it printed, read as JSON with `--json`."""
+    """Run a command on this session's servers; returns its exit code and its output, read as JSON with `--json`."""
     config = tmp_path / "headrace.toml"
     config.write_text(f'data_dir = "{settings.data_dir}"\n', encoding="utf-8")
     monkeypatch.setenv("HEADRACE_CONFIG", str(config))
 
     def run(*arguments: str) -> tuple[int, Any]:
-        code, said = cli.run(arguments), capsys.readouterr()
-        return code, json.loads(said.out) if "--json" in arguments and said.out else said.out + said.err
+        code, captured = cli.run(arguments), capsys.readouterr()
+        return code, json.loads(captured.out) if "--json" in arguments and captured.out else captured.out + captured.err
 
     return run
 
@@ -258,10 +282,10 @@ def test_status_prints_tenants_and_slots_not_wider_than_120_columns(
     code, printed = call("status")
     output.out.cache_clear()
     assert (code, max(map(len, printed.splitlines())) <= 120) == (0, True)
-    (told,) = [line for line in printed.splitlines() if acme in line]
-    # how wide a column is drawn depends on every tenant that there is: a longer cell goes on in the next line
+    (row,) = [line for line in printed.splitlines() if acme in line]
+    # a column's width depends on every tenant: a longer cell continues in the next line
     for cell in ("2 h", "corrupt-", "NO, 5 min"):
-        assert cell in told
+        assert cell in row
     assert slot in printed
     slots.leave(app, slot)
 
@@ -269,22 +293,22 @@ def test_status_prints_tenants_and_slots_not_wider_than_120_columns(
 def test_status_as_json_has_every_tenant_and_slot(call: Callable[..., Any], app: Headrace, acme: str) -> None:
     slot = slots.enrol(app, f"json-{os.getpid()}")
     slots.leave(app, slot, Unavailable("x"))
-    code, told = call("status", "--json")
-    (found,) = [found for found in told["slots"] if found["slot"] == slot]
-    assert (code, found["state"], found["trouble"], found["deaths"], told["unavailable"]) == (0, "failed", "unavailable", 1, None)
-    (tenant,) = [tenant for tenant in told["tenants"] if tenant["tenant"] == acme]
-    assert (tenant["fresh"], tenant["not_landed"], tenant["failures"]) == (True, 0, {})
+    code, output = call("status", "--json")
+    (found,) = [found for found in output["slots"] if found["slot"] == slot]
+    assert (code, found["state"], found["trouble"], found["deaths"], output["unavailable"]) == (0, "failed", "unavailable", 1, None)
+    (tenant,) = [tenant for tenant in output["tenants"] if tenant["tenant"] == acme]
+    assert (tenant["fresh"], tenant["not_landed"], tenant["failures"], tenant["maintenance"]) == (True, 0, {}, [])
 
 
 def test_a_freshness_target_is_set_by_command_and_a_bad_one_is_refused_with_its_value(
     call: Callable[..., Any], app: Headrace, acme: str, tenant: str
 ) -> None:
-    told = call("tenant", "set", acme, "--freshness", "7.5", "--json")
-    assert told == (0, {"tenant": acme, "configuration": {"freshness_seconds": 7.5}})
+    result = call("tenant", "set", acme, "--freshness", "7.5", "--json")
+    assert result == (0, {"tenant": acme, "configuration": {"freshness_seconds": 7.5}})
     for value, shown in (("0", "0.0"), ("-3", "-3.0"), ("nan", "nan"), ("3e6", "3000000.0")):
         for command in (("set", acme), ("add", tenant)):
-            code, said = call("tenant", *command, "--freshness", value)
-            assert (code, f"was: {shown} (bad-freshness)" in said) == (2, True)
+            code, printed = call("tenant", *command, "--freshness", value)
+            assert (code, f"was: {shown} (bad-freshness)" in printed) == (2, True)
     assert app.database.get(acme).configuration == {"freshness_seconds": 7.5}
     assert call("tenant", "add", tenant, "--freshness", "30")[0] == 0
     assert app.database.get(tenant).configuration == {"freshness_seconds": 30.0}
@@ -292,18 +316,18 @@ def test_a_freshness_target_is_set_by_command_and_a_bad_one_is_refused_with_its_
 
 
 def test_a_tenant_is_given_settings_of_its_own_by_command(call: Callable[..., Any], app: Headrace, acme: str, globex: str) -> None:
-    told = call("tenant", "set", acme, "reading.pdf=text", "--json")
-    assert told == (0, {"tenant": acme, "configuration": {"reading": {"pdf": "text"}}})
+    result = call("tenant", "set", acme, "reading.pdf=text", "--json")
+    assert result == (0, {"tenant": acme, "configuration": {"reading": {"pdf": "text"}}})
     assert (app.session(acme).policy.reading.pdf, app.session(globex).policy.reading.pdf) == ("text", "layout")
-    for wish in ("reading.pdf=best", "reading.page=1", "reading", "pdf=text", "privacy.profile=names"):
-        code, said = call("tenant", "set", acme, wish)
-        assert (code, "(bad-policy)" in said) == (2, True), wish
+    for override in ("reading.pdf=best", "reading.page=1", "reading", "pdf=text", "privacy.profile=names"):
+        code, printed = call("tenant", "set", acme, override)
+        assert (code, "(bad-policy)" in printed) == (2, True), override
     assert app.database.get(acme).configuration == {"reading": {"pdf": "text"}}
 
 
 def test_a_loss_is_dismissed_by_command(call: Callable[..., Any], app: Headrace, acme: str) -> None:
     dead_letter(app, acme, "events-lost-to-retention", 7)
-    told = call("dead-letters", "dismiss", "--tenant", acme, "0:7", "--json")
-    assert told == (0, {"tenant": acme, "dismissed": "0:7"})
+    result = call("dead-letters", "dismiss", "--tenant", acme, "0:7", "--json")
+    assert result == (0, {"tenant": acme, "dismissed": "0:7"})
     assert check(app, acme, "nothing_lost").passed
     assert call("dead-letters", "dismiss", "--tenant", acme, "0:7")[0] == 5
