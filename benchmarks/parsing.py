@@ -30,7 +30,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pypdfium2  # type: ignore[import-untyped]
+import pypdfium2
 from rapidfuzz.distance import Levenshtein
 
 from benchmarks._harness import Unmeasured, median, need, note, run, seconds

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic, sleep
+from types import MappingProxyType
 from typing import Any
 
 from core import artifacts, envelopes
@@ -191,6 +192,7 @@ def publish(
     app: Resources,
     tenant: str,
     sequence: int | None = 1,
+    documents: Mapping[str, str | bytes | None] = MappingProxyType({}),
     *,
     source: str = WIKI,
     acl: Sequence[str] | None = None,
@@ -200,7 +202,7 @@ def publish(
 ) -> None:
     """Publish through Kafka, by document name: an upsert of each content, a delete for None. `guide_md` stands for `guide.md`."""
     with Publisher(app.endpoints.kafka_client(), tenant, source) as publisher:
-        for name, content in contents.items():
+        for name, content in {**documents, **contents}.items():
             document = re.sub(r"_(md|txt|docx)$", r".\1", name)
             if content is None:
                 publisher.delete(document, sequence=sequence)
@@ -210,7 +212,7 @@ def publish(
 
 def rows(app: Headrace, tenant: str, query: str) -> list[dict[str, Any]]:
     with app.session(tenant).transaction() as connection:
-        return connection.execute(query).fetchall()  # type: ignore[call-overload,no-any-return]
+        return connection.execute(query).fetchall()
 
 
 def verdict(app: Headrace, tenant: str, name: str) -> str:

@@ -48,7 +48,7 @@ _UNREACHABLE = frozenset(
 )
 
 ELECTING = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
-"""A partition has no leader at the moment: its topic was just created, or its broker restarts. confluent-kafka does not call it retriable."""
+"""A partition has no leader at the moment: its topic was just created, or its broker restarts. confluent-kafka calls it final."""
 
 
 class ClientErrors:

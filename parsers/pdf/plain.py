@@ -6,8 +6,8 @@ import ctypes
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import pypdfium2  # type: ignore[import-untyped]
-import pypdfium2.raw as pdfium  # type: ignore[import-untyped]
+import pypdfium2
+import pypdfium2.raw as pdfium
 
 from parsers.pdf.pages import Box, Page, Word, clean, largest_share
 from parsers.reasons import ParseError

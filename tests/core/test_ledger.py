@@ -390,7 +390,12 @@ def test_a_slower_workers_result_is_thrown_away(plant: Plant, inlet: Inlet) -> N
 
 def test_a_delete_that_lands_meanwhile_throws_the_result_away(plant: Plant, inlet: Inlet) -> None:
     inlet.land(inlet.upsert("a.md", "old", 1))
-    plant.at = lambda _, place: inlet.land(inlet.delete("a.md", 2)) and None if place == "after-compute" else None
+
+    def delete_after_computing(_: str, place: str) -> None:
+        if place == "after-compute":
+            inlet.land(inlet.delete("a.md", 2))
+
+    plant.at = delete_after_computing
     assert plant.run("upper").superseded == 1
     assert plant.world.artifact("upper", "a.md") is None
 
@@ -527,8 +532,7 @@ def test_whatever_lands_runs_and_crashes_the_end_is_that_of_one_whole_run_from_n
 
     def take(what: Land) -> None:
         newest[what.name] = what
-        body = {"content": what.content, "title": what.title, "acl": list(what.acl)}
-        inlet.land(inlet.delete(what.name) if what.deletes else inlet.upsert(what.name, **body))
+        inlet.land(inlet.delete(what.name) if what.deletes else inlet.upsert(what.name, what.content, title=what.title, acl=list(what.acl)))
 
     for step in steps:
         if isinstance(step, Land):

@@ -81,7 +81,7 @@ ALL = [migration.name for migration in migrations()]
 
 
 def _further(number: int, text: str) -> Migration:
-    return Migration(number, f"{number:04}_further.sql", text)  # type: ignore[arg-type]
+    return Migration(number, f"{number:04}_further.sql", text)
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_a_file_that_changed_after_it_was_applied_is_refused(
 ) -> None:
     migrate(url)
     first, *others = migrations()
-    changed = Migration(first.number, first.name, first.text + "\n-- harmless")  # type: ignore[operator]
+    changed = Migration(first.number, first.name, first.text + "\n-- harmless")
     with_further(changed, *others, _further(9000, "CREATE TABLE public.late ()"), instead=True)
     for asked in (migrate, pending):
         with pytest.raises(HeadraceError, match=first.name) as caught:
@@ -356,7 +356,8 @@ def test_a_tenant_goes_whatever_its_roles_were_given_or_set(
 @pytest.mark.parametrize("name", ["", "A", "1a", "a_b", 'a"b', "a" * 41, "a\n", "tenant;", "é"])
 def test_a_bad_name_is_refused_before_anything_is_asked(name: str) -> None:
     nowhere = "postgresql://127.0.0.1:1/headrace"
-    for refuse in (lambda: create_tenant(nowhere, name, b"", {}), lambda: drop_tenant(nowhere, name)):
+    refusing: tuple[Callable[[], None], ...] = (lambda: create_tenant(nowhere, name, b"", {}), lambda: drop_tenant(nowhere, name))
+    for refuse in refusing:
         with pytest.raises(TenantError) as caught:
             refuse()
         assert caught.value.reason == "bad-tenant-name"

@@ -57,7 +57,7 @@ def _work(row: Mapping[str, Any]) -> bytes:
     for begin, error in {PANIC: PanicException(text), AWAY: Unavailable("its server is away"), ENDS: Ended()}.items():
         if text.startswith(begin):
             raise error
-    return text.upper().encode()
+    return bytes(text.upper().encode())
 
 
 def fragile(
@@ -206,8 +206,8 @@ def test_whoever_kills_is_condemned_after_few_deaths_and_nobody_else_ever_is(doc
     assert died <= len(killers) * (floor(log2(documents)) + 1 + claims.SOLO_ATTEMPTS)
 
 
-def _row(number: int, claimed: Claim | None = None) -> Stale:
-    return Stale(f"{number:032x}", 1, "i", False, 1, ("*",), 0, number, datetime.now(UTC), 0, None, claimed)
+def _row(number: int, claim: Claim | None = None) -> Stale:
+    return Stale(f"{number:032x}", 1, "i", False, 1, ("*",), 0, number, datetime.now(UTC), 0, None, claim=claim)
 
 
 def test_a_document_that_kills_its_process_ends_as_a_dead_letter_and_its_neighbours_are_done(clean: World) -> None:

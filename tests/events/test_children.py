@@ -197,7 +197,7 @@ def zipped(**members: bytes) -> bytes:
 
 
 def publish_and_ingest(app: Headrace, tenant: str, content: bytes | None, sequence: int, name: str = MAIL) -> None:
-    publish(app, tenant, sequence, source="/mail", **{name: content})
+    publish(app, tenant, sequence, {name: content}, source="/mail")
     app.ingest(tenant)
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from importlib.resources import files
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -35,7 +35,7 @@ def sql_of(page: str, containing: str, tenant: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def world(app: Headrace) -> Iterator[tuple[str, str]]:
+def readable(app: Headrace) -> Iterator[tuple[str, str]]:
     """A tenant with an open and a closed page, and the URL of an application's login to it."""
     from pipelines.governance.tenants import add, remove
 
@@ -69,26 +69,26 @@ def test_every_public_name_exists_and_no_other() -> None:
         headrace.Pipeline  # noqa: B018
 
 
-def test_an_application_finds_only_what_its_user_may_read_with_citations(world: tuple[str, str]) -> None:
-    tenant, url = world
+def test_an_application_finds_only_what_its_user_may_read_with_citations(readable: tuple[str, str]) -> None:
+    tenant, url = readable
     with Index(url, tenant) as index:
         best = index.search("how often is the seal inspected", top=1)[0]
         assert best.heading_path == ("Seals",)
         assert [citation.document for citation in best.citations] == ["open.md"]
-        for principals, readable in (((), {"open.md"}), (["group:board"], {"open.md", "closed.md"})):
-            assert {c.document for passage in index.search("fees", principals) for c in passage.citations} == readable
+        for principals, expected in (((), {"open.md"}), (["group:board"], {"open.md", "closed.md"})):
+            assert {c.document for passage in index.search("fees", principals) for c in passage.citations} == expected
 
 
-def test_an_applications_login_reaches_no_other_tenant(world: tuple[str, str], acme: str) -> None:
-    with Index(world[1], acme) as index, pytest.raises(HeadraceError) as refused:
+def test_an_applications_login_reaches_no_other_tenant(readable: tuple[str, str], acme: str) -> None:
+    with Index(readable[1], acme) as index, pytest.raises(HeadraceError) as refused:
         index.search("anything")
     assert refused.value.reason == "database-error"
-    with Index(world[1], "nobody-here") as index, pytest.raises(TenantError):
+    with Index(readable[1], "nobody-here") as index, pytest.raises(TenantError):
         index.search("anything")
 
 
-def test_an_invalid_configuration_is_refused_when_the_index_is_created(world: tuple[str, str]) -> None:
-    tenant, url = world
+def test_an_invalid_configuration_is_refused_when_the_index_is_created(readable: tuple[str, str]) -> None:
+    tenant, url = readable
     with pytest.raises(TenantError):
         Index(url, "Not Allowed")
     with pytest.raises(ConfigurationError, match="device"):
@@ -99,22 +99,22 @@ def test_an_invalid_configuration_is_refused_when_the_index_is_created(world: tu
         index.search("fees", principals="group:board")
 
 
-def test_the_pages_sql_finds_what_the_command_line_finds(world: tuple[str, str], app: Headrace) -> None:
-    tenant, url = world
+def test_the_pages_sql_finds_what_the_command_line_finds(readable: tuple[str, str], app: Headrace) -> None:
+    tenant, url = readable
     question = "how often is the seal inspected"
     vector = app.models.embedder.encode([question], "query")[0].tolist()
     with psycopg.Connection[dict[str, Any]].connect(url, row_factory=dict_row) as connection:
         query = sql_of("retrieval.md", "CROSS JOIN LATERAL", tenant)
-        for principals, readable in ((["*"], {"open.md"}), (["*", "group:board"], {"open.md", "closed.md"})):
+        for principals, expected in ((["*"], {"open.md"}), (["*", "group:board"], {"open.md", "closed.md"})):
             rows = connection.execute(query, {"vector": str(vector), "principals": principals}).fetchall()
-            assert {document for row in rows for document in row["documents"]} == readable
+            assert {document for row in rows for document in row["documents"]} == expected
         assert rows[0]["text"] == ask(app, tenant, question)[0].text
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute("SELECT FROM document")
 
 
-def test_the_pages_sql_rebuilds_a_graph_that_was_lost(world: tuple[str, str], app: Headrace) -> None:
-    tenant, _ = world
+def test_the_pages_sql_rebuilds_a_graph_that_was_lost(readable: tuple[str, str], app: Headrace) -> None:
+    tenant, _ = readable
     before = app.models.projection.counts(tenant)
     app.models.projection.drop(tenant)
     assert app.ingest(tenant)[1]["project"].done == 0

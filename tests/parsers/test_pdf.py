@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from time import monotonic
 
-import pypdfium2  # type: ignore[import-untyped]
+import pypdfium2
 import pytest
 from fpdf import FPDF
 from fpdf.enums import XPos, YPos

@@ -12,7 +12,7 @@ from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING, cast
 
-import pypdfium2  # type: ignore[import-untyped]
+import pypdfium2
 import pytest
 from docling_core.types.doc.base import BoundingBox, CoordOrigin, Size
 from docling_core.types.doc.common.reference import ProvenanceItem

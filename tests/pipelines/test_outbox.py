@@ -26,7 +26,7 @@ from events.landing import land_records
 from events.outcomes import Outcome, OutcomeProducer, Outcomes
 from events.publish import Publisher
 from index import generations, swap
-from pipelines.app import Headrace
+from pipelines.dagster.runtime import Runtime
 from pipelines.governance import erasure
 from pipelines.governance.receipts import StoreCounts
 from pipelines.outbox import _record, deliver
@@ -314,7 +314,7 @@ def test_the_same_position_of_a_topic_that_was_made_anew_is_another_event(mill: 
 
 
 @contextmanager
-def heard(app: Headrace, tenant: str) -> Iterator[Callable[[int], list[Outcome]]]:
+def heard(app: Runtime, tenant: str) -> Iterator[Callable[[int], list[Outcome]]]:
     """So many outcomes, as a consumer gets them from here on."""
     with Outcomes(app.endpoints.kafka_client(), tenant) as listening:
 
@@ -329,7 +329,7 @@ def heard(app: Headrace, tenant: str) -> Iterator[Callable[[int], list[Outcome]]
         yield so_many
 
 
-def test_an_outcome_says_which_event_it_was_and_how_long_it_took(app: Headrace, acme: str) -> None:
+def test_an_outcome_says_which_event_it_was_and_how_long_it_took(app: Runtime, acme: str) -> None:
     with heard(app, acme) as so_many, Publisher(app.endpoints.kafka_client(), acme, "/wiki") as publisher:
         event = publisher.upsert("people/jo.md", content="# Seals\n\nInspected once a year.", sequence=7)
         publisher.flush()
@@ -343,7 +343,7 @@ def test_an_outcome_says_which_event_it_was_and_how_long_it_took(app: Headrace, 
         assert connection.execute("SELECT FROM outcome").fetchall() == []
 
 
-def test_a_crash_before_the_commit_repeats_and_loses_nothing(app: Headrace, acme: str) -> None:
+def test_a_crash_before_the_commit_repeats_and_loses_nothing(app: Runtime, acme: str) -> None:
     session = app.session(acme)
     with heard(app, acme) as so_many:
         for sequence in (1, 2):
@@ -357,21 +357,21 @@ def test_a_crash_before_the_commit_repeats_and_loses_nothing(app: Headrace, acme
         assert Counter(outcome.document for outcome in so_many(4)) == {"a": 2, "b": 2}
 
 
-def test_two_that_publish_at_once_publish_each_once_and_in_order(app: Headrace, acme: str) -> None:
+def test_two_that_publish_at_once_publish_each_once_and_in_order(app: Runtime, acme: str) -> None:
     session = app.session(acme)
     with heard(app, acme) as so_many:
         for sequence in range(1, 41):
             publish(app, acme, sequence, a="text")
         _land_silently(app, acme)
         with ThreadPoolExecutor(3) as threads:
-            told = threads.map(lambda _: Headrace(app.settings, app.endpoints).outbox.publish(session), range(3))
+            told = threads.map(lambda _: Runtime(app.settings, app.endpoints).outbox.publish(session), range(3))
             assert sum(told) == 39
         assert [outcome.sequence for outcome in so_many(39)] == list(range(1, 40))
 
 
-def test_what_cannot_be_published_stays_and_is_left_to_the_next_run(app: Headrace, acme: str) -> None:
+def test_what_cannot_be_published_stays_and_is_left_to_the_next_run(app: Runtime, acme: str) -> None:
     session = app.session(acme)
-    away = Headrace(app.settings, app.endpoints.model_copy(update={"kafka_username": "publisher.nobody"}))
+    away = Runtime(app.settings, app.endpoints.model_copy(update={"kafka_username": "publisher.nobody"}))
     for sequence in (1, 2):
         publish(app, acme, sequence, a="one", b="two")
     _land_silently(app, acme)
@@ -382,7 +382,7 @@ def test_what_cannot_be_published_stays_and_is_left_to_the_next_run(app: Headrac
     assert app.due(acme) == before - 1
 
 
-def test_an_erased_document_leaves_nothing_in_the_outbox(app: Headrace, acme: str) -> None:
+def test_an_erased_document_leaves_nothing_in_the_outbox(app: Runtime, acme: str) -> None:
     publish(app, acme, 1, a="# Seals", b="# Pumps")
     app.land(acme)
     receipt = erasure.erase(app, acme, "a")
@@ -391,16 +391,18 @@ def test_an_erased_document_leaves_nothing_in_the_outbox(app: Headrace, acme: st
         assert len(connection.execute("SELECT FROM outcome").fetchall()) == 1
 
 
-def test_outcomes_of_a_hidden_id_have_a_key_of_their_own_that_stays(app: Headrace, acme: str) -> None:
+def test_outcomes_of_a_hidden_id_have_a_key_of_their_own_that_stays(app: Runtime, acme: str) -> None:
     session = app.session(acme)
     for sequence in (1, 2):
         publish(app, acme, sequence, a="one", b="two")
     _land_silently(app, acme)
     with session.transaction() as connection:
         rows = outcomes.undelivered(connection, 10)
-    told = {
-        hidden: [_record(session, row, lambda given, hidden=hidden: hidden or given) for row in rows] for hidden in ("", "<ID>", "<OTHER>")
-    }  # type: ignore[misc]
+
+    def hiding(surrogate: str) -> Callable[[str], str]:
+        return lambda given: surrogate or given
+
+    told = {hidden: [_record(session, row, hiding(hidden)) for row in rows] for hidden in ("", "<ID>", "<OTHER>")}
     assert {(key, outcome.document) for key, outcome in told[""]} == {(b"a", "a"), (b"b", "b")}
     assert {outcome.document for _, outcome in told["<ID>"]} == {"<ID>"}
     keys = [key for key, _ in told["<ID>"]]
@@ -409,13 +411,13 @@ def test_outcomes_of_a_hidden_id_have_a_key_of_their_own_that_stays(app: Headrac
     assert {b"a", b"b", b"<ID>"}.isdisjoint(keys)
 
 
-def test_who_waits_for_a_topic_that_is_not_there_is_told_so(app: Headrace) -> None:
+def test_who_waits_for_a_topic_that_is_not_there_is_told_so(app: Runtime) -> None:
     with pytest.raises(HeadraceError) as refused:
         Outcomes(app.endpoints.kafka_client(), "nobody-here")
     assert refused.value.reason == "unknown-topic"
 
 
-def _land_silently(app: Headrace, tenant: str) -> None:
+def _land_silently(app: Runtime, tenant: str) -> None:
     """What `Headrace.land` does, and nothing published."""
     for batch in app.reader.read_batches(app.positions(tenant)):
         assert app.land_batch(tenant, batch, None)

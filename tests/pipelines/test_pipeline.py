@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from core.config import Settings
 from events.publish import Publisher
 from pipelines import documents
-from pipelines.app import Headrace
+from pipelines.dagster.runtime import Runtime
 from pipelines.governance import erasure, tenants
 from pipelines.operations import dead_letters, explain, status
 from pipelines.operations.search import ask
@@ -32,15 +32,15 @@ Keep the runner dry, and turn it by hand every month.
 """
 
 
-def cited(app: Headrace, tenant: str, query: str, principals: Sequence[str] = (), top: int = 20) -> set[str]:
+def cited(app: Runtime, tenant: str, query: str, principals: Sequence[str] = (), top: int = 20) -> set[str]:
     return {c.document for passage in ask(app, tenant, query, principals, top) for c in passage.citations}
 
 
-def texts(app: Headrace, tenant: str, query: str) -> str:
+def texts(app: Runtime, tenant: str, query: str) -> str:
     return "\n".join(passage.text for passage in ask(app, tenant, query, top=50))
 
 
-def test_a_published_document_is_found_redacted_and_cited(app: Headrace, acme: str) -> None:
+def test_a_published_document_is_found_redacted_and_cited(app: Runtime, acme: str) -> None:
     publish(app, acme, 1, manual_md=MANUAL)
     app.ingest(acme)
     best = ask(app, acme, "How often is the guide bearing greased?")[0]
@@ -52,7 +52,7 @@ def test_a_published_document_is_found_redacted_and_cited(app: Headrace, acme: s
     assert "<EMAIL:" in everything
 
 
-def test_a_question_with_a_hidden_value_finds_its_surrogate(app: Headrace, acme: str) -> None:
+def test_a_question_with_a_hidden_value_finds_its_surrogate(app: Runtime, acme: str) -> None:
     addresses = ("jane.roe@example.com", "john.doe@example.com")
     publish(
         app, acme, 1, jane_md=f"# Contact\n\nQuestions go to {addresses[0]}.\n", john_md=f"# Contact\n\nQuestions go to {addresses[1]}.\n"
@@ -62,7 +62,7 @@ def test_a_question_with_a_hidden_value_finds_its_surrogate(app: Headrace, acme:
     assert first == ["jane.md", "john.md"]
 
 
-def test_nothing_new_embeds_nothing_and_moves_nothing(app: Headrace, acme: str) -> None:
+def test_nothing_new_embeds_nothing_and_moves_nothing(app: Runtime, acme: str) -> None:
     publish(app, acme, 1, manual_md=MANUAL)
     app.ingest(acme)
     landed, reports = app.ingest(acme)
@@ -71,7 +71,7 @@ def test_nothing_new_embeds_nothing_and_moves_nothing(app: Headrace, acme: str) 
     assert reports["embed"].tally["embedded"] == 0
 
 
-def test_an_edit_embeds_only_the_chunks_that_changed(app: Headrace, acme: str) -> None:
+def test_an_edit_embeds_only_the_chunks_that_changed(app: Runtime, acme: str) -> None:
     publish(app, acme, 1, manual_md=MANUAL)
     _, first = app.ingest(acme)
     publish(app, acme, 2, manual_md=MANUAL.replace("250", "200"))
@@ -82,7 +82,7 @@ def test_an_edit_embeds_only_the_chunks_that_changed(app: Headrace, acme: str) -
     assert "200 operating hours" in texts(app, acme, "guide bearing")
 
 
-def test_an_acl_change_parses_and_embeds_nothing(app: Headrace, acme: str) -> None:
+def test_an_acl_change_parses_and_embeds_nothing(app: Runtime, acme: str) -> None:
     publish(app, acme, 1, manual_md=MANUAL)
     app.ingest(acme)
     publish(app, acme, 2, manual_md=MANUAL, acl=["group:workshop"])
@@ -93,7 +93,7 @@ def test_an_acl_change_parses_and_embeds_nothing(app: Headrace, acme: str) -> No
     assert cited(app, acme, "guide bearing", ["group:workshop"]) == {"manual.md"}
 
 
-def test_revoked_access_ends_at_landing_before_any_stage_has_run(app: Headrace, acme: str) -> None:
+def test_revoked_access_ends_at_landing_before_any_stage_has_run(app: Runtime, acme: str) -> None:
     publish(app, acme, 1, manual_md=MANUAL, acl=["user:ann", "user:bob"])
     app.ingest(acme)
     publish(app, acme, 2, manual_md=MANUAL, acl=["user:bob", "user:eve"])
@@ -105,7 +105,7 @@ def test_revoked_access_ends_at_landing_before_any_stage_has_run(app: Headrace, 
     assert cited(app, acme, "guide bearing", ["user:eve"]) == {"manual.md"}
 
 
-def test_a_new_version_that_cannot_be_parsed_leaves_the_old_one_searchable(app: Headrace, acme: str) -> None:
+def test_a_new_version_that_cannot_be_parsed_leaves_the_old_one_searchable(app: Runtime, acme: str) -> None:
     publish(app, acme, 1, manual_md=MANUAL)
     app.ingest(acme)
     with Publisher(app.endpoints.kafka_client(), acme, "test:source") as publisher:
@@ -116,7 +116,7 @@ def test_a_new_version_that_cannot_be_parsed_leaves_the_old_one_searchable(app: 
     assert [letter.stage for letter in dead_letters.open_letters(app, acme)] == ["parse"]
 
 
-def test_a_tenants_own_settings_make_only_its_own_documents_stale(app: Headrace, acme: str, globex: str) -> None:
+def test_a_tenants_own_settings_make_only_its_own_documents_stale(app: Runtime, acme: str, globex: str) -> None:
     for tenant in (acme, globex):
         publish(app, tenant, 1, manual_md=MANUAL)
         app.ingest(tenant)
@@ -124,7 +124,7 @@ def test_a_tenants_own_settings_make_only_its_own_documents_stale(app: Headrace,
     assert {tenant: app.ingest(tenant)[1]["parse"].done for tenant in (acme, globex)} == {acme: 1, globex: 0}
 
 
-def test_a_corrupt_document_is_a_dead_letter_and_its_neighbours_go_on(app: Headrace, acme: str) -> None:
+def test_a_corrupt_document_is_a_dead_letter_and_its_neighbours_go_on(app: Runtime, acme: str) -> None:
     with Publisher(app.endpoints.kafka_client(), acme, "test:source") as publisher:
         publisher.upsert("broken.docx", content=b"PK\x03\x04 cut off", file_name="broken.docx", sequence=1)
     publish(app, acme, 1, manual_md=MANUAL)
@@ -135,7 +135,7 @@ def test_a_corrupt_document_is_a_dead_letter_and_its_neighbours_go_on(app: Headr
     assert "not searchable" in explain.explain(app, acme, "broken.docx")[0].verdict
 
 
-def test_a_mended_document_settles_its_dead_letter(app: Headrace, acme: str) -> None:
+def test_a_mended_document_settles_its_dead_letter(app: Runtime, acme: str) -> None:
     with Publisher(app.endpoints.kafka_client(), acme, "test:source") as publisher:
         publisher.upsert("manual.md", content=b"PK\x03\x04 cut off", sequence=1)
     app.ingest(acme)
@@ -145,10 +145,10 @@ def test_a_mended_document_settles_its_dead_letter(app: Headrace, acme: str) -> 
     assert cited(app, acme, "guide bearing") == {"manual.md"}
 
 
-def test_a_delete_is_gone_from_index_graph_and_cache(app: Headrace, acme: str) -> None:
+def test_a_delete_is_gone_from_index_graph_and_cache(app: Runtime, acme: str) -> None:
     publish(app, acme, 1, manual_md=MANUAL)
     app.ingest(acme)
-    publish(app, acme, 2, **{"manual.md": None})
+    publish(app, acme, 2, {"manual.md": None})
     app.ingest(acme)
     assert cited(app, acme, "guide bearing") == set()
     graph = app.models.projection.counts(acme)
@@ -159,9 +159,9 @@ def test_a_delete_is_gone_from_index_graph_and_cache(app: Headrace, acme: str) -
         assert connection.execute("SELECT count(*) AS n FROM artifact WHERE stage <> 'graph'").fetchall() == [{"n": 0}]
 
 
-def test_a_late_update_does_not_resurrect_a_deleted_document(app: Headrace, acme: str) -> None:
+def test_a_late_update_does_not_resurrect_a_deleted_document(app: Runtime, acme: str) -> None:
     publish(app, acme, 1, manual_md=MANUAL)
-    publish(app, acme, 5, **{"manual.md": None})
+    publish(app, acme, 5, {"manual.md": None})
     publish(app, acme, 4, manual_md=MANUAL)
     landed, _ = app.ingest(acme)
     assert landed.fates["superseded"] == 1
@@ -171,31 +171,31 @@ def test_a_late_update_does_not_resurrect_a_deleted_document(app: Headrace, acme
     assert cited(app, acme, "guide bearing") == {"manual.md"}
 
 
-def test_an_exact_duplicate_is_stored_once_and_survives_the_other_copys_delete(app: Headrace, acme: str) -> None:
+def test_an_exact_duplicate_is_stored_once_and_survives_the_other_copys_delete(app: Runtime, acme: str) -> None:
     publish(app, acme, 1, manual_md=MANUAL, copy_md=MANUAL)
     _, reports = app.ingest(acme)
     assert reports["embed"].tally["embedded"] == status.overview(app, acme).chunks == 3
     assert cited(app, acme, "guide bearing") == {"manual.md", "copy.md"}
-    publish(app, acme, 2, **{"manual.md": None})
+    publish(app, acme, 2, {"manual.md": None})
     app.ingest(acme)
     assert cited(app, acme, "guide bearing") == {"copy.md"}
     assert status.overview(app, acme).chunks == 3
 
 
-def test_the_same_document_of_two_tenants_shares_nothing(app: Headrace, acme: str, globex: str) -> None:
+def test_the_same_document_of_two_tenants_shares_nothing(app: Runtime, acme: str, globex: str) -> None:
     for tenant in (acme, globex):
         publish(app, tenant, 1, manual_md=MANUAL)
         app.ingest(tenant)
     words = [{word for word in texts(app, tenant, "seal").split() if word.startswith("<EMAIL:")} for tenant in (acme, globex)]
     assert words[0]
     assert not words[0] & words[1]
-    publish(app, acme, 2, **{"manual.md": None})
+    publish(app, acme, 2, {"manual.md": None})
     app.ingest(acme)
     assert cited(app, globex, "guide bearing") == {"manual.md"}
     assert documents.find(app, globex, "manual.md") != documents.find(app, acme, "manual.md")
 
 
-def test_erasing_leaves_a_receipt_and_nothing_else(app: Headrace, acme: str) -> None:
+def test_erasing_leaves_a_receipt_and_nothing_else(app: Runtime, acme: str) -> None:
     publish(app, acme, 3, manual_md=MANUAL, other_md="# Other\n\nStays.\n")
     app.ingest(acme)
     receipt = erasure.erase(app, acme, "manual.md")
@@ -208,7 +208,7 @@ def test_erasing_leaves_a_receipt_and_nothing_else(app: Headrace, acme: str) -> 
     assert cited(app, acme, "anything") == {"other.md"}
 
 
-def test_content_by_reference_is_fetched_from_an_allowed_place_only(app: Headrace, acme: str) -> None:
+def test_content_by_reference_is_fetched_from_an_allowed_place_only(app: Runtime, acme: str) -> None:
     folder = app.settings.fetching.roots[0]
     (folder / "manual.md").write_text(MANUAL, encoding="utf-8")
     with Publisher(app.endpoints.kafka_client(), acme, "test:source") as publisher:
@@ -219,13 +219,13 @@ def test_content_by_reference_is_fetched_from_an_allowed_place_only(app: Headrac
     assert [letter.reason for letter in dead_letters.open_letters(app, acme)] == ["uri-not-allowed"]
 
 
-def test_every_check_passes_on_good_documents(app: Headrace, acme: str) -> None:
+def test_every_check_passes_on_good_documents(app: Runtime, acme: str) -> None:
     publish(app, acme, 1, manual_md=MANUAL, second_md=MANUAL.replace("Turbine", "Generator").replace("250", "300"))
     app.ingest(acme)
     assert {name: app.check(acme, name).explanation for name in CHECKS if not app.check(acme, name).passed} == {}
 
 
-def test_explain_tells_each_stage_and_where_a_chunk_comes_from(app: Headrace, acme: str) -> None:
+def test_explain_tells_each_stage_and_where_a_chunk_comes_from(app: Runtime, acme: str) -> None:
     publish(app, acme, 1, manual_md=MANUAL)
     app.ingest(acme)
     told = explain.explain(app, acme, "manual.md")[0]
@@ -236,12 +236,12 @@ def test_explain_tells_each_stage_and_where_a_chunk_comes_from(app: Headrace, ac
     assert documents.find(app, acme, chunk) == [told.document]
 
 
-def test_another_chunk_size_rechunks_without_parsing_again(settings: Settings, app: Headrace, acme: str) -> None:
+def test_another_chunk_size_rechunks_without_parsing_again(settings: Settings, app: Runtime, acme: str) -> None:
     publish(app, acme, 1, manual_md=MANUAL + "\n" + "The runner turns freely in its housing. " * 60)
     app.ingest(acme)
     before = status.overview(app, acme).chunks
     smaller = settings.model_copy(update={"chunking": settings.chunking.model_copy(update={"max_tokens": 64})})
-    with Headrace(smaller, app.endpoints) as other:
+    with Runtime(smaller, app.endpoints) as other:
         _, reports = other.ingest(acme)
         assert reports["parse"].done == reports["redact"].done == 0
         assert reports["chunk"].done == 1
@@ -252,9 +252,9 @@ def test_another_chunk_size_rechunks_without_parsing_again(settings: Settings, a
             assert connection.execute("SELECT count(DISTINCT generation) AS n FROM chunk").fetchall() == [{"n": 1}]
 
 
-def test_no_process_of_ours_is_left_when_headrace_closes(settings: Settings, app: Headrace, acme: str) -> None:
+def test_no_process_of_ours_is_left_when_headrace_closes(settings: Settings, app: Runtime, acme: str) -> None:
     publish(app, acme, 1, manual_md=MANUAL)
-    with Headrace(settings, app.endpoints) as other:
+    with Runtime(settings, app.endpoints) as other:
         other.land(acme)
         other.run(acme, "parse")
         workers = other.models.parsers.pids

@@ -54,7 +54,7 @@ MASTER_KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """All three servers, in a data folder whose name needs quoting."""
     settings = load(data_dir=tmp_path_factory.mktemp("services") / "dätä $folder")
     with pytest.MonkeyPatch.context() as patch:
@@ -101,17 +101,17 @@ def _quickest_s(work: Callable[[], object]) -> float:
     return min(timed() for _ in range(5))
 
 
-def test_second_up_starts_nothing_and_is_quick(world: Settings) -> None:
-    services.up(world)
-    pids, before = _pids(world), services.endpoints(world)
-    assert _quickest_s(lambda: services.up(world, _must_not_start)) < 2
-    assert (_pids(world), services.up(world, _must_not_start)) == (pids, before)
+def test_second_up_starts_nothing_and_is_quick(running: Settings) -> None:
+    services.up(running)
+    pids, before = _pids(running), services.endpoints(running)
+    assert _quickest_s(lambda: services.up(running, _must_not_start)) < 2
+    assert (_pids(running), services.up(running, _must_not_start)) == (pids, before)
 
 
-def test_status_says_where_each_server_is_and_is_quick(world: Settings) -> None:
-    services.up(world)
-    assert _quickest_s(lambda: services.status(world)) < 0.5
-    rows = services.status(world)
+def test_status_says_where_each_server_is_and_is_quick(running: Settings) -> None:
+    services.up(running)
+    assert _quickest_s(lambda: services.status(running)) < 0.5
+    rows = services.status(running)
     assert [(row.name, row.state) for row in rows] == [("postgres", "up"), ("kafka", "up"), ("neo4j", "up")]
     assert [row.version for row in rows] == ["18.4", "4.1.2", "5.26.30"]
     for row in rows:
@@ -121,33 +121,33 @@ def test_status_says_where_each_server_is_and_is_quick(world: Settings) -> None:
         assert 20_000_000 < row.memory_bytes < 2_000_000_000
 
 
-def test_servers_listen_on_loopback_only(world: Settings) -> None:
-    services.up(world)
-    for pid in _pids(world).values():
+def test_servers_listen_on_loopback_only(running: Settings) -> None:
+    services.up(running)
+    for pid in _pids(running).values():
         listening = [each.laddr.ip for each in psutil.Process(pid).net_connections("inet") if each.status == psutil.CONN_LISTEN]
         assert listening
         assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
 
 
-def test_no_server_has_a_secret_in_its_environment_or_command_line(world: Settings) -> None:
-    services.up(world)
-    values = passwords.read(Layout(world.data_dir)).values.values()
-    for pid in _pids(world).values():
+def test_no_server_has_a_secret_in_its_environment_or_command_line(running: Settings) -> None:
+    services.up(running)
+    values = passwords.read(Layout(running.data_dir)).values.values()
+    for pid in _pids(running).values():
         process = psutil.Process(pid)
         seen = " ".join([*process.cmdline(), *process.environ().values()])
         assert CANARY not in seen
         assert not any(value in seen for value in values)
 
 
-def test_killed_servers_restart_with_the_same_ports_and_data(world: Settings) -> None:
-    before = services.up(world)
+def test_killed_servers_restart_with_the_same_ports_and_data(running: Settings) -> None:
+    before = services.up(running)
     _write_everywhere(before)
-    killed = _pids(world)
+    killed = _pids(running)
     for pid in killed.values():
         psutil.Process(pid).kill()
-    after = services.up(world)
+    after = services.up(running)
     assert after == before
-    assert not set(killed.values()) & set(_pids(world).values())
+    assert not set(killed.values()) & set(_pids(running).values())
     assert _read_everywhere(after) == ("kept", b"kept", "kept")
 
 
@@ -198,12 +198,12 @@ def test_a_stopped_server_is_reported_as_down_with_the_remedy(postgres_only: Set
         services.endpoints(postgres_only)
 
 
-def test_endpoints_has_the_last_port_of_a_server_that_is_temporarily_down(world: Settings) -> None:
-    before = services.up(world)
-    psutil.Process(_pids(world)["neo4j"]).kill()
-    assert services.endpoints(world) == before
-    _select_one(services.endpoints(world))
-    assert services.up(world) == before
+def test_endpoints_has_the_last_port_of_a_server_that_is_temporarily_down(running: Settings) -> None:
+    before = services.up(running)
+    psutil.Process(_pids(running)["neo4j"]).kill()
+    assert services.endpoints(running) == before
+    _select_one(services.endpoints(running))
+    assert services.up(running) == before
 
 
 def test_a_restart_keeps_port_and_data_and_a_purge_deletes_only_our_files(fresh: Settings) -> None:
@@ -327,14 +327,14 @@ def test_a_configured_port_that_is_taken_is_reported(fresh: Settings) -> None:
 # --- permissions
 
 
-def test_secrets_are_readable_by_their_owner_alone_and_never_shown(world: Settings) -> None:
-    services.up(world)
-    layout = Layout(world.data_dir)
+def test_secrets_are_readable_by_their_owner_alone_and_never_shown(running: Settings) -> None:
+    services.up(running)
+    layout = Layout(running.data_dir)
     assert stat.S_IMODE(layout.secrets.stat().st_mode) == 0o600
     assert stat.S_IMODE(layout.root.stat().st_mode) == 0o700
     secrets = passwords.read(layout)
     assert len(set(secrets.values.values())) == len(secrets.values) >= 9
-    assert not any(value in repr(secrets) + repr(services.endpoints(world)) for value in secrets.values.values())
+    assert not any(value in repr(secrets) + repr(services.endpoints(running)) for value in secrets.values.values())
 
 
 def test_a_damaged_secrets_file_is_refused_and_kept(tmp_path: Path) -> None:
@@ -346,8 +346,8 @@ def test_a_damaged_secrets_file_is_refused_and_kept(tmp_path: Path) -> None:
     assert layout.secrets.read_text() == '{"neo4j": "abc'
 
 
-def test_wrong_passwords_are_refused_everywhere(world: Settings) -> None:
-    found = services.up(world)
+def test_wrong_passwords_are_refused_everywhere(running: Settings) -> None:
+    found = services.up(running)
     wrong = found.postgres_owner.get_secret_value().replace("headrace_owner:", "headrace_owner:x")
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(wrong)
@@ -356,8 +356,8 @@ def test_wrong_passwords_are_refused_everywhere(world: Settings) -> None:
     assert _kafka_login_error(found, "x") == KafkaError._AUTHENTICATION
 
 
-def test_postgres_roles_may_do_what_they_are_for_and_no_more(world: Settings) -> None:
-    found = services.up(world)
+def test_postgres_roles_may_do_what_they_are_for_and_no_more(running: Settings) -> None:
+    found = services.up(running)
     with _postgres(found) as owner:
         owner.execute("CREATE ROLE headrace_tenant_probe")
         owner.execute("GRANT headrace_tenant_probe TO headrace_pipeline WITH INHERIT FALSE, SET TRUE")
@@ -388,10 +388,10 @@ def test_postgres_roles_may_do_what_they_are_for_and_no_more(world: Settings) ->
         psycopg.connect(found.postgres_reader.get_secret_value().removesuffix("headrace") + "dagster")
 
 
-def test_a_publisher_may_write_to_its_tenants_topic_and_nowhere_else(world: Settings) -> None:
-    found = services.up(world)
-    user, password = services.authorize_publisher(world, "alpha")
-    assert services.authorize_publisher(world, "alpha", found) == (user, password)
+def test_a_publisher_may_write_to_its_tenants_topic_and_nowhere_else(running: Settings) -> None:
+    found = services.up(running)
+    user, password = services.authorize_publisher(running, "alpha")
+    assert services.authorize_publisher(running, "alpha", found) == (user, password)
     _create_topics(found, "documents.alpha", "documents.beta", "outcomes.alpha")
     as_publisher = found.model_copy(update={"kafka_username": user, "kafka_password": SecretStr(password)})
     codes = [_publish(as_publisher, topic) for topic in ("documents.alpha", "documents.beta", "outcomes.alpha", "documents.alpha2")]
@@ -399,11 +399,11 @@ def test_a_publisher_may_write_to_its_tenants_topic_and_nowhere_else(world: Sett
     assert _read_error(as_publisher, "documents.alpha") in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
 
 
-def test_a_publisher_reads_its_own_tenants_outcomes_and_no_others(world: Settings) -> None:
-    found = services.up(world)
+def test_a_publisher_reads_its_own_tenants_outcomes_and_no_others(running: Settings) -> None:
+    found = services.up(running)
     _create_topics(found, "outcomes.delta", "outcomes.delta-2")
     for tenant, other in (("delta", "delta-2"), ("delta-2", "delta")):
-        user, password = services.authorize_publisher(world, tenant, found)
+        user, password = services.authorize_publisher(running, tenant, found)
         login = found.model_copy(update={"kafka_username": user, "kafka_password": SecretStr(password)}).kafka_client()
         with Outcomes(login, tenant) as outcomes:
             assert outcomes.wait_for(["nothing"], 1.0) == {}
@@ -412,13 +412,13 @@ def test_a_publisher_reads_its_own_tenants_outcomes_and_no_others(world: Setting
         assert refused.value.reason == "kafka-refused"
 
 
-def test_a_revoked_publisher_cannot_log_in_and_can_be_authorized_again(world: Settings) -> None:
-    found = services.up(world)
-    user, password = services.authorize_publisher(world, "gamma")
-    services.revoke_publisher(world, "gamma")
-    services.revoke_publisher(world, "gamma")
+def test_a_revoked_publisher_cannot_log_in_and_can_be_authorized_again(running: Settings) -> None:
+    found = services.up(running)
+    user, password = services.authorize_publisher(running, "gamma")
+    services.revoke_publisher(running, "gamma")
+    services.revoke_publisher(running, "gamma")
     assert _kafka_login_error(found, password, user) == KafkaError._AUTHENTICATION
-    assert services.authorize_publisher(world, "gamma")[1] != password
+    assert services.authorize_publisher(running, "gamma")[1] != password
 
 
 # --- the jars
@@ -433,7 +433,7 @@ def test_pin_lists_are_of_the_versions_that_pinning_asks_for() -> None:
         assert all(len(pin.sha256) == 64 for pin in pin_list(server).pins)
 
 
-def test_jars_are_downloaded_once_and_a_damaged_one_again(world: Settings, tmp_path: Path, few: PinList, registry: Registry) -> None:
+def test_jars_are_downloaded_once_and_a_damaged_one_again(running: Settings, tmp_path: Path, few: PinList, registry: Registry) -> None:
     first = provide(few, tmp_path, Progress(registry.progress.append))
     assert registry.progress[-1] == "Kafka: 3 of 3 jars"
     assert len(registry.jars) == 3
@@ -498,15 +498,15 @@ class Registry:
 
 
 @pytest.fixture
-def few(world: Settings) -> PinList:
-    """The three smallest jars of Kafka; starting `world` has put them into the cache."""
+def few(running: Settings) -> PinList:
+    """The three smallest jars of Kafka; starting `running` has put them into the cache."""
     whole = pin_list("kafka")
-    smallest = sorted(whole.pins, key=lambda pin: (world.jars / "jars" / pin.path).stat().st_size)[:3]
+    smallest = sorted(whole.pins, key=lambda pin: (running.jars / "jars" / pin.path).stat().st_size)[:3]
     return PinList("kafka", tuple(smallest), "few")
 
 
 @pytest.fixture
-def registry(world: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+def registry(running: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
     asked = Registry()
 
     class Handler(http.server.SimpleHTTPRequestHandler):
@@ -526,7 +526,7 @@ def registry(world: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         def log_message(self, *_: Any) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(world.jars / "jars"))) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(running.jars / "jars"))) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         _use_registry(monkeypatch, tmp_path, server.server_port)
@@ -656,10 +656,10 @@ def _read_everywhere(found: Endpoints) -> tuple[str, bytes, str]:
     return row[0], _read(found, "documents.kept").value(), records[0]["word"]
 
 
-def test_neo4j_accepts_a_password_that_looks_like_an_option(tmp_path: Path, world: Settings) -> None:
+def test_neo4j_accepts_a_password_that_looks_like_an_option(tmp_path: Path, running: Settings) -> None:
     layout = Layout(tmp_path)
     layout.prepare()
-    server = EmbeddedNeo4j(layout, passwords.Secrets({"neo4j": "-h-and-eight-more"}), world.jars, 0)
+    server = EmbeddedNeo4j(layout, passwords.Secrets({"neo4j": "-h-and-eight-more"}), running.jars, 0)
     server.prepare(processes.free_port(), _no_progress())
     assert list((tmp_path / "neo4j" / "data").rglob("auth.ini"))
 

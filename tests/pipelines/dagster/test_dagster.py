@@ -34,7 +34,6 @@ from core.errors import HeadraceError, Unavailable
 from core.records import Block, Redacted, decode, encode
 from core.schema.migrate import migrate
 from events.publish import Publisher
-from pipelines.app import Headrace
 from pipelines.dagster import interrupted
 from pipelines.dagster.runtime import Runtime
 from pipelines.dagster.sensors import FIRST_PAUSE_S, LONGEST_PAUSE_S, STATE, lag_sensor, tenant_sensor
@@ -60,9 +59,9 @@ PLANTED = (EMAIL, PHONE, PHONE.replace(" ", ""), IBAN, CARD, "jane.roe", "sawmil
 
 
 class Dagster:
-    """The definitions on the session's Headrace, and an instance of their own."""
+    """The definitions on the session's Runtime, and an instance of their own."""
 
-    def __init__(self, app: Headrace, instance: dg.DagsterInstance) -> None:
+    def __init__(self, app: Runtime, instance: dg.DagsterInstance) -> None:
         self.app = app
         self.instance = instance
         self.job = build({RESOURCE: app}).resolve_job_def("ingest_tenant")
@@ -97,19 +96,19 @@ class Dagster:
 
 
 @pytest.fixture
-def dagster(app: Headrace) -> Iterator[Dagster]:
+def dagster(app: Runtime) -> Iterator[Dagster]:
     with dg.DagsterInstance.ephemeral() as instance:
         yield Dagster(app, instance)
 
 
-def publish_all(app: Headrace, tenant: str) -> None:
+def publish_all(app: Runtime, tenant: str) -> None:
     """Two good documents, one of them full of personal data down to its id, and a corrupt one."""
     publish(app, tenant, guide_md=GUIDE, broken_docx=b"PK\x03\x04 cut off")
     with Publisher(app.endpoints.kafka_client(), tenant, "test:source") as publisher:
         publisher.upsert(NAME, content=LETTER, file_name=NAME, title=f"From {EMAIL}", sequence=1, media_type="text/markdown")
 
 
-def execute(app: Headrace, tenant: str, query: str) -> None:
+def execute(app: Runtime, tenant: str, query: str) -> None:
     with app.session(tenant).transaction() as connection:
         connection.execute(query)
 
@@ -132,7 +131,7 @@ def test_importing_the_definitions_imports_nothing_heavy_and_warns_of_nothing() 
     assert found.stderr == ""
 
 
-def test_a_run_tells_counts_reasons_and_timings_and_a_second_one_does_nothing(app: Headrace, acme: str, dagster: Dagster) -> None:
+def test_a_run_tells_counts_reasons_and_timings_and_a_second_one_does_nothing(app: Runtime, acme: str, dagster: Dagster) -> None:
     publish_all(app, acme)
     first = dagster.ingest(acme)
     assert first.success
@@ -160,7 +159,7 @@ def test_a_run_tells_counts_reasons_and_timings_and_a_second_one_does_nothing(ap
     assert "| `corrupt-document` | 0 | 1 |" in again["parsed_documents"]["reasons"]
 
 
-def test_runs_take_turns_at_the_embedding_model(app: Headrace, acme: str) -> None:
+def test_runs_take_turns_at_the_embedding_model(app: Runtime, acme: str) -> None:
     configured = yaml.safe_load(INSTANCE.format(runs=2))
     settings = {"concurrency": {"pools": configured["concurrency"]["pools"]}, "telemetry": configured["telemetry"]}
     publish(app, acme, guide_md=GUIDE)
@@ -199,7 +198,7 @@ def _counts(told: dict[str, dict[str, Any]]) -> dict[str, int]:
     return {f"{asset}/{key}": n for asset, metadata in told.items() for key, n in metadata.items() if "documents/" in key}
 
 
-def test_every_check_is_evaluated_for_the_tenant_and_passes_on_good_documents(app: Headrace, acme: str, dagster: Dagster) -> None:
+def test_every_check_is_evaluated_for_the_tenant_and_passes_on_good_documents(app: Runtime, acme: str, dagster: Dagster) -> None:
     publish(app, acme, guide_md=GUIDE, second_md=GUIDE.replace("Guide", "Second").replace("250", "300"))
     evaluations = dagster.ingest(acme).get_asset_check_evaluations()
     assert {evaluation.check_name for evaluation in evaluations} == set(CHECKS)
@@ -209,7 +208,7 @@ def test_every_check_is_evaluated_for_the_tenant_and_passes_on_good_documents(ap
 
 # unmistakable, and likely where there is enough of it
 @pytest.mark.parametrize("leak", [EMAIL, "078-05-1120"])
-def test_personal_data_that_redaction_left_stops_the_stages_below(app: Headrace, acme: str, dagster: Dagster, leak: str) -> None:
+def test_personal_data_that_redaction_left_stops_the_stages_below(app: Runtime, acme: str, dagster: Dagster, leak: str) -> None:
     publish(app, acme, guide_md=GUIDE, letter_md=LETTER)
     app.land(acme)
     app.run(acme, "parse")
@@ -229,7 +228,7 @@ def test_personal_data_that_redaction_left_stops_the_stages_below(app: Headrace,
     assert leak not in dagster.everything()
 
 
-def test_nothing_that_came_out_of_a_document_is_in_dagsters_records(app: Headrace, acme: str, dagster: Dagster) -> None:
+def test_nothing_that_came_out_of_a_document_is_in_dagsters_records(app: Runtime, acme: str, dagster: Dagster) -> None:
     publish_all(app, acme)
     requests = dagster.lag(acme).run_requests or []
     assert dagster.ingest(acme, **requests[0].tags).success
@@ -272,7 +271,7 @@ def test_only_a_server_that_is_away_is_worth_another_try(error: HeadraceError, a
 
 
 def test_without_neo4j_the_index_is_complete_and_the_graph_says_what_it_waits_for(
-    settings: Settings, endpoints: Endpoints, app: Headrace, acme: str
+    settings: Settings, endpoints: Endpoints, app: Runtime, acme: str
 ) -> None:
     publish(app, acme, guide_md=GUIDE)
     nowhere = endpoints.model_copy(update={"neo4j_url": "bolt://127.0.0.1:9", "neo4j_password": SecretStr("none")})
@@ -290,11 +289,11 @@ def test_without_neo4j_the_index_is_complete_and_the_graph_says_what_it_waits_fo
     assert app.stage_counts(acme, "index").documents["done"] == app.stage_counts(acme, "project").documents["behind"] == 1
 
 
-def _context(tenant: str, headrace: Headrace) -> dg.AssetExecutionContext:
+def _context(tenant: str, headrace: Runtime) -> dg.AssetExecutionContext:
     return dg.build_asset_context(partition_key=tenant, resources={RESOURCE: headrace})
 
 
-def test_tenants_come_and_go_as_partitions(app: Headrace, acme: str, globex: str, dagster: Dagster) -> None:
+def test_tenants_come_and_go_as_partitions(app: Runtime, acme: str, globex: str, dagster: Dagster) -> None:
     def evaluate() -> list[Any]:
         return list(dagster.evaluate(tenant_sensor).dynamic_partitions_requests or [])
 
@@ -309,7 +308,7 @@ def test_tenants_come_and_go_as_partitions(app: Headrace, acme: str, globex: str
     assert list(gone.partition_keys) == [globex]
 
 
-def test_each_tenant_that_lags_gets_one_run_and_the_others_none(app: Headrace, acme: str, globex: str, dagster: Dagster) -> None:
+def test_each_tenant_that_lags_gets_one_run_and_the_others_none(app: Runtime, acme: str, globex: str, dagster: Dagster) -> None:
     idle = dagster.lag(acme, globex)
     assert not idle.run_requests
     assert f"{acme}: nothing to do." in str(idle.skip_reason)
@@ -326,7 +325,7 @@ def test_each_tenant_that_lags_gets_one_run_and_the_others_none(app: Headrace, a
     assert not dagster.lag(acme, globex).run_requests
 
 
-def test_what_a_run_left_over_is_taken_up_without_new_events(app: Headrace, acme: str, dagster: Dagster) -> None:
+def test_what_a_run_left_over_is_taken_up_without_new_events(app: Runtime, acme: str, dagster: Dagster) -> None:
     publish_all(app, acme)
     app.land(acme)
     app.run(acme, "parse")
@@ -345,7 +344,7 @@ def test_what_a_run_left_over_is_taken_up_without_new_events(app: Headrace, acme
 
 
 def test_a_tenant_has_one_run_at_a_time_and_one_that_failed_is_tried_again_later_and_later(
-    app: Headrace, acme: str, dagster: Dagster, monkeypatch: pytest.MonkeyPatch
+    app: Runtime, acme: str, dagster: Dagster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(app, acme, guide_md=GUIDE)
     [request] = dagster.lag(acme).run_requests or []
@@ -366,7 +365,7 @@ def test_a_tenant_has_one_run_at_a_time_and_one_that_failed_is_tried_again_later
     assert fresh.run_key != request.run_key
 
 
-def test_a_run_after_the_pause_is_a_new_request(app: Headrace, acme: str, dagster: Dagster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_after_the_pause_is_a_new_request(app: Runtime, acme: str, dagster: Dagster, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(app, acme, guide_md=GUIDE)
     [request] = dagster.lag(acme).run_requests or []
     dagster.instance.create_run_for_job(dagster.job, status=dg.DagsterRunStatus.FAILURE, tags={**request.tags, "dagster/partition": acme})
@@ -376,7 +375,7 @@ def test_a_run_after_the_pause_is_a_new_request(app: Headrace, acme: str, dagste
     assert again.run_key != request.run_key
 
 
-def test_one_tenants_trouble_is_not_the_next_ones(app: Headrace, new_tenant: Any, dagster: Dagster) -> None:
+def test_one_tenants_trouble_is_not_the_next_ones(app: Runtime, new_tenant: Any, dagster: Dagster) -> None:
     from events.kafka.topics import delete_topics
 
     broken, sound = sorted([new_tenant(), new_tenant()])
@@ -405,7 +404,7 @@ def test_a_picture_shows_one_failure_in_a_million_and_says_it_in_words() -> None
 
 @pytest.fixture
 def own_records(tmp_path: Path, endpoints: Endpoints) -> Iterator[dict[str, str]]:
-    """The environment of a Headrace with a Postgres of its own and no tenants, so that its sensors find none of the other tests'."""
+    """The environment of a Runtime with a Postgres of its own and no tenants, so that its sensors find none of the other tests'."""
     kafka = endpoints.kafka_client()
     given = {
         "HEADRACE_DATA_DIR": str(tmp_path),

@@ -27,7 +27,6 @@ from assets.runtime import RESOURCE
 from core.config import Endpoints, Settings
 from core.ledger.stage import Report
 from core.schema.migrate import migrate
-from pipelines.app import Headrace
 from pipelines.dagster import reporter, stream_sensor
 from pipelines.dagster.reporter import Part, Reporter
 from pipelines.dagster.runtime import Runtime
@@ -44,7 +43,7 @@ PATIENCE_S = 120.0
 
 
 @pytest.fixture(scope="module")
-def own(settings: Settings, endpoints: Endpoints, app: Headrace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Headrace]:
+def own(settings: Settings, endpoints: Endpoints, app: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
     """A Postgres of this module's own, so that the stream finds none of the other tests' tenants; one slot; the session's models."""
     kafka = endpoints.kafka_client()
     mine = Settings.model_validate(
@@ -102,7 +101,7 @@ def eventually(seen: Callable[[], Any]) -> Any:
 
 
 def test_a_run_tells_of_its_micro_batches_while_it_runs_and_ends_well_when_it_is_told_to(
-    own: Headrace, tenant: str, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    own: Runtime, tenant: str, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reporter, "EVERY_S", 2.0)
     monkeypatch.setattr(reporter, "LAG_S", 0.5)
@@ -112,11 +111,11 @@ def test_a_run_tells_of_its_micro_batches_while_it_runs_and_ends_well_when_it_is
     def go_on() -> float:
         """Beside the run: publish, see that it tells, and end it while there is something left to tell."""
         started = monotonic()
-        publish(own, tenant, **{name: f"# {name}\n\nThe whole text of {name}." for name in names[:8]})
+        publish(own, tenant, 1, {name: f"# {name}\n\nThe whole text of {name}." for name in names[:8]})
         try:
             eventually(lambda: told(instance, "knowledge_graph", tenant))
             for at in range(8, 24, 4):
-                publish(own, tenant, **{name: f"# {name}\n\nThe whole text of {name}." for name in names[at : at + 4]})
+                publish(own, tenant, 1, {name: f"# {name}\n\nThe whole text of {name}." for name in names[at : at + 4]})
                 sleep(0.3)
             eventually(lambda: own.stage_counts(tenant, "project").documents["done"] == len(names))
         finally:
@@ -188,7 +187,7 @@ def report(tenant: str, stage: str = "parse", **counts: Any) -> Report:
     return Report(stage, tenant, **counts)
 
 
-def test_while_the_event_log_is_away_nothing_is_lost_and_memory_is_bounded(own: Headrace, tenant: str) -> None:
+def test_while_the_event_log_is_away_nothing_is_lost_and_memory_is_bounded(own: Runtime, tenant: str) -> None:
     add(own, tenant)
     heard: list[Any] = []
     away = Flag()
@@ -212,7 +211,7 @@ def test_while_the_event_log_is_away_nothing_is_lost_and_memory_is_bounded(own: 
     assert number(event, "latency/p99_s") == 99.0
 
 
-def test_of_a_tenant_that_was_removed_meanwhile_nothing_is_told_and_the_others_are(own: Headrace, tenant: str) -> None:
+def test_of_a_tenant_that_was_removed_meanwhile_nothing_is_told_and_the_others_are(own: Runtime, tenant: str) -> None:
     add(own, tenant)
     heard: list[Any] = []
     hearing = Reporter(own, heard.append, lambda *_: None)
@@ -223,7 +222,7 @@ def test_of_a_tenant_that_was_removed_meanwhile_nothing_is_told_and_the_others_a
     assert [event.partition for event in heard] == [tenant]
 
 
-def test_parts_of_two_stages_of_one_asset_are_told_as_one(own: Headrace, tenant: str) -> None:
+def test_parts_of_two_stages_of_one_asset_are_told_as_one(own: Runtime, tenant: str) -> None:
     add(own, tenant)
     heard: list[Any] = []
     hearing = Reporter(own, heard.append, lambda *_: None)
@@ -236,7 +235,7 @@ def test_parts_of_two_stages_of_one_asset_are_told_as_one(own: Headrace, tenant:
     assert number(event, "project/waits for") == "Neo4j: away"
 
 
-def test_lag_is_told_seldom_with_the_worst_tenants_first_and_hardly_at_all_where_there_is_none(own: Headrace) -> None:
+def test_lag_is_told_seldom_with_the_worst_tenants_first_and_hardly_at_all_where_there_is_none(own: Runtime) -> None:
     heard: list[Any] = []
     hearing = Reporter(own, heard.append, lambda *_: None)
     for second in range(0, 600, 2):
@@ -260,7 +259,7 @@ def test_lag_is_told_seldom_with_the_worst_tenants_first_and_hardly_at_all_where
 # what keeps slots alive
 
 
-def evaluate(own: Headrace, instance: dg.DagsterInstance, count: int, cursor: str | None = None) -> dg.SensorResult:
+def evaluate(own: Runtime, instance: dg.DagsterInstance, count: int, cursor: str | None = None) -> dg.SensorResult:
     with with_slots(own, count) as headrace:
         result = stream_sensor.stream_sensor(dg.build_sensor_context(instance=instance, cursor=cursor), headrace=headrace)
     assert isinstance(result, dg.SensorResult)
@@ -278,7 +277,7 @@ def requested(result: dg.SensorResult) -> list[str]:
     return [request.tags[SLOT] for request in result.run_requests or []]
 
 
-def test_each_slot_has_one_run_and_a_missing_one_is_asked_for_once(own: Headrace, instance: dg.DagsterInstance) -> None:
+def test_each_slot_has_one_run_and_a_missing_one_is_asked_for_once(own: Runtime, instance: dg.DagsterInstance) -> None:
     first = evaluate(own, instance, 2)
     assert requested(first) == ["0", "1"]
     again = evaluate(own, instance, 2)
@@ -294,7 +293,7 @@ def test_each_slot_has_one_run_and_a_missing_one_is_asked_for_once(own: Headrace
 
 
 def test_a_slot_whose_runs_keep_dying_waits_longer_each_time_and_fails_the_check_until_it_is_back(
-    own: Headrace, instance: dg.DagsterInstance
+    own: Runtime, instance: dg.DagsterInstance
 ) -> None:
     cursor, pauses, passed = None, [], []
     for _ in range(7):
@@ -328,7 +327,7 @@ def test_only_short_lives_that_ended_badly_and_in_a_row_count(lives: list[tuple[
 
 
 def test_a_run_whose_process_is_gone_without_a_word_is_given_up_and_one_that_loads_is_not(
-    own: Headrace, instance: dg.DagsterInstance
+    own: Runtime, instance: dg.DagsterInstance
 ) -> None:
     run = started(instance, 0)
     assert requested(evaluate(own, instance, 1)) == []
@@ -343,7 +342,7 @@ def test_a_run_whose_process_is_gone_without_a_word_is_given_up_and_one_that_loa
     assert "died 1 times in a row" in str(result.skip_reason)
 
 
-def silent_since(own: Headrace, last_seen: str, began: str) -> None:
+def silent_since(own: Runtime, last_seen: str, began: str) -> None:
     """The slot was taken, and last seen, so long ago."""
     with own.database.control() as connection:
         connection.execute(
@@ -359,7 +358,7 @@ def started(instance: dg.DagsterInstance, slot: int) -> dg.DagsterRun:
     return run
 
 
-def test_slots_that_are_no_longer_wanted_are_ended_and_with_none_the_check_is_silent(own: Headrace) -> None:
+def test_slots_that_are_no_longer_wanted_are_ended_and_with_none_the_check_is_silent(own: Runtime) -> None:
     queued = {"run_coordinator": {"module": "dagster._core.run_coordinator", "class": "QueuedRunCoordinator"}}
     with dg.DagsterInstance.local_temp(overrides={**queued, "telemetry": {"enabled": False}}) as instance:
         kept, surplus = (a_run(instance, slot, dg.DagsterRunStatus.QUEUED) for slot in range(2))
@@ -371,7 +370,7 @@ def test_slots_that_are_no_longer_wanted_are_ended_and_with_none_the_check_is_si
         assert not none.asset_events
 
 
-def test_where_dagster_runs_a_stream_lag_starts_no_runs(own: Headrace, tenant: str, instance: dg.DagsterInstance) -> None:
+def test_where_dagster_runs_a_stream_lag_starts_no_runs(own: Runtime, tenant: str, instance: dg.DagsterInstance) -> None:
     add(own, tenant)
     instance.add_dynamic_partitions("tenants", [tenant])
     publish(own, tenant, page="# Page\n\nIts text.")
@@ -383,7 +382,7 @@ def test_where_dagster_runs_a_stream_lag_starts_no_runs(own: Headrace, tenant: s
         assert ("stream.slots is 1" in str(result.skip_reason)) is bool(count)
 
 
-def test_the_check_can_be_asked_for_by_hand_too(own: Headrace, instance: dg.DagsterInstance) -> None:
+def test_the_check_can_be_asked_for_by_hand_too(own: Runtime, instance: dg.DagsterInstance) -> None:
     for _ in range(3):
         instance.report_run_failed(a_run(instance, 0))
     job = build({RESOURCE: own}).resolve_implicit_global_asset_job_def()

@@ -30,9 +30,9 @@ from core.ledger.stage import Report
 from core.records import Chunk, EmbeddingModel
 from embedders.stage import Embedder, embed, load
 from index import generations
-from pipelines.app import Headrace, merged
+from pipelines.dagster.runtime import Runtime
 from pipelines.operations.doctor import diagnose
-from pipelines.stages import registry
+from pipelines.stages import embed as stage
 from retrieval.search import Passage, SearchRequest, search
 from tests.models.tiny_models import write_model
 from tests.tenant_fixture import Inlet, World
@@ -123,28 +123,29 @@ def server() -> Iterator[Server]:
         thread.join()
 
 
-# ── a tenant, and a Headrace with another model ─────────────────────────────────────────────────────────────────
+# ── a tenant, and a Runtime with another model ─────────────────────────────────────────────────────────────────
 
 
 @pytest.fixture
-def open_headrace(settings: Settings, app: Headrace, cache_folder: Path) -> Iterator[Callable[[Embedding], Headrace]]:
-    """Opens a Headrace with this embedding model that shares the session's other heavy resources."""
+def open_headrace(settings: Settings, app: Runtime, cache_folder: Path) -> Iterator[Callable[[Embedding], Runtime]]:
+    """Opens a Runtime with this embedding model that shares the session's other heavy resources."""
     with ExitStack() as closing:
 
-        def opened(embedding: Embedding) -> Headrace:
+        def opened(embedding: Embedding) -> Runtime:
             own = {"embedding": embedding, "chunking": Chunking(max_tokens=40), "cache_dir": cache_folder}
-            headrace = closing.enter_context(Headrace(settings.model_copy(update=own), app.endpoints))
+            headrace = closing.enter_context(Runtime(settings.model_copy(update=own), app.endpoints))
             headrace.models.__dict__.update({name: getattr(app.models, name) for name in ("parsers", "redactor")})
             return headrace
 
         yield opened
 
 
-Open = Callable[[Embedding], Headrace]
+Open = Callable[[Embedding], Runtime]
 
 
 @pytest.fixture
-def world(app: Headrace, acme: str) -> World:
+def world(app: Runtime, acme: str) -> World:
+    """A tenant for each test: a tenant's first model stays its model."""
     return World(app, acme)
 
 
@@ -158,11 +159,11 @@ def put(inlet: Inlet, **texts: str) -> None:
     inlet.land(*[inlet.upsert(name, text, media_type="text/plain") for name, text in texts.items()])
 
 
-def run(headrace: Headrace, tenant: str, *stages: str) -> dict[str, Report]:
+def run(headrace: Runtime, tenant: str, *stages: str) -> dict[str, Report]:
     return {stage: headrace.run(tenant, stage) for stage in stages or STAGES}
 
 
-def find(headrace: Headrace, tenant: str) -> list[Passage]:
+def find(headrace: Runtime, tenant: str) -> list[Passage]:
     return search(headrace.readers, headrace.models.embedder, tenant, SearchRequest("rain falls", top=50))
 
 
@@ -317,12 +318,12 @@ def test_a_run_reports_what_it_computed_and_with_what(tiny_files: Path, open_hea
     report = run(headrace, world.tenant)["embed"]
     assert (report.tally["texts"], report.tally["embedded"], report.tally["cache_hits"]) == (3, 2, 1)
     assert report.tally["tokens"] == sum(headrace.models.embedder.count_tokens(["the old mill", "rain falls"]))
-    found = metadata.of_stage(report, headrace.standing(world.tenant, "embed"))
+    found = metadata.of_stage(report, headrace.stage_counts(world.tenant, "embed"))
     assert (found["embed/backend"], found["embed/device"], found["embed/precision"]) == ("torch", "cpu", "f32")
     assert found["embed/tokens_per_second"] > 0
     assert 0 <= found["embed/padding_share"] < 1
     assert found["embed/cache_hits"] == 1
-    assert merged(report, Report("embed", world.tenant)).about["backend"] == "torch"
+    assert report.followed_by(Report("embed", world.tenant)).about["backend"] == "torch"
 
 
 def test_no_model_is_loaded_if_every_text_is_cached(tiny_files: Path, open_headrace: Open, world: World, inlet: Inlet) -> None:
@@ -333,13 +334,13 @@ def test_no_model_is_loaded_if_every_text_is_cached(tiny_files: Path, open_headr
     report = run(headrace, world.tenant)["embed"]
     assert (report.done, report.tally["cache_hits"], report.tally["embedded"], report.about) == (1, 1, 0, {})
     assert headrace.models.embedder._embedder._loaded is None
-    assert "embed/tokens_per_second" not in metadata.of_stage(report, headrace.standing(world.tenant, "embed"))
+    assert "embed/tokens_per_second" not in metadata.of_stage(report, headrace.stage_counts(world.tenant, "embed"))
 
 
 def test_many_texts_are_embedded_and_stored_in_small_batches_and_each_once(
     server: Server, tiny_files: Path, open_headrace: Open, world: World, inlet: Inlet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "EMBED_TEXTS", 3)
+    monkeypatch.setattr(stage, "EMBED_TEXTS", 3)
     headrace = open_headrace(Embedding.model_validate({"model": str(tiny_files), **server.settings}))
     long = "\n\n".join(f"# Part {letter}\n\n" + f"rain {letter} " * 12 for letter in "abcdefgh")
     inlet.land(inlet.upsert("long", long, media_type="text/markdown"), *[inlet.upsert(f"s{n}", f"the mill {n}") for n in range(5)])
@@ -357,7 +358,7 @@ def test_many_texts_are_embedded_and_stored_in_small_batches_and_each_once(
 def test_a_batch_is_the_first_documents_that_fit_and_at_least_one(sizes: dict[str, int], limit: int) -> None:
     chunks = {document: (Chunk(0, "", "", 1),) * size for document, size in sizes.items()}
     rows: Sequence[Any] = [type("Row", (), {"document": document}) for document in sizes]
-    taken = registry._first(chunks, rows, limit)
+    taken = stage._first(chunks, rows, limit)
     assert list(taken) == list(sizes)[: len(taken)]
     assert bool(taken) == bool(sizes)
     assert len(taken) == 1 or sum(map(len, taken.values())) <= limit

@@ -6,27 +6,21 @@ import itertools
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import pytest
 
 from core.errors import HeadraceError, Unavailable
 from pipelines.app import Headrace
 from pipelines.stream import slots
+from pipelines.stream.observer import Heartbeat
 
 _numbers = itertools.count(1)
 
 
-@dataclass(frozen=True)
-class Beat:
-    """A beat of a process that may be anything."""
-
-    slot: str = ""
-    tenants: int = 3
-    partitions: int = 9
-    waiting: Mapping[str, int] = field(default_factory=dict)
-    lag: Mapping[str, int] = field(default_factory=dict)
-    waits: Mapping[str, str] = field(default_factory=dict)
+def beat(tenants: int = 3, waiting: Mapping[str, int] = MappingProxyType({}), waits: Mapping[str, str] = MappingProxyType({})) -> Heartbeat:
+    """A heartbeat of a process that may be anything."""
+    return Heartbeat("", tenants, 9, waiting, {}, waits)
 
 
 @pytest.fixture
@@ -44,7 +38,7 @@ def nobody(app: Headrace) -> Iterator[None]:
 
 def execute(app: Headrace, query: str, **values: object) -> None:
     with app.database.control() as connection:
-        connection.execute(query, values)  # type: ignore[call-overload]
+        connection.execute(query, values)
 
 
 def pass_by(app: Headrace, seconds: float) -> None:
@@ -65,12 +59,12 @@ def one(app: Headrace, name: str) -> slots.Slot:
 def test_a_slot_is_seen_with_what_it_does(app: Headrace, name: str) -> None:
     assert slots.enrol(app, name) == name
     slots.record_heartbeat(
-        app, name, Beat(waiting={"acme": 3, "globex": 4}, waits={"project": "Neo4j: ServiceUnavailable", "embed": "503"})
+        app, name, beat(waiting={"acme": 3, "globex": 4}, waits={"project": "Neo4j: ServiceUnavailable", "embed": "503"})
     )
     found = one(app, name)
     assert (found.state, found.tenants, found.partitions, found.in_hand, found.trouble) == ("running", 3, 9, 7, "embed, project")
     assert (found.host, found.pid) == (socket.gethostname(), os.getpid())
-    slots.record_heartbeat(app, name, Beat())
+    slots.record_heartbeat(app, name, beat())
     assert one(app, name).trouble is None
 
 
@@ -81,12 +75,12 @@ def test_a_slot_without_a_name_is_called_by_its_host_and_process(app: Headrace) 
 
 def test_a_slot_that_is_not_seen_is_lost_and_one_that_leaves_is_not(app: Headrace, name: str) -> None:
     slots.enrol(app, name)
-    slots.record_heartbeat(app, name, Beat())
+    slots.record_heartbeat(app, name, beat())
     pass_by(app, slots.LOST_S - 1)
     assert one(app, name).state == "running"
     pass_by(app, 2)
     assert (one(app, name).state, one(app, name).deaths) == ("lost", 1)
-    slots.record_heartbeat(app, name, Beat())
+    slots.record_heartbeat(app, name, beat())
     assert (one(app, name).state, one(app, name).deaths) == ("running", 0)
     slots.leave(app, name)
     pass_by(app, 2 * slots.LOST_S)
@@ -103,7 +97,7 @@ def test_a_slot_that_was_never_seen_is_starting_and_then_lost(app: Headrace, nam
 
 def test_a_slot_is_taken_while_its_process_streams_and_left_after_that(app: Headrace, name: str) -> None:
     with slots.occupied(app, name) as place:
-        place.heartbeat(Beat(tenants=5))
+        place.heartbeat(beat(tenants=5))
         assert (one(app, name).state, one(app, name).tenants) == ("running", 5)
     assert one(app, name).state == "left"
     with pytest.raises(Unavailable), slots.occupied(app, name):
@@ -134,7 +128,7 @@ def test_deaths_count_for_ten_minutes(app: Headrace, name: str) -> None:
 def test_one_that_wakes_up_does_not_take_the_row_of_who_took_over(app: Headrace, name: str) -> None:
     slots.enrol(app, name)
     execute(app, "UPDATE headrace.slot SET host = 'elsewhere' WHERE slot = %(slot)s", slot=name)
-    slots.record_heartbeat(app, name, Beat(tenants=77))
+    slots.record_heartbeat(app, name, beat(tenants=77))
     slots.leave(app, name, HeadraceError("x"))
     found = one(app, name)
     assert (found.host, found.state, found.tenants) == ("elsewhere", "running", 0)
@@ -146,7 +140,7 @@ def test_what_was_not_seen_for_a_day_is_forgotten_and_may_come_back(app: Headrac
     assert slots.slots(app) == []
     slots.enrol(app, "another")
     assert [slot.slot for slot in slots.slots(app)] == ["another"]
-    slots.record_heartbeat(app, name, Beat())
+    slots.record_heartbeat(app, name, beat())
     assert one(app, name).state == "running"
 
 
@@ -156,7 +150,7 @@ def test_a_slot_that_keeps_dying_is_named_though_it_is_alive_now(app: Headrace, 
         slots.enrol(app, name)
     assert slots.dying(slots.slots(app)) == {name: slots.DYING}
     pass_by(app, slots.DYING_S + 1)
-    slots.record_heartbeat(app, name, Beat())
+    slots.record_heartbeat(app, name, beat())
     assert slots.dying(slots.slots(app)) == {}
 
 
@@ -173,7 +167,7 @@ def test_without_postgres_a_stream_goes_on_and_nothing_is_written(app: Headrace,
         ended.tenants()
     # its connections are closed: Postgres is as far away as it can be, without the seconds that a connection takes to give up
     with slots.occupied(ended, name) as place:
-        place.heartbeat(Beat())
+        place.heartbeat(beat())
         with pytest.raises(Unavailable):
             slots.slots(ended)
     assert slots.slots(app) == []

@@ -110,7 +110,7 @@ class Own:
 
     def count(self, tenant: str, query: str) -> int:
         with self.app.session(tenant).transaction() as connection:
-            return int(connection.execute(query).fetchall()[0]["n"])  # type: ignore[call-overload]
+            return int(connection.execute(query).fetchall()[0]["n"])
 
     def done(self, tenant: str) -> int:
         """Documents that have passed the last stage."""
@@ -230,7 +230,7 @@ def test_a_replayed_document_is_taken_though_no_event_comes(own: Own) -> None:
 def test_sigterm_ends_it_with_everything_that_has_landed_done(own: Own) -> None:
     stream, tenant = own.running(), own.tenant()
     names = [f"page{number}" for number in range(24)]
-    publish(own.app, tenant, 1, **{name: f"# {name}\n\nThe whole text of {name}, and nothing beside it." for name in names})
+    publish(own.app, tenant, 1, {name: f"# {name}\n\nThe whole text of {name}, and nothing beside it." for name in names})
     stream.until(tenant=tenant, events=...)
     code, said = stream.end()
     assert code == 0
