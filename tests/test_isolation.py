@@ -55,7 +55,7 @@ PLANTS = {
 
 
 @dataclass(frozen=True)
-class Attack:
+class Pair:
     """`acme` attacks `globex`. `customer_url` logs in as a role of a customer's own that was given acme's reader role."""
 
     app: Headrace
@@ -76,24 +76,24 @@ class Attack:
 
 
 @pytest.fixture(scope="module")
-def attack(app: Headrace) -> Iterator[Attack]:
+def pair(app: Headrace) -> Iterator[Pair]:
     secret = passwords.read(layout(app.settings))["postgres_superuser"].get_secret_value()
     where = app.endpoints.postgres_owner.get_secret_value().split("@")[1]
     name, password = f"customer_{os.getpid()}", passwords.generate()
-    attack = Attack(
+    pair = Pair(
         app,
         f"iso-a-{os.getpid()}",
         f"iso-g-{os.getpid()}",
         f"postgresql://{name}:{password}@{where}",
         f"postgresql://postgres:{secret}@{where}",
     )
-    for tenant, text in ((attack.acme, "nothing of note"), (attack.globex, SECRET)):
+    for tenant, text in ((pair.acme, "nothing of note"), (pair.globex, SECRET)):
         add(app, tenant)
         plant(app, tenant, text)
-    with attack.superuser() as superuser:
-        superuser.execute(attack.sql(_customer(name, password)))
+    with pair.superuser() as superuser:
+        superuser.execute(pair.sql(_customer(name, password)))
         superuser.execute("ANALYZE")
-        yield attack
+        yield pair
         superuser.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
 
 
@@ -110,27 +110,27 @@ def _customer(name: str, password: str) -> str:
 
 
 @contextmanager
-def customer(attack: Attack) -> Iterator[Connection]:
-    with psycopg.Connection[dict[str, Any]].connect(attack.customer_url, row_factory=dict_row) as connection:
+def customer(pair: Pair) -> Iterator[Connection]:
+    with psycopg.Connection[dict[str, Any]].connect(pair.customer_url, row_factory=dict_row) as connection:
         yield connection
 
 
 @contextmanager
-def customer_without_role(attack: Attack) -> Iterator[Connection]:
-    with customer(attack) as connection:
+def customer_without_role(pair: Pair) -> Iterator[Connection]:
+    with customer(pair) as connection:
         connection.execute("SET ROLE NONE")
         yield connection
 
 
-Attacker = Callable[[Attack], AbstractContextManager[Connection]]
+Attacker = Callable[[Pair], AbstractContextManager[Connection]]
 UNDER_A_ROLE: dict[str, Attacker] = {
-    "pipeline as acme": lambda attack: attack.app.database.tenant(attack.acme),
-    "reader as acme": lambda attack: attack.app.readers.tenant(attack.acme),
+    "pipeline as acme": lambda pair: pair.app.database.tenant(pair.acme),
+    "reader as acme": lambda pair: pair.app.readers.tenant(pair.acme),
     "customer": customer,
 }
 ATTACKERS: dict[str, Attacker] = UNDER_A_ROLE | {
-    "pipeline's login": lambda attack: attack.app.database.control(),
-    "reader's login": lambda attack: attack.app.readers.control(),
+    "pipeline's login": lambda pair: pair.app.database.control(),
+    "reader's login": lambda pair: pair.app.readers.control(),
     "customer without role": customer_without_role,
 }
 every_attacker = pytest.mark.parametrize("attacker", ATTACKERS.values(), ids=ATTACKERS)
@@ -256,41 +256,41 @@ def outcome(connection: Connection, statement: sql.Composed) -> str:
 
 
 @every_attacker
-def test_what_no_tenant_needs_is_refused(attack: Attack, attacker: Attacker) -> None:
-    with attacker(attack) as connection:
-        outcomes = {attack: outcome(connection, attack.sql(attack)) for attack in ATTACKS}
+def test_what_no_tenant_needs_is_refused(pair: Pair, attacker: Attacker) -> None:
+    with attacker(pair) as connection:
+        outcomes = {attack: outcome(connection, pair.sql(attack)) for attack in ATTACKS}
     assert outcomes == dict.fromkeys(ATTACKS, "InsufficientPrivilege")
 
 
 @every_attacker
-def test_no_row_of_another_tenant_is_read_whatever_the_search_path_says(attack: Attack, attacker: Attacker) -> None:
-    assert set(PLANTS) == _tables(attack), "plant a row in every table"
-    with attacker(attack) as connection:
+def test_no_row_of_another_tenant_is_read_whatever_the_search_path_says(pair: Pair, attacker: Attacker) -> None:
+    assert set(PLANTS) == _tables(pair), "plant a row in every table"
+    with attacker(pair) as connection:
         for path, table in itertools.product(('"tenant_{}"', '"tenant_{}", headrace', "headrace", 'pg_temp, "tenant_{}"'), PLANTS):
-            connection.execute("SELECT set_config('search_path', %s, true)", (path.format(attack.globex),))
+            connection.execute("SELECT set_config('search_path', %s, true)", (path.format(pair.globex),))
             if (table, "headrace" in path) == ("stream_position", True) and connection.info.user == "headrace_pipeline":
                 continue  # positions over all tenants are what the pipeline's login is for, and they hold no document
-            refused(connection, attack.sql("TABLE " + table), errors.InsufficientPrivilege, errors.UndefinedTable)
+            refused(connection, pair.sql("TABLE " + table), errors.InsufficientPrivilege, errors.UndefinedTable)
 
 
-def _tables(attack: Attack) -> set[str]:
-    with attack.superuser() as superuser:
-        rows = superuser.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", (f"tenant_{attack.globex}",))
+def _tables(pair: Pair) -> set[str]:
+    with pair.superuser() as superuser:
+        rows = superuser.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", (f"tenant_{pair.globex}",))
         return {row["tablename"] for row in rows}
 
 
 @pytest.mark.parametrize("login", ["pipeline's login", "reader's login"])
-def test_a_bare_login_sees_tenants_positions_slots_and_the_audit_log_and_no_documents(attack: Attack, login: str) -> None:
-    with ATTACKERS[login](attack) as connection:
-        assert {attack.acme, attack.globex} <= {row["tenant"] for row in connection.execute("SELECT tenant FROM headrace.tenant")}
+def test_a_bare_login_sees_tenants_positions_slots_and_the_audit_log_and_no_documents(pair: Pair, login: str) -> None:
+    with ATTACKERS[login](pair) as connection:
+        assert {pair.acme, pair.globex} <= {row["tenant"] for row in connection.execute("SELECT tenant FROM headrace.tenant")}
         rows = connection.execute("SELECT table_name FROM information_schema.tables WHERE table_schema ~ '^(headrace|tenant_|public)'")
         pipelines_own = {"stream_position", "slot", "audit", "master_change"} if "pipeline" in login else set()
         assert {row["table_name"] for row in rows} == {"tenant"} | pipelines_own
 
 
-def test_a_reader_sees_no_wrapped_key(attack: Attack) -> None:
-    with attack.app.readers.control() as connection:
-        refused(connection, attack.sql("SELECT wrapped_key FROM headrace.tenant"))
+def test_a_reader_sees_no_wrapped_key(pair: Pair) -> None:
+    with pair.app.readers.control() as connection:
+        refused(connection, pair.sql("SELECT wrapped_key FROM headrace.tenant"))
 
 
 WRITES = [
@@ -304,29 +304,29 @@ WRITES = [
 
 
 @pytest.mark.parametrize("attacker", [UNDER_A_ROLE["reader as acme"], customer], ids=["reader", "customer"])
-def test_a_reader_reads_four_tables_and_writes_none(attack: Attack, attacker: Attacker) -> None:
-    with attacker(attack) as connection:
+def test_a_reader_reads_four_tables_and_writes_none(pair: Pair, attacker: Attacker) -> None:
+    with attacker(pair) as connection:
         for table in PLANTS:
-            assert outcome(connection, attack.sql("TABLE " + table)) == ("let in" if table in READABLE else "InsufficientPrivilege")
-            assert {outcome(connection, attack.sql(write.format(table))) for write in WRITES} == {"InsufficientPrivilege"}
+            assert outcome(connection, pair.sql("TABLE " + table)) == ("let in" if table in READABLE else "InsufficientPrivilege")
+            assert {outcome(connection, pair.sql(write.format(table))) for write in WRITES} == {"InsufficientPrivilege"}
 
 
 @under_a_role
-def test_the_information_schema_shows_ones_own_tables_alone(attack: Attack, attacker: Attacker) -> None:
-    with attacker(attack) as connection:
+def test_the_information_schema_shows_ones_own_tables_alone(pair: Pair, attacker: Attacker) -> None:
+    with attacker(pair) as connection:
         for view in ("tables", "columns", "column_privileges"):
             query = f"SELECT DISTINCT table_schema FROM information_schema.{view} WHERE table_schema ~ '^(headrace|tenant_)'"
-            assert connection.execute(query).fetchall() == [{"table_schema": f"tenant_{attack.acme}"}]
+            assert connection.execute(query).fetchall() == [{"table_schema": f"tenant_{pair.acme}"}]
 
 
-def test_a_row_in_another_tenants_name_is_refused_in_ones_own_partitions(attack: Attack) -> None:
-    with attack.app.database.tenant(attack.acme) as connection:
+def test_a_row_in_another_tenants_name_is_refused_in_ones_own_partitions(pair: Pair) -> None:
+    with pair.app.database.tenant(pair.acme) as connection:
         for table, values in PLANTS.items():
             columns, row = values.replace("(", "(tenant, ", 1).split("VALUES (")
             forged = f"INSERT INTO {table} {columns} VALUES (%(other)s, {row}"
             with pytest.raises((errors.InsufficientPrivilege, errors.CheckViolation)), connection.transaction():
-                connection.execute(forged, {"other": attack.globex, "tenant": "x", "text": "x"})
-            refused(connection, attack.sql(f"UPDATE {table} SET tenant = {{them}}"), errors.InsufficientPrivilege, errors.CheckViolation)
+                connection.execute(forged, {"other": pair.globex, "tenant": "x", "text": "x"})
+            refused(connection, pair.sql(f"UPDATE {table} SET tenant = {{them}}"), errors.InsufficientPrivilege, errors.CheckViolation)
 
 
 @pytest.mark.parametrize(
@@ -342,84 +342,84 @@ def test_a_row_in_another_tenants_name_is_refused_in_ones_own_partitions(attack:
         "RESET ALL",
     ],
 )
-def test_no_setting_makes_a_customer_somebody_else(attack: Attack, trick: str) -> None:
-    with customer(attack) as connection:
-        connection.execute(attack.sql(trick))
+def test_no_setting_makes_a_customer_somebody_else(pair: Pair, trick: str) -> None:
+    with customer(pair) as connection:
+        connection.execute(pair.sql(trick))
         who = connection.execute("SELECT headrace.current_tenant() AS tenant").fetchone()
-        assert who in ({"tenant": attack.acme}, {"tenant": None})
-        for row in run(connection, attack.sql("SELECT tenant FROM {ours}.chunk")) if trick != "SET LOCAL row_security = off" else []:
-            assert row["tenant"] == attack.acme
+        assert who in ({"tenant": pair.acme}, {"tenant": None})
+        for row in run(connection, pair.sql("SELECT tenant FROM {ours}.chunk")) if trick != "SET LOCAL row_security = off" else []:
+            assert row["tenant"] == pair.acme
 
 
-def test_a_customers_login_takes_no_role_but_its_own(attack: Attack) -> None:
-    with customer(attack) as connection:
+def test_a_customers_login_takes_no_role_but_its_own(pair: Pair) -> None:
+    with customer(pair) as connection:
         for role in ("{their_reader}", "{their_writer}", "headrace_reader", "headrace_pipeline"):
-            refused(connection, attack.sql(f"SET LOCAL ROLE {role}"))
-            refused(connection, attack.sql(f"SELECT set_config('role', '{role}', true)".replace('"', "")), errors.Error)
+            refused(connection, pair.sql(f"SET LOCAL ROLE {role}"))
+            refused(connection, pair.sql(f"SELECT set_config('role', '{role}', true)".replace('"', "")), errors.Error)
 
 
-def test_a_login_reaches_the_roles_of_its_own_kind_alone(attack: Attack) -> None:
-    with attack.app.readers.control() as connection:
-        refused(connection, attack.sql("SET LOCAL ROLE {their_writer}"))
-    with attack.app.database.control() as connection:
-        refused(connection, attack.sql("SET LOCAL ROLE {their_reader}"))
+def test_a_login_reaches_the_roles_of_its_own_kind_alone(pair: Pair) -> None:
+    with pair.app.readers.control() as connection:
+        refused(connection, pair.sql("SET LOCAL ROLE {their_writer}"))
+    with pair.app.database.control() as connection:
+        refused(connection, pair.sql("SET LOCAL ROLE {their_reader}"))
 
 
-def test_a_customer_who_lays_its_role_down_sees_nothing_even_through_a_leaky_function(attack: Attack) -> None:
+def test_a_customer_who_lays_its_role_down_sees_nothing_even_through_a_leaky_function(pair: Pair) -> None:
     leak = "SELECT * FROM {ours}.chunk WHERE text::integer = 1 OR 1 / (length(text) - length(text)) = 1"
-    with customer(attack) as connection:
-        refused(connection, attack.sql(leak), errors.DataError)
-    with customer_without_role(attack) as connection:
+    with customer(pair) as connection:
+        refused(connection, pair.sql(leak), errors.DataError)
+    with customer_without_role(pair) as connection:
         for table in READABLE:
-            assert run(connection, attack.sql(f"COPY {{ours}}.{table} TO STDOUT")) == []
-        assert run(connection, attack.sql(leak)) == []
-        refused(connection, attack.sql("SET LOCAL row_security = off; SELECT * FROM {ours}.chunk"))
+            assert run(connection, pair.sql(f"COPY {{ours}}.{table} TO STDOUT")) == []
+        assert run(connection, pair.sql(leak)) == []
+        refused(connection, pair.sql("SET LOCAL row_security = off; SELECT * FROM {ours}.chunk"))
 
 
 @every_attacker
-def test_statistics_show_no_value_of_another_tenant(attack: Attack, attacker: Attacker) -> None:
+def test_statistics_show_no_value_of_another_tenant(pair: Pair, attacker: Attacker) -> None:
     query = """SELECT count(*) AS found FROM pg_stats WHERE schemaname = %s
         AND (most_common_vals IS NOT NULL OR histogram_bounds IS NOT NULL OR null_frac IS NOT NULL)"""
-    with attack.superuser() as superuser:
-        assert superuser.execute(query, (f"tenant_{attack.globex}",)).fetchone() != {"found": 0}
-    with attacker(attack) as connection:
-        assert connection.execute(query, (f"tenant_{attack.globex}",)).fetchone() == {"found": 0}
+    with pair.superuser() as superuser:
+        assert superuser.execute(query, (f"tenant_{pair.globex}",)).fetchone() != {"found": 0}
+    with attacker(pair) as connection:
+        assert connection.execute(query, (f"tenant_{pair.globex}",)).fetchone() == {"found": 0}
         assert connection.execute("SELECT count(*) AS found FROM pg_stats_ext").fetchone() == {"found": 0}
 
 
 @under_a_role
-def test_nobody_watches_or_ends_another_tenants_session(attack: Attack, attacker: Attacker) -> None:
-    with attack.app.database.tenant(attack.globex) as victim:
-        victim.execute(attack.sql("SELECT FROM chunk WHERE text = {secret}"))
-        with attacker(attack) as connection:
+def test_nobody_watches_or_ends_another_tenants_session(pair: Pair, attacker: Attacker) -> None:
+    with pair.app.database.tenant(pair.globex) as victim:
+        victim.execute(pair.sql("SELECT FROM chunk WHERE text = {secret}"))
+        with attacker(pair) as connection:
             activity = connection.execute("SELECT query FROM pg_stat_activity WHERE pid = %s", (victim.info.backend_pid,)).fetchall()
             assert activity == [{"query": "<insufficient privilege>"}]
             for function in ("pg_terminate_backend", "pg_cancel_backend"):
-                refused(connection, attack.sql(f"SELECT {function}({victim.info.backend_pid})"))
+                refused(connection, pair.sql(f"SELECT {function}({victim.info.backend_pid})"))
         assert victim.execute("SELECT 1 AS still").fetchone() == {"still": 1}
 
 
-def test_a_foreign_key_tells_nothing_of_another_tenant(attack: Attack) -> None:
+def test_a_foreign_key_tells_nothing_of_another_tenant(pair: Pair) -> None:
     """A hash that the other tenant holds fails as one that nobody holds."""
     told = []
-    with attack.app.database.tenant(attack.acme) as connection:
-        for text_hash in (attack.globex, "x" * len(attack.globex)):
+    with pair.app.database.tenant(pair.acme) as connection:
+        for text_hash in (pair.globex, "x" * len(pair.globex)):
             cite = sql.SQL("INSERT INTO chunk_source (generation, text_hash, document, ordinal, acl) VALUES (1, {}, 'd', 9, ARRAY['*'])")
             error = refused(connection, cite.format(text_hash), errors.ForeignKeyViolation)
             told.append((error.diag.message_primary, (error.diag.message_detail or "").replace(text_hash, "…")))
     assert told[0] == told[1]
 
 
-def test_a_key_that_another_tenant_uses_is_free(attack: Attack) -> None:
-    with attack.app.database.tenant(attack.acme) as connection, connection.transaction(force_rollback=True):
+def test_a_key_that_another_tenant_uses_is_free(pair: Pair) -> None:
+    with pair.app.database.tenant(pair.acme) as connection, connection.transaction(force_rollback=True):
         for table in ("embedding", "chunk"):
-            connection.execute(f"INSERT INTO {table} {PLANTS[table]}", {"tenant": attack.globex, "text": "x"})
+            connection.execute(f"INSERT INTO {table} {PLANTS[table]}", {"tenant": pair.globex, "text": "x"})
 
 
-def test_what_the_catalogs_tell_every_login_is_names_and_numbers(attack: Attack) -> None:
+def test_what_the_catalogs_tell_every_login_is_names_and_numbers(pair: Pair) -> None:
     """Accepted: Postgres shows every login which roles, schemas and tables there are, how large they are, and how far a sequence is."""
-    with customer(attack) as connection:
-        assert connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", (f"tenant_{attack.globex}",)).rowcount == 1
+    with customer(pair) as connection:
+        assert connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", (f"tenant_{pair.globex}",)).rowcount == 1
         assert connection.execute("SELECT nextval('headrace.generation_number') > 0 AS number").fetchone() == {"number": True}
 
 
@@ -436,8 +436,8 @@ FAILING = [
 
 
 @pytest.mark.parametrize("statement", FAILING)
-def test_an_error_quotes_no_row_not_even_in_its_traceback(attack: Attack, statement: str) -> None:
-    with pytest.raises(HeadraceError) as caught, attack.app.database.tenant(attack.globex) as connection:
+def test_an_error_quotes_no_row_not_even_in_its_traceback(pair: Pair, statement: str) -> None:
+    with pytest.raises(HeadraceError) as caught, pair.app.database.tenant(pair.globex) as connection:
         connection.execute(statement)
     told = "".join(traceback.format_exception(caught.value))
     assert "HeadraceError" in told or "DocumentError" in told

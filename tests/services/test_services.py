@@ -24,7 +24,10 @@ import psutil
 import psycopg
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    NewTopic,
+)
 from neo4j import GraphDatabase
 from neo4j.exceptions import AuthError
 from pydantic import SecretStr
@@ -609,7 +612,7 @@ def _publish(found: Endpoints, topic: str) -> int | None:
     """Return the error code of one idempotent write, or None."""
     codes: list[int | None] = []
     producer = Producer(found.kafka_client() | {"enable.idempotence": True, "linger.ms": 0}, logger=silent_logger)
-    producer.produce(topic, b"kept", on_delivery=lambda error, _: codes.append(error and error.code()))
+    producer.produce(topic, b"kept", on_delivery=lambda error, _: codes.append(error.code() if error else None))
     assert producer.flush(20) == 0
     return codes[0]
 
