@@ -22,7 +22,7 @@ _counting = Lock()
 
 
 def declare(*points: str) -> tuple[str, ...]:
-    """Make these points known, once for each; a misspelt one cannot be armed. Returns them."""
+    """Register these points, so that a misspelt one cannot be armed. Returns them."""
     _declared.update(points)
     return points
 
@@ -35,7 +35,7 @@ def commit_points(*names: str) -> tuple[str, ...]:
 def arm(point: str, nth: int = 1, by: signal.Signals = signal.SIGKILL) -> None:
     """Make this process kill itself (SIGKILL: nothing is cleaned up) when `point` is reached for the nth time from now.
 
-    SIGSTOP leaves it there with all that it holds, until somebody sends SIGCONT.
+    SIGSTOP leaves it there, with its locks and connections, until it gets SIGCONT.
     Raises ValueError if no module that was imported has declared the point, or nth is below 1.
     """
     if point not in _declared or nth < 1:
@@ -45,7 +45,7 @@ def arm(point: str, nth: int = 1, by: signal.Signals = signal.SIGKILL) -> None:
 
 
 def disarm() -> dict[str, int]:
-    """Forget every armed point. Gives how many times each had still to be reached."""
+    """Disarm every point. Returns how many times each had still to be reached."""
     with _counting:
         left = dict(_armed)
         _armed.clear()
@@ -53,14 +53,14 @@ def disarm() -> dict[str, int]:
 
 
 def reached(point: str) -> None:
-    """Say that this point is reached. Does nothing unless it is armed."""
+    """Count one arrival at this point. Does nothing unless it is armed."""
     if _armed:
         _count_down(point)
 
 
 @contextmanager
 def around(name: str, transaction: AbstractContextManager[Opened]) -> Iterator[Opened]:
-    """The transaction, with a point as the last thing inside it and one right after its commit. One that fails reaches neither."""
+    """The transaction, with a point right before its commit and one right after. A transaction that fails reaches neither."""
     with transaction as opened:
         yield opened
         reached(f"{name}:before-commit")

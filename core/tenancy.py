@@ -131,7 +131,7 @@ class Database:
         return [_tenant(row) for row in rows]
 
     def get(self, name: str) -> Tenant:
-        """One active tenant. Raises TenantError where there is none of that name."""
+        """One active tenant. Raises TenantError if there is none of that name."""
         query, values = statements("core", "sql/tenancy.sql")["tenant"], {"tenant": valid_tenant(name)}
         with self.control() as connection:
             rows = connection.execute(query, values).fetchall()

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import docx
-import openpyxl  # type: ignore[import-untyped]
+import openpyxl
 import pptx
 from docx.opc.constants import RELATIONSHIP_TYPE
 from docx.oxml import OxmlElement

@@ -1,4 +1,4 @@
-"""Where the three servers are, whoever started them, and the master key."""
+"""Addresses and logins of the three servers, and the master key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.section import Section
 
 
 class Endpoints(Section):
-    """Where the three servers are, whoever started them. URLs carry passwords: never print one."""
+    """Addresses and logins of the three servers, embedded or external. URLs contain passwords: never print one."""
 
     postgres_owner: SecretStr
     postgres_pipeline: SecretStr

@@ -47,7 +47,7 @@ Device = Annotated[str, AfterValidator(_device)]
 
 
 class Postgres(Section):
-    """URLs of a Postgres that is already there, one per role; all or none. Without them the embedded server is used."""
+    """URLs of an external Postgres, one per role; all or none. Without them the embedded server is used."""
 
     owner_url: PostgresUrl | None = None
     pipeline_url: PostgresUrl | None = None
@@ -65,7 +65,7 @@ class Postgres(Section):
 
 
 class Kafka(Section):
-    """A Kafka that is already there (`bootstrap`), or the embedded one."""
+    """An external Kafka (`bootstrap`), or the embedded one."""
 
     bootstrap: str | None = None
     username: str | None = None
@@ -94,7 +94,7 @@ class Kafka(Section):
 
 
 class Neo4j(Section):
-    """A Neo4j that is already there (`url`), or the embedded one."""
+    """An external Neo4j (`url`), or the embedded one."""
 
     url: Neo4jUrl | None = None
     username: str = "neo4j"
@@ -111,7 +111,7 @@ class Neo4j(Section):
 
 
 class Endpoint(Section):
-    """A server that embeds, for `embedding.backend` "http". `model` is its own name for the model."""
+    """An embedding server, for `embedding.backend` "http". `model` is the server's own name for the model."""
 
     url: EndpointUrl | None = None
     protocol: Literal["openai", "tei"] = "openai"
@@ -165,8 +165,8 @@ class Chunking(Section):
 
 
 class Parsing(Section):
-    """Bounds of one parse, each in its own worker process. `timeout_s` is for a document, or for each of its pages where those are
-    recognised or read by models; `longest_s` for all of them. `models_dir`: docling's models, for `reading.pdf` "model"."""
+    """Limits of one parse, in a worker process of its own. `timeout_s`: for a document, or for each page if pages are recognised or read by
+    models; `longest_s`: for all pages. `models_dir`: docling's models, for `reading.pdf` "model"."""
 
     workers: Annotated[int, Field(ge=1, le=256)] = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     timeout_s: Seconds = 60.0
@@ -177,12 +177,12 @@ class Parsing(Section):
 
     @property
     def models(self) -> Path:
-        """Where docling's models are. A link is followed: the worker may read what is there, and no link."""
+        """The folder of docling's models, with links resolved: the worker may read that folder, and follow no link."""
         return self.models_dir.expanduser().resolve()
 
 
 class Fetching(Section):
-    """Where content by reference may come from. Empty lists allow nothing."""
+    """Allowed origins of content by reference. Empty lists allow nothing."""
 
     roots: tuple[Path, ...] = ()
     hosts: tuple[str, ...] = ()

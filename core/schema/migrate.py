@@ -1,7 +1,7 @@
-"""What the owner role does: migrations, and giving a tenant its partitions, roles and key. Nothing else logs in as the owner.
+"""Migrations, and the partitions, roles and key of tenants: everything that needs the owner role. Nothing else logs in as the owner.
 
-Migrations are numbered SQL files, each applied once in its own order under one advisory lock; a file that changed after it was
-applied is refused.
+Migrations are numbered SQL files. Each is applied once, in order, under one advisory lock; a file that changed after it was applied is
+refused.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def migrations() -> list[Migration]:
 
 
 def migrate(owner_url: str) -> list[str]:
-    """Apply what is not applied yet; gives the names of what was. Two at once are safe, and a second time does nothing."""
+    """Apply pending migrations. Returns their names. Safe to run concurrently and to repeat."""
     with owner(owner_url) as connection:
         connection.execute(_SQL["lock"])
         connection.execute(_SQL["prepare"])
@@ -56,7 +56,7 @@ def migrate(owner_url: str) -> list[str]:
 
 
 def pending(owner_url: str) -> list[str]:
-    """The names of migrations that `migrate` would apply. Changes nothing, waits for nobody, and refuses what `migrate` would refuse."""
+    """The names of pending migrations. Changes nothing, takes no lock, and raises what `migrate` would raise."""
     with owner(owner_url) as connection:
         begun = connection.execute(_SQL["begun"]).fetchall()[0]["found"]
         applied = _applied(connection) if begun else {}
@@ -67,9 +67,9 @@ def pending(owner_url: str) -> list[str]:
 def create_tenant(
     owner_url: str, tenant: str, wrapped_key: bytes, configuration: Mapping[str, Any], check: Callable[[Connection], None] = lambda _: None
 ) -> None:
-    """A tenant's roles, schema and partitions. Raises TenantError where the name is not allowed or taken.
+    """Create a tenant's roles, schema and partitions. Raises TenantError if the name is not allowed or taken.
 
-    `check` is called once no key can be wrapped anew before this is over: to refuse one that was wrapped under a former master key.
+    `check` is called while no key can be rewrapped: it refuses a key that was wrapped under a former master key.
     """
     values = {"tenant": valid_tenant(tenant), "wrapped_key": wrapped_key, "configuration": Jsonb(dict(configuration))}
     with owner(owner_url) as connection:
@@ -81,14 +81,14 @@ def create_tenant(
 
 
 def configure_tenant(owner_url: str, tenant: str, changes: Mapping[str, Any]) -> None:
-    """Change these keys of a tenant's configuration. Raises TenantError where there is none of that name."""
+    """Change these keys of a tenant's configuration. Raises TenantError if there is no such tenant."""
     with owner(owner_url) as connection:
         if connection.execute(_SQL["configure_tenant"], {"tenant": valid_tenant(tenant), "changes": Jsonb(dict(changes))}).rowcount != 1:
             raise _unknown(tenant)
 
 
 def reconfigure_tenant(owner_url: str, tenant: str, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
-    """Write what `change` makes of the configuration as it is, while nobody else changes it. Raises as `configure_tenant` does."""
+    """Replace the configuration by what `change` returns for it, under a row lock. Raises as `configure_tenant` does."""
     with owner(owner_url) as connection:
         rows = connection.execute(_SQL["configuration"], {"tenant": valid_tenant(tenant)}).fetchall()
         if not rows:
@@ -97,9 +97,9 @@ def reconfigure_tenant(owner_url: str, tenant: str, change: Callable[[Mapping[st
 
 
 def drop_tenant(owner_url: str, tenant: str, meanwhile: Callable[[], None] = lambda: None) -> None:
-    """Everything of a tenant in Postgres, its key first. Raises TenantError where there is none of that name.
+    """Drop everything of a tenant in Postgres, its key first. Raises TenantError if there is no such tenant.
 
-    `meanwhile` is called when nobody is at work for the tenant any more and nobody can begin: for what is kept of it elsewhere.
+    `meanwhile` is called while no process works for the tenant and none can begin: it deletes the tenant's data elsewhere.
     """
     values = {"tenant": valid_tenant(tenant)}
     with owner(owner_url) as connection:
@@ -107,7 +107,7 @@ def drop_tenant(owner_url: str, tenant: str, meanwhile: Callable[[], None] = lam
         if not connection.execute(_SQL["tenant_exists"], values).fetchall()[0]["found"]:
             raise _unknown(tenant)
         connection.execute(_SQL["tenant_schema"], {"schema": f'"tenant_{tenant}"'})
-        connection.execute(_SQL["nobody_at_work"])
+        connection.execute(_SQL["lock_out"])
         meanwhile()
         connection.execute(_SQL["drop_tenant"], values)
 
@@ -125,7 +125,7 @@ def owner(url: str) -> Iterator[Connection]:
 
 @contextmanager
 def locked_owner(url: str) -> Iterator[Connection]:
-    """As `owner`, while no tenant comes or goes and no migration runs."""
+    """As `owner`, while no tenant is added or removed and no migration runs."""
     with owner(url) as connection:
         connection.execute(_SQL["lock"])
         yield connection

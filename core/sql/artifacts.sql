@@ -5,7 +5,7 @@ FROM unnest(%(documents)b::text[], %(keys)b::text[], %(payloads)b::bytea[]) AS x
 ON CONFLICT (tenant, document, stage) DO UPDATE SET key = excluded.key, payload = excluded.payload
 
 -- name: get
--- The first ones that are no more than so many bytes together, and one at least. The length of a payload is known without reading it.
+-- At least one, and no more than max_bytes together. The length of a payload is known without reading it.
 SELECT document, stage, payload
 FROM (SELECT a.*, sum(octet_length(payload)) OVER (ORDER BY document) - octet_length(payload) AS before
       FROM artifact a WHERE document = ANY (%(documents)s) AND stage = %(stage)s) x

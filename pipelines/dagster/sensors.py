@@ -50,9 +50,7 @@ def tenant_sensor(context: dg.SensorEvaluationContext, headrace: dg.ResourcePara
 )
 def lag_sensor(context: dg.SensorEvaluationContext, headrace: dg.ResourceParam[Any]) -> dg.SensorResult:
     if slots := headrace.settings.stream.slots:
-        return dg.SensorResult(
-            skip_reason=f"The stream takes events as they arrive: stream.slots is {slots}."
-        )
+        return dg.SensorResult(skip_reason=f"The stream takes events as they arrive: stream.slots is {slots}.")
     known = _partitions(context)
     answers = list(_answers(context.instance, headrace, [tenant for tenant in headrace.tenants() if tenant.tenant in known]))
     requests = [answer for answer in answers if isinstance(answer, dg.RunRequest)]

@@ -206,5 +206,5 @@ def _alert(cursor: str | None, places: Sequence[Place], seen: "Iterable[Slot]") 
 def _result(found: "Check", places: Sequence[Place]) -> dict[str, Any]:
     severity = dg.AssetCheckSeverity.ERROR if found.severity == "error" else dg.AssetCheckSeverity.WARN
     sentences = [*_summary(places), *([] if found.passed else [found.explanation])]
-    told = {"findings": dg.MetadataValue.md(found.markdown()), **found.measured}
-    return {"passed": found.passed, "severity": severity, "description": " ".join(sentences), "metadata": told}
+    metadata = {"findings": dg.MetadataValue.md(found.markdown()), **found.measured}
+    return {"passed": found.passed, "severity": severity, "description": " ".join(sentences), "metadata": metadata}

@@ -44,11 +44,11 @@ def _fetch(referenced: Mapping[str, Envelope], fetching: Fetching) -> tuple[dict
     from events.fetch.content import fetch
 
     arrived, failed = dict[str, bytes](), dict[str, Failure]()
-    for document, told in referenced.items():
+    for document, found in referenced.items():
         if sum(map(len, arrived.values())) > FETCHED_BYTES:
             break
         try:
-            arrived[document] = fetch(told.uri, fetching, told.content_sha256 or None)
+            arrived[document] = fetch(found.uri, fetching, found.content_sha256 or None)
         except HeadraceError as error:
             failed[document] = (error.reason, error.detail)
     return arrived, failed

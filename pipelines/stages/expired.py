@@ -20,7 +20,7 @@ def contents(session: Session, documents: Sequence[str]) -> dict[str, tuple[str,
 
 
 def parse_again(session: Session, documents: Sequence[str]) -> dict[str, int]:
-    """Make documents whose parsed artifact was deleted stale for parsing. Returns their number, as a tally has it; empty if there are none."""
+    """Make documents whose parsed artifact was deleted stale for parsing. Returns their number as a tally, empty if there are none."""
     if not documents:
         return {}
     with session.transaction() as connection:

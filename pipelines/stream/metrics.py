@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 PORTS = 64
-"""A slot takes the first free one of so many ports: each slot of a host has a page of its own."""
+"""A slot takes the first free port of this many: each slot of a host has a page of its own."""
 
 STAGE_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 LATENCY_S = (0.05, 0.1, 0.15, 0.25, 0.35, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300, 900, 3600)

@@ -1,5 +1,5 @@
 -- name: lock
--- Held by a migration, and by a tenant that comes or goes: it must find every table that a migration makes.
+-- Taken by a migration, and while a tenant is added or removed, which must see every table that a migration creates.
 SELECT pg_advisory_xact_lock(hashtextextended('headrace migrate', 0))
 
 -- name: prepare
@@ -31,9 +31,9 @@ UPDATE headrace.tenant SET configuration = configuration || %(changes)s WHERE te
 -- name: tenant_schema
 SELECT set_config('search_path', %(schema)s, true), set_config('lock_timeout', '60s', true)
 
--- name: nobody_at_work
--- Who is at work for the tenant is waited for here, where only they are held up, and not by the drop, behind which everybody waits:
--- stages and landing, then whoever writes the graph, then whoever publishes outcomes, in the order in which they take these.
+-- name: lock_out
+-- Wait for processes that work for the tenant here, where only they are affected, and not in the drop, behind which everybody waits:
+-- stages and landing, then writers of the graph, then publishers of outcomes, in the order in which they lock these.
 LOCK TABLE document, artifact, outcome IN ACCESS EXCLUSIVE MODE
 
 -- name: drop_tenant
