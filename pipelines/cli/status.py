@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pipelines.cli.options import AsJson
-from pipelines.cli.output import builtins, out, print_json, print_rows
+from pipelines.cli.output import builtins, out, print_json, print_rows, table
 from pipelines.cli.servers import print_servers, server_rows
 from pipelines.cli.tenants import NO_TENANTS
 
@@ -33,7 +33,15 @@ def status(as_json: AsJson = False) -> None:
         out().print(f"Tenants: not known. {found['unavailable']}", markup=False)
     else:
         print_rows([_tenant_cells(row) for row in found["tenants"]], as_json=False, title="Tenants", empty=NO_TENANTS)
+        _print_maintenance(found["tenants"])
         print_rows([_slot_cells(row) for row in found["slots"]], as_json=False, title="Slots", empty="no stream within a day")
+
+
+def _print_maintenance(tenants: list[dict[str, Any]]) -> None:
+    """A table of its own, as the tenants' one fills a terminal's width; nothing if no task is due."""
+    due = [{"tenant": row["tenant"], "tasks": ", ".join(row["maintenance"])} for row in tenants if row["maintenance"]]
+    if due:
+        out().print(table(due, "Maintenance due"))
 
 
 def _tenants_and_slots(settings: Settings) -> dict[str, Any]:
@@ -59,7 +67,6 @@ def _tenant_cells(row: dict[str, Any]) -> dict[str, Any]:
         "per min": f"{_rate(row['landed_per_min'])}, {_rate(row['indexed_per_min'])}",
         "failures": [f"{reason} {count}" for reason, count in row["failures"].items()] or None,
         "outcomes": row["outcomes_waiting"] or None,
-        "maintenance": list(row["maintenance"]) or None,
         "fresh": f"{_FRESH[row['fresh']]}, {_age(row['freshness_seconds']) or '?'}",
     }
 

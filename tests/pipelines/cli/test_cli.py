@@ -29,9 +29,11 @@ from pydantic import BaseModel
 
 from core.config import Settings
 from core.errors import ConfigurationError, HeadraceError, TenantError, Unavailable
+from events.landing import REFUSALS
+from parsers.reasons import REASONS
 from pipelines import cli, documents
 from pipelines.app import Headrace
-from pipelines.cli import exit_codes, output
+from pipelines.cli import exit_codes, output, root
 from pipelines.operations import explain
 from pipelines.operations.search import ask
 
@@ -188,7 +190,7 @@ def test_a_bug_is_one_line_without_its_message_and_a_traceback_with_debug(
         raise ValueError("jane.roe@example.com")
 
     monkeypatch.setattr(cli, "app", broken)
-    assert cli.run(["status"]) == cli.BUG
+    assert cli.run(["status"]) == exit_codes.BUG
     stderr = capsys.readouterr().err
     assert stderr == "headrace: unexpected ValueError (bug). Run it again with --debug, before the command, and report it.\n"
     monkeypatch.setenv("HEADRACE_DEBUG", "1")
@@ -205,8 +207,8 @@ def test_a_system_error_is_no_bug(call: Run, config: Path, tmp_path: Path) -> No
 
 def test_every_kind_of_error_has_its_exit_code() -> None:
     kinds = {HeadraceError: 1, ConfigurationError: 3, Unavailable: 4, TenantError: 5}
-    assert {kind: cli.exit_code(kind("detail")) for kind in kinds} == kinds
-    assert cli.exit_code(ConfigurationError("detail", reason="model-not-found")) == 3
+    assert {kind: exit_codes.exit_code(kind("detail")) for kind in kinds} == kinds
+    assert exit_codes.exit_code(ConfigurationError("detail", reason="model-not-found")) == 3
 
 
 def test_without_servers_status_says_so_and_commands_exit_with_4(call: Run, config: Path, tmp_path: Path) -> None:
@@ -408,7 +410,7 @@ def test_markup_in_what_people_wrote_is_text(call: Run, app: Headrace, acme: str
 @pytest.fixture(scope="module")
 def commands() -> dict[str, set[str]]:
     """Command → its options, as typer knows them."""
-    return dict(_walked(typer.main.get_command(cli.app), "headrace"))
+    return dict(_walked(typer.main.get_command(root.app), "headrace"))
 
 
 def _walked(command: Any, name: str) -> Iterator[tuple[str, set[str]]]:
@@ -441,7 +443,7 @@ def test_the_page_has_exactly_the_exit_codes_of_the_code() -> None:
     text = (DOCS / "cli.md").read_text(encoding="utf-8")
     table = text.split("## Exit codes")[1].split("\n## ")[0]
     result = {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)}
-    kinds = {cli.exit_code(kind("detail")) for kind in (HeadraceError, ConfigurationError, Unavailable, TenantError)}
+    kinds = {exit_codes.exit_code(kind("detail")) for kind in (HeadraceError, ConfigurationError, Unavailable, TenantError)}
     assert result == {
         0,
         exit_codes.ANSWER_IS_NO,
@@ -469,9 +471,7 @@ def _reasons() -> set[str]:
     found |= _literal_reasons(ROOT / "pipelines")
     constants = [import_module(name) for name in ("events.contract", "events.fetch.limits")]
     found |= {value for module in constants for value in _codes(module)}
-    return (
-        found | import_module("parsers.reasons").REASONS.keys() | import_module("events.landing").REFUSALS.keys() | {"bug", "system-error"}
-    )
+    return found | set(REASONS) | set(REFUSALS) | {"bug", "system-error"}
 
 
 def _literal_reasons(folder: Path) -> set[str]:

@@ -21,7 +21,7 @@ from events import children
 from events.landing import land
 from events.publish import Publisher
 from pipelines.app import Headrace
-from pipelines.governance import audit, erasure, receipts, tenants
+from pipelines.governance import audit, erasure, receipts, subjects, tenants
 from pipelines.governance.receipts import Receipt, StoreCounts, Verification
 from pipelines.operations.search import ask
 from pipelines.operations.stage_counts import due
@@ -268,8 +268,8 @@ def test_whatever_lands_before_and_after_only_a_sequence_above_what_was_erased_i
 
 
 def test_a_sources_documents_are_erased_and_no_others(app: Headrace, acme: str) -> None:
-    publish(app, acme, 1, "/wiki", page=PAGE.format("pump"), other=PAGE.format("mill"))
-    publish(app, acme, 1, "/mail", mail=PAGE.format("turbine"))
+    publish(app, acme, 1, source="/wiki", page=PAGE.format("pump"), other=PAGE.format("mill"))
+    publish(app, acme, 1, source="/mail", mail=PAGE.format("turbine"))
     app.ingest(acme)
     receipt = erasure.erase_source(app, acme, "/wiki")
     assert (receipt.kind, receipt.documents, receipt.complete) == ("source", 2, True)
@@ -303,7 +303,7 @@ def test_every_document_with_the_value_is_erased_however_it_is_written(app: Head
     assert (again.documents, again.complete) == (0, True)
     written = json.dumps([*map(receipts.as_written, (receipt, again)), audit.entries(app, acme)], default=str)
     assert EMAIL not in written
-    assert not any(token in written for token in erasure.subjects.surrogates(app, app.session(acme), EMAIL))
+    assert not any(token in written for token in subjects.surrogates(app, app.session(acme), EMAIL))
 
 
 def test_an_older_version_that_is_still_searchable_is_found_too(app: Headrace, acme: str) -> None:

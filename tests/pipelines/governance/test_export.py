@@ -28,7 +28,7 @@ def exported(app: Headrace, tmp_path_factory: pytest.TempPathFactory) -> tuple[s
     """A tenant with documents that were indexed, one that failed and one that only landed; its export, and the manifest."""
     tenant = f"export-{id(app) % 10_000}"
     add(app, tenant)
-    publish(app, tenant, 1, acl=("user:ada",), pump=PAGE.format("pump"), copy=PAGE.format("pump"), **{EMAIL: PAGE.format("mill")})
+    publish(app, tenant, 1, acl=("user:ada",), pump=PAGE.format("pump"), copy=PAGE.format("pump"), documents={EMAIL: PAGE.format("mill")})
     publish(app, tenant, 1, broken=b"%PDF-1.7 nothing of one", gone="# Gone\n")
     app.ingest(tenant)
     publish(app, tenant, 1, late=PAGE.format("fan"))

@@ -111,7 +111,7 @@ def test_an_id_that_reads_like_another_documents_key_is_the_document_that_has_it
     app.land(acme)
     key = documents.find_document(app, acme, "page")
     assert documents.find_document(app, acme, key) == key
-    publish(app, acme, 1, **{key: PAGE.format("turbine")})
+    publish(app, acme, 1, {key: PAGE.format("turbine")})
     app.land(acme)
     assert documents.find_document(app, acme, key) != key
 
