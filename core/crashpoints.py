@@ -6,7 +6,6 @@ until then reaching a point costs looking at an empty dictionary.
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -72,4 +71,5 @@ def _count_down(point: str) -> None:
         if point in _armed:
             _armed[point] -= 1
             if _armed[point] == 0:
-                os.kill(os.getpid(), _signals[point])
+                # to this thread: another one may handle it when this one is past the commit
+                signal.raise_signal(_signals[point])

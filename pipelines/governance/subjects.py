@@ -14,6 +14,7 @@ from core.errors import HeadraceError
 from core.keys import TenantKeys
 from core.ledger.stage import Session
 from core.sql import statements
+from core.surrogates import SURROGATE
 from pipelines.resources import Resources
 
 if TYPE_CHECKING:
@@ -40,12 +41,11 @@ def surrogates(resources: Resources, session: Session, value: str) -> list[str]:
 def _under(keys: TenantKeys, redactor: Redactor, value: str) -> set[str]:
     from privacy import LABELS, redact_text, surrogate
     from privacy.folding import fold
-    from privacy.tokens import TOKEN
 
     found = {surrogate(entity, one, keys) for entity in LABELS for one in (value, fold(value).text)}
     # the tenant's detectors may read a longer or shorter value here; it counts only if the whole text is one value
     read = redact_text(value, redactor, keys).strip()
-    return found | ({read} if TOKEN.fullmatch(read) and ":" in read else set())
+    return found | ({read} if SURROGATE.fullmatch(read) else set())
 
 
 def documents(session: Session, tokens: Sequence[str]) -> list[str]:

@@ -14,7 +14,7 @@ from pipelines.operations import dead_letters, explain, status
 from pipelines.operations.search import ask
 from pipelines.stages.registry import NAMES
 from quality.catalogue import NAMES as CHECKS
-from tests.tenant_fixture import publish
+from tests.tenant_fixture import WIKI, publish
 
 MANUAL = """# Turbine manual
 
@@ -108,7 +108,7 @@ def test_revoked_access_ends_at_landing_before_any_stage_has_run(app: Runtime, a
 def test_a_new_version_that_cannot_be_parsed_leaves_the_old_one_searchable(app: Runtime, acme: str) -> None:
     publish(app, acme, 1, manual_md=MANUAL)
     app.ingest(acme)
-    with Publisher(app.endpoints.kafka_client(), acme, "test:source") as publisher:
+    with Publisher(app.endpoints.kafka_client(), acme, WIKI) as publisher:
         publisher.upsert("manual.md", content=b"PK\x03\x04 cut off", file_name="manual.docx", sequence=2)
     _, reports = app.ingest(acme)
     assert reports["parse"].failed == 1
@@ -125,7 +125,7 @@ def test_a_tenants_own_settings_make_only_its_own_documents_stale(app: Runtime, 
 
 
 def test_a_corrupt_document_is_a_dead_letter_and_its_neighbours_go_on(app: Runtime, acme: str) -> None:
-    with Publisher(app.endpoints.kafka_client(), acme, "test:source") as publisher:
+    with Publisher(app.endpoints.kafka_client(), acme, WIKI) as publisher:
         publisher.upsert("broken.docx", content=b"PK\x03\x04 cut off", file_name="broken.docx", sequence=1)
     publish(app, acme, 1, manual_md=MANUAL)
     app.ingest(acme)
@@ -136,7 +136,7 @@ def test_a_corrupt_document_is_a_dead_letter_and_its_neighbours_go_on(app: Runti
 
 
 def test_a_mended_document_settles_its_dead_letter(app: Runtime, acme: str) -> None:
-    with Publisher(app.endpoints.kafka_client(), acme, "test:source") as publisher:
+    with Publisher(app.endpoints.kafka_client(), acme, WIKI) as publisher:
         publisher.upsert("manual.md", content=b"PK\x03\x04 cut off", sequence=1)
     app.ingest(acme)
     publish(app, acme, 2, manual_md=MANUAL)
@@ -211,7 +211,7 @@ def test_erasing_leaves_a_receipt_and_nothing_else(app: Runtime, acme: str) -> N
 def test_content_by_reference_is_fetched_from_an_allowed_place_only(app: Runtime, acme: str) -> None:
     folder = app.settings.fetching.roots[0]
     (folder / "manual.md").write_text(MANUAL, encoding="utf-8")
-    with Publisher(app.endpoints.kafka_client(), acme, "test:source") as publisher:
+    with Publisher(app.endpoints.kafka_client(), acme, WIKI) as publisher:
         publisher.upsert("inside.md", uri=(folder / "manual.md").as_uri(), sequence=1)
         publisher.upsert("outside.md", uri="file:///etc/hostname", sequence=1)
     app.ingest(acme)

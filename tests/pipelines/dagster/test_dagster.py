@@ -42,7 +42,7 @@ from pipelines.definitions import build
 from pipelines.governance.tenants import remove
 from pipelines.stages.registry import NAMES
 from quality.catalogue import NAMES as CHECKS
-from tests.tenant_fixture import publish
+from tests.tenant_fixture import WIKI, publish
 
 EMAIL, PHONE, IBAN, CARD = "jane.roe@example.com", "+49 30 901820", "DE89370400440532013000", "4111111111111111"
 NAME = f"letters/{EMAIL}.md"
@@ -104,7 +104,7 @@ def dagster(app: Runtime) -> Iterator[Dagster]:
 def publish_all(app: Runtime, tenant: str) -> None:
     """Two good documents, one of them full of personal data down to its id, and a corrupt one."""
     publish(app, tenant, guide_md=GUIDE, broken_docx=b"PK\x03\x04 cut off")
-    with Publisher(app.endpoints.kafka_client(), tenant, "test:source") as publisher:
+    with Publisher(app.endpoints.kafka_client(), tenant, WIKI) as publisher:
         publisher.upsert(NAME, content=LETTER, file_name=NAME, title=f"From {EMAIL}", sequence=1, media_type="text/markdown")
 
 

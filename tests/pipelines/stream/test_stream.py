@@ -160,24 +160,24 @@ def eventually(seen: Callable[[], Any]) -> None:
 
 def test_what_is_published_edited_and_deleted_is_searchable_so_within_seconds(own: Own) -> None:
     stream, tenant = own.running(), own.tenant()
-    publish(own.app, tenant, 1, page="# Seals\n\nThe shaft seal is inspected once a year.")
+    publish(own.app, tenant, 1, media_type="text/markdown", page="# Seals\n\nThe shaft seal is inspected once a year.")
     assert stream.until(tenant=tenant)["events"] == 1
     stream.until(tenant=tenant, indexed=1)
     assert "once a year" in own.found(tenant, "shaft seal")[0]
     started = monotonic()
-    publish(own.app, tenant, 2, page="# Seals\n\nThe shaft seal is inspected twice a year.")
+    publish(own.app, tenant, 2, media_type="text/markdown", page="# Seals\n\nThe shaft seal is inspected twice a year.")
     stream.until(tenant=tenant, indexed=1)
     # 0.4 s here; the bound is what a person would call at once
     assert monotonic() - started < 10
     assert "twice a year" in own.found(tenant, "shaft seal")[0]
-    publish(own.app, tenant, 3, page=None)
+    publish(own.app, tenant, 3, media_type="text/markdown", page=None)
     stream.until(tenant=tenant, deleted=1)
     assert own.found(tenant, "shaft seal") == []
 
 
 def test_a_running_stream_is_a_slot_and_a_page_of_metrics(own: Own) -> None:
     stream, tenant = own.running(), own.tenant()
-    publish(own.app, tenant, 1, page="# Seals\n\nThe shaft seal is inspected once a year.")
+    publish(own.app, tenant, 1, media_type="text/markdown", page="# Seals\n\nThe shaft seal is inspected once a year.")
     stream.until(tenant=tenant, indexed=1)
     (slot,) = [slot for slot in slots.slots(own.app) if slot.pid == stream.process.pid]
     assert (slot.state, slot.trouble) == ("running", None)
@@ -193,13 +193,13 @@ def test_a_running_stream_is_a_slot_and_a_page_of_metrics(own: Own) -> None:
 
 def test_a_tenant_that_is_removed_and_made_again_under_the_stream_leaves_and_joins(own: Own) -> None:
     stream, tenant, neighbour = own.running(), own.tenant(), own.tenant()
-    publish(own.app, tenant, 1, page="# First\n\nOf the first tenant of this name.")
+    publish(own.app, tenant, 1, media_type="text/markdown", page="# First\n\nOf the first tenant of this name.")
     stream.until(tenant=tenant, indexed=1)
     tenants.remove(own.app, tenant)
-    publish(own.app, neighbour, 1, page="# Neighbour\n\nGoes on.")
+    publish(own.app, neighbour, 1, media_type="text/markdown", page="# Neighbour\n\nGoes on.")
     stream.until(tenant=neighbour, indexed=1)
     tenants.add(own.app, tenant)
-    publish(own.app, tenant, 1, page="# Second\n\nOf the second tenant of this name.")
+    publish(own.app, tenant, 1, media_type="text/markdown", page="# Second\n\nOf the second tenant of this name.")
     stream.until(tenant=tenant, indexed=1)
     # sealed under the new tenant's key, or this would not open
     assert own.found(tenant, "tenant of this name") == ["Of the second tenant of this name."]
@@ -209,9 +209,9 @@ def test_a_tenant_that_is_removed_and_made_again_under_the_stream_leaves_and_joi
 def test_a_tenant_whose_settings_cannot_be_had_is_told_so_and_its_neighbours_go_on(own: Own) -> None:
     stream, tenant, neighbour = own.running(), own.tenant(), own.tenant()
     tenants.configure(own.app, tenant, privacy={"profile": "names", "names_model": "no-such-model"})
-    publish(own.app, tenant, 1, page="# Seals\n\nThe shaft seal is inspected once a year.")
+    publish(own.app, tenant, 1, media_type="text/markdown", page="# Seals\n\nThe shaft seal is inspected once a year.")
     stream.until(tenant=tenant, error="bad-policy")
-    publish(own.app, neighbour, 1, page="# Neighbour\n\nGoes on.")
+    publish(own.app, neighbour, 1, media_type="text/markdown", page="# Neighbour\n\nGoes on.")
     stream.until(tenant=neighbour, indexed=1)
     tenants.configure(own.app, tenant, privacy={"profile": "patterns"})
     stream.until(tenant=tenant, indexed=1)
@@ -230,7 +230,13 @@ def test_a_replayed_document_is_taken_though_no_event_comes(own: Own) -> None:
 def test_sigterm_ends_it_with_everything_that_has_landed_done(own: Own) -> None:
     stream, tenant = own.running(), own.tenant()
     names = [f"page{number}" for number in range(24)]
-    publish(own.app, tenant, 1, {name: f"# {name}\n\nThe whole text of {name}, and nothing beside it." for name in names})
+    publish(
+        own.app,
+        tenant,
+        1,
+        {name: f"# {name}\n\nThe whole text of {name}, and nothing beside it." for name in names},
+        media_type="text/markdown",
+    )
     stream.until(tenant=tenant, events=...)
     code, said = stream.end()
     assert code == 0
@@ -243,10 +249,10 @@ def test_sigterm_ends_it_with_everything_that_has_landed_done(own: Own) -> None:
 
 def test_neo4j_away_the_index_goes_on_and_the_graph_drains_when_it_is_back(own: Own) -> None:
     stream, tenant = own.running(), own.tenant()
-    publish(own.app, tenant, 1, before="# Before\n\nPublished before.")
+    publish(own.app, tenant, 1, media_type="text/markdown", before="# Before\n\nPublished before.")
     stream.until(tenant=tenant, indexed=1)
     stopped(own, EmbeddedNeo4j.name)
-    publish(own.app, tenant, 1, meanwhile="# Meanwhile\n\nPublished meanwhile.")
+    publish(own.app, tenant, 1, media_type="text/markdown", meanwhile="# Meanwhile\n\nPublished meanwhile.")
     assert stream.until(stage=..., waits=...)["stage"] == "project"
     assert "Published meanwhile." in own.found(tenant, "published meanwhile")
     assert "the graph lags" in explain.explain(own.app, tenant, "meanwhile")[0].verdict
