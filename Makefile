@@ -33,13 +33,16 @@ bench: env  ## Every benchmark, one JSON object each
 
 env: $(READY)  ## .venv, exactly as locked
 
+SYNC := VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --require-hashes --compile-bytecode requirements.lock
+
 # uv comes by pip with its hash; everything else comes by uv with every hash. Bytecode is compiled
-# at install so that the first start is as fast as the second.
+# at install so that the first start is as fast as the second. A worker of that compilation has been seen to
+# die on a busy machine: the second run compiles what the first did not.
 $(READY): requirements.lock requirements-uv.lock pyproject.toml
 	@echo "setting up .venv (some minutes the first time: the locked stack is about 7 GB)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements-uv.lock
-	@VIRTUAL_ENV=.venv $(BIN)/uv pip sync --require-hashes --compile-bytecode requirements.lock
+	@$(SYNC) || $(SYNC)
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
