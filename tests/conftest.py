@@ -21,8 +21,8 @@ hypothesis_settings.load_profile("headrace")
 
 _numbers = itertools.count(1)
 
-STARTS_SERVERS = {"endpoints", "servers", "postgres_only", "own", "own_records", "field", "running"}
-"""Fixtures that start a server; a test that needs one of them is marked `servers`."""
+STARTS_SERVERS = {"endpoints", "own", "own_records"}
+"""Fixtures that start servers; a test that needs one of them is marked `servers`."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -21,6 +21,8 @@ from samples import FOLDER
 from services import passwords
 from services.files import layout
 
+pytestmark = pytest.mark.servers
+
 PLANTED: dict[str, list[dict[str, str]]] = json.loads((FOLDER / "pii.json").read_text(encoding="utf-8"))
 
 

@@ -28,6 +28,8 @@ from core import frames, records
 from core.errors import ConfigurationError, DocumentError
 from core.records import Block, Chunk
 
+pytestmark = pytest.mark.slow
+
 CountTokens = Callable[[list[str]], list[int]]
 
 

@@ -21,6 +21,8 @@ from embedders import Embedder, EmbedderOptions, Endpoint, Refusal, choice, comp
 from embedders.choice import Candidate
 from tests.models.tiny_models import WORDS, Architecture, write_model
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(embedders.__file__).parent.parent
 TEXTS = ["the old mill", "rain falls on a long stone race", "flour"]
 

@@ -21,6 +21,8 @@ import embedders
 from embedders import Embedder, EmbedderOptions, Refusal, hardware, models
 from tests.models.tiny_models import WORDS, write_model
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 

@@ -24,6 +24,8 @@ from embedders.refusal import Refusal
 from embedders.torch_backend import MIN_BATCH_TOKENS, TorchBackend, limit, load_model
 from tests.models.tiny_models import WORDS, write_model
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 

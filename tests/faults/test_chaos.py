@@ -17,6 +17,8 @@ from pipelines.app import Headrace
 from pipelines.governance import tenants
 from pipelines.stages.registry import CRASH_POINTS
 
+pytestmark = pytest.mark.servers
+
 KILLS = len(CRASH_POINTS) + 4
 
 

@@ -33,6 +33,8 @@ from services.postgres import EmbeddedPostgres
 from tests.faults.harness import Harness, eventually, filled, is_paused, open_harness, pause, resume
 from tests.faults.proxy import Proxy
 
+pytestmark = pytest.mark.servers
+
 
 @pytest.fixture(scope="module")
 def harness(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:

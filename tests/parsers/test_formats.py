@@ -33,6 +33,8 @@ from parsers.containers import archive
 from parsers.signals import is_wordlike, measure, quarantine
 from tests.documents import book, legacy, message, open_document, open_text, outlook, picture, printed, saved, sheets, slides, word, zipped
 
+pytestmark = pytest.mark.slow
+
 PAGE = (Path(__file__).parents[2] / "docs/formats.md").read_text(encoding="utf-8")
 SECRET = "Zebulon Quimby"
 ARTICLE = '<article article-type="research-article"><body><sec><title>Rules</title><p>No swimming.</p></sec></body></article>'

@@ -34,6 +34,8 @@ from core.records import Block, Content, Link, decode
 from parsers import REASONS, Format, WorkerPool, detect, fingerprint, parse
 from tests.documents import book, linked, message, open_text, printed, sheets, slides, word, zipped
 
+pytestmark = pytest.mark.slow
+
 SECRET = "Zebulon Quimby"
 TINY = b"# Title\n\nText.\n"
 # a megabyte that takes the HTML reader several seconds

@@ -25,6 +25,8 @@ from parsers.pdf import ocr, recognition
 from parsers.pdf.reader import read
 from parsers.reasons import ParseError
 
+pytestmark = pytest.mark.slow
+
 WIDTH, HEIGHT, MARGIN, SIZE = 595.0, 842.0, 60.0, 11.0
 PROSE = (
     "The rake is cleaned before the first water comes down in spring, and the guide vanes are opened by hand until the runner turns freely."

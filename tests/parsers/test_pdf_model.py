@@ -36,6 +36,8 @@ from pipelines.models import Models
 from pipelines.stages import registry
 from tests.models.docling_models import Cells, Detection, isolated_torch, write
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from docling.pipeline.standard_pdf_pipeline import StandardPdfPipeline
 

@@ -35,6 +35,8 @@ from tests.models.name_models import HELD_OUT_PERSON, HELD_OUT_PLACE, LIMIT, TAG
 from tests.privacy.test_stage import parsed
 from tests.privacy.test_values import MASTER
 
+pytestmark = pytest.mark.slow
+
 NO_SERVERS: Any = None
 KEYS = tenant_keys(MASTER, "acme", new_data_key(MASTER, "acme"))
 

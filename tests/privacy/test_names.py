@@ -16,6 +16,8 @@ from core.policy import Privacy
 from privacy import Redactor, new_data_key, redact_text, surrogate, tenant_keys
 from tests.privacy.test_values import MASTER, SHOWN
 
+pytestmark = pytest.mark.slow
+
 KEYS = tenant_keys(MASTER, "acme", new_data_key(MASTER, "acme"))
 
 

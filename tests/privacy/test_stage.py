@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,8 @@ from core.keys import TenantKeys
 from core.records import Block, BlockKind, Content, Envelope, Link, Redacted
 from privacy import new_data_key, redact, redact_text, surrogate, tenant_keys
 from tests.privacy.test_values import MASTER, SHOWN, Planted, patterns, values
+
+pytestmark = pytest.mark.slow
 
 ACME, GLOBEX = (tenant_keys(MASTER, tenant, new_data_key(MASTER, tenant)) for tenant in ("acme", "globex"))
 KINDS: tuple[BlockKind, ...] = ("heading", "paragraph", "list_item", "code", "caption", "formula")

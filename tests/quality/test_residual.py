@@ -25,6 +25,8 @@ from quality.residual.check import ERRORS, Claim, Document
 from quality.residual.estimate import EACH, LONGEST, Errors, SampledDocument, corrected, draw, interval, share
 from tests.tenant_fixture import publish
 
+pytestmark = pytest.mark.slow
+
 NAMES = Claim(("PERSON", "LOCATION", "ADDRESS", "EMAIL", "PHONE"))
 PLAIN = (
     "The shaft seal is inspected once a year, and greased before the winter.",

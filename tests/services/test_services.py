@@ -46,6 +46,8 @@ from services.pins import PinList, pin_list
 from services.postgres import EmbeddedPostgres
 from services.server import Progress
 
+pytestmark = pytest.mark.servers
+
 # a secret in the environment, which no server may inherit
 CANARY = "canary-7d1f"
 ELSEWHERE_KAFKA = {"bootstrap": "kafka.invalid:9092", "protocol": "PLAINTEXT"}

@@ -37,6 +37,8 @@ from retrieval.search import Passage, SearchRequest, search
 from tests.models.tiny_models import write_model
 from tests.tenant_fixture import Inlet, World
 
+pytestmark = pytest.mark.slow
+
 STAGES = ("parse", "redact", "chunk", "embed", "index")
 DIMENSION = 8
 
