@@ -35,6 +35,8 @@ from embedders.endpoint import _retry_after_s
 from embedders.http_backend import Endpoint, HttpBackend, identity
 from embedders.refusal import Refusal
 
+pytestmark = pytest.mark.slow
+
 DIMENSION = 8
 KEY = "sk-secret-8311"
 SECRET = "Ada Lovelace lives here"
