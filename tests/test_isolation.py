@@ -399,15 +399,15 @@ def test_nobody_watches_or_ends_another_tenants_session(pair: Pair, attacker: At
         assert victim.execute("SELECT 1 AS still").fetchone() == {"still": 1}
 
 
-def test_a_foreign_key_tells_nothing_of_another_tenant(pair: Pair) -> None:
+def test_a_foreign_key_reveals_nothing_of_another_tenant(pair: Pair) -> None:
     """A hash that the other tenant holds fails as one that nobody holds."""
-    told = []
+    reported = []
     with pair.app.database.tenant(pair.acme) as connection:
         for text_hash in (pair.globex, "x" * len(pair.globex)):
             cite = sql.SQL("INSERT INTO chunk_source (generation, text_hash, document, ordinal, acl) VALUES (1, {}, 'd', 9, ARRAY['*'])")
             error = refused(connection, cite.format(text_hash), errors.ForeignKeyViolation)
-            told.append((error.diag.message_primary, (error.diag.message_detail or "").replace(text_hash, "…")))
-    assert told[0] == told[1]
+            reported.append((error.diag.message_primary, (error.diag.message_detail or "").replace(text_hash, "…")))
+    assert reported[0] == reported[1]
 
 
 def test_a_key_that_another_tenant_uses_is_free(pair: Pair) -> None:
@@ -439,6 +439,6 @@ FAILING = [
 def test_an_error_quotes_no_row_not_even_in_its_traceback(pair: Pair, statement: str) -> None:
     with pytest.raises(HeadraceError) as caught, pair.app.database.tenant(pair.globex) as connection:
         connection.execute(statement)
-    told = "".join(traceback.format_exception(caught.value))
-    assert "HeadraceError" in told or "DocumentError" in told
-    assert SECRET not in told
+    reported = "".join(traceback.format_exception(caught.value))
+    assert "HeadraceError" in reported or "DocumentError" in reported
+    assert SECRET not in reported

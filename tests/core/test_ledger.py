@@ -298,7 +298,7 @@ def test_a_replay_tries_what_failed_again_and_counts_it(plant: Plant, inlet: Inl
     assert [(letter["attempts"], letter["resolved_at"]) for letter in plant.world.letters()] == [(2, None)]
 
 
-def test_a_success_settles_the_dead_letter(plant: Plant, inlet: Inlet) -> None:
+def test_a_success_resolves_the_dead_letter(plant: Plant, inlet: Inlet) -> None:
     inlet.land(inlet.upsert("bad.md", POISON))
     plant.run_all()
     inlet.land(inlet.upsert("bad.md", "mended"))

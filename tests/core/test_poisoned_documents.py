@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from math import floor, log2
 from threading import Event as Flag
+from time import monotonic, sleep
 from typing import Any
 
 import polars as pl
@@ -127,13 +128,13 @@ def test_a_document_that_crashes_the_stage_is_dead_lettered_by_where_it_did_and_
     assert details == ["ValueError at test_poisoned_documents.py:_work", "PanicException at test_poisoned_documents.py:_work"]
     assert report.tally["computed"] == 3
     assert (claimed(clean), run(fragile(), clean.session).moved) == (0, 0)
-    told = replay.dead_letters(clean.app, clean.tenant, Selection(reason="stage-crashed"))
-    assert [row["outcome"] for row in told] == ["stale", "stale"]
+    replayed = replay.dead_letters(clean.app, clean.tenant, Selection(reason="stage-crashed"))
+    assert [row["outcome"] for row in replayed] == ["stale", "stale"]
     assert run(fragile(), clean.session).failed == 2
     assert [letter["attempts"] for letter in clean.letters()] == [2, 2]
 
 
-def test_what_a_document_is_known_to_fail_of_is_told_as_such_though_it_stops_a_batch(clean: World) -> None:
+def test_a_known_failure_that_stops_a_batch_keeps_its_own_reason(clean: World) -> None:
     def refuse(row: Mapping[str, Any]) -> bytes:
         return bytes(row["content"])
 
@@ -146,7 +147,7 @@ def test_what_a_document_is_known_to_fail_of_is_told_as_such_though_it_stops_a_b
     assert reasons(clean) == {clean.key("0.md"): "unstorable"}
 
 
-def test_a_stage_that_crashes_over_all_alike_is_broken_and_buries_nobody(clean: World) -> None:
+def test_a_stage_that_crashes_on_every_document_alike_is_broken_and_dead_letters_none(clean: World) -> None:
     land(clean, *[f"{BUG} {SECRET} {n}" for n in range(5)])
     with pytest.raises(StageCrashed, match="stage-crashed") as broken:
         run(fragile(), clean.session)
@@ -160,7 +161,7 @@ def test_two_that_crash_in_different_places_are_two_bad_documents(clean: World) 
     assert run(fragile(), clean.session).failed == 2
 
 
-def test_documents_that_crash_alike_one_by_one_bury_the_first_and_then_the_stage_is_broken_until_one_passes(clean: World) -> None:
+def test_documents_that_crash_alike_one_by_one_dead_letter_the_first_and_then_the_stage_is_broken_until_one_passes(clean: World) -> None:
     land(clean, f"{BUG} 1", f"{BUG} 2", "fine")
 
     def alone(name: str) -> Report:
@@ -173,7 +174,7 @@ def test_documents_that_crash_alike_one_by_one_bury_the_first_and_then_the_stage
     assert alone("1.md").failed == 1
 
 
-def test_a_server_that_is_away_is_nobodys_fault(clean: World) -> None:
+def test_an_unavailable_server_is_no_documents_fault(clean: World) -> None:
     land(clean, "one", AWAY, BUG)
     assert run(fragile(), clean.session).unavailable == "its server is away"
     assert (clean.letters(), claimed(clean)) == ([], 0)
@@ -183,7 +184,7 @@ def test_a_server_that_is_away_is_nobodys_fault(clean: World) -> None:
 
 
 @given(st.integers(1, 64), st.sets(st.integers(0, 63), min_size=1, max_size=4))
-def test_whoever_kills_is_condemned_after_few_deaths_and_nobody_else_ever_is(documents: int, kills: set[int]) -> None:
+def test_a_document_that_kills_is_poisoned_after_few_crashes_and_no_other_ever_is(documents: int, kills: set[int]) -> None:
     left = {row.document: row for row in (_row(number) for number in range(documents))}
     killers = {f"{number:032x}" for number in kills if number < documents}
     died, dead, poisoned = 0, set[int](), set[str]()
@@ -221,8 +222,8 @@ def test_a_document_that_kills_its_process_ends_as_a_dead_letter_and_its_neighbo
     ]
     assert claimed(clean) == 0
     # a replay is a new trial, and so is a new version
-    told = replay.dead_letters(clean.app, clean.tenant, Selection(reason="killed-its-worker"))
-    assert [row["outcome"] for row in told] == ["stale"]
+    replayed = replay.dead_letters(clean.app, clean.tenant, Selection(reason="killed-its-worker"))
+    assert [row["outcome"] for row in replayed] == ["stale"]
     assert crashes(clean) == 1 + claims.SOLO_ATTEMPTS
     assert [letter["attempts"] for letter in clean.letters()] == [2]
     inlet.land(inlet.upsert("5.md", "mended"))
@@ -230,7 +231,7 @@ def test_a_document_that_kills_its_process_ends_as_a_dead_letter_and_its_neighbo
     assert (reasons(clean), clean.artifact("crashing", "5.md")) == ({}, b"mended")
 
 
-def test_what_died_in_a_company_is_not_mixed_with_those_that_never_did(clean: World) -> None:
+def test_suspects_are_not_mixed_with_documents_that_no_process_crashed_with(clean: World) -> None:
     inlet = land(clean, "one", "two", "three", "four")
     _dies(clean, 64)
     inlet.land(inlet.upsert("new.md"), inlet.upsert("newer.md"))
@@ -249,7 +250,7 @@ def test_a_new_version_is_tried_as_if_nothing_had_died(clean: World) -> None:
     assert claimed(clean) == 0
 
 
-def test_a_delete_is_never_condemned(clean: World) -> None:
+def test_a_delete_is_never_poisoned(clean: World) -> None:
     inlet = land(clean, "one")
     inlet.land(inlet.delete("0.md"))
     for _ in range(2 * claims.SOLO_ATTEMPTS):
@@ -334,7 +335,11 @@ def test_a_worker_whose_session_was_cut_is_present_again_under_the_same_key(app:
         assert worker not in _living(app)
         assert database.presence() == worker
         assert worker in _living(app)
-    assert worker not in _living(app)
+    # the server ends a session some time after its client has closed it
+    until = monotonic() + 20
+    while worker in _living(app):
+        assert monotonic() < until
+        sleep(0.01)
 
 
 def _living(app: Headrace) -> set[int]:

@@ -15,8 +15,8 @@ payload = encode(Content((block,), properties={"a": "b"}, signals=Signals(charac
 together, read = threading.Barrier(8), []
 def first():
     together.wait()
-    told = {"kind": "paragraph", "text": "x", "links": [{"text": "a", "target": "b"}]}
-    read.append(decode(payload, Content).blocks[0] == convert(told, Block) == block)
+    given = {"kind": "paragraph", "text": "x", "links": [{"text": "a", "target": "b"}]}
+    read.append(decode(payload, Content).blocks[0] == convert(given, Block) == block)
 threads = [threading.Thread(target=first) for _ in range(8)]
 [thread.start() for thread in threads], [thread.join() for thread in threads]
 print(sum(read))

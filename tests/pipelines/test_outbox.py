@@ -1,4 +1,4 @@
-"""Outcomes: each event's fate is decided once, told at least once, and in order per document; whatever lands, runs, fails and crashes."""
+"""Outcomes: each event's fate is decided once, published at least once, and in order per document, whatever crashes."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class Crash(Exception):
 
 @dataclass
 class Mill:
-    """Landing, one stage that swaps, and the outbox of one tenant. `told` is what the broker was given, `fates` what landing said."""
+    """Landing, one stage that swaps, and the outbox of one tenant. `sent`: what the broker received; `fates`: what landing returned."""
 
     world: World
     inlet: Inlet
     fingerprint: str = "1"
-    told: list[Row] = field(default_factory=list)
+    sent: list[Row] = field(default_factory=list)
     fates: dict[Place, str] = field(default_factory=dict)
 
     def land(self, *records: Any) -> None:
@@ -74,7 +74,7 @@ class Mill:
         """What the relay does, the broker's part left out."""
         with suppress(Crash), self.world.session.transaction() as connection:
             rows = outcomes.undelivered(connection, 3)
-            self.told += rows
+            self.sent += rows
             outcomes.delivered(connection, rows)
             if crashes:
                 raise Crash
@@ -86,13 +86,13 @@ class Mill:
     def first(self) -> dict[Place, str]:
         """By event, what a consumer heard of it first, in the order in which it was heard."""
         heard: dict[Place, str] = {}
-        for row in self.told:
+        for row in self.sent:
             heard.setdefault((row["kafka_partition"], row["kafka_offset"]), row["outcome"])
         return heard
 
 
 def _index(fingerprint: str, *, crashes: bool = False) -> Stage:
-    """The way's last stage before search, straight from what landed: the real swap, and no model."""
+    """The last stage before search, straight from what landed: the real swap, and no model."""
 
     def compute(session: Session, rows: Sequence[Stale], _: Counter[str]) -> Sequence[Result]:
         with session.transaction() as connection:
@@ -133,10 +133,10 @@ def inlet(mill: Mill) -> Inlet:
     return mill.inlet
 
 
-def told(mill: Mill) -> list[str]:
-    """What was told, in order, of events in the order in which they landed."""
+def sent(mill: Mill) -> list[str]:
+    """The published outcomes, in order, of events in landing order."""
     mill.tell_all()
-    return [f"{row['kafka_offset']} {row['outcome']}" for row in mill.told]
+    return [f"{row['kafka_offset']} {row['outcome']}" for row in mill.sent]
 
 
 # always
@@ -185,7 +185,7 @@ def test_whatever_lands_runs_fails_and_crashes_each_event_has_one_outcome_and_no
     heard = mill.first()
     assert heard.keys() == mill.fates.keys()
     # a repeat says what the first said
-    assert {(row["kafka_partition"], row["kafka_offset"], row["outcome"]) for row in mill.told} == {
+    assert {(row["kafka_partition"], row["kafka_offset"], row["outcome"]) for row in mill.sent} == {
         (*at, what) for at, what in heard.items()
     }
     _as_landed_and_run(mill, heard)
@@ -221,7 +221,7 @@ def _as_landed_and_run(mill: Mill, heard: Mapping[Place, str]) -> None:
         if place in newest:
             assert outcome in ("deleted" if newest[place]["deleted"] else "indexed", "dead-lettered")
     for row in newest.values():
-        # of one document's landed events the one that overtook the others is told last
+        # of one document's landed events the one that superseded the others is published last
         landed = [at for at in order if mill.fates[at] == "landed" and _document(mill, at) == row["document"]]
         assert landed[-1] == (row["kafka_partition"], row["kafka_offset"])
 
@@ -231,61 +231,61 @@ def _document(mill: Mill, place: Place) -> str:
     return str(mill.world.rows(query, p=place[0], o=place[1])[0]["document"])
 
 
-# what is told, and when
+# what is published, and when
 
 
-def test_a_landed_event_is_told_of_when_the_swap_commits_and_not_before(mill: Mill, inlet: Inlet) -> None:
+def test_a_landed_event_is_published_when_the_swap_commits_and_not_before(mill: Mill, inlet: Inlet) -> None:
     mill.land(inlet.upsert("a.md", "one", 1))
-    assert told(mill) == []
+    assert sent(mill) == []
     with pytest.raises(Crash):
         mill.run(crashes=True)
-    assert told(mill) == []
+    assert sent(mill) == []
     mill.run()
-    assert told(mill) == ["0 indexed"]
+    assert sent(mill) == ["0 indexed"]
 
 
-def test_what_landing_decides_is_told_at_once_and_a_newer_event_ends_the_wait_of_the_older(mill: Mill, inlet: Inlet) -> None:
+def test_what_landing_decides_is_published_at_once_and_a_newer_event_supersedes_the_older(mill: Mill, inlet: Inlet) -> None:
     mill.land(inlet.upsert("a.md", "one", 5))
     mill.land(inlet.upsert("a.md", "late", 4), inlet.upsert("a.md", "one", 5), inlet.upsert("a.md", "other", 5), inlet.raw(b"a.md", b"{}"))
-    assert told(mill) == ["1 superseded", "2 unchanged", "3 dead-lettered", "4 dead-lettered"]
-    assert [row["reason"] for row in mill.told] == [None, None, "sequence-conflict", "not-cloudevents"]
+    assert sent(mill) == ["1 superseded", "2 unchanged", "3 dead-lettered", "4 dead-lettered"]
+    assert [row["reason"] for row in mill.sent] == [None, None, "sequence-conflict", "not-cloudevents"]
     mill.land(inlet.upsert("a.md", "two", 6), inlet.upsert("a.md", "three", 7))
-    assert told(mill)[4:] == ["0 superseded", "5 superseded"]
+    assert sent(mill)[4:] == ["0 superseded", "5 superseded"]
     mill.run()
-    assert told(mill)[6:] == ["6 indexed"]
+    assert sent(mill)[6:] == ["6 indexed"]
 
 
-def test_a_delete_is_told_of_when_it_has_left_the_index(mill: Mill, inlet: Inlet) -> None:
+def test_a_delete_is_published_when_the_document_has_left_the_index(mill: Mill, inlet: Inlet) -> None:
     mill.land(inlet.upsert("a.md", "one"))
     mill.run()
     mill.land(inlet.delete("a.md"), inlet.delete("never-seen.md"))
-    assert told(mill) == ["0 indexed"]
+    assert sent(mill) == ["0 indexed"]
     mill.run()
-    assert sorted(told(mill)) == ["0 indexed", "1 deleted", "2 deleted"]
+    assert sorted(sent(mill)) == ["0 indexed", "1 deleted", "2 deleted"]
 
 
-def test_a_stage_that_fails_for_good_is_told_with_its_reason_and_a_replay_tells_nothing_more(mill: Mill, inlet: Inlet) -> None:
+def test_a_permanent_failure_is_published_with_its_reason_and_a_replay_publishes_nothing_more(mill: Mill, inlet: Inlet) -> None:
     mill.land(inlet.upsert("a.md", POISON))
     for _ in range(2):
         mill.run()
         mill.again()
-    assert told(mill) == ["0 dead-lettered"]
-    assert mill.told[0]["reason"] == "indigestible"
+    assert sent(mill) == ["0 dead-lettered"]
+    assert mill.sent[0]["reason"] == "indigestible"
     with mill.world.session.transaction() as connection:
         artifacts.put(connection, mill.world.session.keys, "land", {mill.world.key("a.md"): b"mended by hand"})
     mill.run()
     assert mill.world.record("index", "a.md")["status"] == "done"
-    assert told(mill) == ["0 dead-lettered"]
+    assert sent(mill) == ["0 dead-lettered"]
 
 
-def test_a_refused_event_that_a_replay_lands_is_told_no_second_time_and_still_overtakes(mill: Mill, inlet: Inlet) -> None:
+def test_a_refused_event_that_a_replay_lands_is_not_published_again_and_still_supersedes(mill: Mill, inlet: Inlet) -> None:
     ours, theirs = inlet.upsert("a.md", "ours", 1), inlet.upsert("a.md", "theirs", 2, "/other")
     mill.land(ours, theirs)
     with mill.world.session.transaction() as connection:
         connection.execute("UPDATE document SET source_key = ''")
         assert land_records(connection, mill.world.session.keys, [theirs]).fates == Counter(landed=1)
     mill.run()
-    assert told(mill) == ["1 dead-lettered", "0 superseded"]
+    assert sent(mill) == ["1 dead-lettered", "0 superseded"]
 
 
 def test_an_event_is_not_indexed_while_its_generation_is_being_built(mill: Mill, inlet: Inlet) -> None:
@@ -294,9 +294,9 @@ def test_an_event_is_not_indexed_while_its_generation_is_being_built(mill: Mill,
     mill.fingerprint = "2"
     mill.land(inlet.upsert("a.md", "two", 2))
     mill.run()
-    assert told(mill) == ["0 indexed"]
+    assert sent(mill) == ["0 indexed"]
     _promote(mill)
-    assert told(mill) == ["0 indexed", "1 indexed"]
+    assert sent(mill) == ["0 indexed", "1 indexed"]
 
 
 def test_the_same_position_of_a_topic_that_was_made_anew_is_another_event(mill: Mill, inlet: Inlet) -> None:
@@ -307,7 +307,7 @@ def test_the_same_position_of_a_topic_that_was_made_anew_is_another_event(mill: 
     inlet.offset = inlet.position = 0
     mill.land(inlet.upsert("b.md", "two", 1))
     mill.run()
-    assert told(mill) == ["0 indexed", "0 indexed"]
+    assert sent(mill) == ["0 indexed", "0 indexed"]
 
 
 # on Kafka
@@ -364,8 +364,8 @@ def test_two_that_publish_at_once_publish_each_once_and_in_order(app: Runtime, a
             publish(app, acme, sequence, a="text")
         _land_silently(app, acme)
         with ThreadPoolExecutor(3) as threads:
-            told = threads.map(lambda _: Runtime(app.settings, app.endpoints).outbox.publish(session), range(3))
-            assert sum(told) == 39
+            sent = threads.map(lambda _: Runtime(app.settings, app.endpoints).outbox.publish(session), range(3))
+            assert sum(sent) == 39
         assert [outcome.sequence for outcome in so_many(39)] == list(range(1, 40))
 
 
@@ -402,16 +402,16 @@ def test_outcomes_of_a_hidden_id_have_a_key_of_their_own_that_stays(app: Runtime
     def hiding(surrogate: str) -> Callable[[str], str]:
         return lambda given: surrogate or given
 
-    told = {hidden: [_record(session, row, hiding(hidden)) for row in rows] for hidden in ("", "<ID>", "<OTHER>")}
-    assert {(key, outcome.document) for key, outcome in told[""]} == {(b"a", "a"), (b"b", "b")}
-    assert {outcome.document for _, outcome in told["<ID>"]} == {"<ID>"}
-    keys = [key for key, _ in told["<ID>"]]
-    assert keys == [key for key, _ in told["<OTHER>"]]
+    sent = {hidden: [_record(session, row, hiding(hidden)) for row in rows] for hidden in ("", "<ID>", "<OTHER>")}
+    assert {(key, outcome.document) for key, outcome in sent[""]} == {(b"a", "a"), (b"b", "b")}
+    assert {outcome.document for _, outcome in sent["<ID>"]} == {"<ID>"}
+    keys = [key for key, _ in sent["<ID>"]]
+    assert keys == [key for key, _ in sent["<OTHER>"]]
     assert len(set(keys)) == 2
     assert {b"a", b"b", b"<ID>"}.isdisjoint(keys)
 
 
-def test_who_waits_for_a_topic_that_is_not_there_is_told_so(app: Runtime) -> None:
+def test_waiting_for_a_missing_topic_is_an_error(app: Runtime) -> None:
     with pytest.raises(HeadraceError) as refused:
         Outcomes(app.endpoints.kafka_client(), "nobody-here")
     assert refused.value.reason == "unknown-topic"

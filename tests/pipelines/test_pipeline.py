@@ -1,4 +1,4 @@
-"""The whole way with real models: what a source publishes is what a reader finds, and only what changed costs anything."""
+"""The whole pipeline with real models: what a source publishes is what a reader finds, and only what changed costs anything."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_a_corrupt_document_is_a_dead_letter_and_its_neighbours_go_on(app: Runti
     assert "not searchable" in explain.explain(app, acme, "broken.docx")[0].verdict
 
 
-def test_a_mended_document_settles_its_dead_letter(app: Runtime, acme: str) -> None:
+def test_a_corrected_document_resolves_its_dead_letter(app: Runtime, acme: str) -> None:
     with Publisher(app.endpoints.kafka_client(), acme, WIKI) as publisher:
         publisher.upsert("manual.md", content=b"PK\x03\x04 cut off", sequence=1)
     app.ingest(acme)
@@ -225,15 +225,15 @@ def test_every_check_passes_on_good_documents(app: Runtime, acme: str) -> None:
     assert {name: app.check(acme, name).explanation for name in CHECKS if not app.check(acme, name).passed} == {}
 
 
-def test_explain_tells_each_stage_and_where_a_chunk_comes_from(app: Runtime, acme: str) -> None:
+def test_explain_shows_each_stage_and_where_a_chunk_comes_from(app: Runtime, acme: str) -> None:
     publish(app, acme, 1, manual_md=MANUAL)
     app.ingest(acme)
-    told = explain.explain(app, acme, "manual.md")[0]
-    assert told.verdict == "searchable"
-    assert [record.stage for record in told.stages] == list(NAMES)
-    assert told.signals["characters"] > 10
+    reported = explain.explain(app, acme, "manual.md")[0]
+    assert reported.verdict == "searchable"
+    assert [record.stage for record in reported.stages] == list(NAMES)
+    assert reported.signals["characters"] > 10
     chunk = ask(app, acme, "guide bearing")[0].chunk
-    assert documents.find(app, acme, chunk) == [told.document]
+    assert documents.find(app, acme, chunk) == [reported.document]
 
 
 def test_another_chunk_size_rechunks_without_parsing_again(settings: Settings, app: Runtime, acme: str) -> None:

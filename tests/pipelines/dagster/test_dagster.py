@@ -73,7 +73,7 @@ class Dagster:
         self.add(tenant)
         return self.job.execute_in_process(instance=self.instance, partition_key=tenant, raise_on_error=False, tags=tags)
 
-    def told(self, result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
+    def materialized(self, result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:
         """Asset → its metadata."""
         found = [event.step_materialization_data.materialization for event in result.get_asset_materialization_events()]
         return {each.asset_key.to_user_string(): {key: value.value for key, value in each.metadata.items()} for each in found}
@@ -131,27 +131,28 @@ def test_importing_the_definitions_imports_nothing_heavy_and_warns_of_nothing() 
     assert found.stderr == ""
 
 
-def test_a_run_tells_counts_reasons_and_timings_and_a_second_one_does_nothing(app: Runtime, acme: str, dagster: Dagster) -> None:
+def test_a_run_reports_counts_reasons_and_timings_and_a_second_one_does_nothing(app: Runtime, acme: str, dagster: Dagster) -> None:
     publish_all(app, acme)
     first = dagster.ingest(acme)
     assert first.success
-    told = dagster.told(first)
-    assert told["document_events"]["events/landed"] == told["document_events"]["now/live"] == 3
-    parsed = told["parsed_documents"]
+    materialized = dagster.materialized(first)
+    assert materialized["document_events"]["events/landed"] == materialized["document_events"]["now/live"] == 3
+    parsed = materialized["parsed_documents"]
     assert (parsed["documents/done"], parsed["documents/failed"], parsed["now/done"], parsed["now/failed"]) == (2, 1, 2, 1)
     assert "| `corrupt-document` | 1 | 1 |" in parsed["reasons"]
-    assert (told["chunks"]["now/done"], told["chunks"]["now/behind"], told["chunks"]["now/held_up"]) == (2, 0, 1)
-    assert told["redacted_documents"]["redact/EMAIL"] > 0
-    assert told["embeddings"]["embed/embedded"] == told["embeddings"]["embed/texts"] == told["chunks"]["chunk/chunks"] == 4
-    assert told["embeddings"]["embed/cache_hits"] == 0
-    assert told["embeddings"]["embed/tokens_per_second"] > 0
-    assert {f"embed/{name}" for name in ("tokens", "padding_share", "backend", "device", "precision")} <= told["embeddings"].keys()
-    assert told["vector_index"]["documents/done"] == told["knowledge_graph"]["project/documents/done"] == 2
-    assert all(any(key.endswith("time/seconds") for key in metadata) for metadata in told.values())
-    assert all(any(key.endswith("overview") for key in metadata) for metadata in told.values())
-    assert len(told) == 7
+    assert (materialized["chunks"]["now/done"], materialized["chunks"]["now/behind"], materialized["chunks"]["now/held_up"]) == (2, 0, 1)
+    assert materialized["redacted_documents"]["redact/EMAIL"] > 0
+    embedded = materialized["embeddings"]
+    assert embedded["embed/embedded"] == embedded["embed/texts"] == materialized["chunks"]["chunk/chunks"] == 4
+    assert materialized["embeddings"]["embed/cache_hits"] == 0
+    assert materialized["embeddings"]["embed/tokens_per_second"] > 0
+    assert {f"embed/{name}" for name in ("tokens", "padding_share", "backend", "device", "precision")} <= materialized["embeddings"].keys()
+    assert materialized["vector_index"]["documents/done"] == materialized["knowledge_graph"]["project/documents/done"] == 2
+    assert all(any(key.endswith("time/seconds") for key in metadata) for metadata in materialized.values())
+    assert all(any(key.endswith("overview") for key in metadata) for metadata in materialized.values())
+    assert len(materialized) == 7
 
-    again = dagster.told(dagster.ingest(acme))
+    again = dagster.materialized(dagster.ingest(acme))
     assert again["document_events"]["events"] == 0
     assert {key: n for key, n in _counts(again).items() if n} == {}
     assert again["embeddings"].get("embed/embedded", 0) == 0
@@ -193,9 +194,9 @@ def test_both_instances_give_a_pool_one_place_and_take_it_back_when_a_run_has_en
         assert "free_slots_after_run_end_seconds" in configured["run_monitoring"]
 
 
-def _counts(told: dict[str, dict[str, Any]]) -> dict[str, int]:
+def _counts(materialized: dict[str, dict[str, Any]]) -> dict[str, int]:
     """What this run did, over all its assets."""
-    return {f"{asset}/{key}": n for asset, metadata in told.items() for key, n in metadata.items() if "documents/" in key}
+    return {f"{asset}/{key}": n for asset, metadata in materialized.items() for key, n in metadata.items() if "documents/" in key}
 
 
 def test_every_check_is_evaluated_for_the_tenant_and_passes_on_good_documents(app: Runtime, acme: str, dagster: Dagster) -> None:
@@ -223,7 +224,7 @@ def test_personal_data_that_redaction_left_stops_the_stages_below(app: Runtime, 
     result = dagster.ingest(acme)
     assert not result.success
     assert [each.check_name for each in result.get_asset_check_evaluations() if not each.passed] == ["residual_pii"]
-    assert set(dagster.told(result)) == {"document_events", "parsed_documents", "redacted_documents"}
+    assert set(dagster.materialized(result)) == {"document_events", "parsed_documents", "redacted_documents"}
     assert app.stage_counts(acme, "chunk").documents["behind"] == 2
     assert leak not in dagster.everything()
 

@@ -1,4 +1,4 @@
-"""The stream as Dagster runs it: what a run tells and how often, what keeps its slots alive, and what ends it."""
+"""The stream as Dagster runs it: what a run reports and how often, what keeps its slots alive, and what ends it."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def with_slots(own: Runtime, count: int) -> Runtime:
     return Runtime(own.settings.model_copy(update={"stream": stream}), own.endpoints)
 
 
-def told(instance: dg.DagsterInstance, asset: str, tenant: str) -> list[dg.AssetMaterialization]:
+def materialized(instance: dg.DagsterInstance, asset: str, tenant: str) -> list[dg.AssetMaterialization]:
     """Its materializations for the tenant, the oldest first."""
     wanted = dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[tenant])
     records = instance.fetch_materializations(wanted, limit=1000, ascending=True).records
@@ -100,7 +100,7 @@ def eventually(seen: Callable[[], Any]) -> Any:
     return found
 
 
-def test_a_run_tells_of_its_micro_batches_while_it_runs_and_ends_well_when_it_is_told_to(
+def test_a_run_reports_its_micro_batches_while_it_runs_and_ends_well_when_it_is_terminated(
     own: Runtime, tenant: str, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reporter, "EVERY_S", 2.0)
@@ -109,11 +109,11 @@ def test_a_run_tells_of_its_micro_batches_while_it_runs_and_ends_well_when_it_is
     names = [f"page{count}" for count in range(24)]
 
     def go_on() -> float:
-        """Beside the run: publish, see that it tells, and end it while there is something left to tell."""
+        """During the run: publish, check that it reports, and end it while there is something left to report."""
         started = monotonic()
         publish(own, tenant, 1, {name: f"# {name}\n\nThe whole text of {name}." for name in names[:8]})
         try:
-            eventually(lambda: told(instance, "knowledge_graph", tenant))
+            eventually(lambda: materialized(instance, "knowledge_graph", tenant))
             for at in range(8, 24, 4):
                 publish(own, tenant, 1, {name: f"# {name}\n\nThe whole text of {name}." for name in names[at : at + 4]})
                 sleep(0.3)
@@ -128,10 +128,10 @@ def test_a_run_tells_of_its_micro_batches_while_it_runs_and_ends_well_when_it_is
         result = job.execute_in_process(instance=instance, tags={SLOT: "0"})
         lasted_s = beside.result()
     assert result.success
-    landed = told(instance, "document_events", tenant)
+    landed = materialized(instance, "document_events", tenant)
     assert sum(number(event, "events/landed") for event in landed) == len(names)
     for arrow in stages.STAGE_ASSETS:
-        events = told(instance, arrow.asset, tenant)
+        events = materialized(instance, arrow.asset, tenant)
         label = f"{arrow.stages[-1]}/documents/done" if len(arrow.stages) > 1 else "documents/done"
         assert sum(number(event, label) for event in events) == len(names), arrow.asset
         assert 1 <= len(events) <= lasted_s / 2 + 2
@@ -197,55 +197,55 @@ def test_while_the_event_log_is_away_nothing_is_lost_and_memory_is_bounded(own: 
             raise OSError("the event log is away")
         heard.append(event)
 
-    hearing = Reporter(own, emit, lambda *_: None)
+    observer = Reporter(own, emit, lambda *_: None)
     away.set()
     for second in range(100):
-        hearing.ran(tenant, report(tenant, done=100, latencies=[float(second)] * 100))
-        hearing.report(float(second))
+        observer.ran(tenant, report(tenant, done=100, latencies=[float(second)] * 100))
+        observer.report(float(second))
     assert heard == []
     away.clear()
-    hearing.finish()
+    observer.finish()
     [event] = heard
     assert number(event, "documents/done") == 10_000
     assert number(event, "stream/micro_batches") == 100
     assert number(event, "latency/p99_s") == 99.0
 
 
-def test_of_a_tenant_that_was_removed_meanwhile_nothing_is_told_and_the_others_are(own: Runtime, tenant: str) -> None:
+def test_a_removed_tenant_is_not_reported_and_the_others_are(own: Runtime, tenant: str) -> None:
     add(own, tenant)
     heard: list[Any] = []
-    hearing = Reporter(own, heard.append, lambda *_: None)
-    hearing.ran("gone", report("gone", done=1))
-    hearing.ran(tenant, report(tenant, done=1))
-    hearing.report(0.0)
-    hearing.finish()
+    observer = Reporter(own, heard.append, lambda *_: None)
+    observer.ran("gone", report("gone", done=1))
+    observer.ran(tenant, report(tenant, done=1))
+    observer.report(0.0)
+    observer.finish()
     assert [event.partition for event in heard] == [tenant]
 
 
-def test_parts_of_two_stages_of_one_asset_are_told_as_one(own: Runtime, tenant: str) -> None:
+def test_parts_of_two_stages_of_one_asset_are_reported_as_one(own: Runtime, tenant: str) -> None:
     add(own, tenant)
     heard: list[Any] = []
-    hearing = Reporter(own, heard.append, lambda *_: None)
-    hearing.ran(tenant, report(tenant, "graph", done=3))
-    hearing.ran(tenant, report(tenant, "project", done=2, unavailable="Neo4j: away"))
-    hearing.report(0.0)
+    observer = Reporter(own, heard.append, lambda *_: None)
+    observer.ran(tenant, report(tenant, "graph", done=3))
+    observer.ran(tenant, report(tenant, "project", done=2, unavailable="Neo4j: away"))
+    observer.report(0.0)
     [event] = heard
     assert event.asset_key.to_user_string() == "knowledge_graph"
     assert (number(event, "graph/documents/done"), number(event, "project/documents/done")) == (3, 2)
     assert number(event, "project/waits for") == "Neo4j: away"
 
 
-def test_lag_is_told_seldom_with_the_worst_tenants_first_and_hardly_at_all_where_there_is_none(own: Runtime) -> None:
+def test_lag_is_reported_rarely_with_the_worst_tenants_first_and_hardly_ever_without_lag(own: Runtime) -> None:
     heard: list[Any] = []
-    hearing = Reporter(own, heard.append, lambda *_: None)
+    observer = Reporter(own, heard.append, lambda *_: None)
     for second in range(0, 600, 2):
-        hearing.heartbeat(Heartbeat("dagster-0", 30, 30, {}, {}, {}))
-        hearing.report(float(second))
+        observer.heartbeat(Heartbeat("dagster-0", 30, 30, {}, {}, {}))
+        observer.report(float(second))
     assert len(heard) == 2
     lag = {f"tenant-{number:02}": number * 10 for number in range(30)}
     for second in range(600, 690, 2):
-        hearing.heartbeat(Heartbeat("dagster-0", 30, 30, {"tenant-29": 7}, lag, {"project": "Neo4j: away"}))
-        hearing.report(float(second))
+        observer.heartbeat(Heartbeat("dagster-0", 30, 30, {"tenant-29": 7}, lag, {"project": "Neo4j: away"}))
+        observer.report(float(second))
     assert len(heard) == 5
     markdown = str(number(heard[-1], "lag"))
     assert markdown.startswith("![tenant-29: 290 events, 7 in hand; 297 at the most; tenant-28")
@@ -285,7 +285,7 @@ def test_each_slot_has_one_run_and_a_missing_one_is_asked_for_once(own: Runtime,
     a_run(instance, 0, dg.DagsterRunStatus.QUEUED)
     second = a_run(instance, 1)
     assert requested(evaluate(own, instance, 2)) == []
-    # told to end, by a person or because the UI ended: the next one need not wait
+    # terminated, by a person or because the UI ended: the next one need not wait
     instance.report_run_canceled(second)
     [request] = evaluate(own, instance, 2).run_requests or []
     assert request.tags[SLOT] == "1"
@@ -304,7 +304,7 @@ def test_a_slot_whose_runs_keep_dying_waits_longer_each_time_and_fails_the_check
         run = a_run(instance, 0)
         instance.report_run_failed(run)
     assert [int(pause) for pause in pauses] == pytest.approx([30, 60, 120, 240, 480, 900], abs=20)
-    # once well, once not: what has not changed is not told again
+    # once well, once not: what has not changed is not reported again
     assert passed == [True, False]
     a_run(instance, 0)
     [back] = evaluate(own, instance, 1, cursor).asset_events

@@ -1,4 +1,4 @@
-"""A tenant that is not fresh, or that lost events, is told of in Dagster though nothing runs; and so is that it is well again."""
+"""Dagster reports a tenant that is not fresh, or that lost events, without any run; and that it has recovered."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class Ticks:
         self.instance.add_dynamic_partitions("tenants", tenants)
 
     def tick(self, app: Headrace | None = None) -> list[tuple[str | None, str, bool]]:
-        """What it tells: tenant, check, passed."""
+        """What it reports: tenant, check, passed."""
         context = dg.build_sensor_context(instance=self.instance, cursor=self.cursor)
         result = freshness_sensor.freshness_sensor(context, headrace=app or self.app)
         assert isinstance(result, dg.SensorResult)
         self.cursor = result.cursor
         return [
-            (told.partition, told.check_name, told.passed)
-            for told in result.asset_events or ()
-            if isinstance(told, dg.AssetCheckEvaluation)
+            (reported.partition, reported.check_name, reported.passed)
+            for reported in result.asset_events or ()
+            if isinstance(reported, dg.AssetCheckEvaluation)
         ]
 
 
@@ -60,7 +60,7 @@ def lose(app: Headrace, tenant: str) -> None:
         )
 
 
-def test_a_breach_is_told_once_and_its_end_once_though_nothing_runs(ticks: Ticks, app: Headrace, acme: str, globex: str) -> None:
+def test_a_breach_is_reported_once_and_its_end_once_without_any_run(ticks: Ticks, app: Headrace, acme: str, globex: str) -> None:
     ticks.know(acme, globex)
     assert ticks.tick() == []
     leave_unread(app, acme, 1000)
@@ -71,7 +71,7 @@ def test_a_breach_is_told_once_and_its_end_once_though_nothing_runs(ticks: Ticks
     assert ticks.tick() == []
 
 
-def test_a_loss_is_told_until_it_is_dismissed(ticks: Ticks, app: Headrace, acme: str) -> None:
+def test_a_loss_is_reported_until_it_is_dismissed(ticks: Ticks, app: Headrace, acme: str) -> None:
     ticks.know(acme)
     lose(app, acme)
     assert ticks.tick() == [(acme, "nothing_lost", False)]
@@ -80,7 +80,7 @@ def test_a_loss_is_told_until_it_is_dismissed(ticks: Ticks, app: Headrace, acme:
     assert ticks.tick() == [(acme, "nothing_lost", True)]
 
 
-def test_what_goes_on_failing_is_told_again(ticks: Ticks, app: Headrace, acme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_check_that_keeps_failing_is_reported_again(ticks: Ticks, app: Headrace, acme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ticks.know(acme)
     lose(app, acme)
     ticks.tick()
@@ -88,15 +88,15 @@ def test_what_goes_on_failing_is_told_again(ticks: Ticks, app: Headrace, acme: s
     assert ticks.tick() == [(acme, "nothing_lost", False)]
 
 
-def test_where_much_fails_at_once_the_rest_is_told_by_the_next_tick(
+def test_if_many_checks_fail_at_once_the_next_tick_reports_the_rest(
     ticks: Ticks, app: Headrace, acme: str, globex: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ticks.know(acme, globex)
     for tenant in (acme, globex):
         lose(app, tenant)
     monkeypatch.setattr(freshness_sensor, "MOST", 1)
-    told = [ticks.tick(), ticks.tick(), ticks.tick()]
-    assert sorted(told) == sorted([[(acme, "nothing_lost", False)], [(globex, "nothing_lost", False)], []])
+    reported = [ticks.tick(), ticks.tick(), ticks.tick()]
+    assert sorted(reported) == sorted([[(acme, "nothing_lost", False)], [(globex, "nothing_lost", False)], []])
 
 
 def test_without_postgres_nothing_is_forgotten(ticks: Ticks, app: Headrace, acme: str) -> None:

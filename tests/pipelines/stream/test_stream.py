@@ -206,7 +206,7 @@ def test_a_tenant_that_is_removed_and_made_again_under_the_stream_leaves_and_joi
     own.whole(tenant, ["page"])
 
 
-def test_a_tenant_whose_settings_cannot_be_had_is_told_so_and_its_neighbours_go_on(own: Own) -> None:
+def test_a_tenant_whose_settings_cannot_work_is_reported_and_its_neighbours_go_on(own: Own) -> None:
     stream, tenant, neighbour = own.running(), own.tenant(), own.tenant()
     tenants.configure(own.app, tenant, privacy={"profile": "names", "names_model": "no-such-model"})
     publish(own.app, tenant, 1, media_type="text/markdown", page="# Seals\n\nThe shaft seal is inspected once a year.")
