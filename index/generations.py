@@ -76,6 +76,11 @@ def holds_older(connection: Connection, epoch: int) -> bool:
     return bool(connection.execute(_SQL["older"], {"epoch": epoch}).fetchall()[0]["older"])
 
 
+def is_building(connection: Connection) -> bool:
+    """Whether a generation is being built beside the active one. Whether it is the configured one takes a model to know."""
+    return bool(connection.execute(_SQL["is_building"]).fetchall()[0]["building"])
+
+
 def lacks_statistics(connection: Connection) -> bool:
     """Whether one of the tenant's tables has four pages or more and was never analyzed."""
     return bool(connection.execute(_SQL["lacks_statistics"]).fetchall()[0]["found"])

@@ -25,6 +25,9 @@ WHERE model = %(model)s AND (model_name, model_revision) IS DISTINCT FROM (%(nam
 -- name: building
 SELECT generation FROM generation WHERE fingerprint = %(fingerprint)s AND state = 'building'
 
+-- name: is_building
+SELECT EXISTS (SELECT FROM generation WHERE state = 'building') AS building
+
 -- name: unfinished
 -- Whether there is a document that the generation still has to take. Documents that wait for a retry count, those that failed do not.
 SELECT EXISTS (

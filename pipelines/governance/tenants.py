@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.config import Settings, master_key_bytes
+from core.config import Settings
 from core.errors import ConfigurationError, PolicyError
 from core.freshness import FRESHNESS, valid_target
 from core.keys import TenantKeys
@@ -29,13 +29,11 @@ def add(resources: Resources, tenant: str, configuration: Mapping[str, Any] | No
 
     checked(resources.settings, configuration or {})
     endpoints, kafka = resources.endpoints, resources.settings.kafka
-    master = master_key_bytes(endpoints.master_key)
+    master = resources.master_key
     wrapped = new_data_key(master, valid_tenant(tenant))
     at_rest = sealed_settings.sealed(configuration or {}, lambda: tenant_keys(master, tenant, wrapped))
     ensure_topics(endpoints.kafka_client(), tenant, kafka.partitions, kafka.replication)
-    create_tenant(
-        endpoints.postgres_owner.get_secret_value(), tenant, wrapped, at_rest, lambda connection: refuse_former(resources, connection)
-    )
+    create_tenant(resources.owner_url, tenant, wrapped, at_rest, lambda connection: refuse_former(resources, connection))
 
 
 def configure(resources: Resources, tenant: str, **changes: Any) -> None:

@@ -24,11 +24,10 @@ WITHIN_S = 300.0
 """The window of the rates, in seconds."""
 
 
-class TenantOverview(msgspec.Struct, frozen=True):
+class TenantSizes(msgspec.Struct, frozen=True):
     """A tenant's sizes. `documents` are live; `chunks` and `indexed` are those of the active generation; `dead_letters` are open.
 
-    `not_indexed`: documents that landed and are neither in the index nor known to have failed; `oldest_not_indexed`: when the oldest of
-    them was published.
+    `not_indexed`: documents that landed and are neither in the index nor known to have failed.
     """
 
     tenant: str
@@ -39,11 +38,16 @@ class TenantOverview(msgspec.Struct, frozen=True):
     indexed: int
     dead_letters: int
     not_indexed: int
+
+
+class TenantOverview(TenantSizes, frozen=True):
+    """`oldest_not_indexed`: when the oldest document that is not indexed was published."""
+
     oldest_not_indexed: datetime | None
 
 
-class TenantStatus(msgspec.Struct, frozen=True):
-    """A tenant's state, see also `TenantOverview`.
+class TenantStatus(TenantSizes, frozen=True):
+    """A tenant's sizes and state.
 
     `not_landed`: events in Kafka, None if Kafka does not say. `oldest_unprocessed`: when the oldest event that is not searchable was
     published, and `lag_s`, its age in seconds: 0 if nothing waits, None if it is not known. `landed_per_min` and `indexed_per_min`: over
@@ -52,14 +56,6 @@ class TenantStatus(msgspec.Struct, frozen=True):
     tasks of `pipelines.maintenance` that are due; empty if that is not known.
     """
 
-    tenant: str
-    documents: int
-    tombstones: int
-    last_landed: datetime | None
-    chunks: int
-    indexed: int
-    dead_letters: int
-    not_indexed: int
     not_landed: int | None
     oldest_unprocessed: datetime | None
     lag_s: float | None

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from core import crashpoints, outcomes
 from core.ledger.stage import Session
-from core.sql import statements
 from core.tenancy import Connection
 from pipelines.resources import Resources
 from pipelines.stages import registry
@@ -29,7 +28,9 @@ def _learn_statistics(_: Resources, session: Session) -> Mapping[str, int]:
 
 def _is_building(connection: Connection, resources: Resources, session: Session) -> bool:  # noqa: ARG001
     """Loads no model: `headrace status` asks too."""
-    return bool(connection.execute(_SQL["building"]).fetchall()[0]["building"])
+    from index import generations
+
+    return generations.is_building(connection)
 
 
 def promote(resources: Resources, session: Session) -> Mapping[str, int]:
@@ -67,5 +68,3 @@ TASKS = (
     # a look through all vectors, for what was embedded for versions that never came to their swap
     Task("unused-vectors", None, lambda *_: True, _sweep, every_s=3600.0),
 )
-
-_SQL = statements("pipelines.stages", "sql/index_tasks.sql")
