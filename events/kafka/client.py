@@ -50,6 +50,9 @@ _UNREACHABLE = frozenset(
 ELECTING = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
 """A partition has no leader at the moment: its topic was just created, or its broker restarts. confluent-kafka calls it final."""
 
+NO_LEADER = "no-leader"
+"""The reason of errors that `ELECTING` caused."""
+
 
 class ClientErrors:
     """The error callback of one client: records what librdkafka reports about the connection, and translates its errors.
@@ -97,6 +100,8 @@ class ClientErrors:
 def _unrefused(error: KafkaError, doing: str) -> HeadraceError:
     if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART or error.code() == KafkaError._UNKNOWN_TOPIC:  # noqa: SLF001
         return HeadraceError(f"Kafka: no such topic or partition while {doing}", reason="unknown-topic")
-    if error.code() in _UNREACHABLE | ELECTING or error.retriable():
+    if error.code() in ELECTING:
+        return Unavailable(f"Kafka: {error.name()} while {doing}", reason=NO_LEADER, remedy="Wait: a leader is elected within seconds.")
+    if error.code() in _UNREACHABLE or error.retriable():
         return Unavailable(f"Kafka: {error.name()} while {doing}", remedy="`headrace status` and `headrace doctor` say more.")
     return HeadraceError(f"Kafka: {error.name()} while {doing}", reason="kafka-error")

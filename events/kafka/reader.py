@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, cast
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, Message, TopicPartition
@@ -19,7 +19,7 @@ from core.errors import HeadraceError
 from events.contract import KafkaRecord
 from events.kafka.admin import Admin
 from events.kafka.batches import Batch, Place, RecordBuffer
-from events.kafka.client import REQUEST_S, ClientErrors
+from events.kafka.client import NO_LEADER, REQUEST_S, ClientErrors
 from events.kafka.topics import unknown_topic
 
 GROUP = "headrace"
@@ -30,6 +30,8 @@ MAX_BYTES = 16 * 1024 * 1024
 
 _LOG = logging.getLogger("headrace.events")
 _POLL_S = 0.2
+_ELECTION_S = 2.0
+"""How long a partition without a leader is waited for: that of a new topic has one within milliseconds."""
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 CONSUMING = {
@@ -150,14 +152,16 @@ class Reader:
         specs = {TopicPartition(*place): which for place in places}
         if not specs:
             return {}
-        try:
-            return self._list_offsets(specs)
-        except HeadraceError as error:
-            if error.reason != "kafka-error":
-                raise
-        # after a broker's restart, an AdminClient is fenced for as long as it caches the partitions' former leaders
-        self._admin = Admin(self._properties)
-        return self._list_offsets(specs)
+        until = monotonic() + _ELECTION_S
+        while True:
+            try:
+                return self._list_offsets(specs)
+            except HeadraceError as error:
+                if error.reason not in ("kafka-error", NO_LEADER) or monotonic() > until:
+                    raise
+            # after a broker's restart, an AdminClient is fenced for as long as it caches the partitions' former leaders
+            self._admin = Admin(self._properties)
+            sleep(_POLL_S)
 
     def _list_offsets(self, specs: dict[TopicPartition, OffsetSpec]) -> dict[Place, int]:
         committed = IsolationLevel.READ_COMMITTED

@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from core.errors import HeadraceError
+from core.errors import HeadraceError, Unavailable
 from core.sql import statements
 from core.tenancy import Connection
 from pipelines.resources import Resources
+
+if TYPE_CHECKING:
+    from events.kafka.batches import Place
+    from events.kafka.reader import Reader
 
 
 @dataclass(frozen=True)
@@ -51,14 +55,15 @@ class Lag:
 
 
 def lag(resources: Resources, tenant: str) -> Lag:
-    """One tenant's lag. Raises Unavailable, and HeadraceError `unknown-topic` if the topic does not exist."""
+    """One tenant's lag. Raises Unavailable, and HeadraceError: `unknown-topic` if the topic does not exist, or as Kafka refuses."""
     from events.contract import topic_of
+    from events.kafka.topics import unknown_topic
 
-    waiting = unlanded(resources, [tenant]).get(tenant)
-    if waiting is None:
-        raise HeadraceError(f"Kafka has no topic {topic_of(tenant)}", reason="unknown-topic", remedy="`headrace tenant add` creates it.")
+    if tenant not in (waiting := unlanded(resources, [tenant])):
+        resources.reader.high_watermarks([topic_of(tenant)])  # raises what Kafka has against the topic
+        unknown_topic(topic_of(tenant))  # it exists again
     with resources.session(tenant).transaction() as connection:
-        return combined(waiting, connection)
+        return combined(waiting[tenant], connection)
 
 
 def combined(waiting: Unlanded | None, connection: Connection) -> Lag:
@@ -74,7 +79,7 @@ def landed(connection: Connection) -> dict[str, Any]:
 
 
 def unlanded(resources: Resources, tenants: Collection[str]) -> dict[str, Unlanded]:
-    """What waits in Kafka, by tenant; without tenants whose topic does not exist.
+    """What waits in Kafka, by tenant; without tenants whose topic does not exist, or has a partition that Kafka does not answer for.
 
     For any number of tenants it takes one query to Postgres and three requests to Kafka, and one read of the partitions that are behind.
     Raises Unavailable.
@@ -83,15 +88,32 @@ def unlanded(resources: Resources, tenants: Collection[str]) -> dict[str, Unland
     from events.kafka.ages import published_at
 
     positions = _positions(resources, tenants)
-    ends = resources.reader.high_watermarks(positions)
-    at = {place: positions[place[0]].get(place[1], 0) for place in ends}
-    behind = {place: at[place] for place, end in ends.items() if end > at[place]}
+    last = ends(resources.reader, sorted(positions))
+    at = {place: positions[place[0]].get(place[1], 0) for place in last}
+    behind = {place: at[place] for place, end in last.items() if end > at[place]}
     since = published_at(resources.endpoints.kafka_client(), behind)
-    found = {tenant_of(topic): Unlanded(0, None) for topic in positions}
+    found = {tenant_of(topic): Unlanded(0, None) for topic, _ in last}
     for place in behind:
         tenant = tenant_of(place[0])
-        found[tenant] = found[tenant].plus(ends[place] - at[place], since.get(place))
+        found[tenant] = found[tenant].plus(last[place] - at[place], since.get(place))
     return found
+
+
+def ends(reader: Reader, topics: list[str]) -> dict[Place, int]:
+    """The end of each partition of these topics, without topics that Kafka does not answer for. Raises Unavailable.
+
+    One request asks for all, and fails for all where one topic was deleted meanwhile or has a partition without a leader: then halves are
+    asked for.
+    """
+    from events.kafka.client import NO_LEADER
+
+    try:
+        return reader.high_watermarks(topics)
+    except HeadraceError as error:
+        if isinstance(error, Unavailable) and error.reason != NO_LEADER:
+            raise
+        half = len(topics) // 2
+        return ends(reader, topics[:half]) | ends(reader, topics[half:]) if half else {}
 
 
 def _positions(resources: Resources, tenants: Collection[str]) -> dict[str, dict[int, int]]:

@@ -24,7 +24,7 @@ from pipelines.app import Headrace
 from pipelines.governance import surrogate_keys, tenants
 from pipelines.operations import status
 from pipelines.operations.checks import check
-from pipelines.operations.lag import Lag, lag, unlanded
+from pipelines.operations.lag import Lag, ends, lag, unlanded
 from pipelines.stream import slots
 from tests.tenant_fixture import publish
 
@@ -129,6 +129,14 @@ def test_all_tenants_are_asked_of_kafka_at_once(app: Headrace, new_tenant: Calla
     found = unlanded(app, names)
     assert [found[name].events for name in names] == [1, 0, 0]
     assert unlanded(app, []) == {}
+
+
+def test_a_topic_that_is_deleted_meanwhile_hides_its_own_tenant_alone(app: Headrace, new_tenant: Callable[[], str]) -> None:
+    from events.kafka.topics import delete_topics
+
+    topics = sorted(topic_of(new_tenant()) for _ in range(5))
+    delete_topics(app.endpoints.kafka_client(), topics[1].removeprefix("documents."))
+    assert {topic for topic, _ in ends(app.reader, topics)} == {*topics[:1], *topics[2:]}
 
 
 def test_a_timestamp_from_the_future_is_now(app: Headrace, acme: str) -> None:
