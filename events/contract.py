@@ -23,6 +23,7 @@ from cloudevents.core.bindings.kafka import CE_PREFIX, KafkaMessage, from_binary
 from core.errors import ContractError, TenantError
 from core.principals import EVERYONE
 from core.tenancy import valid_tenant
+from events.digests import canonical, canonical_key
 from events.strict_json import REPLACING, StrictJson, Unchecked
 
 UPSERT = "headrace.document.upsert.v1"
@@ -62,18 +63,23 @@ class _Positioned(msgspec.Struct, frozen=True):
 
 
 class KafkaRecord(_Positioned, frozen=True):
-    """A record as read from the broker. `timestamp_ms` is in milliseconds since 1970, -1 if the broker has none."""
+    """A record as read from the broker. `timestamp_ms` is in milliseconds since 1970, -1 if the broker has none.
+
+    `appended`: the timestamp is the broker's, from when it appended the record, and not the publisher's.
+    """
 
     timestamp_ms: int
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...] = ()
+    appended: bool = False
 
 
 class Event(_Positioned, frozen=True):
     """A change of one document.
 
-    `document_name` is the CloudEvents subject. `sequence` is the offset if the publisher set none. `source` is empty for a null value
+    `document_name` is the CloudEvents subject, in NFC. `sequence` is the offset if the publisher set none. `appended_at` is when the broker
+    appended the record, None if its topic does not keep that. `source` is empty for a null value
     without `ce_source`. `acl` is sorted and distinct: `("*",)` is everyone in the tenant, `()` nobody. An upsert has `content` or `uri`.
     No text contains a NUL or a lone surrogate.
     """
@@ -86,6 +92,7 @@ class Event(_Positioned, frozen=True):
     sequence_explicit: bool
     time: datetime | None
     received: datetime
+    appended_at: datetime | None = None
     media_type: str | None = None
     file_name: str | None = None
     title: str | None = None
@@ -251,7 +258,7 @@ def _check_key(key: bytes | None, subject: str) -> None:
         raise ContractError("key: required", reason=KEY_MISMATCH)
     if len(key) > _MAX_KEY_BYTES:
         raise ContractError("subject: maxLength")
-    if key != subject.encode():
+    if canonical_key(key) != canonical(subject).encode():
         raise ContractError("key, subject: not the same", reason=KEY_MISMATCH)
 
 
@@ -288,12 +295,13 @@ def _event(message: KafkaRecord, instance: dict[str, Any]) -> Event:
         partition=message.partition,
         offset=message.offset,
         event_id=instance["id"],
-        document_name=instance["subject"],
+        document_name=canonical(instance["subject"]),
         source="" if instance["source"] == _NO_SOURCE else instance["source"],
         sequence=message.offset if sequence is None else sequence,
         sequence_explicit=sequence is not None,
         time=_time(instance.get("time")),
         received=_received(message.timestamp_ms),
+        appended_at=_received(message.timestamp_ms) if message.appended else None,
         **({"operation": "delete"} if instance["type"] == DELETE else _upserted(data)),
     )
 

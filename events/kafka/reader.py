@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from time import monotonic, sleep
 from typing import Any, cast
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, Message, TopicPartition
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, IsolationLevel, KafkaError, Message, TopicPartition
 from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
 from core.errors import HeadraceError
@@ -254,7 +254,9 @@ def place_of(message: Message) -> Place:
 
 def record_of(message: Message) -> KafkaRecord:
     headers = tuple(cast("list[tuple[str, bytes | None]]", message.headers() or []))
-    return KafkaRecord(*place_of(message), message.offset() or 0, message.timestamp()[1], message.key(), message.value(), headers)
+    kind, timestamp_ms = message.timestamp()
+    appended = kind == TIMESTAMP_LOG_APPEND_TIME
+    return KafkaRecord(*place_of(message), message.offset() or 0, timestamp_ms, message.key(), message.value(), headers, appended)
 
 
 def _log_commit(error: KafkaError | None, _: list[TopicPartition]) -> None:
