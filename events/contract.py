@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import re
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -21,6 +22,7 @@ from cloudevents.core.bindings.common import CONTENT_TYPE_HEADER
 from cloudevents.core.bindings.kafka import CE_PREFIX, KafkaMessage, from_binary, from_structured
 
 from core.errors import ContractError, TenantError
+from core.ledger.bisection import is_crash, place
 from core.principals import EVERYONE
 from core.tenancy import valid_tenant
 from events.digests import canonical, canonical_key
@@ -37,9 +39,16 @@ VIOLATION = "contract-violation"
 UNSUPPORTED_VERSION = "unsupported-version"
 UNKNOWN_TYPE = "unknown-type"
 KEY_MISMATCH = "key-mismatch"
+TOO_LARGE = "event-too-large"
+UNREADABLE_RECORD = "unreadable-record"
+UNREADABLE_BATCH = "unreadable-batch"
+
+MAX_EVENT_BYTES = 8 * 1024 * 1024
+"""The largest event that a topic accepts, a publisher sends and landing takes, before compression. Larger content goes by reference."""
 
 Operation = Literal["upsert", "delete"]
 
+_LOG = logging.getLogger("headrace.events")
 _DOCUMENTS = "documents."
 _STRUCTURED = "application/cloudevents"
 _TYPE = re.compile(r"headrace\.document\.(upsert|delete)\.v([0-9]+)")
@@ -66,6 +75,7 @@ class KafkaRecord(_Positioned, frozen=True):
     """A record as read from the broker. `timestamp_ms` is in milliseconds since 1970, -1 if the broker has none.
 
     `appended`: the timestamp is the broker's, from when it appended the record, and not the publisher's.
+    `unreadable`: reason and detail of what the Kafka client could not hand over; the rest is what it could.
     """
 
     timestamp_ms: int
@@ -73,6 +83,13 @@ class KafkaRecord(_Positioned, frozen=True):
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...] = ()
     appended: bool = False
+    unreadable: tuple[str, str] | None = None
+
+    @property
+    def size(self) -> int:
+        """The bytes of its key, value and headers."""
+        headers = sum(len(name.encode("utf-8", "surrogatepass")) + len(value or b"") for name, value in self.headers)
+        return len(self.key or b"") + len(self.value or b"") + headers
 
 
 class Event(_Positioned, frozen=True):
@@ -125,16 +142,30 @@ def tenant_of(topic: str) -> str:
 
 
 def read(message: KafkaRecord) -> Event | Rejected:
-    """The record's event, or why it is rejected. Never raises, whatever the bytes."""
+    """The record's event, or why it is rejected. Never raises, whatever the bytes: what nobody foresaw rejects this record alone."""
     try:
         return _event(message, _checked(message))
     except ContractError as refusal:
-        received = _received(message.timestamp_ms)
-        return Rejected(message.topic, message.partition, message.offset, refusal.reason, refusal.detail, message.key, received)
+        return _rejected(message, refusal.reason, refusal.detail)
+    except BaseException as error:
+        if not is_crash(error):
+            raise
+        _LOG.error("%r could not be read: %s", message, place(error))
+        return _rejected(message, UNREADABLE_RECORD, place(error))
+
+
+def _rejected(message: KafkaRecord, reason: str, detail: str) -> Rejected:
+    received = _received(message.timestamp_ms)
+    return Rejected(message.topic, message.partition, message.offset, reason, detail, message.key, received)
 
 
 def _checked(message: KafkaRecord) -> dict[str, Any]:
     """The event as one JSON object, checked against its type, the schema and the record's key."""
+    if message.unreadable is not None:
+        reason, detail = message.unreadable
+        raise ContractError(detail, reason=reason)
+    if message.size > MAX_EVENT_BYTES:
+        raise ContractError(f"{message.size:,} bytes", reason=TOO_LARGE)
     instance = _null_value(message) if message.value is None else _decoded(message, message.value)
     _check_type(instance)
     _check_schema(instance)

@@ -16,13 +16,14 @@ from core.ledger import ledger
 from core.ledger.ledger import DeadLetter
 from core.sql import statements
 from core.tenancy import Connection, Row
+from events.contract import UNREADABLE_BATCH
 from events.kafka.batches import Batch
 
 RECREATED: Final = "topic-recreated"
 LOST: Final = "events-lost-to-retention"
 CUT: Final = "offset-out-of-range"
-LOSSES = (LOST, CUT)
-"""Reason codes of dead letters for events that can no longer be read."""
+LOSSES = (LOST, CUT, UNREADABLE_BATCH)
+"""Reason codes of dead letters for events that cannot be read, or no longer: each letter is about a range of offsets."""
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from cloudevents.core.v1.event import CloudEvent
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from core.errors import ContractError, HeadraceError
-from events.contract import DELETE, UPSERT, KafkaRecord, Rejected, read, topic_of
-from events.kafka.client import MAX_EVENT_BYTES, ClientErrors
+from events.contract import DELETE, MAX_EVENT_BYTES, UPSERT, KafkaRecord, Rejected, read, topic_of
+from events.kafka.client import ClientErrors
 from events.strict_json import StrictJson
 
 BY_REFERENCE = "Publish larger content by reference: put it where Headrace may fetch it, and send its `uri`."

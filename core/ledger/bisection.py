@@ -60,10 +60,14 @@ def place(error: BaseException) -> str:
     return f"{type(error).__name__} at {PurePath(frame.f_code.co_filename).name}:{frame.f_code.co_name}:{line}"
 
 
+def is_crash(error: BaseException) -> bool:
+    """Whether nobody foresaw it. A panic of a Rust library counts, though it is no Exception."""
+    unforeseen = isinstance(error, Exception) or type(error).__name__ == "PanicException"
+    return unforeseen and not isinstance(error, HeadraceError)
+
+
 def _failure(error: BaseException) -> tuple[str, str] | None:
-    """Reason and detail if a document may be at fault. A panic of a Rust library counts, though it is no Exception."""
+    """Reason and detail if a document may be at fault."""
     if isinstance(error, DocumentError):
         return error.reason, error.detail
-    if isinstance(error, HeadraceError) or not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):
-        return None
-    return StageCrashed.reason, place(error)
+    return (StageCrashed.reason, place(error)) if is_crash(error) else None

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from events.kafka.batches import Place
 from events.kafka.client import REQUEST_S, ClientErrors
-from events.kafka.reader import CONSUMING, GROUP, place_of
+from events.kafka.messages import CONSUMING, GROUP, place_of
 
 _POLL_S = 0.2
 _PEEKING = {

@@ -78,7 +78,7 @@ class RecordBuffer:
         partition.records.append(record)
         partition.position = record.offset + 1
         self._records += 1
-        self._bytes += _size(record)
+        self._bytes += record.size
 
     def skip_to(self, place: Place, position: int) -> None:
         """Move over a gap: offsets without a record that a reader may see."""
@@ -105,8 +105,4 @@ class RecordBuffer:
 
     def _release(self, partition: _Partition) -> None:
         self._records -= len(partition.records)
-        self._bytes -= sum(map(_size, partition.records))
-
-
-def _size(record: KafkaRecord) -> int:
-    return len(record.key or b"") + len(record.value or b"")
+        self._bytes -= sum(record.size for record in partition.records)

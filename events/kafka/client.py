@@ -23,9 +23,6 @@ LOG.addHandler(logging.NullHandler())
 REQUEST_S = 10.0
 """Timeout of one request to the broker."""
 
-MAX_EVENT_BYTES = 8 * 1024 * 1024
-"""The largest event that a topic accepts and a publisher sends, before compression. Larger content goes by reference."""
-
 _REFUSED = frozenset(
     {
         KafkaError._AUTHENTICATION,  # noqa: SLF001 - confluent's public names for local errors begin with an underscore

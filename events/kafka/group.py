@@ -7,15 +7,19 @@ rebalance late, so the assignment does not guarantee that an event lands once: t
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from core.errors import HeadraceError, Unavailable
+from events.kafka.bad_batches import end_of
 from events.kafka.batches import Batch, Place, RecordBuffer
 from events.kafka.client import ClientErrors
-from events.kafka.reader import CONSUMING, GROUP, place_of, record_of
+from events.kafka.messages import CONSUMING, GROUP, is_bad_batch, place_of, record_of, record_of_batch
 
 _MEMBER = {
     **CONSUMING,
@@ -28,6 +32,15 @@ _MEMBER = {
 _PROBE_S = 1.0
 _POLL_RECORDS = 64
 """Most records of one poll; few, so that rebalances and other topics are served in between."""
+
+
+@dataclass(frozen=True)
+class _BadBatch:
+    """A batch that the client cannot read: the first of its offsets that was to be read, why, and the search for its end."""
+
+    start: int
+    why: KafkaError | None
+    end: Future[int]
 
 
 class Member:
@@ -44,6 +57,9 @@ class Member:
         self._unopened: set[Place] = set()
         self._paused: set[Place] = set()
         self._topics: list[str] = []
+        self._properties = properties
+        self._bad: dict[Place, _BadBatch] = {}
+        self._searches = ThreadPoolExecutor(1, "batch-ends")
         with self._errors.translated("joining the group"):
             self._consumer = Consumer(self._errors.configuration(properties, **_MEMBER, **{"group.id": GROUP, "client.id": name}))
 
@@ -52,6 +68,7 @@ class Member:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._consumer.close()
+        self._searches.shutdown(cancel_futures=True)
 
     @property
     def unopened(self) -> frozenset[Place]:
@@ -88,11 +105,7 @@ class Member:
         ours = {place: at for place, at in positions.items() if place in self._unopened}
         if not ours:
             return
-        with self._errors.translated("opening partitions"):
-            # reassigned, which discards what was fetched from elsewhere: a seek fails on a partition that is not being fetched yet
-            self._consumer.incremental_unassign([TopicPartition(*place) for place in ours])
-            self._consumer.incremental_assign([TopicPartition(*place, at) for place, at in ours.items()])
-            self._consumer.resume([TopicPartition(*place) for place in ours])
+        self._read_from(ours)
         for place, at in ours.items():
             self._buffer.open(place, at)
         self._unopened -= ours.keys()
@@ -105,6 +118,7 @@ class Member:
 
     def poll(self, timeout_s: float) -> Iterator[Batch]:
         """The records that have arrived, in order within a partition; waits up to `timeout_s` for the first. Rebalances happen in here."""
+        self._pass_over_bad_batches()
         with self._errors.translated("reading"):
             first = self._consumer.poll(timeout_s)
             messages = [] if first is None else [first, *self._consumer.consume(_POLL_RECORDS, 0)]
@@ -130,6 +144,14 @@ class Member:
         with suppress(KafkaException):
             self._consumer.commit(offsets=[TopicPartition(*place, at)], asynchronous=True)
 
+    def _read_from(self, positions: Mapping[Place, int]) -> None:
+        with self._errors.translated("opening partitions"):
+            # reassigned, which discards what was fetched from elsewhere: a seek fails on a partition that is not being fetched yet
+            self._consumer.incremental_unassign([TopicPartition(*place) for place in positions])
+            self._consumer.incremental_assign([TopicPartition(*place, at) for place, at in positions.items()])
+            self._consumer.resume([TopicPartition(*place) for place in positions])
+        self._paused -= positions.keys()
+
     def _behind(self, place: Place, at: int) -> int:
         _, high = self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
         return max(0, high - at)
@@ -142,13 +164,14 @@ class Member:
     def _mark_unopened(self, places: list[Place]) -> None:
         """Not fetched until `open` says from where."""
         self._unopened.update(places)
-        self._paused.difference_update(places)
+        self._forget(places)
         self._consumer.pause([TopicPartition(*place) for place in places])
 
     def _revoked(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
-        for place in ((one.topic, one.partition) for one in revoked):
+        places = [(one.topic, one.partition) for one in revoked]
+        self._forget(places)
+        for place in places:
             self._unopened.discard(place)
-            self._paused.discard(place)
             if place in self._buffer:
                 self._buffer.drop(place)
         consumer.incremental_unassign(revoked)
@@ -158,14 +181,43 @@ class Member:
         place, error = place_of(message), message.error()
         if error is not None and message.topic() is None and not error.retriable():
             raise self._errors.translate(error, "reading")
-        if place not in self._buffer:
-            return  # fetched before it was discarded or revoked
+        if place not in self._buffer or place in self._bad:
+            return  # fetched before it was discarded or revoked; or the client repeats what it cannot read
         if error is None:
             self._buffer.add(record_of(message))
+        elif is_bad_batch(message):
+            self._look_for_end(place, message.offset() or 0, error)
         elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's public name for it
             self._buffer.skip_to(place, message.offset() or 0)
         elif not error.retriable():
             self.discard(place)
+
+    def _look_for_end(self, place: Place, first: int, why: KafkaError) -> None:
+        """In a thread of its own: it takes some requests, and other partitions need not wait."""
+        start = max(first, self._buffer.position(place) or 0)
+        self._bad[place] = _BadBatch(start, why, self._searches.submit(end_of, self._properties, place, start, first))
+
+    def _pass_over_bad_batches(self) -> None:
+        """Move over the batches whose ends are found: one record stands for all of a batch's. If the search failed, it is repeated."""
+        for place, bad in [(place, bad) for place, bad in self._bad.items() if bad.end.done()]:
+            del self._bad[place]
+            try:
+                end = bad.end.result()
+            except Unavailable:
+                continue  # the client reports the batch again
+            except HeadraceError:
+                self.discard(place)
+                continue
+            if end > bad.start:
+                self._buffer.add(record_of_batch(place, bad.start, end, bad.why))
+                self._buffer.skip_to(place, end)
+            self._read_from({place: end})
+
+    def _forget(self, places: Iterable[Place]) -> None:
+        """What was known of these partitions while they were read."""
+        for place in places:
+            self._paused.discard(place)
+            self._bad.pop(place, None)
 
     def _switch(self, method: Any, places: set[Place]) -> None:
         if places:

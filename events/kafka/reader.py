@@ -10,20 +10,19 @@ import logging
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from time import monotonic, sleep
-from typing import Any, cast
+from typing import Any
 
-from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, IsolationLevel, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, Message, TopicPartition
 from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
 from core.errors import HeadraceError
 from events.contract import KafkaRecord
 from events.kafka.admin import Admin
+from events.kafka.bad_batches import end_of
 from events.kafka.batches import Batch, Place, RecordBuffer
 from events.kafka.client import NO_LEADER, REQUEST_S, ClientErrors
+from events.kafka.messages import CONSUMING, GROUP, is_bad_batch, place_of, record_of, record_of_batch
 from events.kafka.topics import unknown_topic
-
-GROUP = "headrace"
-"""The consumer group whose committed offsets lag tools read. Headrace itself reads none of them."""
 
 MAX_RECORDS = 1000
 MAX_BYTES = 16 * 1024 * 1024
@@ -34,16 +33,6 @@ _ELECTION_S = 2.0
 """How long a partition without a leader is waited for: that of a new topic has one within milliseconds."""
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-CONSUMING = {
-    "enable.auto.commit": False,
-    "isolation.level": "read_committed",
-    "enable.partition.eof": True,
-    "auto.offset.reset": "error",
-    # librdkafka's default of 1 s is a stall between two batches whenever its queue was full
-    "fetch.queue.backoff.ms": 10,
-    # a new assignment waits for the fetch in flight, and one that finds nothing lasts this long; 500 by default
-    "fetch.wait.max.ms": 100,
-}
 
 
 class Reader:
@@ -191,6 +180,9 @@ class Reader:
                     yield from buffer.flush()
                 if (buffer.position(place) or 0) >= ends[place]:
                     yield from buffer.close(place)
+                if is_bad_batch(message):
+                    self._assign(buffer)  # behind it; what else has arrived is read again
+                    break
 
     def _next_messages(self) -> list[Message]:
         until = monotonic() + self._patience_s
@@ -214,10 +206,22 @@ class Reader:
 
     def _buffer_up_to(self, end: int, buffer: RecordBuffer, message: Message) -> None:
         """Buffer the message unless it is beyond `end`: a gap may lead from before the end to beyond it."""
-        if message.error() is None and (message.offset() or 0) >= end:
+        bad = is_bad_batch(message)
+        if (bad or message.error() is None) and (message.offset() or 0) >= end:
             buffer.skip_to(place_of(message), end)
+        elif bad:
+            self._pass_over(end, buffer, message)
         else:
             self._buffer(buffer, message)
+
+    def _pass_over(self, end: int, buffer: RecordBuffer, bad: Message) -> None:
+        """Move over a batch that the client cannot read, up to `end`: one record stands for all of its records."""
+        place, first = place_of(bad), bad.offset() or 0
+        start = max(first, buffer.position(place) or 0)
+        behind = min(end, end_of(self._properties, place, start, first))
+        if behind > start:
+            buffer.add(record_of_batch(place, start, behind, bad.error()))
+            buffer.skip_to(place, behind)
 
     def _unreadable(self, place: Place, buffer: RecordBuffer, error: KafkaError) -> HeadraceError:
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
@@ -246,17 +250,6 @@ def _beyond(place: Place, at: int, high: int) -> HeadraceError:
         reason="offset-out-of-range",
         remedy="Was the topic deleted and created again?",
     )
-
-
-def place_of(message: Message) -> Place:
-    return str(message.topic()), int(message.partition() or 0)
-
-
-def record_of(message: Message) -> KafkaRecord:
-    headers = tuple(cast("list[tuple[str, bytes | None]]", message.headers() or []))
-    kind, timestamp_ms = message.timestamp()
-    appended = kind == TIMESTAMP_LOG_APPEND_TIME
-    return KafkaRecord(*place_of(message), message.offset() or 0, timestamp_ms, message.key(), message.value(), headers, appended)
 
 
 def _log_commit(error: KafkaError | None, _: list[TopicPartition]) -> None:

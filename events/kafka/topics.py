@@ -14,9 +14,9 @@ from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
 from core.errors import HeadraceError
 from core.tenancy import valid_tenant
-from events.contract import topic_of
+from events.contract import MAX_EVENT_BYTES, topic_of
 from events.kafka.admin import Admin
-from events.kafka.client import MAX_EVENT_BYTES, REQUEST_S
+from events.kafka.client import REQUEST_S
 
 
 def outcomes_of(tenant: str) -> str:
