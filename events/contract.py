@@ -31,7 +31,7 @@ from events.strict_json import REPLACING, StrictJson, Unchecked
 UPSERT = "headrace.document.upsert.v1"
 DELETE = "headrace.document.delete.v1"
 
-SCHEMA = "schema/document-event.v1.0.json"
+SCHEMA = "schema/document-event.v1.1.json"
 """The newest published schema. What is valid under an older one of its version is valid under it: see docs/events.md."""
 
 NOT_CLOUDEVENTS = "not-cloudevents"
@@ -51,6 +51,7 @@ Operation = Literal["upsert", "delete"]
 _LOG = logging.getLogger("headrace.events")
 _DOCUMENTS = "documents."
 _STRUCTURED = "application/cloudevents"
+_BATCH = "application/cloudevents-batch"
 _TYPE = re.compile(r"headrace\.document\.(upsert|delete)\.v([0-9]+)")
 _WHOLE_NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 _MAX_KEY_BYTES = 1024
@@ -168,6 +169,7 @@ def _checked(message: KafkaRecord) -> dict[str, Any]:
         raise ContractError(f"{message.size:,} bytes", reason=TOO_LARGE)
     instance = _null_value(message) if message.value is None else _decoded(message, message.value)
     _check_type(instance)
+    instance = _with_data(instance)
     _check_schema(instance)
     _check_key(message.key, instance["subject"])
     return instance
@@ -178,6 +180,8 @@ def _decoded(message: KafkaRecord, value: bytes) -> dict[str, Any]:
     media_type = headers.get(CONTENT_TYPE_HEADER, b"").split(b";")[0].strip().lower().decode("utf-8", "replace")
     if media_type == JSON_EVENT:
         return _structured(headers, value)
+    if media_type.startswith(_BATCH):
+        raise ContractError("content-type: a batch, and a record holds one event", reason=NOT_CLOUDEVENTS)
     if media_type.startswith(_STRUCTURED) or f"{CE_PREFIX}specversion" not in headers:
         raise ContractError("headers: neither structured JSON nor binary mode", reason=NOT_CLOUDEVENTS)
     return _binary(headers, value)
@@ -187,15 +191,15 @@ JSON_EVENT = _JSON.get_content_type()
 
 
 def _headers(message: KafkaRecord) -> dict[str, bytes]:
-    """The headers that CloudEvents defines, with lower-case names. Other headers may have any value, and may repeat."""
-    defined: dict[str, bytes] = {}
+    """The headers that CloudEvents defines and that have a value, with lower-case names. Others may have any value, and may repeat."""
+    defined: dict[str, bytes | None] = {}
     for raw_name, value in message.headers:
         name = raw_name.lower()
         if name == CONTENT_TYPE_HEADER or name.startswith(CE_PREFIX):
-            if value is None or name in defined:
-                raise ContractError("headers: one without a value, or twice", reason=NOT_CLOUDEVENTS)
+            if name in defined:
+                raise ContractError("headers: one twice", reason=NOT_CLOUDEVENTS)
             defined[name] = value
-    return defined
+    return {name: value for name, value in defined.items() if value is not None}
 
 
 def _structured(headers: dict[str, bytes], value: bytes) -> dict[str, Any]:
@@ -206,12 +210,27 @@ def _structured(headers: dict[str, bytes], value: bytes) -> dict[str, Any]:
 
 
 def _binary(headers: dict[str, bytes], value: bytes) -> dict[str, Any]:
-    instance = _attributes(headers)
+    return _attributes(headers) | _data(value)
+
+
+def _data(body: bytes) -> dict[str, Any]:
+    """The field `data`, or nothing if the body is empty."""
+    if body.strip() == b"null":
+        return {"data": None}
     try:
-        data = _JSON.read_data(value, None)
+        data = _JSON.read_data(body, None)
     except ValueError:
         raise ContractError("data: not a JSON object") from None
-    return instance if data is None else {**instance, "data": data}
+    return {} if data is None else {"data": data}
+
+
+def _with_data(instance: dict[str, Any]) -> dict[str, Any]:
+    """The event with `data` in place of `data_base64`: libraries write the latter for data that they were given as bytes."""
+    encoded = instance.get("data_base64")
+    if not isinstance(encoded, str) or "data" in instance:
+        return instance
+    rest = {name: value for name, value in instance.items() if name != "data_base64"}
+    return rest | _data(_unbase64(encoded, "data_base64"))
 
 
 def _attributes(headers: dict[str, bytes]) -> dict[str, Any]:
@@ -319,7 +338,7 @@ def _property_names() -> frozenset[str]:
 
 
 def _event(message: KafkaRecord, instance: dict[str, Any]) -> Event:
-    data = instance.get("data") or {}
+    data = _without_nulls(instance.get("data") or {})
     sequence = _sequence(data)
     return Event(
         topic=message.topic,
@@ -337,6 +356,11 @@ def _event(message: KafkaRecord, instance: dict[str, Any]) -> Event:
     )
 
 
+def _without_nulls(fields: dict[str, Any]) -> dict[str, Any]:
+    """Null means unset, as for the attributes of a CloudEvent (JSON format 1.0.2, section 2.2)."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
 def _upserted(data: dict[str, Any]) -> dict[str, Any]:
     sha256 = data.get("content_sha256")
     return {
@@ -345,7 +369,7 @@ def _upserted(data: dict[str, Any]) -> dict[str, Any]:
         "file_name": data.get("file_name"),
         "title": data.get("title"),
         "acl": tuple(sorted(set(data.get("acl", (EVERYONE,))))),
-        "metadata": data.get("metadata", {}),
+        "metadata": _without_nulls(data.get("metadata", {})),
         "content": _content(data),
         "uri": data.get("uri"),
         "content_sha256": sha256.lower() if sha256 else None,
@@ -365,15 +389,15 @@ def _content(data: dict[str, Any]) -> bytes | None:
         text: str = data["content"]
         return text.replace("\0", "\ufffd").encode("utf-8", REPLACING)
     if "content_base64" in data:
-        return _unbase64(data["content_base64"])
+        return _unbase64(data["content_base64"], "data.content_base64")
     return None
 
 
-def _unbase64(text: str) -> bytes:
+def _unbase64(text: str, field: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:
-        raise ContractError("data.content_base64: contentEncoding") from None
+        raise ContractError(f"{field}: contentEncoding") from None
 
 
 def _time(text: str | None) -> datetime | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from time import monotonic
 from types import TracebackType
@@ -17,6 +17,7 @@ from cloudevents.core.v1.event import CloudEvent
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from core.errors import ContractError, HeadraceError
+from core.principals import Principals, principals
 from events.contract import DELETE, MAX_EVENT_BYTES, UPSERT, KafkaRecord, Rejected, read, topic_of
 from events.kafka.client import ClientErrors
 from events.strict_json import StrictJson
@@ -70,7 +71,7 @@ class Publisher:
         media_type: str | None = None,
         file_name: str | None = None,
         title: str | None = None,
-        acl: Iterable[str] | None = None,
+        acl: Principals | None = None,
         metadata: Mapping[str, str] | None = None,
         sequence: int | None = None,
         time: datetime | None = None,
@@ -80,7 +81,7 @@ class Publisher:
 
         `acl`: None is everyone in the tenant, empty is nobody. Bytes are sent as text if `media_type` is textual and they are UTF-8.
         `time` (aware) is when the change happened, now by default. `content_sha256` requires `uri`.
-        Raises ContractError if the event violates the contract, HeadraceError `event-too-large`.
+        Raises ContractError if the event violates the contract, HeadraceError `bad-principals` and `event-too-large`.
         """
         data = {
             **_content(content, media_type),
@@ -89,7 +90,7 @@ class Publisher:
             "media_type": media_type,
             "file_name": file_name,
             "title": title,
-            "acl": None if acl is None else list(acl),
+            "acl": None if acl is None else principals(acl),
             "metadata": None if metadata is None else dict(metadata),
             "sequence": sequence,
         }

@@ -48,7 +48,8 @@ class StrictJson(JSONFormat):
 
     def read(self, event_factory: EventFactory | None, data: str | bytes) -> BaseCloudEvent:
         attributes = loads(data)
-        content = attributes.pop("data", None)
+        # data that is null stays with the attributes: `Unchecked` omits data that is None
+        content = attributes.pop("data") if attributes.get("data") is not None else None
         return (event_factory or Unchecked)(attributes, content)
 
     def read_data(self, body: bytes, datacontenttype: str | None) -> dict[str, Any] | None:  # noqa: ARG002
@@ -58,7 +59,8 @@ class StrictJson(JSONFormat):
         whole = dict(event.get_attributes())
         if event.get_data() is not None:
             whole["data"] = event.get_data()
-        return _ENCODER.encode(whole).encode("utf-8", REPLACING)
+        # a lone surrogate becomes JSON's escape of it, so that what was given is sent, or refused by the contract, and never replaced here
+        return _ENCODER.encode(whole).encode("utf-8", "backslashreplace")
 
 
 def loads(data: str | bytes) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from core import artifacts, envelopes
 from core.frames import Result
 from core.ledger.ledger import Stale, Step
 from core.ledger.stage import Session, Stage
+from core.principals import Principals
 from core.tenancy import Connection
 from events.contract import DELETE, UPSERT, KafkaRecord, topic_of
 from events.digests import document_key
@@ -195,7 +196,7 @@ def publish(
     documents: Mapping[str, str | bytes | None] = MappingProxyType({}),
     *,
     source: str = WIKI,
-    acl: Sequence[str] | None = None,
+    acl: Principals | None = None,
     title: str | None = None,
     media_type: str | None = None,
     **contents: str | bytes | None,

@@ -14,8 +14,8 @@ Schema = dict[str, Any]
 ANNOTATIONS = {"$schema", "$id", "$defs", "$comment", "title", "description", "default", "examples", "deprecated"}
 LOWER_BOUNDS = {"minLength", "minItems", "minProperties", "minimum", "exclusiveMinimum"}
 UPPER_BOUNDS = {"maxLength", "maxItems", "maxProperties", "maximum", "exclusiveMaximum"}
-UNCHANGED = {"pattern", "format", "contentEncoding", "multipleOf", "uniqueItems", "not", "oneOf"}
-"""Keywords whose changes are all reported. They may be removed. (A `oneOf` with another choice accepts less.)"""
+UNCHANGED = {"pattern", "format", "contentEncoding", "multipleOf", "uniqueItems", "not"}
+"""Keywords whose changes are all reported. They may be removed."""
 BRANCHES = {"then", "else"}
 
 
@@ -30,11 +30,16 @@ class _Comparison:
 
     def compare(self, old_raw: Any, new_raw: Any, at: str) -> Iterator[str]:
         old, new = resolved(old_raw, self._old_root), resolved(new_raw, self._new_root)
-        if old.get("not") == {}:
-            return  # it accepted nothing here
+        if self._accepts_nothing(old):
+            return
         yield from (f"{at}.{name}: the property is removed" for name in old.get("properties", {}) if name not in new.get("properties", {}))
-        for keyword in new:
-            yield from self._keyword(keyword, old, new, at)
+        yield from self._condition(old, new, at)
+
+    def _condition(self, old: Schema, new: Schema, at: str) -> Iterator[str]:
+        """As `compare`, for a later schema that is only a condition: it need not describe the properties."""
+        if not self._accepts_nothing(old):
+            for keyword in new:
+                yield from self._keyword(keyword, old, new, at)
 
     def _keyword(self, keyword: str, old: Schema, new: Schema, at: str) -> Iterator[str]:
         if keyword in _CHECKS:
@@ -52,6 +57,8 @@ class _Comparison:
             yield from self._properties(old, new, at)
         elif keyword == "allOf":
             yield from self._all_of(old, new, at)
+        elif keyword == "oneOf":
+            yield from self._one_of(old, new, at)
         elif keyword == "if":
             yield from self._conditional(old, new, at)
         elif keyword not in ANNOTATIONS | BRANCHES:
@@ -65,17 +72,57 @@ class _Comparison:
         yield from self.compare(rest_before, rest_after, f"{at}.*")
 
     def _all_of(self, old: Schema, new: Schema, at: str) -> Iterator[str]:
-        """Each condition of the later schema must follow from one condition of the earlier one."""
+        """Each condition of the later schema must follow from one condition of the earlier one, or from what else it says."""
         for number, part in enumerate(new["allOf"]):
-            found = [list(self.compare(one, part, f"{at}(allOf {number})")) for one in old.get("allOf") or [{}]]
+            name = f"{at}(allOf {number})"
+            found = [list(self.compare(one, part, name)) for one in old.get("allOf", [])]
+            found.append(list(self._condition(old, resolved(part, self._new_root), name)))
             yield from min(found, key=len)
 
+    def _one_of(self, old: Schema, new: Schema, at: str) -> Iterator[str]:
+        """The same choices in the same order: each accepts what the earlier one does in this place, and nothing that it does not."""
+        before, after = old.get("oneOf", []), new["oneOf"]
+        if len(before) != len(after) or not all(map(_implies, after, before)):
+            yield f"{at}: oneOf"
+            return
+        for number, (earlier, later) in enumerate(zip(before, after, strict=True)):
+            yield from self._condition(_where(old, earlier), later, f"{at}(oneOf {number})")
+
     def _conditional(self, old: Schema, new: Schema, at: str) -> Iterator[str]:
+        if "if" not in old and "else" not in new:
+            yield from self._condition(_where(old, new["if"]), resolved(new.get("then", True), self._new_root), f"{at}(then)")
+            return
         if _differs(old.get("if"), new["if"]):
             yield f"{at}: if"
             return
         for branch in ("then", "else"):
             yield from self.compare(old.get(branch, True), new.get(branch, True), f"{at}({branch})")
+
+    def _accepts_nothing(self, of: Schema) -> bool:
+        properties = of.get("properties", {})
+        required = [resolved(properties.get(name, True), self._old_root) for name in of.get("required", [])]
+        return of.get("not") == {} or (of.get("type") == "object" and any(one.get("not") == {} for one in required))
+
+
+def _where(old: Schema, condition: Schema) -> Schema:
+    """A schema of what the earlier one accepts where a condition holds. It may accept more than that, never less."""
+    named = condition.get("required", [])
+    brought = [name for one in named for name in old.get("dependentRequired", {}).get(one, [])]
+    properties = dict(old.get("properties", {}))
+    for name, conditional in condition.get("properties", {}).items():
+        plain = properties.get(name, {})
+        properties[name] = plain | conditional if "$ref" not in plain and conditional.keys() <= {"type"} else conditional
+    return old | {"required": [*old.get("required", []), *named, *brought], "properties": properties}
+
+
+def _implies(later: Schema, earlier: Schema) -> bool:
+    """Whether the later condition accepts nothing that the earlier one refuses, of conditions that only require and describe properties."""
+    described = earlier.get("properties", {})
+    return (
+        earlier.keys() <= {"required", "properties"}
+        and set(earlier.get("required", [])) <= set(later.get("required", []))
+        and not any(_differs(of, later.get("properties", {}).get(name)) for name, of in described.items())
+    )
 
 
 def resolved(schema: Any, root: Schema) -> Schema:
