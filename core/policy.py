@@ -81,7 +81,9 @@ class Reading(Section):
     least_ocr_confidence: Share = 0.5
 
     def beyond(self, measured: Signals) -> list[str]:
-        """The names of a document's signals that are beyond these thresholds."""
+        """The names of a document's signals that are beyond these thresholds. A document without text is empty, not badly read."""
+        if not measured.characters:
+            return []
         confidence = measured.ocr_confidence
         judged = {
             "replaced": measured.replaced > self.most_replaced * measured.characters,

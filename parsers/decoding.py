@@ -39,6 +39,12 @@ def decode(content: bytes, declared: str | None = None) -> str:
     return _CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
+def is_controls(content: bytes) -> bool:
+    """Whether there are control characters, and beside them only white space: such content is not text, and not blank either."""
+    text = _by_mark(content) or _without_mark(content, None)
+    return bool(_CONTROLS.search(text.replace("\v", ""))) and not _CONTROLS.sub("", text).strip()
+
+
 def opening(content: bytes, size: int) -> str:
     """The text of the first `size` bytes, for detecting markup: a truncated character is dropped, an unknown encoding read as Latin-1."""
     head = content[:size]

@@ -6,17 +6,19 @@ import io
 import re
 import zipfile
 
-from parsers.containers.archive import is_tar
+from parsers.containers.archive import is_empty_tar, is_tar
 from parsers.decoding import is_binary, opening
-from parsers.formats import Format, by_media_type, by_name, is_text
+from parsers.formats import Format, by_media_type, by_name, declares_container, declares_tar, is_text
 from parsers.reasons import ParseError
 
 _HEAD = 4096
+# white space, and the byte order mark of UTF-8
+_BLANK = b" \t\r\n\v\f\xef\xbb\xbf"
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _BINARY = (b"{\\rtf", b"7z\xbc\xaf", b"Rar!", b"RIFF", b"\x7fELF", b"%!PS")
-# gzip, bzip2 (with the magic of its first block), xz
-_COMPRESSED = re.compile(rb"\x1f\x8b\x08|BZh[1-9]1AY&SY|\xfd7zXZ\0")
+# gzip, bzip2 (with the magic of its first block, or of the end of a stream without blocks), xz
+_COMPRESSED = re.compile(rb"\x1f\x8b\x08|BZh[1-9](?:1AY&SY|\x17rE8P\x90)|\xfd7zXZ\0")
 # PNG, GIF, JPEG, TIFF, WebP, BMP (its reserved fields are zero)
 _IMAGE = re.compile(rb"\x89PNG\r\n|GIF8[79]a|\xff\xd8\xff|II\*\0|MM\0\*|RIFF....WEBP|BM....\0\0\0\0", re.DOTALL)
 
@@ -42,11 +44,13 @@ _PEP = re.compile(r"PEP: \d+\nTitle: ")
 def detect(content: bytes, media_type: str, file_name: str) -> Format:
     """The format of `content`.
 
-    Raises ParseError: `empty-document`, `encrypted-document`, `corrupt-document` (a container that does not open) or
-    `unsupported-media-type`.
+    White space is text. Raises ParseError: `empty-document` (white space, declared as a container), `encrypted-document`,
+    `corrupt-document` (a container that does not open, or NULs alone) or `unsupported-media-type`.
     """
-    if not content.strip(b" \t\r\n\f\0\xef\xbb\xbf"):
-        raise ParseError("empty-document")
+    if not content.strip(_BLANK):
+        if declares_container(media_type, file_name):
+            raise ParseError("empty-document")
+        return Format.TEXT
     return _container(content, media_type, file_name) or _text(content, media_type, file_name)
 
 
@@ -59,8 +63,11 @@ def _container(content: bytes, media_type: str, file_name: str) -> Format | None
         return Format.PDF
     if _IMAGE.match(content) or _COMPRESSED.match(content):
         return Format.IMAGE if _IMAGE.match(content) else Format.COMPRESSED
-    if is_tar(content):
+    if is_tar(content) or (is_empty_tar(content) and declares_tar(media_type, file_name)):
         return Format.TAR
+    if not content.strip(b"\0"):
+        # what a file system leaves of a file that was not written before a crash
+        raise ParseError("corrupt-document")
     if content.startswith(_BINARY) or is_binary(content):
         raise ParseError("unsupported-media-type")
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -106,6 +107,13 @@ _EXTENSIONS: Mapping[Format, str] = {
     " scss kt swift scala r jl lua hs ex exs erl clj proto tf ipynb",
 }
 
+# formats that are detected by their content, as names and media types declare them
+_CONTAINER_NAMES = (
+    "pdf docx docm dotx pptx pptm xlsx xlsm odt ods odp epub doc ppt xls msg zip tar gz tgz bz2 xz png jpg jpeg gif tiff tif webp bmp"
+)
+_CONTAINERS = frozenset(_CONTAINER_NAMES.split())
+_CONTAINER_TYPES = re.compile(r"image/|application/(?:pdf|zip|gzip|x-(?:tar|gzip|bzip2?|xz)|epub\+zip|msword|vnd\.(?:ms-|openxml|oasis\.))")
+
 # structured syntax suffixes (RFC 6839)
 _BY_SUFFIX: Mapping[str, Format] = {"json": Format.JSON, "xml": Format.XML, "yaml": Format.CODE}
 _BY_EXTENSION: Mapping[str, Format] = {extension: kind for kind, extensions in _EXTENSIONS.items() for extension in extensions.split()}
@@ -123,7 +131,23 @@ def by_media_type(media_type: str) -> Format | None:
 
 def by_name(file_name: str) -> Format | None:
     """The text format that a file name's extension declares."""
-    return _BY_EXTENSION.get(PurePosixPath(file_name.replace("\\", "/")).suffix.lower().removeprefix("."))
+    return _BY_EXTENSION.get(_extension(file_name))
+
+
+def declares_container(media_type: str, file_name: str) -> bool:
+    """Whether the media type or the file name declares a format whose files begin with a signature, so that none is blank."""
+    if by_media_type(media_type) or is_text(media_type):
+        return False
+    return bool(_CONTAINER_TYPES.match(media_type.strip().lower())) or _extension(file_name) in _CONTAINERS
+
+
+def declares_tar(media_type: str, file_name: str) -> bool:
+    """Whether the media type or the file name declares a TAR."""
+    return media_type.strip().lower().startswith("application/x-tar") or _extension(file_name) == "tar"
+
+
+def _extension(file_name: str) -> str:
+    return PurePosixPath(file_name.replace("\\", "/")).suffix.lower().removeprefix(".")
 
 
 def is_text(media_type: str) -> bool:

@@ -61,10 +61,16 @@ def _open_document(archive: zipfile.ZipFile) -> etree._Element | None:
     return None if tree is None else tree.find("{*}meta")
 
 
-def _epub(archive: zipfile.ZipFile) -> etree._Element | None:
+def epub_package(archive: zipfile.ZipFile) -> tuple[str, etree._Element | None]:
+    """The path of a book's package document, which lists its chapters, and the document; None if it is missing or broken."""
     container = xml(archive, "META-INF/container.xml")
     root = None if container is None else container.find(".//{*}rootfile")
-    package = None if root is None else xml(archive, str(PurePosixPath(root.get("full-path") or "")))
+    path = "" if root is None else str(PurePosixPath(root.get("full-path") or ""))
+    return path, xml(archive, path) if path else None
+
+
+def _epub(archive: zipfile.ZipFile) -> etree._Element | None:
+    _, package = epub_package(archive)
     return None if package is None else package.find("{*}metadata")
 
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from core.errors import DocumentError
 
 REASONS: Mapping[str, str] = {
-    "empty-document": "the document has no content",
-    "no-text": "the document was read and contains no text",
+    "empty-document": "there is no content, and a file of the format that its name or media type declares is never empty",
+    "no-text": "no text was found, and the document has parts that the format's reader does not look into, such as pictures",
     "no-text-layer": "the document contains only pictures of text, and text recognition (the extra `ocr`) is not installed",
     "missing-models": "reading.pdf = model requires docling's models (parsing.models_dir), which cannot be loaded",
     "document-too-large": "the content is larger than parsing.max_bytes",

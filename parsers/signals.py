@@ -51,8 +51,8 @@ _LEAST_CONFIDENCE = 0.8
 
 
 def measure(content: Content) -> Content:
-    """The content with its signals and its language. Tables without a filled cell are counted and dropped."""
-    kept = tuple(block for block in content.blocks if block.kind != "table" or any(map(any, block.rows)))
+    """The content with its signals and its language. Blocks without a visible character are dropped; such tables are counted."""
+    kept = tuple(block for block in content.blocks if any(map(_is_visible, _texts(block))))
     texts = [text for block in kept for text in _texts(block)]
     signals = structs.replace(
         content.signals,
@@ -60,13 +60,16 @@ def measure(content: Content) -> Content:
         replaced=sum(map(_lost, texts)),
         wordlike=_wordlike(kept),
         pages=max([content.signals.pages, *(block.page or 0 for block in kept)]),
-        empty_tables=content.signals.empty_tables + len(content.blocks) - len(kept),
+        empty_tables=content.signals.empty_tables + _tables(content.blocks) - _tables(kept),
     )
     return structs.replace(content, blocks=kept, signals=signals, language=content.language or _language(kept))
 
 
 def quarantine(signals: Signals, reading: Reading) -> str | None:
-    """The reason (of `parsers.REASONS`) to quarantine a document with these signals under this tenant's thresholds, or None."""
+    """The reason (of `parsers.REASONS`) to quarantine a document with these signals under this tenant's thresholds, or None.
+
+    None for an empty document: there is nothing to read badly.
+    """
     return next((_REASONS[name] for name in reading.beyond(signals)), None)
 
 
@@ -89,6 +92,14 @@ def is_wordlike(token: str) -> bool | None:
     if any(map(str.isdigit, word)):
         return False if _DIGIT_WITHIN.search(word) else None
     return len(word) <= _LONGEST_WORD * (1 if word.isascii() else 4) and all(map(_is_plain, filter(None, _SPLIT.split(word))))
+
+
+def _tables(blocks: tuple[Block, ...]) -> int:
+    return sum(block.kind == "table" for block in blocks)
+
+
+def _is_visible(text: str) -> bool:
+    return any(character.isprintable() and not character.isspace() for character in text)
 
 
 def _texts(block: Block) -> Iterator[str]:

@@ -48,6 +48,7 @@ _BANGS = re.compile(r"!+/")
 _DRIVE = re.compile(r"^[A-Za-z]:")
 _GZIP_HEADER, _GZIP_NAME_ONLY = 10, 8
 _ENCRYPTED = 1
+_TAR_BLOCK, _TAR_END = 512, 1024
 
 
 class _File(NamedTuple):
@@ -62,7 +63,8 @@ class _File(NamedTuple):
 def read_zip(content: bytes) -> Content:
     """A ZIP's files.
 
-    Raises ParseError: `archive-too-large`, `archive-bomb`, `corrupt-document`, or the first member's reason if none can be read.
+    Raises ParseError: `archive-too-large`, `archive-bomb`, `corrupt-document`, or the first member's reason if there are members and none
+    can be read.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -86,16 +88,19 @@ def read_compressed(content: bytes) -> Content:
         unpacked = _decompress(content)
     except _BROKEN as error:
         raise ParseError("corrupt-document", type(error).__name__) from None
-    if is_tar(unpacked):
+    if is_tar(unpacked) or is_empty_tar(unpacked):
         return read_tar(unpacked)
-    if not unpacked:
-        raise ParseError("empty-document")
     return _with_names([Child(_gzip_name(content) or "content", unpacked)], Counter())
 
 
 def is_tar(content: bytes) -> bool:
     """Whether the content has the magic of a POSIX or GNU TAR."""
     return content[257:262] == b"ustar"
+
+
+def is_empty_tar(content: bytes) -> bool:
+    """Whether the content is the end of a TAR without members: blocks of NULs. A damaged file may look the same."""
+    return len(content) >= _TAR_END and not len(content) % _TAR_BLOCK and not content.strip(b"\0")
 
 
 def paths(names: Iterable[str]) -> Iterator[str]:
@@ -146,20 +151,20 @@ def _tar_bytes(archive: tarfile.TarFile, member: tarfile.TarInfo, most: int) -> 
 
 
 def _contents(files: Iterator[_File | None]) -> Content:
-    """Every file's bytes or its reason. Raises ParseError with the first file's reason if no file can be read."""
+    """Every file's bytes or its reason. Raises ParseError with the first file's reason if there are files and none can be read."""
     children: list[Child] = []
     dropped: Counter[str] = Counter()
     budget = MOST_BYTES
     for file in files:
-        if file is None or not file.size or _LEFTOVERS.search(file.name):
-            dropped["links-and-devices" if file is None else "empty-and-leftover-files"] += 1
+        if file is None or _LEFTOVERS.search(file.name):
+            dropped["links-and-devices" if file is None else "leftover-files"] += 1
             continue
         children.append(_child(file, budget))
         budget -= len(children[-1].content)
         if len(children) > MOST_MEMBERS:
             raise ParseError("archive-too-large")
-    if not any(child.content for child in children):
-        raise ParseError(children[0].reason if children else "empty-document")
+    if children and all(child.reason for child in children):
+        raise ParseError(children[0].reason)
     return _with_names(children, dropped)
 
 
@@ -178,7 +183,7 @@ def _child(file: _File, budget: int) -> Child:
         return Child(file.name, b"", reason="corrupt-document")
     if len(content) > budget:
         raise ParseError("archive-too-large")
-    return Child(file.name, content, reason="" if content else "empty-document")
+    return Child(file.name, content, reason="corrupt-document" if file.size and not content else "")
 
 
 def _with_names(members: list[Child], dropped: Counter[str]) -> Content:

@@ -63,7 +63,7 @@ def saved_page(content: bytes) -> Content:
     page = next(_parts(message, "text/html", []), None)
     if page is None:
         raise ParseError("corrupt-document")
-    return web.page(_text(page))
+    return web.whole_page(_text(page))
 
 
 def _as_utf_8(content: bytes) -> bytes:
@@ -163,7 +163,7 @@ def _children(files: Iterable[tuple[str, bytes | None, str]]) -> tuple[Child, ..
 
 
 def _child(name: str, payload: bytes | None, media_type: str) -> Child:
-    reason = "unsupported-media-type" if payload is None else "" if payload.strip() else "empty-document"
+    reason = "unsupported-media-type" if payload is None else ""
     return Child((name or "attachment").replace("/", "_"), b"" if reason else payload or b"", media_type, reason)
 
 

@@ -93,9 +93,10 @@ class Walk:
             yield from self.words(node, nesting)
 
     def group(self, group: GroupItem, nesting: int) -> Iterator[Block]:
+        inside = self.children(group, nesting + isinstance(group, ListGroup))
         if group.label == labels.GroupLabel.SHEET and group.name:
-            yield Block("heading", group.name, level=1)
-        yield from self.children(group, nesting + isinstance(group, ListGroup))
+            inside = _below(Block("heading", group.name, level=1), inside)
+        yield from inside
 
     def words(self, node: NodeItem, nesting: int) -> Iterator[Block]:
         """A text item, then its children. An item without a text of its own has it in an inline group."""
@@ -211,6 +212,14 @@ class Walk:
     def captions(self, item: FloatingItem) -> Iterator[Block]:
         for reference in item.captions:
             yield from self.item(reference.resolve(self.document), 0)
+
+
+def _below(heading: Block, inside: Iterator[Block]) -> Iterator[Block]:
+    """The blocks below their heading; nothing if there are none."""
+    for block in inside:
+        yield heading
+        yield block
+        yield from inside
 
 
 def page_of(item: DocItem) -> int | None:

@@ -13,6 +13,7 @@ from core.records import Block, Content
 from parsers import properties
 from parsers.docling import conversion, originals
 from parsers.docling.blocks import blocks
+from parsers.docling.comments import without_comments
 from parsers.docling.separated import separate
 from parsers.docling.spacing import Paragraphs, index
 from parsers.formats import Format
@@ -35,14 +36,22 @@ load = conversion.load
 
 def read(kind: Format, content: bytes) -> Content:
     """docling's blocks, with the file's own properties. The title is the first top-level heading, or the title property."""
+    content = without_comments(content) if kind is Format.ASCIIDOC else content
     document = conversion.convert(separate(kind, content), kind)
     words, alt_texts = _SOURCES[kind](content) if kind in _SOURCES else (originals.paragraphs(kind, content), ())
-    read_blocks = blocks(document, words, alt_texts)
+    read_blocks = blocks(document, words, alt_texts) if kind is not Format.ODP or _has_slide_text(content) else ()
     own = _headers(read_blocks) if kind is Format.OUTLOOK else properties.read(kind, content)
     declared = own.get("title", "")
     # a sheet's name is a poor title, and often the program's default
     title = declared or _title(read_blocks) if kind in _SHEETS else _title(read_blocks) or declared
     return Content(blocks=read_blocks, title=title, properties=own)
+
+
+def _has_slide_text(content: bytes) -> bool:
+    """Whether any slide has text. docling gives a slide without a title the name of its page, which is the program's default."""
+    with zipfile.ZipFile(BytesIO(content)) as archive:
+        tree = properties.xml(archive, "content.xml")
+    return tree is None or bool("".join(tree.itertext()).strip())
 
 
 def _headers(read_blocks: tuple[Block, ...]) -> dict[str, str]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Set
+import tomllib
+from collections.abc import Iterator, Mapping, Set
+from contextlib import suppress
+from typing import Any
 
 from lxml import etree  # type: ignore[import-untyped]
 from lxml import html as markup
@@ -15,6 +18,7 @@ from parsers.docling import conversion
 from parsers.docling.blocks import blocks
 from parsers.docling.spacing import Paragraphs, index
 from parsers.formats import Format
+from parsers.reasons import ParseError
 
 _CHARSET = re.compile(
     rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]{1,40})|<\?xml[^>]{0,200}encoding=[\"']([A-Za-z0-9_.:-]{1,40})", re.I
@@ -29,29 +33,60 @@ _INLINE = frozenset(_PHRASING.split())
 # lxml's list, and the elements added to HTML since
 _KNOWN_ELEMENTS = defs.tags | {"main", "picture", "dialog", "template", "bdi", "data", "search", "slot", "image"}
 _BREAK = "\v"
+# without their end, an HTML parser takes everything up to the end of the file for their content
+_CLOSED = {"!--": "-->"} | {
+    name: f"</{name}" for name in ("html", "body", "script", "style", "title", "textarea", "template", "noscript", "iframe")
+}
+_SELF_CLOSING = re.compile(r"<[^>]*/>")
 _KEPT_META = ("author", "description", "keywords", "subject", "dcterms.creator", "dc.creator", "dc.subject", "dc.description")
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
+# text between two rules is no front matter
+_YAML_BEGINS = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\n)*+(?:\Z|[\"']?[A-Za-z][\w -]*[\"']?[ \t]*:)")
+_TOML = re.compile(r"\A\+\+\+[ \t]*\n(.*?)^\+\+\+[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 _FRONT_LINE = re.compile(r"(?P<name>[A-Za-z][\w -]*):[ \t]*(?P<value>.*)|[ \t]*-[ \t]+(?P<item>.+)")
 
 conversion.load(Format.HTML)
 
 
 def html(content: bytes) -> Content:
-    """A page. The title is the first `h1`, or `<title>`; the properties are its descriptive `<meta>` elements."""
+    """A page: the title is the first `h1`, or `<title>`; properties are its descriptive `<meta>` elements. Raises as `whole_page` does."""
     declared = _CHARSET.search(content[:_HEAD_BYTES])
     name = next((group for group in declared.groups() if group), b"").decode() if declared else None
-    return page(decode(content, name))
+    return whole_page(decode(content, name))
 
 
 def markdown(content: bytes) -> Content:
-    """GitHub-flavoured Markdown; front matter becomes properties."""
+    """GitHub-flavoured Markdown; front matter becomes properties. Raises as `whole_page` does."""
     from marko.ext.gfm import gfm
 
     source = decode(content)
-    front = _FRONT_MATTER.match(source)
-    read = page(gfm.convert(source[front.end() :] if front else source))
-    properties = {**_front_matter(front[1]), **read.properties} if front else read.properties
+    own, body = _front_matter(source)
+    read = whole_page(gfm.convert(body))
+    properties = {**own, **read.properties}
     return Content(blocks=read.blocks, title=read.title or properties.get("title", ""), properties=properties)
+
+
+def whole_page(source: str) -> Content:
+    """As `page`. If no text is found, raises ParseError: `corrupt-document` if the source is cut off (an element or a comment has no end),
+    `no-text` if the page says that a script has to write it.
+    """
+    read = page(source)
+    if not read.blocks and _is_cut_off(source.lower()):
+        raise ParseError("corrupt-document")
+    if not read.blocks and _needs_scripts(source):
+        raise ParseError("no-text")
+    return read
+
+
+def _needs_scripts(source: str) -> bool:
+    tree = _tree(source)
+    return tree is not None and any("".join(element.itertext()).strip() for element in tree.iter("noscript"))
+
+
+def _is_cut_off(source: str) -> bool:
+    last = {name: source[at:] for name in _CLOSED if (at := source.rfind(f"<{name}")) >= 0}
+    unclosed = (not (_CLOSED[name] in rest or _SELF_CLOSING.match(rest)) for name, rest in last.items())
+    return source.rfind("<") > source.rfind(">") or any(unclosed)
 
 
 def page(source: str) -> Content:
@@ -138,14 +173,35 @@ def _properties(tree: etree._Element) -> dict[str, str]:
     return {name: value for name, value in properties.items() if value}
 
 
-def _front_matter(source: str) -> dict[str, str]:
-    """The front matter's top-level scalars and lists of scalars; deeper nesting is dropped."""
+def _front_matter(source: str) -> tuple[dict[str, str], str]:
+    """The properties in the front matter, and the source below it. YAML between `---`, or TOML between `+++` (Hugo, Zola)."""
+    if (yaml := _FRONT_MATTER.match(source)) and _YAML_BEGINS.match(yaml[1]):
+        return _yaml(yaml[1]), source[yaml.end() :]
+    if toml := _TOML.match(source):
+        with suppress(tomllib.TOMLDecodeError):
+            return _scalars(tomllib.loads(toml[1])), source[toml.end() :]
+    return {}, source
+
+
+def _scalars(values: Mapping[str, Any]) -> dict[str, str]:
+    """Scalars and lists of scalars; tables are dropped."""
+    listed = {name: value if isinstance(value, list) else [value] for name, value in values.items()}
+    texts = {name: [str(one) for one in value if not isinstance(one, dict | list)] for name, value in listed.items()}
+    return {_property(name): text for name, parts in texts.items() if (text := ", ".join(filter(None, parts)))}
+
+
+def _property(name: str) -> str:
+    return re.sub(r"\W+", "_", name.strip().lower())
+
+
+def _yaml(source: str) -> dict[str, str]:
+    """Top-level scalars and lists of scalars; deeper nesting is dropped."""
     values: dict[str, list[str]] = {}
     name = ""
     for line in source.splitlines():
         match = _FRONT_LINE.match(line)
         if match and match["name"]:
-            name = re.sub(r"\W+", "_", match["name"].strip().lower())
+            name = _property(match["name"])
             values[name] = [match["value"]]
         elif match and name:
             values[name].append(match["item"])

@@ -189,10 +189,12 @@ def _items(run: list[Field], _: str, __: int) -> Iterator[Block]:
 
 
 def _records(run: list[Field], name: str, depth: int) -> Iterator[Block]:
-    yield from _heading(name, depth)
     rows = [dict(_joined(field.value)) for field in run if isinstance(field.value, tuple)]
-    table = _table([row for row in rows if row])
-    if table:
+    filled = [row for row in rows if row]
+    if not filled:
+        return
+    yield from _heading(name, depth)
+    if table := _table(filled):
         yield Block("table", rows=table)
     else:
         for field in run:
@@ -213,8 +215,9 @@ def _parts(run: list[Field], name: str, depth: int) -> Iterator[Block]:
     for field in run:
         inner = field.value if isinstance(field.value, tuple) else (field,)
         titled = any(child.prose == "heading" for child in inner)
-        yield from () if titled else _heading(name, depth)
-        yield from blocks(inner, depth + bool(name and not titled))
+        below = list(blocks(inner, depth + bool(name and not titled)))
+        yield from _heading(name, depth) if below and not titled else ()
+        yield from below
 
 
 def _heading(name: str, depth: int) -> Iterator[Block]:

@@ -12,12 +12,17 @@ import sys
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from parsers import progress
 from parsers.detection import detect
 from parsers.reading import reader
 from parsers.reasons import ParseError, classify
 from parsers.workers import confinement, wire
+
+if TYPE_CHECKING:
+    from core.records import Content
+    from parsers.formats import Format
 
 _RECURSION_LIMIT = 3000
 
@@ -95,17 +100,22 @@ def _read(request: wire.Request, replies: int, limit: int) -> bytes:
     wire.send(replies, wire.Detected())
     read = reader(kind, request.pdf)
     wire.send(replies, wire.Loaded())
-    return _encode(read(request.content), limit)
+    return _encode(_measured(kind, request.content, read(request.content)), limit)
 
 
-def _encode(content: object, limit: int) -> bytes:
-    from core.records import Content, encode
+def _measured(kind: Format, source: bytes, read: Content) -> Content:
+    from parsers import unread
     from parsers.signals import measure
 
-    assert isinstance(content, Content)
-    content = measure(content)
+    content = measure(read)
     if not content.blocks and not content.children:
-        raise ParseError("no-text")
+        unread.refuse(kind, source, content)
+    return content
+
+
+def _encode(content: Content, limit: int) -> bytes:
+    from core.records import encode
+
     payload = encode(content)
     if len(payload) > limit:
         raise ParseError("parse-output-too-large")

@@ -349,9 +349,8 @@ def test_document_with_a_wrong_extension_is_parsed_by_its_content(read: Callable
 @pytest.mark.parametrize(
     ("content", "name", "expected"),
     [
-        (b"", "a.txt", "empty-document"),
-        (b" \n\t\n", "a.md", "empty-document"),
-        (b"<!-- nothing -->", "a.md", "no-text"),
+        (b"", "a.pdf", "empty-document"),
+        (b" \n\t\n", "a.docx", "empty-document"),
         (b"7z\xbc\xaf\x27\x1c", "a.7z", "unsupported-media-type"),
         (b"\x00\x01\x02\x03\xff" * 50, "a.txt", "unsupported-media-type"),
         (zipped({"mimetype": "application/vnd.oasis.opendocument.graphics"}), "a.odg", "unsupported-media-type"),
@@ -389,7 +388,7 @@ def fetched(*documents: tuple[bytes, str]) -> pl.DataFrame:
 
 
 def test_failures_and_successes_are_returned_in_order(pool: WorkerPool) -> None:
-    frame = fetched((TINY, "a.md"), (word()[:500], "b.docx"), (b"", "c.txt"), (word(), "d.docx"))
+    frame = fetched((TINY, "a.md"), (word()[:500], "b.docx"), (b"", "c.pdf"), (word(), "d.docx"))
     result = parse(frame, pool)
     assert result.schema == pl.Schema(dict(RESULT))
     assert result["document"].to_list() == frame["document"].to_list()
