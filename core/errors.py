@@ -23,6 +23,11 @@ class HeadraceError(Exception):
         self.remedy = remedy or self.remedy
         super().__init__(" ".join(part for part in (f"[{self.reason}]", detail, self.remedy) if part))
 
+    @property
+    def next_step(self) -> str:
+        """The remedy, or where the reason code is explained."""
+        return self.remedy or "See docs/cli.md."
+
 
 class ConfigurationError(HeadraceError):
     """The configuration cannot work; refused at start-up with the bad value in the message."""
@@ -65,3 +70,18 @@ class LostRace(HeadraceError):
     """Another process moved the position or the ledger first; this one's result is discarded."""
 
     reason = "lost-race"
+
+
+def described(error: Exception) -> HeadraceError:
+    """The error itself if it is ours. Any other is reduced to its type, as its message may quote a document, and is the cause."""
+    if isinstance(error, HeadraceError):
+        return error
+    if isinstance(error, OSError):
+        detail, remedy = error.strerror or type(error).__name__, "Check the path, its permissions and the disk."
+        found = HeadraceError(detail, reason="system-error", remedy=remedy)
+    else:
+        remedy = "Run it again with --debug, before the command, and report it."
+        kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+        found = HeadraceError(f"unexpected {kind}", reason="bug", remedy=remedy)
+    found.__cause__ = error
+    return found

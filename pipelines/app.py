@@ -6,14 +6,16 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from core.errors import HeadraceError, LostRace, PolicyError, TenantError, Unavailable
+from core.errors import LostRace, Unavailable
 from core.ledger.stage import Progress, Report, Session, run
 from core.policy import Policy
 from pipelines import maintenance
+from pipelines.each_tenant import each_tenant
 from pipelines.resources import Resources
 from pipelines.stages import registry
 
 if TYPE_CHECKING:
+    from core.tenancy import Tenant
     from events.kafka.batches import Batch, Place
     from events.landing import Landed
     from events.positions import Reconciled
@@ -32,22 +34,18 @@ class Headrace(Resources):
 
         A tenant whose policy cannot work (its model is missing) is told when its documents come.
         """
-        default = self.settings.policy({})
-        self._warm(default)
-        for policy in self._policies() - {default}:
-            with suppress(HeadraceError):
+        warmed = {self.settings.policy({})}
+        self._warm(*warmed)
+
+        def warm(tenant: Tenant) -> None:
+            policy = self.session(tenant.tenant).policy
+            if policy not in warmed:
+                warmed.add(policy)
                 self._warm(policy)
 
-    def _policies(self) -> set[Policy]:
-        """The distinct policies of all tenants; none if Postgres is unavailable."""
-        from privacy import CannotDecrypt
-
-        found = set[Policy]()
         with suppress(Unavailable):
-            for tenant in self.tenants():
-                with suppress(PolicyError, TenantError, CannotDecrypt):
-                    found.add(self.session(tenant.tenant).policy)
-        return found
+            for _ in each_tenant(self, warm):
+                pass
 
     def _warm(self, policy: Policy) -> None:
         self.models.warm(policy)

@@ -51,6 +51,10 @@ NO_LEADER = "no-leader"
 """The reason of errors that `ELECTING` caused."""
 
 
+class KafkaUnavailable(Unavailable):
+    """No broker answers."""
+
+
 class ClientErrors:
     """The error callback of one client: records what librdkafka reports about the connection, and translates its errors.
 
@@ -100,5 +104,5 @@ def _unrefused(error: KafkaError, doing: str) -> HeadraceError:
     if error.code() in ELECTING:
         return Unavailable(f"Kafka: {error.name()} while {doing}", reason=NO_LEADER, remedy="Wait: a leader is elected within seconds.")
     if error.code() in _UNREACHABLE or error.retriable():
-        return Unavailable(f"Kafka: {error.name()} while {doing}", remedy="`headrace status` and `headrace doctor` say more.")
+        return KafkaUnavailable(f"Kafka: {error.name()} while {doing}", remedy="`headrace status` and `headrace doctor` say more.")
     return HeadraceError(f"Kafka: {error.name()} while {doing}", reason="kafka-error")

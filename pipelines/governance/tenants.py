@@ -11,6 +11,7 @@ from core.freshness import FRESHNESS, valid_target
 from core.keys import TenantKeys
 from core.tenancy import Tenant, valid_tenant
 from pipelines import sealed_settings
+from pipelines.each_tenant import Attempt, each_tenant
 from pipelines.governance.installation_keys import refuse_former
 from pipelines.governance.legal_hold import refuse_held
 from pipelines.resources import Resources
@@ -86,9 +87,9 @@ def remove(resources: Resources, tenant: str) -> None:
     drop_tenant(resources.owner_url, tenant, drop_outside_postgres)
 
 
-def seal_all(resources: Resources) -> list[str]:
-    """Seal the lists of personal values that an earlier version stored in clear, as the owner role. Returns the tenants that had any."""
-    return [tenant.tenant for tenant in resources.tenants() if _seal_one(resources, tenant)]
+def seal_all(resources: Resources) -> list[Attempt[bool]]:
+    """Seal the lists of personal values that an earlier version stored in clear, as the owner role. A result: whether there were any."""
+    return list(each_tenant(resources, lambda tenant: _seal_one(resources, tenant)))
 
 
 def _seal_one(resources: Resources, tenant: Tenant) -> bool:

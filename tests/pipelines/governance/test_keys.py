@@ -514,10 +514,10 @@ def test_lists_that_an_earlier_version_kept_in_clear_work_and_are_sealed(app: He
     configure_tenant(app.endpoints.postgres_owner.get_secret_value(), acme, {"privacy": {"deny": ["Ottilie Vanderbeek"]}})
     policy = app.session(acme).policy
     assert len(policy.privacy.deny) == 1
-    assert tenants.seal_all(app) == [acme]
+    assert [attempt.tenant for attempt in tenants.seal_all(app) if attempt.result] == [acme]
     assert "Ottilie" not in str(app.database.get(acme).configuration)
     assert app.session(acme).policy == policy
-    assert tenants.seal_all(app) == []
+    assert not any(attempt.result for attempt in tenants.seal_all(app))
 
 
 def test_a_list_that_cannot_work_is_refused_and_nothing_is_written(app: Headrace, acme: str) -> None:
