@@ -12,7 +12,8 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from pipelines.cli.exit_codes import BUG, INTERRUPTED, exit_code
+from pipelines.cli.attempts import debugging, error_line
+from pipelines.cli.exit_codes import INTERRUPTED, exit_code
 from pipelines.cli.root import app
 
 _QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false"}
@@ -33,7 +34,7 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:  # the edge of the process: a traceback may contain text of a document
-        if _debugging():
+        if debugging():
             raise
         return _report(error, as_json="--json" in arguments)
     return 0
@@ -41,39 +42,24 @@ def run(arguments: Sequence[str]) -> int:
 
 def _report(error: Exception, *, as_json: bool) -> int:
     """Print the error, its reason and a remedy. Returns the exit code."""
-    from core.errors import HeadraceError
+    from core.errors import described
 
-    if isinstance(error, HeadraceError):
-        _print_error(error.detail, error.reason, error.remedy or "See docs/cli.md.", as_json=as_json)
-        return exit_code(error)
-    if isinstance(error, OSError):
-        detail = error.strerror or type(error).__name__
-        if error.filename:
-            detail = f"{detail}, {error.filename}"
-        _print_error(detail, "system-error", "Check the path, its permissions and the disk.", as_json=as_json)
-        return 1
-    remedy = "Run it again with --debug, before the command, and report it."
-    _print_error(f"unexpected {type(error).__name__}", "bug", remedy, as_json=as_json)
-    return BUG
-
-
-def _print_error(detail: str, reason: str, remedy: str, *, as_json: bool) -> None:
+    found = described(error)
+    if isinstance(error, OSError) and error.filename:
+        found.detail += f", {error.filename}"
     if as_json:
-        text = json.dumps({"error": detail, "reason": reason, "next": remedy}, ensure_ascii=False)
+        text = json.dumps({"error": found.detail, "reason": found.reason, "next": found.next_step}, ensure_ascii=False)
     else:
-        text = f"headrace: {detail.rstrip('.')} ({reason}). {remedy}"
+        text = error_line(found)
     sys.stderr.write(text + "\n")
-
-
-def _debugging() -> bool:
-    return bool(os.environ.get("HEADRACE_DEBUG"))
+    return exit_code(found)
 
 
 def _silence_libraries() -> None:
     """Hide libraries' warnings, log lines and progress bars, but not Headrace's own."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    if "--debug" in sys.argv or _debugging():
+    if "--debug" in sys.argv or debugging():
         logging.basicConfig(level=logging.INFO)
         return
     warnings.simplefilter("ignore")

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
 ANSWER_IS_NO = 1
 """A verification that failed."""
+UNAVAILABLE = 4
+"""A server is unavailable or did not start."""
 NOT_WELL = 6
 """`doctor` found a problem."""
 IN_PART = 7
@@ -17,6 +19,7 @@ BUG = 70
 INTERRUPTED = 130
 
 BY_REASON = {
+    "bug": BUG,
     "bad-actor": 2,
     "bad-mark": 2,
     "bad-master-key": 2,
@@ -25,7 +28,9 @@ BY_REASON = {
     "bad-freshness": 2,
     "bad-policy": 2,
     "bad-position": 2,
+    "bad-principals": 2,
     "bad-query": 2,
+    "bad-top": 2,
     "duplicate-id": 2,
     "empty-value": 2,
     "export-not-empty": 2,
@@ -36,8 +41,8 @@ BY_REASON = {
     "unknown-document": 5,
     "unknown-source": 5,
     "unknown-dead-letter": 5,
-    "server-did-not-start": 4,
-    "servers-unavailable": 4,
+    "server-did-not-start": UNAVAILABLE,
+    "servers-unavailable": UNAVAILABLE,
     "tenant-exists": 5,
 }
 """Reason code → exit code, if it differs from the one of the error's class."""
@@ -47,5 +52,5 @@ def exit_code(error: HeadraceError) -> int:
     """The exit code of the error's reason, or of its class, or 1."""
     from core.errors import ConfigurationError, TenantError, Unavailable
 
-    classes = {ConfigurationError: 3, Unavailable: 4, TenantError: 5}
+    classes = {ConfigurationError: 3, Unavailable: UNAVAILABLE, TenantError: 5}
     return BY_REASON.get(error.reason) or next((code for kind, code in classes.items() if isinstance(error, kind)), 1)

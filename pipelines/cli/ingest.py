@@ -6,31 +6,39 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from pipelines.cli.attempts import NO_TENANTS, attempts, end
 from pipelines.cli.exit_codes import IN_PART
-from pipelines.cli.installation import names, opened
+from pipelines.cli.installation import opened
 from pipelines.cli.options import AsJson, OneTenant
 from pipelines.cli.output import out, print_json, progress, table, without
-from pipelines.cli.tenants import NO_TENANTS
 
 if TYPE_CHECKING:
     from core.ledger.stage import Report
     from pipelines.app import Headrace
+    from pipelines.each_tenant import Attempt
 
 
 def ingest(tenant: OneTenant = None, as_json: AsJson = False) -> None:
-    """Land what is in Kafka and run every stage until nothing is stale."""
-    results: dict[str, Any] = {}
+    """Land what is in Kafka and run every stage until nothing is stale. A tenant in trouble stops no other."""
+    made: list[Attempt[dict[str, Any]]] = []
     with opened() as headrace:
-        for name in names(headrace, tenant):
-            results[name] = _ingest(headrace, name, quiet=as_json)
-            if not as_json:
-                _print_result(name, results[name])
+        for attempt in attempts(headrace, tenant, lambda name: _ingest(headrace, name, quiet=as_json)):
+            made.append(attempt)
+            if attempt.result and not as_json:
+                _print_result(attempt.tenant, attempt.result)
     if as_json:
-        print_json(results)
-    elif not results:
+        print_json({attempt.tenant: {**(attempt.result or _NOTHING), "error": attempt.trouble} for attempt in made})
+    elif not made:
         out().print(f"[dim]{NO_TENANTS}[/dim]")
-    if any(result["unavailable"] for result in results.values()):
+    elif len(made) > 1:
+        out().print(table([_overview(attempt) for attempt in made], "Tenants"))
+    end(made, as_json=as_json)
+    if any(attempt.done["unavailable"] for attempt in made):
         raise typer.Exit(IN_PART)
+
+
+_NOTHING: dict[str, Any] = {"landed": None, "stages": [], "unavailable": []}
+"""The result of a tenant whose attempt ended with an error."""
 
 
 def _ingest(headrace: Headrace, tenant: str, *, quiet: bool) -> dict[str, Any]:
@@ -41,6 +49,21 @@ def _ingest(headrace: Headrace, tenant: str, *, quiet: bool) -> dict[str, Any]:
         "landed": {"events": landed.events, "fates": landed.fates, "reasons": landed.reasons},
         "stages": [stage_row(stage) for stage in reports.values()],
         "unavailable": sorted({stage.unavailable for stage in reports.values() if stage.unavailable}),
+    }
+
+
+def _overview(attempt: Attempt[dict[str, Any]]) -> dict[str, Any]:
+    """One line for what became of a tenant."""
+    result = attempt.result or _NOTHING
+    index: dict[str, Any] = next((stage for stage in result["stages"] if stage["stage"] == "index"), {})
+    return {
+        "tenant": attempt.tenant,
+        "events": result["landed"] and result["landed"]["events"],
+        "indexed": index.get("done"),
+        "deleted": index.get("deleted"),
+        "failed": sum(stage["failed"] for stage in result["stages"]) if result["stages"] else None,
+        "waits": result["unavailable"] or None,
+        "trouble": attempt.error and attempt.error.reason,
     }
 
 

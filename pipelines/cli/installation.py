@@ -20,8 +20,3 @@ def opened() -> Iterator[Headrace]:
     settings = load()
     with Headrace(settings, services.endpoints(settings)) as headrace:
         yield headrace
-
-
-def names(headrace: Headrace, tenant: str | None) -> list[str]:
-    """The one tenant, or every tenant."""
-    return [tenant] if tenant else [found.tenant for found in headrace.tenants()]

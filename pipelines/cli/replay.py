@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipelines.cli.attempts import attempts, end
 from pipelines.cli.exit_codes import IN_PART
-from pipelines.cli.installation import names, opened
+from pipelines.cli.installation import opened
 from pipelines.cli.options import AsJson, OneTenant, Tenant, point_in_time
-from pipelines.cli.output import out, print_rows, progress
+from pipelines.cli.output import out, print_rows, progress, without
 
 if TYPE_CHECKING:
     from pipelines.app import Headrace
+    from pipelines.each_tenant import Attempt
     from pipelines.operations.replay import Selection
 
 app = typer.Typer(name="replay", help="Process again: dead letters, or a topic. Safe to repeat.", no_args_is_help=True)
@@ -46,24 +48,34 @@ def dead_letters(
     selection = Selection(tuple(positions or ()), reason, document, since, until)
     with opened() as headrace, progress(quiet=as_json) as report:
         report("replaying dead letters")
-        rows = list(_replayed(headrace, names(headrace, tenant), selection))
-    print_rows(rows, as_json=as_json, title="Replayed", empty="no such open dead letters")
+        made = list(attempts(headrace, tenant, lambda name: _replayed(headrace, name, selection)))
+    rows = [row for attempt in made for row in _rows(attempt)]
+    shown = rows if as_json else [without(row, ("error",)) for row in rows if not row["error"]]
+    print_rows(shown, as_json=as_json, title="Replayed", empty="no such open dead letters")
     outcomes = Counter(row["outcome"] for row in rows)
     _print_next_step(outcomes, as_json=as_json)
+    end(made, as_json=as_json)
     if any(outcomes[outcome] for outcome in _NOT_DONE):
         raise typer.Exit(IN_PART)
 
 
-def _replayed(headrace: Headrace, tenants: Sequence[str], selection: Selection) -> Iterator[dict[str, Any]]:
+def _replayed(headrace: Headrace, tenant: str, selection: Selection) -> Sequence[dict[str, Any]]:
     from pipelines.governance import audit
     from pipelines.operations import replay
 
-    for tenant in tenants:
-        headrace.session(tenant)
-        with audit.recorded(headrace, "replay", tenant, of="dead-letters") as act:
-            rows = replay.dead_letters(headrace, tenant, selection)
-            act.details.update(Counter(row["outcome"] for row in rows))
-        yield from ({"tenant": tenant} | row for row in rows)
+    headrace.session(tenant)
+    with audit.recorded(headrace, "replay", tenant, of="dead-letters") as act:
+        rows = replay.dead_letters(headrace, tenant, selection)
+        act.details.update(Counter(row["outcome"] for row in rows))
+    return rows
+
+
+def _rows(attempt: Attempt[Sequence[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    """A row for each dead letter, or one with the error."""
+    if attempt.result is None:
+        yield {"tenant": attempt.tenant, **dict.fromkeys(("position", "stage", "reason", "outcome")), "error": attempt.trouble}
+        return
+    yield from ({"tenant": attempt.tenant, **row, "error": None} for row in attempt.result)
 
 
 @app.command("topic")

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
-from pipelines.cli.installation import names, opened
+from pipelines.cli.attempts import NO_TENANTS, attempts, end
+from pipelines.cli.installation import opened
 from pipelines.cli.options import AsJson, OneTenant
 from pipelines.cli.output import print_rows
-from pipelines.cli.tenants import NO_TENANTS
+
+if TYPE_CHECKING:
+    from pipelines.each_tenant import Attempt
+    from pipelines.governance.retention import Enforced
 
 
 def retention(tenant: OneTenant = None, as_json: AsJson = False) -> None:
@@ -15,7 +21,18 @@ def retention(tenant: OneTenant = None, as_json: AsJson = False) -> None:
     from pipelines.governance.retention import enforce
 
     with opened() as headrace:
-        enforced = [enforce(headrace, name) for name in names(headrace, tenant)]
-    rows = [{"tenant": one.tenant, "held": one.held, "class": name, **asdict(row)} for one in enforced for name, row in one.classes.items()]
-    shown = rows if as_json else [{**row, "days": row["days"] or "never"} for row in rows]
-    print_rows(shown, as_json=as_json, title="Retention", empty=NO_TENANTS)
+        made = list(attempts(headrace, tenant, lambda name: enforce(headrace, name)))
+    rows = [row for attempt in made for row in _rows(attempt)]
+    shown = rows if as_json else [{**row, "days": row["days"] or "never"} for row in rows if not row["error"]]
+    print_rows(shown, as_json=as_json, title="Retention", empty="nothing" if made else NO_TENANTS)
+    end(made, as_json=as_json)
+
+
+def _rows(attempt: Attempt[Enforced]) -> Iterator[dict[str, Any]]:
+    """A row for each class, or one with the error."""
+    if attempt.result is None:
+        nothing = dict.fromkeys(("held", "class", "what", "days", "went", "stays"))
+        yield {"tenant": attempt.tenant, **nothing, "error": attempt.trouble}
+        return
+    for name, row in attempt.result.classes.items():
+        yield {"tenant": attempt.tenant, "held": attempt.result.held, "class": name, **asdict(row), "error": None}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipelines.cli.attempts import end
 from pipelines.cli.options import AsJson, Yes, confirm
 from pipelines.cli.output import out, print_json, print_record, progress, table, without
 
 if TYPE_CHECKING:
     from core.config import Endpoints, Settings
+    from pipelines.each_tenant import Attempt
 
 
 def up(as_json: AsJson = False) -> None:
@@ -20,13 +23,14 @@ def up(as_json: AsJson = False) -> None:
 
     settings = load()
     with progress(quiet=as_json) as report:
-        applied = _migrate(settings, services.up(settings, report))
+        applied, sealed = _migrate(settings, services.up(settings, report))
     rows = server_rows(settings)
     if as_json:
-        print_json({"servers": rows, "migrations": applied})
-        return
-    print_servers(rows, settings)
-    _print_applied(applied)
+        print_json({"servers": rows, "migrations": applied, "troubles": _troubles(sealed)})
+    else:
+        print_servers(rows, settings)
+        _print_applied(applied)
+    end(sealed, as_json=as_json)
 
 
 def down(
@@ -56,23 +60,28 @@ def migrate(as_json: AsJson = False) -> None:
     from core.config import load
 
     settings = load()
-    applied = _migrate(settings, services.endpoints(settings))
+    applied, sealed = _migrate(settings, services.endpoints(settings))
     if as_json:
-        print_record({"applied": applied}, as_json=True)
+        print_record({"applied": applied, "troubles": _troubles(sealed)}, as_json=True)
     else:
         _print_applied(applied)
+    end(sealed, as_json=as_json)
 
 
-def _migrate(settings: Settings, endpoints: Endpoints) -> list[str]:
-    """Apply the migrations, and seal what an earlier version stored in clear. Returns the names of the migrations."""
+def _migrate(settings: Settings, endpoints: Endpoints) -> tuple[list[str], list[Attempt[bool]]]:
+    """Apply the migrations, and seal what an earlier version stored in clear. Returns the migrations' names, and what became of whom."""
     from core.schema import migrate
     from pipelines.app import Headrace
     from pipelines.governance.tenants import seal_all
 
     applied = migrate.migrate(endpoints.postgres_owner.get_secret_value())
     with Headrace(settings, endpoints) as headrace:
-        seal_all(headrace)
-    return applied
+        return applied, seal_all(headrace)
+
+
+def _troubles(made: Sequence[Attempt[Any]]) -> list[dict[str, Any]]:
+    """The tenants whose settings could not be sealed, and why."""
+    return [{"tenant": attempt.tenant, "error": attempt.trouble} for attempt in made if attempt.trouble]
 
 
 def _print_applied(applied: list[str]) -> None:

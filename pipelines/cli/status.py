@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import typer
+
+from pipelines.cli.attempts import NO_TENANTS, raise_bug_if_debugging
+from pipelines.cli.exit_codes import BUG, IN_PART
 from pipelines.cli.options import AsJson
 from pipelines.cli.output import builtins, out, print_json, print_rows, table
 from pipelines.cli.servers import print_servers, server_rows
-from pipelines.cli.tenants import NO_TENANTS
 
 if TYPE_CHECKING:
     from core.config import Settings
+    from pipelines.each_tenant import Attempt
+    from pipelines.operations.status import TenantStatus
 
 
 def status(as_json: AsJson = False) -> None:
@@ -27,14 +32,29 @@ def status(as_json: AsJson = False) -> None:
         found["unavailable"] = f"{error.detail}. {error.remedy}".strip()
     if as_json:
         print_json({"servers": servers, **found})
-        return
-    print_servers(servers, settings)
+    else:
+        print_servers(servers, settings)
+        _print(found)
+    if reasons := {row["error"]["reason"] for row in found["tenants"] or () if row["error"]}:
+        raise typer.Exit(BUG if "bug" in reasons else IN_PART)
+
+
+def _print(found: dict[str, Any]) -> None:
     if found["unavailable"]:
         out().print(f"Tenants: not known. {found['unavailable']}", markup=False)
-    else:
-        print_rows([_tenant_cells(row) for row in found["tenants"]], as_json=False, title="Tenants", empty=NO_TENANTS)
-        _print_maintenance(found["tenants"])
-        print_rows([_slot_cells(row) for row in found["slots"]], as_json=False, title="Slots", empty="no stream within a day")
+        return
+    read = [_tenant_cells(row) for row in found["tenants"] if row["documents"] is not None]
+    print_rows(read, as_json=False, title="Tenants", empty="no tenant could be read" if found["tenants"] else NO_TENANTS)
+    _print_troubles(found["tenants"])
+    _print_maintenance(found["tenants"])
+    print_rows([_slot_cells(row) for row in found["slots"]], as_json=False, title="Slots", empty="no stream within a day")
+
+
+def _print_troubles(tenants: list[dict[str, Any]]) -> None:
+    """Nothing without any."""
+    rows = [{"tenant": row["tenant"], **row["error"]} for row in tenants if row["error"]]
+    if rows:
+        out().print(table(rows, "Tenants in trouble"))
 
 
 def _print_maintenance(tenants: list[dict[str, Any]]) -> None:
@@ -52,8 +72,18 @@ def _tenants_and_slots(settings: Settings) -> dict[str, Any]:
     from pipelines.stream.slots import slots
 
     with Headrace(settings, services.endpoints(settings)) as headrace:
-        tenants = [builtins(tenant) for tenant in status.tenants(headrace)]
-        return {"tenants": tenants, "slots": [vars(slot) for slot in slots(headrace)]}
+        made = status.tenants(headrace)
+        raise_bug_if_debugging(made)
+        return {"tenants": [_row(attempt) for attempt in made], "slots": [vars(slot) for slot in slots(headrace)]}
+
+
+def _row(attempt: Attempt[TenantStatus]) -> dict[str, Any]:
+    """The tenant's status; one that could not be read has an error alone."""
+    from pipelines.operations.status import TenantStatus
+
+    if attempt.result:
+        return builtins(attempt.result)
+    return {**dict.fromkeys(TenantStatus.__struct_fields__), "tenant": attempt.tenant, "maintenance": [], "error": attempt.trouble}
 
 
 def _tenant_cells(row: dict[str, Any]) -> dict[str, Any]:
@@ -61,6 +91,7 @@ def _tenant_cells(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "tenant": row["tenant"],
         "documents": row["documents"],
+        "empty": row["empty"] or None,
         "not landed": "?" if row["not_landed"] is None else row["not_landed"],
         "not indexed": row["not_indexed"],
         "oldest": _age(row["lag_s"]),

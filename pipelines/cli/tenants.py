@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
+from pipelines.cli.attempts import NO_TENANTS, attempts, end
 from pipelines.cli.installation import opened
 from pipelines.cli.options import AsJson, TenantName, Yes, confirm
 from pipelines.cli.output import builtins, print_record, print_rows
-
-NO_TENANTS = "no tenants yet: `headrace tenant add NAME`"
 
 app = typer.Typer(name="tenant", help="Add, list, configure and remove tenants.", no_args_is_help=True)
 
@@ -66,11 +65,15 @@ def configure(name: TenantName, overrides: Overrides = None, freshness: Freshnes
 @app.command("list")
 def list_all(as_json: AsJson = False) -> None:
     """Show every tenant with its number of documents."""
-    from pipelines.operations.status import overview
+    from pipelines.operations.status import TenantOverview, overview
 
     with opened() as headrace:
-        rows = [builtins(overview(headrace, tenant.tenant)) for tenant in headrace.tenants()]
-    print_rows(rows, as_json=as_json, title="Tenants", empty=NO_TENANTS)
+        made = list(attempts(headrace, None, lambda name: overview(headrace, name)))
+    nothing = dict.fromkeys(TenantOverview.__struct_fields__)
+    rows = [{**(builtins(one.result) if one.result else nothing), "tenant": one.tenant, "error": one.trouble} for one in made]
+    shown = rows if as_json else [{**row, "error": one.error and one.error.reason} for row, one in zip(rows, made, strict=True)]
+    print_rows(shown, as_json=as_json, title="Tenants", empty=NO_TENANTS)
+    end(made, as_json=as_json)
 
 
 @app.command("remove")

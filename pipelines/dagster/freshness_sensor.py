@@ -4,7 +4,7 @@ An asset check is otherwise evaluated with a materialization only, and a dead st
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -38,14 +38,16 @@ def freshness_sensor(context: dg.SensorEvaluationContext, headrace: dg.ResourceP
     known = set(context.instance.get_dynamic_partitions("tenants"))
     before: Reported = json.loads(context.cursor) if context.cursor else {}
     try:
-        found = {f"{tenant}/{check.name}": check for tenant, check in watch(headrace) if tenant in known}
+        made = list(watch(headrace, known))
     except HeadraceError as error:
         return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
+    found = {f"{attempt.tenant}/{attempt.result.name}": attempt.result for attempt in made if attempt.result}
     report = [name for name in found if _is_news(name, found[name], before)][:MOST]
+    failing = f"{len(report)} checks reported, {sum(not check.passed for check in found.values())} fail."
     return dg.SensorResult(
         asset_events=[_evaluation(name, found[name]) for name in report],
-        cursor=json.dumps(dict(_remembered(found, report, before))),
-        skip_reason=f"{len(report)} checks reported, {sum(not check.passed for check in found.values())} fail.",
+        cursor=json.dumps(dict(_remembered(found, report, before, {attempt.tenant for attempt in made}))),
+        skip_reason=" ".join([failing, *(str(attempt) for attempt in made if attempt.error)]),
     )
 
 
@@ -55,9 +57,10 @@ def _is_news(name: str, found: "Check", before: Reported) -> bool:
     return time() - before.get(name, 0.0) >= AGAIN_S
 
 
-def _remembered(found: "Mapping[str, Check]", reported: list[str], before: Reported) -> Iterator[tuple[str, float]]:
+def _remembered(
+    found: "Mapping[str, Check]", reported: list[str], before: Reported, tenants: Collection[str]
+) -> Iterator[tuple[str, float]]:
     """The failures that were reported, now or earlier. One that could not be evaluated now may still fail; a removed tenant does not."""
-    tenants = {_tenant(name) for name in found}
     for name in (*before.keys() - set(reported), *reported):
         if (name not in found or not found[name].passed) and _tenant(name) in tenants:
             yield name, time() if name in reported else before[name]

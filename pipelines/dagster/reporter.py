@@ -18,7 +18,7 @@ import dagster as dg
 
 from assets import stream
 from assets.runtime import Landed
-from core.errors import TenantError
+from core.errors import TenantError, Unavailable, described
 from core.ledger.stage import Report
 from pipelines.dagster.runtime import Runtime
 from pipelines.dagster.throttle import Throttle
@@ -131,12 +131,25 @@ class Reporter(Observer):
             self._messages.popleft()
 
     def _report_parts(self, parts: Sequence[tuple[Key, Part]]) -> None:
-        """In order; after a failure the others are not tried: each would wait as long for the same server."""
+        """In order. After a server failed the others are not tried: each would wait as long for it. A tenant's own error delays no other."""
         for number, (key, part) in enumerate(parts):
-            if not _done(lambda key=key, part=part: self._emit(self._event(key, part))):  # type: ignore[misc]
-                for key_left, part_left in parts[number:]:
-                    self._parts.put_back(key_left, part_left)
-                return
+            try:
+                event = self._event(key, part)
+            except TenantError:
+                continue  # it is gone
+            except Unavailable:
+                return self._put_back(parts[number:])
+            except Exception as error:  # noqa: BLE001 - what this tenant's rows or settings bring out
+                _log.warning("%s of tenant %s cannot be reported now: %s", *key, described(error).reason)
+                self._put_back([(key, part)])
+                continue
+            if not _done(partial(self._emit, event)):
+                return self._put_back(parts[number:])
+        return None
+
+    def _put_back(self, parts: Sequence[tuple[Key, Part]]) -> None:
+        for key, part in parts:
+            self._parts.put_back(key, part)
 
     def _event(self, key: Key, part: Part) -> Event:
         asset, tenant = key
@@ -160,11 +173,9 @@ class Reporter(Observer):
 
 
 def _done(report: Callable[[], None]) -> bool:
-    """Whether it was reported, or need not be because its tenant is gone. Any server may be unavailable, Dagster's own too."""
+    """Whether it was reported. Any server may be unavailable, Dagster's own too."""
     try:
         report()
-    except TenantError:
-        return True
     except Exception as error:  # noqa: BLE001 an event log raises whatever its driver does
         _log.warning("cannot report to Dagster now: %s", type(error).__name__)
         return False

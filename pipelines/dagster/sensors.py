@@ -1,6 +1,6 @@
 """Sensors that start runs: for topics that are ahead of their positions, for unfinished documents; and tenants as partitions."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from itertools import takewhile
 from time import time
@@ -10,7 +10,6 @@ import dagster as dg
 
 from assets.runtime import TENANTS
 from core.backoff import backoff_s
-from core.errors import HeadraceError, Unavailable
 from pipelines.dagster.jobs import ingest_job
 
 if TYPE_CHECKING:
@@ -51,10 +50,13 @@ def tenant_sensor(context: dg.SensorEvaluationContext, headrace: dg.ResourcePara
 def lag_sensor(context: dg.SensorEvaluationContext, headrace: dg.ResourceParam[Any]) -> dg.SensorResult:
     if slots := headrace.settings.stream.slots:
         return dg.SensorResult(skip_reason=f"The stream takes events as they arrive: stream.slots is {slots}.")
+    from pipelines.each_tenant import each_tenant
+
     known = _partitions(context)
-    answers = list(_answers(context.instance, headrace, [tenant for tenant in headrace.tenants() if tenant.tenant in known]))
-    requests = [answer for answer in answers if isinstance(answer, dg.RunRequest)]
-    notes = [answer for answer in answers if isinstance(answer, str)]
+    tenants = [tenant for tenant in headrace.tenants() if tenant.tenant in known]
+    made = list(each_tenant(headrace, lambda tenant: _answer(context.instance, headrace, tenant), tenants))
+    requests = [attempt.result for attempt in made if isinstance(attempt.result, dg.RunRequest)]
+    notes = [attempt.result or str(attempt) for attempt in made if not isinstance(attempt.result, dg.RunRequest)]
     for note in notes if requests else ():
         context.log.info(note)
     return dg.SensorResult(run_requests=requests, skip_reason=None if requests else " ".join(notes) or "There are no tenants yet.")
@@ -62,19 +64,6 @@ def lag_sensor(context: dg.SensorEvaluationContext, headrace: dg.ResourceParam[A
 
 def _partitions(context: dg.SensorEvaluationContext) -> set[str]:
     return set(context.instance.get_dynamic_partitions("tenants"))
-
-
-def _answers(instance: dg.DagsterInstance, headrace: Any, tenants: "Sequence[Tenant]") -> Iterator[dg.RunRequest | str]:
-    """Per tenant a run to start, or why there is none. One tenant's error does not affect the next."""
-    for tenant in tenants:
-        try:
-            yield _answer(instance, headrace, tenant)
-        except Unavailable as error:
-            # the next tenant would wait as long for the same server
-            yield f"{tenant.tenant}: {error}"
-            return
-        except HeadraceError as error:
-            yield f"{tenant.tenant}: {error}"
 
 
 def _answer(instance: dg.DagsterInstance, headrace: Any, tenant: "Tenant") -> dg.RunRequest | str:

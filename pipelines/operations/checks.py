@@ -6,18 +6,18 @@ Their names, assets and questions are declared in `quality.catalogue`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from core import artifacts
-from core.errors import ConfigurationError, HeadraceError, TenantError
+from core.errors import HeadraceError
 from core.records import decode
 from core.sql import statements
 from core.tenancy import Connection, Tenant
+from pipelines.each_tenant import Attempt, each_tenant
 from pipelines.resources import Resources
 from pipelines.stages.acceptance import Measured
 from pipelines.stages.inputs import Versioned
@@ -54,20 +54,26 @@ def nothing_lost(resources: Resources, tenant: str) -> Check:
         return _nothing_lost(connection)
 
 
-def watch(resources: Resources) -> Iterator[tuple[str, Check]]:
-    """(tenant, check): `freshness` and `nothing_lost` of every tenant. Two queries each, and a few requests to Kafka for all of them.
+def watch(resources: Resources, tenants: Collection[str]) -> Iterator[Attempt[Check]]:
+    """`nothing_lost` and `freshness` of each of these tenants that exists. Two queries each, and a few requests to Kafka for all of them.
 
-    Omits the freshness of a tenant whose topic does not exist, and tenants whose target is not valid. Raises Unavailable.
+    Omits the freshness of a tenant whose topic Kafka does not answer for. Raises Unavailable.
     """
     from pipelines.operations.lag import combined, unlanded
 
-    tenants = resources.tenants()
-    waiting = unlanded(resources, [tenant.tenant for tenant in tenants])
-    for tenant in tenants:
-        with suppress(TenantError, ConfigurationError), resources.database.tenant(tenant.tenant) as connection:
-            yield tenant.tenant, _nothing_lost(connection)
-            if tenant.tenant in waiting:
-                yield tenant.tenant, _freshness(tenant, combined(waiting[tenant.tenant], connection))
+    found = [tenant for tenant in resources.tenants() if tenant.tenant in tenants]
+    waiting = unlanded(resources, [tenant.tenant for tenant in found])
+
+    def lost(tenant: Tenant) -> Check:
+        with resources.database.tenant(tenant.tenant) as connection:
+            return _nothing_lost(connection)
+
+    def fresh(tenant: Tenant) -> Check:
+        with resources.database.tenant(tenant.tenant) as connection:
+            return _freshness(tenant, combined(waiting[tenant.tenant], connection))
+
+    yield from each_tenant(resources, lost, found)
+    yield from each_tenant(resources, fresh, [tenant for tenant in found if tenant.tenant in waiting])
 
 
 def _freshness(tenant: Tenant, behind: Lag) -> Check:

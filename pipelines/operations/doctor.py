@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, TypeVar
 
 from pydantic import SecretStr
 
 from core.config import Endpoints, Settings
-from core.errors import HeadraceError
+from core.errors import HeadraceError, described
+from core.freshness import target_s
+from core.section import Section
 from core.sql import statements
-from core.tenancy import Connection, Database
+from core.tenancy import Connection, Database, Tenant
+from pipelines.each_tenant import by_error, each_tenant
 from pipelines.governance import surrogate_keys
+from pipelines.operations.lag import ends
 from pipelines.resources import Resources
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,8 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
         if schema.well:
             yield from _examine_all(_contents(resources))
         yield from _examine_all(_models(resources))
+        if schema.well:
+            yield from _tenants(resources)
 
 
 def _servers(resources: Resources) -> dict[str, Callable[[], str]]:
@@ -60,8 +70,6 @@ def _contents(resources: Resources) -> dict[str, Callable[[], str]]:
     return {
         "kafka": lambda: _kafka(resources),
         "row-level security": lambda: _row_level_security(resources),
-        "master key and tenants' keys": lambda: _keys(resources),
-        "tenants' roles": lambda: _roles(resources),
     }
 
 
@@ -74,6 +82,29 @@ def _models(resources: Resources) -> dict[str, Callable[[], str]]:
     }
 
 
+def _tenants(resources: Resources) -> Iterator[Finding]:
+    """One finding for each examination if every tenant is well, else one for each problem, with the tenants that have it."""
+    yield from _each(resources, "master key and tenants' keys", _keys(resources), _opened)
+    yield from _each(resources, "tenants' settings", _settings(resources), lambda found: f"those of {len(found)} tenants are valid")
+    yield from _each(resources, "tenants' models", _own_models(resources), lambda found: f"those of {len(found)} tenants load")
+    yield from _each(resources, "tenants' roles", _roles(resources), lambda _: "can be assumed, their indexes are of the configured model")
+    yield from _each(resources, "tenants' topics", _topics(resources), lambda found: f"{len(found)}, {sum(found)} partitions")
+
+
+def _each(resources: Resources, what: str, examine: Callable[[Tenant], T], well: Callable[[list[T]], str]) -> Iterator[Finding]:
+    try:
+        made = list(each_tenant(resources, examine))
+    except HeadraceError as error:
+        yield _problem(what, error)
+        return
+    problems = [_problem(what, error, f"{tenants}: ") for error, tenants in by_error(made)]
+    yield from problems or [Finding(what, well=True, found=well([attempt.done for attempt in made]))]
+
+
+def _opened(rotations: list[str]) -> str:
+    return f"opens the data keys of {len(rotations)} tenants{''.join(rotations)}"
+
+
 def _examine_all(examinations: Mapping[str, Callable[[], str]]) -> Iterator[Finding]:
     for what, examination in examinations.items():
         yield _examine(what, examination)
@@ -84,7 +115,11 @@ def _examine(what: str, examination: Callable[[], str]) -> Finding:
     try:
         return Finding(what, well=True, found=examination())
     except HeadraceError as error:
-        return Finding(what, well=False, found=error.detail, remedy=error.remedy or f"See {error.reason} in docs/cli.md.")
+        return _problem(what, error)
+
+
+def _problem(what: str, error: HeadraceError, before: str = "") -> Finding:
+    return Finding(what, well=False, found=before + error.detail, remedy=error.remedy or f"See {error.reason} in docs/cli.md.")
 
 
 def _parsers(resources: Resources) -> str:
@@ -156,11 +191,8 @@ def _row_level_security(resources: Resources) -> str:
 
 
 def _kafka(resources: Resources) -> str:
-    from events.contract import topic_of
-
-    topics = [topic_of(tenant.tenant) for tenant in resources.tenants()]
-    ends = resources.reader.high_watermarks(topics)
-    return f"{resources.endpoints.kafka_bootstrap}, {len(topics)} tenants' topics, {len(ends)} partitions"
+    resources.reader.high_watermarks([])
+    return f"{resources.endpoints.kafka_bootstrap}, answers"
 
 
 def _neo4j(resources: Resources) -> str:
@@ -168,33 +200,83 @@ def _neo4j(resources: Resources) -> str:
     return f"{resources.endpoints.neo4j_url}, constraints in place"
 
 
-def _keys(resources: Resources) -> str:
-    tenants = resources.tenants()
-    for tenant in tenants:
+def _keys(resources: Resources) -> Callable[[Tenant], str]:
+    """The tenant's data key opens. Returns what is to be said of a rotation."""
+
+    def examine(tenant: Tenant) -> str:
         resources.keys(tenant)
-    rotating = {tenant.tenant: surrogate_keys.remaining(resources, tenant.tenant) for tenant in tenants if tenant.surrogates.rotated_at}
-    rotations = "".join(
-        f"; {tenant} has two surrogate keys, {documents} documents still to redact again" for tenant, documents in rotating.items()
-    )
-    return f"opens the data keys of {len(tenants)} tenants{rotations}"
+        documents = surrogate_keys.remaining(resources, tenant.tenant)
+        return "" if documents is None else f"; {tenant.tenant} has two surrogate keys, {documents} documents still to redact again"
+
+    return examine
 
 
-def _roles(resources: Resources) -> str:
-    """Each tenant's two roles can be assumed, and its index was built with the configured model."""
+def _settings(resources: Resources) -> Callable[[Tenant], None]:
+    """The tenant's own settings are valid, sealed lists and freshness target included."""
+
+    def examine(tenant: Tenant) -> None:
+        resources.session(tenant.tenant)
+        target_s(tenant.configuration)
+
+    return examine
+
+
+def _own_models(resources: Resources) -> Callable[[Tenant], None]:
+    """What the tenant's settings ask for loads: each section once, however many tenants share it."""
+    tried: dict[Section, HeadraceError | None] = {}
+
+    def load(section: Section, warm: Callable[[], object]) -> None:
+        if section not in tried:
+            try:
+                warm()
+                tried[section] = None
+            except Exception as error:  # noqa: BLE001 - whatever a model's library raises is that model's trouble
+                tried[section] = described(error)
+        if failed := tried[section]:
+            raise failed
+
+    def examine(tenant: Tenant) -> None:
+        try:
+            policy = resources.session(tenant.tenant).policy
+        except Exception:  # noqa: BLE001 - told among the settings
+            return
+        load(policy.privacy, lambda: resources.models.redactor(policy.privacy))
+        load(policy.reading, lambda: resources.models.parsers.warm(policy.reading))
+
+    return examine
+
+
+def _roles(resources: Resources) -> Callable[[Tenant], None]:
+    """The tenant's two roles can be assumed, and its index was built with the configured model."""
     from index.generations import refuse_changed
 
-    model, other = resources.models.embedder.model, []
-    for tenant in resources.tenants():
+    def examine(tenant: Tenant) -> None:
+        model = resources.models.embedder.model
         for database in (resources.database, resources.readers):
             with database.tenant(tenant.tenant) as connection:
                 refuse_changed(connection, model)
                 found = _one(connection, "other_model", model=model.identity)["generations"]
-        other += [tenant.tenant] if found else []
-    if other:
-        raise HeadraceError(
-            f"the active index was built with another embedding model: {', '.join(other)}", remedy="`headrace ingest` rebuilds it."
-        )
-    return "can be assumed, and their indexes are of the configured model"
+        if found:
+            raise HeadraceError("the active index was built with another embedding model", remedy="`headrace ingest` rebuilds it.")
+
+    return examine
+
+
+def _topics(resources: Resources) -> Callable[[Tenant], int]:
+    """Kafka answers for every partition of the tenant's topic. Returns their number. All topics are asked for at once, then the others."""
+    from events.contract import topic_of
+
+    @cache
+    def answered() -> Counter[str]:
+        there = resources.topics.ids([topic_of(tenant.tenant) for tenant in resources.tenants()])
+        return Counter(topic for topic, _ in ends(resources.reader, sorted(there)))
+
+    def examine(tenant: Tenant) -> int:
+        topic = topic_of(tenant.tenant)
+        # the others are asked for one by one, which raises the reason
+        return answered()[topic] or len(resources.reader.high_watermarks([topic]))
+
+    return examine
 
 
 def _embedder(resources: Resources) -> str:

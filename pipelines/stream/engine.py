@@ -21,11 +21,12 @@ from types import FrameType
 from typing import Any
 
 from core.backoff import backoff_s, jittered
-from core.errors import ConfigurationError, HeadraceError, Unavailable
+from core.errors import ConfigurationError, HeadraceError, Unavailable, described
 from core.ledger.stage import Report, Session
 from core.tenancy import PostgresUnavailable
 from events.contract import tenant_of, topic_of
 from events.kafka.batches import Batch, Place
+from events.kafka.client import KafkaUnavailable
 from events.kafka.group import Member
 from pipelines import maintenance
 from pipelines.app import Headrace
@@ -213,7 +214,11 @@ class Stream:
                 report = self._headrace.step(session, stage, only=batch.documents)
             except Unavailable as error:  # before the stage began: its model cannot be fetched
                 report.unavailable = error.detail
-        self._set_waiting(stage, report.unavailable)
+        if report.unavailable and registry.BY_NAME[stage].by_policy:
+            self._note_error(batch.tenant, Unavailable(report.unavailable))
+            self._lengthen(((batch.tenant, stage),))
+        else:
+            self._set_waiting(stage, report.unavailable)
         self._observer.ran(batch.tenant, report)
         if report.failed or stage == "index":
             self._publish_outcomes(batch.tenant)
@@ -282,11 +287,11 @@ class Stream:
             yield
         except ConfigurationError:
             raise
-        except Unavailable as error:
-            self._set_waiting("Postgres" if isinstance(error, PostgresUnavailable) else "Kafka", error.detail)
-            self._lengthen(keys)
-        except HeadraceError as error:
-            self._note_error(tenant, error)
+        except Exception as error:  # noqa: BLE001 - a bug that one tenant's data or settings bring out is not the next tenant's
+            if isinstance(error, PostgresUnavailable | KafkaUnavailable):
+                self._set_waiting("Postgres" if isinstance(error, PostgresUnavailable) else "Kafka", error.detail)
+            else:
+                self._note_error(tenant, described(error))
             self._lengthen(keys)
         else:
             for key in keys:
@@ -298,7 +303,7 @@ class Stream:
 
     def _note_error(self, tenant: str, error: HeadraceError) -> None:
         if (tenant, error.reason) not in self._errors:
-            self._observer.noted({"tenant": tenant, "error": error.reason})
+            self._observer.noted({"tenant": tenant, "error": error.reason, "detail": error.detail})
         self._errors.add((tenant, error.reason))
 
     def _note_batch(self, tenant: str, counts: Counter[str], started: float) -> None:

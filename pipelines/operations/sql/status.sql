@@ -5,6 +5,9 @@ FROM document
 -- name: index_size
 SELECT (SELECT count(*) FROM chunk c JOIN generation g USING (generation) WHERE g.state = 'active') AS chunks,
        (SELECT count(*) FROM indexed i JOIN generation g USING (generation) WHERE g.state = 'active') AS indexed,
+       (SELECT count(*) FROM indexed i JOIN generation g USING (generation)
+        WHERE g.state = 'active'
+          AND NOT EXISTS (SELECT FROM chunk_source s WHERE s.generation = i.generation AND s.document = i.document)) AS empty,
        (SELECT count(*) FROM dead_letter WHERE resolved_at IS NULL) AS dead_letters
 
 -- name: rates
