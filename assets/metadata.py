@@ -24,7 +24,7 @@ _RUN = {
 }
 _INTERMEDIATE = ("padded_tokens", "milliseconds")
 """Counts of the tally that only serve to compute other figures."""
-_FATES = ("landed", "unchanged", "superseded", "dead-lettered")
+_FATES = ("landed", "unchanged", "superseded", "unknown-document", "dead-lettered")
 
 
 def of_landing(landed: Landed, now: StageCounts, seconds: float) -> dict[str, Any]:

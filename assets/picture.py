@@ -15,6 +15,7 @@ COLOURS = {
     "tombstones": "#8d99ae",
     "superseded": "#8d99ae",
     "overtaken": "#8d99ae",
+    "unknown-document": "#8d99ae",
     "waiting": "#f0a202",
     "behind": "#c9c9c9",
     "held_up": "#e3b7bd",

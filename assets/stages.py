@@ -120,7 +120,8 @@ TOPIC = dg.AssetSpec(
     "together.\n\n"
     "Lands everything that is in the tenant's topic now.\n\n"
     "**Reading a materialization.** `events/…` counts this run: *landed* (a document's newest state), *unchanged* (nothing new in it), "
-    "*superseded* (older than the present state: late or repeated), *dead-lettered* (refused; `reasons` has the codes). "
+    "*superseded* (older than the present state: late or repeated), *unknown-document* (deletes of ids that were never published), "
+    "*dead-lettered* (refused; `reasons` has the codes). "
     "`now/…` counts the tenant's documents: *live*, and the *tombstones* of deleted ones.",
 )
 def document_events(context: dg.AssetExecutionContext, headrace: dg.ResourceParam[Runtime]) -> dg.MaterializeResult[Any]:

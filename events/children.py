@@ -15,7 +15,7 @@ from core.ledger import ledger
 from core.records import Child, Envelope, encode
 from core.sql import statements
 from core.tenancy import Connection
-from events.digests import content_key, document_key
+from events.digests import canonical, content_key, document_key
 
 INSIDE = "!/"
 """Separates a parent's id from a child's path, as in Java's URLs of archive members."""
@@ -75,7 +75,7 @@ def _rows(keys: TenantKeys, parent: str, envelope: Envelope, children: Sequence[
 
 def _row(keys: TenantKeys, parent: str, envelope: Envelope, child: Child) -> dict[str, Any]:
     own = Envelope(
-        name=f"{envelope.name}{INSIDE}{child.path}",
+        name=canonical(f"{envelope.name}{INSIDE}{child.path}"),
         source=envelope.source,
         uri=f"{envelope.uri}{INSIDE}{child.path}" if envelope.uri else "",
         media_type=child.media_type,
@@ -94,7 +94,9 @@ def _row(keys: TenantKeys, parent: str, envelope: Envelope, child: Child) -> dic
 
 
 def _owns(row: Mapping[str, Any], before: Mapping[str, Any] | None) -> bool:
-    return before is None or before["parent"] == row["parent"] or (before["deleted"] and before["parent"] is not None)
+    if before is None or not before["published"]:
+        return True
+    return bool(before["parent"] == row["parent"] or (before["deleted"] and before["parent"] is not None))
 
 
 def _differs(row: Mapping[str, Any], before: Mapping[str, Any] | None) -> bool:

@@ -1,6 +1,6 @@
 """Landing: one transaction turns a batch of records into documents' newest states and moves the position.
 
-`fold` applies one event to one document's state and is pure; `land` applies a batch under the tenant's role. Landing writes the dead
+`events.fencing.fold` decides about one event of one document; `land` applies a batch under the tenant's role. Landing writes the dead
 letters of its own refusals; `core.ledger.stage` writes those of later stages.
 """
 
@@ -10,9 +10,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
-from msgspec import Struct
 from msgspec.structs import asdict, replace
 
 from core import artifacts, envelopes, outcomes
@@ -25,74 +24,10 @@ from core.sql import statements
 from core.tenancy import Connection
 from events import children
 from events.contract import Event, KafkaRecord, Rejected, read
-from events.digests import content_key, document_key
+from events.digests import canonical_key, content_key, document_key, former_keys
+from events.fencing import ERASED, PARTITION_CHANGED, Fate, State, Verdict, fold
 from events.kafka.batches import Batch
-from events.positions import move
-
-Fate = Literal["landed", "unchanged", "superseded", "dead-lettered"]
-
-
-class State(Struct, frozen=True):
-    """A document's newest state, as landing compares it. Every `*_key` is a keyed digest.
-
-    `revision` is the stored revision, 0 for a new document; a write increments it by one, however many events of the document the batch
-    has. `source_key` is empty until an event names a source.
-    """
-
-    document: str
-    revision: int
-    sequence: int
-    sequence_explicit: bool
-    source_key: str
-    state_key: str
-    content_key: str
-    envelope_key: str
-    acl_key: str
-    deleted: bool
-
-
-class Verdict(Struct, frozen=True):
-    """An event's fate, the document's state after it, and the reason and detail of a refusal."""
-
-    fate: Fate
-    state: State | None
-    reason: str | None = None
-    detail: str = ""
-
-
-def fold(before: State | None, proposed: State) -> Verdict:
-    """Apply `proposed`, the state that an event asks for, to the state before it.
-
-    The highest sequence wins, in whatever order events arrive; a tombstone is a state like any other and keeps its sequence.
-    A null value without a source claims no ownership: if it comes first, the first source that follows owns the document.
-    """
-    if before is None:
-        return Verdict("landed", proposed)
-    refusal = _refusal(before, proposed)
-    if refusal:
-        return Verdict("dead-lettered", before, refusal, REFUSALS[refusal])
-    if proposed.sequence > before.sequence:
-        owner = before.source_key or proposed.source_key
-        return Verdict("landed", replace(proposed, revision=before.revision, source_key=owner))
-    return Verdict("unchanged" if proposed.sequence == before.sequence else "superseded", before)
-
-
-REFUSALS = {
-    "source-mismatch": "another source owns this document",
-    "sequence-kind-mismatch": "a document's events either all carry a sequence or none does",
-    "sequence-conflict": "another event with this sequence and other content landed before",
-}
-"""Reason code → detail, of landing's refusals of events that satisfy the contract."""
-
-
-def _refusal(before: State, proposed: State) -> str | None:
-    if proposed.source_key and before.source_key not in ("", proposed.source_key):
-        return "source-mismatch"
-    if proposed.sequence_explicit != before.sequence_explicit:
-        return "sequence-kind-mismatch"
-    if proposed.sequence == before.sequence and proposed.state_key != before.state_key:
-        return "sequence-conflict"
-    return None
+from events.positions import FROM_ZERO, Numbering, move
 
 
 @dataclass
@@ -119,13 +54,13 @@ Fates = Mapping[tuple[int, int], tuple[str, str | None]]
 class _Fold:
     """A batch while it is folded: each document's state so far, the event that set it, and a row of every event.
 
-    Offsets are running offsets, counted from `base` (`events.positions`), so that they are unique in a partition; only the outcome, which
-    the source reads, has the topic's own offset.
+    Offsets are running offsets (`events.positions`), so that they are unique in a partition; only the outcome, which the source reads, has
+    the topic's own offset.
     """
 
     keys: TenantKeys
     states: dict[str, State]
-    base: int = 0
+    numbering: Numbering = FROM_ZERO
     former: Fates | None = None
     newest: dict[str, Event] = field(default_factory=dict)
     rows: list[tuple[Any, ...]] = field(default_factory=list)
@@ -139,16 +74,29 @@ class _Fold:
             self.refuse(message, document)
 
     def take(self, event: Event, document: str) -> None:
-        proposed = propose(event, document, self.keys)
-        verdict = fold(self.states.get(proposed.document), proposed)
-        if self._repeats(event, proposed.document, verdict.fate, verdict.reason):
+        before = self.states.get(document)
+        verdict = self._verdict(event, before, propose(event, document, self.keys))
+        if self._repeats(event, document, verdict.fate, verdict.reason):
             self._count(verdict.fate, verdict.reason)
             return
-        if verdict.fate == "landed" and verdict.state:
-            self.states[proposed.document], self.newest[proposed.document] = verdict.state, event
+        if verdict.state and verdict.state is not before:
+            self.states[document], self.newest[document] = verdict.state, event
         if verdict.reason:
-            self._dead_letter(event, proposed.document, verdict.reason, verdict.detail)
-        self._add_row(event, proposed.document, verdict.fate, verdict.reason)
+            self._dead_letter(event, document, verdict.reason, verdict.detail)
+        self._add_row(event, document, verdict.fate, verdict.reason)
+
+    def _verdict(self, event: Event, before: State | None, proposed: State) -> Verdict:
+        verdict = fold(before, proposed, self.numbering.topic_base)
+        if verdict.reason == PARTITION_CHANGED and self._was_ordered(event):
+            return Verdict("superseded", before)
+        return verdict
+
+    def _was_ordered(self, event: Event) -> bool:
+        """Whether a replay's event was ordered when it landed first: then the state comes from an event that is newer."""
+        if self.former is None:
+            return False
+        fate, _ = self.former.get((event.partition, self._running(event)), ("landed", None))
+        return fate != "dead-lettered"
 
     def refuse(self, rejected: Rejected, document: str | None) -> None:
         if self._repeats(rejected, document, "dead-lettered", rejected.reason):
@@ -156,11 +104,13 @@ class _Fold:
             return
         self._dead_letter(rejected, document, rejected.reason, rejected.detail)
         row = (rejected.partition, self._running(rejected), None, document, None, None, "dead-lettered", None, rejected.received)
-        self.rows.append((*row, rejected.reason, self._subject(rejected, None, rejected.key), rejected.offset))
+        self.rows.append(
+            (*row, rejected.reason, self._subject(rejected, None, rejected.key and canonical_key(rejected.key)), rejected.offset)
+        )
         self._count("dead-lettered", rejected.reason)
 
     def _running(self, message: Event | Rejected) -> int:
-        return self.base + message.offset
+        return self.numbering.base + message.offset
 
     def _dead_letter(self, message: Event | Rejected, document: str | None, reason: str, detail: str) -> None:
         self.letters.append(DeadLetter(message.partition, self._running(message), "land", document, reason, detail))
@@ -194,10 +144,6 @@ class _Fold:
             self.landed.reasons[reason] += 1
 
 
-ERASED = "erased"
-"""The state key of an erased document."""
-
-
 def propose(event: Event, document: str, keys: TenantKeys) -> State:
     """The state that an event asks for, before fencing. `document` is the document's key in Postgres."""
     content = _content(event)
@@ -209,12 +155,15 @@ def propose(event: Event, document: str, keys: TenantKeys) -> State:
         revision=0,
         sequence=event.sequence,
         sequence_explicit=event.sequence_explicit,
+        published=event.operation == "upsert",
         source_key=keys.digest(event.source.encode("utf-8", "surrogatepass"), "source") if event.source else "",
         state_key=keys.digest(body, "state"),
         content_key=content_key(keys, content, event.media_type or "", event.file_name or ""),
         envelope_key=keys.digest(envelope, "envelope"),
         acl_key=keys.digest(acl, "acl"),
         deleted=event.operation == "delete",
+        kafka_partition=event.partition,
+        appended_at=event.appended_at,
     )
 
 
@@ -234,8 +183,8 @@ def land(connection: Connection, keys: TenantKeys, batch: Batch, topic_id: str |
     `topic_id` is the id of the topic that the batch was read from, as in `events.positions.reconcile`.
     Raises LostRace if the position is no longer the batch's start, or another worker landed one of the documents meanwhile.
     """
-    base = move(connection, batch, topic_id)
-    return land_records(connection, keys, batch.records, base=base, first_read=True)
+    numbering = move(connection, batch, topic_id)
+    return land_records(connection, keys, batch.records, numbering=numbering, first_read=True)
 
 
 def land_records(
@@ -244,17 +193,18 @@ def land_records(
     records: Sequence[KafkaRecord],
     former: Fates | None = None,
     *,
-    base: int = 0,
+    numbering: Numbering = FROM_ZERO,
     first_read: bool = False,
 ) -> Landed:
     """Land records without moving the position, as a replay does. Fencing makes it safe to repeat.
 
     With `former`, an event whose result is the same as before is counted and not written. An event that landed before gets no second
-    outcome; `first_read` says that none of the records did, whatever rows their offsets have. `base` is the position's.
+    outcome; `first_read` says that none of the records did, whatever rows their offsets have. `numbering` is the position's.
     """
-    messages = [_numbered(read(record), base) for record in records]
+    messages = [_numbered(read(record), numbering.base) for record in records]
     documents = [_document_of(message, keys) for message in messages]
-    fold_ = _Fold(keys, states(connection, sorted({document for document in documents if document})), base, former)
+    others = {d: spelled for d, record in zip(documents, records, strict=True) if d and (spelled := _former_keys(record, keys))}
+    fold_ = _Fold(keys, _known(connection, {document for document in documents if document}, others), numbering, former)
     for message, document in zip(messages, documents, strict=True):
         fold_.add(message, document)
     _write(connection, fold_, first_read=first_read)
@@ -271,7 +221,27 @@ def _numbered(message: Event | Rejected, base: int) -> Event | Rejected:
 def _document_of(message: Event | Rejected, keys: TenantKeys) -> str | None:
     if isinstance(message, Event):
         return document_key(message.document_name, keys)
-    return keys.digest(message.key, "document") if message.key else None
+    return keys.digest(canonical_key(message.key), "document") if message.key else None
+
+
+def _former_keys(record: KafkaRecord, keys: TenantKeys) -> tuple[str, ...]:
+    try:
+        return former_keys((record.key or b"").decode(), keys)
+    except UnicodeDecodeError:
+        return ()
+
+
+def _known(connection: Connection, documents: Collection[str], others: Mapping[str, Sequence[str]]) -> dict[str, State]:
+    """The documents' states, locked. A document that has none takes that of a tombstone under another spelling of its id, in `others`.
+
+    Ids of live documents are normalised (`pipelines.upgrade`); a tombstone does not have its id any more.
+    """
+    found = states(connection, sorted({*documents, *(key for spelled in others.values() for key in spelled)}))
+    for document, spelled in others.items():
+        tombstones = [found[key] for key in spelled if key in found and found[key].deleted]
+        if document not in found and tombstones:
+            found[document] = replace(max(tombstones, key=lambda state: state.sequence), document=document, revision=0)
+    return found
 
 
 def states(connection: Connection, documents: Sequence[str]) -> dict[str, State]:
@@ -314,8 +284,7 @@ def _document_row(fold_: _Fold, document: str) -> dict[str, Any]:
     return asdict(state) | {
         "envelope": envelope,
         "acl": encode(() if state.deleted else event.acl).decode(),
-        "kafka_partition": event.partition,
-        "kafka_offset": fold_.base + event.offset,
+        "kafka_offset": fold_.numbering.base + event.offset,
         "event_time": event.time,
         "received_at": event.received,
     }

@@ -20,7 +20,14 @@ from events.kafka.topics import outcomes_of
 
 _POLL_S = 0.2
 _ELECTION_S = 0.1
-_PRODUCING = {"acks": "all", "enable.idempotence": True, "compression.type": "zstd", "linger.ms": 5}
+_PRODUCING = {
+    "acks": "all",
+    "enable.idempotence": True,
+    "compression.type": "zstd",
+    "linger.ms": 5,
+    # librdkafka's default, by name: with another one a document's next outcomes would be in another partition than its earlier ones
+    "partitioner": "consistent_random",
+}
 _CONSUMING = {"enable.auto.commit": False, "fetch.wait.max.ms": 100}
 
 
@@ -36,7 +43,7 @@ class Outcome(msgspec.Struct, frozen=True):
     document: str | None
     operation: Literal["upsert", "delete"] | None
     sequence: int | None
-    outcome: Literal["indexed", "unchanged", "superseded", "deleted", "dead-lettered"]
+    outcome: Literal["indexed", "unchanged", "superseded", "deleted", "unknown-document", "dead-lettered"]
     reason: str | None
     partition: int
     offset: int

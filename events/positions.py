@@ -8,8 +8,8 @@ No Kafka client here: callers ask Kafka for ids and bounds (`events.kafka.topics
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, Literal
+from dataclasses import dataclass, replace
+from typing import Final, Literal, NamedTuple
 
 from core.errors import LostRace
 from core.ledger import ledger
@@ -26,17 +26,33 @@ LOSSES = (LOST, CUT, UNREADABLE_BATCH)
 """Reason codes of dead letters for events that cannot be read, or no longer: each letter is about a range of offsets."""
 
 
+class Numbering(NamedTuple):
+    """How a partition's offsets become running offsets, `base` + offset, and where the running offsets of its topic begin."""
+
+    base: int = 0
+    topic_base: int = 0
+
+
+FROM_ZERO = Numbering()
+
+
 @dataclass(frozen=True)
 class Position:
     """A partition's position: the next offset to read, the topic's id (None: not looked up yet), and the base of its running offsets.
 
-    `base` applies from the offset `base_from` on; lower offsets of the same topic had another base.
+    `base` applies from the offset `base_from` on; lower offsets of the same topic had another base. `topic_base`: the running offset at
+    which the topic of this id begins, the same in all of its partitions; those of former topics are lower.
     """
 
     next_offset: int = 0
     topic_id: str | None = None
     base: int = 0
     base_from: int = 0
+    topic_base: int = 0
+
+    @property
+    def numbering(self) -> Numbering:
+        return Numbering(self.base, self.topic_base)
 
     @property
     def running(self) -> int:
@@ -83,8 +99,8 @@ def stored(connection: Connection, topic: str) -> dict[int, Position]:
     return {row.pop("kafka_partition"): Position(**row) for row in rows}
 
 
-def move(connection: Connection, batch: Batch, topic_id: str | None = None) -> int:
-    """Move the position over a batch. Returns the base of the batch's running offsets.
+def move(connection: Connection, batch: Batch, topic_id: str | None = None) -> Numbering:
+    """Move the position over a batch. Returns the numbering of the batch's records.
 
     Raises LostRace if the position is not the batch's start, or belongs to another topic than `topic_id` (None: any).
     """
@@ -94,7 +110,7 @@ def move(connection: Connection, batch: Batch, topic_id: str | None = None) -> i
     moved = connection.execute(_SQL["move"], values).fetchall()
     if not moved:
         raise LostRace(f"{batch.topic}/{batch.partition} is no longer at offset {batch.start}")
-    return int(moved[0]["base"])
+    return Numbering(**moved[0])
 
 
 def reconcile(
@@ -119,15 +135,17 @@ def plan(topic_id: str, seen: Mapping[int, Position], bounds: Mapping[int, Bound
     """What `reconcile` would store: partition → the position to read from, and its resets."""
     former = _former(topic_id, seen, bounds)
     # a recreated topic may put a document into another partition, so none of its partitions starts below any of the former topic's
-    base = max((position.running if partition in former else position.base for partition, position in seen.items()), default=0)
+    ended = {partition: position.running for partition, position in seen.items() if partition in former}
+    base = max((ended.get(partition, position.base) for partition, position in seen.items()), default=0)
+    topic_base = max((ended.get(partition, position.topic_base) for partition, position in seen.items()), default=0)
     reconciled = {}
     for partition, there in bounds.items():
         position = seen.get(partition)
         if position is None or partition in former:
             resets = () if position is None else (_recreated(position),)
-            reconciled[partition] = _readable(Position(0, topic_id, base), there, resets)
+            reconciled[partition] = _readable(Position(0, topic_id, base, 0, topic_base), there, resets)
         else:
-            reconciled[partition] = _readable(Position(position.next_offset, topic_id, position.base, position.base_from), there)
+            reconciled[partition] = _readable(replace(position, topic_id=topic_id), there)
     return reconciled
 
 
@@ -148,10 +166,11 @@ def _readable(position: Position, there: Bounds, resets: tuple[PositionReset, ..
     if at > there.high:
         why = PositionReset(CUT, f"the topic ends at offset {there.high}, before the position {at}", running)
         # one more, because the dead letter takes the running offset that would have come next
-        return Reconciled(Position(there.high, position.topic_id, running + 1 - there.high, there.high), (*resets, why))
+        after = replace(position, next_offset=there.high, base=running + 1 - there.high, base_from=there.high)
+        return Reconciled(after, (*resets, why))
     if at < there.low:
         why = PositionReset(LOST, f"offsets {at} to {there.low - 1} were removed before they were read", running)
-        return Reconciled(Position(there.low, position.topic_id, position.base, position.base_from), (*resets, why))
+        return Reconciled(replace(position, next_offset=there.low), (*resets, why))
     return Reconciled(position, resets)
 
 

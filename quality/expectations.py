@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 OPERATIONS = ("upsert", "delete")
-FATES = ("landed", "unchanged", "superseded", "dead-lettered")
+FATES = ("landed", "unchanged", "superseded", "unknown-document", "dead-lettered")
 
 # a day: more than a time zone mistaken for UTC, less than a wrong clock
 AHEAD_S = 86_400

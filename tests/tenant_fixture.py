@@ -138,7 +138,12 @@ class World:
 
 
 class Inlet:
-    """One partition of a tenant's topic, as a consumer sees it: the next offset, and the position its next batch starts from."""
+    """One partition of a tenant's topic, as a consumer sees it: the next offset, and the position its next batch starts from.
+
+    `append_time_s`: when the broker appends the records, in seconds after some time; None if the topic has its publishers' timestamps.
+    """
+
+    append_time_s: int | None = None
 
     def __init__(self, world: World, partition: int) -> None:
         self.world = world
@@ -149,7 +154,9 @@ class Inlet:
 
     def raw(self, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes | None]] = STRUCTURED) -> KafkaRecord:
         self.offset += 1
-        return KafkaRecord(self.topic, self.partition, self.offset - 1, 1_700_000_000_000, key, value, tuple(headers))
+        timestamp_ms = 1000 * (1_700_000_000 + (self.append_time_s or 0))
+        appended = self.append_time_s is not None
+        return KafkaRecord(self.topic, self.partition, self.offset - 1, timestamp_ms, key, value, tuple(headers), appended)
 
     def event(self, kind: str, name: str, source: str, data: dict[str, Any], **attributes: Any) -> KafkaRecord:
         whole = {"specversion": "1.0", "id": f"e{self.offset}", "source": source, "type": kind, "subject": name, **attributes}

@@ -44,12 +44,13 @@ DELETE FROM embedding e WHERE e.created_at < now() - make_interval(secs => %(old
   AND NOT EXISTS (SELECT FROM chunk c WHERE c.text_hash = e.text_hash)
 
 -- name: list
-INSERT INTO indexed (generation, document, name, title, uri, sequence)
-SELECT %(generation)s, x.document, x.name, x.title, x.uri, d.sequence
+INSERT INTO indexed (generation, document, name, title, uri, sequence, revision)
+SELECT %(generation)s, x.document, x.name, x.title, x.uri, d.sequence, d.revision
 FROM jsonb_to_recordset(%(documents)s) AS x (document text, name text, title text, uri text)
 JOIN document d ON d.document = x.document
 ON CONFLICT (tenant, generation, document) DO UPDATE SET
-  name = excluded.name, title = excluded.title, uri = excluded.uri, sequence = excluded.sequence, indexed_at = now()
+  name = excluded.name, title = excluded.title, uri = excluded.uri, sequence = excluded.sequence, revision = excluded.revision,
+  indexed_at = now()
 
 -- name: unlist
 DELETE FROM indexed WHERE document = ANY (%(documents)s)

@@ -108,7 +108,7 @@ def _land_again(resources: Resources, tenant: str, place: Mapping[str, int]) -> 
     # checked after the read: then the record cannot be of another topic
     if record is None or not _SourceTopic(resources, name, {place["partition"]: position}).is_same():
         return "gone"
-    landed = _landed(resources, tenant, partial(retry, base=position.base), record)
+    landed = _landed(resources, tenant, partial(retry, numbering=position.numbering), record)
     return "refused" if landed.reasons else next(iter(landed.fates))
 
 
@@ -230,7 +230,7 @@ def _reread(
     for batch in resources.reader.read_batches(reading, LAND_RECORDS, LAND_BYTES, until=ends):
         source.require_same()  # checked after the read: then the batch cannot be of another topic
         total = totals.setdefault((batch.topic, batch.partition), Landed())
-        total.add(_landed(resources, tenant, partial(reread, base=landed[batch.partition].base), batch.records))
+        total.add(_landed(resources, tenant, partial(reread, numbering=landed[batch.partition].numbering), batch.records))
         progress(_events(totals.values()))
     return totals
 

@@ -86,7 +86,7 @@ class TestLandedEvents:
         check = quality.contract(events({"operation": "delete", "fate": "superseded"}, {"event_time": None}))
         assert check.passed
         assert not failed(check)
-        assert check.measured == {"rows": 4, "landed": 3, "unchanged": 0, "superseded": 1, "dead-lettered": 0}
+        assert check.measured == {"rows": 4, "landed": 3, "unchanged": 0, "superseded": 1, "unknown-document": 0, "dead-lettered": 0}
 
     @pytest.mark.parametrize(
         ("change", "column", "count"),
@@ -221,7 +221,6 @@ class TestLegibility:
     @pytest.mark.parametrize(
         ("signals", "column"),
         [
-            (Signals(), "characters"),
             (Signals(characters=100, replaced=2), "replaced"),
             (Signals(characters=100, wordlike=0.0), "wordlike"),
             (Signals(characters=100, pages=10, empty_pages=9), "empty_pages"),
