@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from core.errors import HeadraceError
+from core.texts import is_unicode
 
 EVERYONE = "*"
 """The principal that every caller of a tenant has. In a document's access list: everyone in the tenant may read it."""
@@ -23,17 +24,9 @@ def principals(given: object) -> list[str]:
     for principal in given:
         if not isinstance(principal, str):
             raise _refused(f"a principal must be text, was: {type(principal).__name__}")
-        if "\0" in principal or not _is_unicode(principal):
+        if "\0" in principal or not is_unicode(principal):
             raise _refused("a principal contains a NUL or a lone surrogate")
     return list(given)
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _refused(detail: str) -> HeadraceError:

@@ -6,14 +6,18 @@ meaning, never by its surrogate. `headrace search` redacts questions with the te
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 from pydantic import ValidationError
 
+from core import timeouts
 from core.config import Embedding
 from core.errors import ConfigurationError
+from core.postgres_url import login_is_refused, postgres_url
+from core.principals import Principals
 from core.tenancy import Database, valid_tenant
 
 if TYPE_CHECKING:
@@ -23,18 +27,23 @@ if TYPE_CHECKING:
 class Index:
     """One tenant's passages. Thread-safe. Reuse it, because it keeps connections and the model, and close it in the end.
 
-    `reader_url` is a Postgres URL of a login that may assume the tenant's reader role. `model` and `revision` are those that the index was
+    `reader_url` is a Postgres URL (`postgresql://` or SQLAlchemy's `postgresql+psycopg://`) of a login that may assume the tenant's reader
+    role; no message has a part of it. `model` and `revision` are those that the index was
     built with (`embedding.model`, `embedding.revision`). `embedding` takes other keys of that section by name: `dimension` and `endpoint`
     if the index was built with them, `backend`, `device`, `precision`. Connects, and loads the model, at the first search.
-    Raises TenantError for an invalid tenant name, ConfigurationError if the model is not found or may not be loaded.
+    Raises TenantError for an invalid tenant name, ConfigurationError for a URL that cannot be read and if the model is not found or may not
+    be loaded.
     """
 
     def __init__(self, reader_url: str, tenant: str, *, model: str = "minilm", revision: str | None = None, **embedding: Any) -> None:
+        self._tenant = valid_tenant(tenant)
+        self._url = _postgres_url(reader_url)
+        self._login_is_checked = False
+
         from embedders.stage import load
 
-        self._tenant = valid_tenant(tenant)
         self._embedder = load(_embedding({"model": model, "revision": revision, **embedding}))
-        self._database = Database(reader_url, role="reader")
+        self._database = Database(self._url, role="reader")
 
     def __enter__(self) -> Index:
         return self
@@ -46,18 +55,44 @@ class Index:
         self._database.close()
         self._embedder.close()
 
-    def search(self, query: str, principals: Sequence[str] = (), top: int = 5) -> list[Passage]:
+    def search(self, query: str, principals: Principals = (), top: int = 5) -> list[Passage]:
         """The `top` nearest passages that one of `principals`, or everyone, may read; best first.
 
         The caller authenticates its user and vouches for the principals. Raises TenantError if there is no such tenant, Unavailable if
-        Postgres does not answer, ConfigurationError if the model does not load, and HeadraceError: `model-mismatch` if the index was built
-        with another model, `text-too-long` if the question is longer than the model's input.
+        Postgres does not answer, ConfigurationError if it refuses the login or the model does not load, and HeadraceError: `bad-query`,
+        `bad-principals` and `bad-top` for arguments that cannot be meant, `model-mismatch` if the index was built with another model,
+        `text-too-long` if the question is longer than the model's input.
         """
         from retrieval.search import SearchRequest, search
 
-        if isinstance(principals, str):
-            raise TypeError("principals must be a list, was a string")
-        return search(self._database, self._embedder, self._tenant, SearchRequest(query, tuple(principals), top=top))
+        request = SearchRequest(query, principals, top=top)
+        self._check_login()
+        return search(self._database, self._embedder, self._tenant, request)
+
+    def _check_login(self) -> None:
+        """Raise ConfigurationError if Postgres refuses the login: the pool would retry it as if Postgres did not answer."""
+        if self._login_is_checked:
+            return
+        try:
+            psycopg.connect(self._url, **timeouts.CONNECTION).close()
+        except psycopg.OperationalError as error:
+            if login_is_refused(error):
+                remedy = "Check the user, the password and the database's name."
+                raise ConfigurationError("reader_url: Postgres refuses this login or this database", remedy=remedy) from None
+            return
+        self._login_is_checked = True
+
+
+def _postgres_url(text: object) -> str:
+    if not isinstance(text, str):
+        raise ConfigurationError(f"reader_url: must be text, was: {type(text).__name__}", remedy=_REMEDY)
+    try:
+        return postgres_url(text)
+    except ValueError as error:
+        raise ConfigurationError(f"reader_url: {error}", remedy=_REMEDY) from None
+
+
+_REMEDY = "See docs/retrieval.md."
 
 
 def _embedding(keys: Mapping[str, Any]) -> Embedding:

@@ -9,18 +9,23 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from core.postgres_url import postgres_url
 from core.section import Section
 
 
 def _postgres_url(value: SecretStr) -> SecretStr:
-    if not value.get_secret_value().startswith("postgresql://"):
-        raise ValueError("must begin with postgresql://")
-    return value
+    return SecretStr(postgres_url(value.get_secret_value()))
 
 
 def _neo4j_url(value: str) -> str:
     if not value.startswith(_NEO4J_SCHEMES) or "@" in value:
         raise ValueError("must begin with bolt:// or neo4j://, with or without +s or +ssc, and hold no password")
+    return value
+
+
+def _bootstrap(value: str) -> str:
+    if "@" in value or "/" in value:
+        raise ValueError("must be HOST:PORT, several with commas, and hold no password: that is password")
     return value
 
 
@@ -41,6 +46,7 @@ _NEO4J_SCHEMES = tuple(f"{scheme}{tls}://" for scheme in ("bolt", "neo4j") for t
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
+Bootstrap = Annotated[str, AfterValidator(_bootstrap)]
 Neo4jUrl = Annotated[str, AfterValidator(_neo4j_url)]
 EndpointUrl = Annotated[str, AfterValidator(_endpoint_url)]
 Device = Annotated[str, AfterValidator(_device)]
@@ -67,7 +73,7 @@ class Postgres(Section):
 class Kafka(Section):
     """An external Kafka (`bootstrap`), or the embedded one."""
 
-    bootstrap: str | None = None
+    bootstrap: Bootstrap | None = None
     username: str | None = None
     password: SecretStr | None = None
     protocol: Literal["PLAINTEXT", "SASL_PLAINTEXT", "SASL_SSL", "SSL"] = "SASL_SSL"

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from pipelines.cli.output import visible
+
+if TYPE_CHECKING:
+    from core.errors import HeadraceError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Tenant = Annotated[str, typer.Option("--tenant", "-t", help="The tenant's name.")]
@@ -20,7 +28,7 @@ def confirm(question: str, yes: bool) -> None:
     """Ask, unless `yes`. Raises typer.Abort if the answer is no."""
     if not yes:
         # on standard error: with --json, standard output has the document alone
-        typer.confirm(question, abort=True, err=True)
+        typer.confirm(visible(question), abort=True, err=True)
 
 
 def point_in_time(text: str) -> datetime:
@@ -32,12 +40,62 @@ def point_in_time(text: str) -> datetime:
 
 
 def secret_line(prompt: str) -> str:
-    """One line of standard input; on a terminal it is asked for, without echo."""
+    """One line of standard input; on a terminal it is asked for, without echo. Raises BadParameter."""
     if sys.stdin.isatty():
         return str(typer.prompt(prompt, hide_input=True, err=True))
-    return sys.stdin.readline().rstrip("\r\n")
+    try:
+        return sys.stdin.readline().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise typer.BadParameter("standard input is not UTF-8") from None
 
 
-def comma_separated(text: str) -> list[str]:
-    """The values of a list that is typed with commas; `''` is an empty list."""
-    return [value.strip() for value in text.split(",") if value.strip()]
+def principals(option: str, values: Sequence[str]) -> list[str]:
+    """The principals of an option that may be repeated. Each value is one, or several with commas, as in CSV, or a JSON list; `''` is none.
+
+    Raises HeadraceError `bad-principals` for what may have been meant as another list: the name of a directory (`CN=HR,OU=Groups`) in
+    parts, an escaped comma, a quote inside a principal.
+    """
+    from core.principals import principals as checked
+
+    return checked([principal for value in values for principal in _principals(option, value.strip())])
+
+
+def _principals(option: str, text: str) -> list[Any]:
+    if text.startswith("["):
+        return _json_list(option, text)
+    found, position, separated = [], 0, False
+    while field := _FIELD.match(text, position):
+        quoted, plain = field["quoted"], field["plain"]
+        separated = separated or field["end"] == ","
+        if quoted is not None:
+            found.append(quoted.replace('""', '"'))
+        elif plain.strip():
+            if ("=" in plain and (separated or found)) or plain.rstrip().endswith("\\"):
+                raise _ambiguous(option, "a comma-separated list of principals has a part like ATTRIBUTE=value, or an escaped comma")
+            found.append(plain.strip())
+        if field["end"] != ",":
+            return found
+        position = field.end()
+    raise _ambiguous(option, "a list of principals has a quote that does not enclose a whole principal")
+
+
+def _json_list(option: str, text: str) -> list[Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list):
+        raise _ambiguous(option, "principals that begin with [ must be a JSON list")
+    return found
+
+
+def _ambiguous(option: str, detail: str) -> HeadraceError:
+    from core.errors import HeadraceError
+
+    quoted, as_json = f"""{option} '"CN=HR,OU=Groups,DC=corp"'""", f"""{option} '["CN=HR,OU=Groups,DC=corp", "group:a"]'"""
+    remedy = f"Repeat the option and quote a principal that has commas, as in CSV: {quoted} {option} group:a. Or give JSON: {as_json}."
+    return HeadraceError(detail, reason="bad-principals", remedy=remedy)
+
+
+_FIELD = re.compile(r'(?:\s*"(?P<quoted>(?:[^"]|"")*)"\s*|(?P<plain>[^",]*))(?P<end>,|\Z)')
+"""One field of a line of CSV, and the comma after it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,11 +18,32 @@ from pipelines.cli.exit_codes import INTERRUPTED
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 _WIDTH = 140
 """Columns if the output is no terminal and COLUMNS is not set."""
 _SHORT = 24
 """Columns whose cells have at most this many characters are not wrapped."""
+
+
+def visible(text: str) -> str:
+    """The text on one line, its control characters as escapes: a title or a file name may contain what a terminal would obey."""
+    return _CONTROL.sub(_escape, text)
+
+
+def visible_lines(text: str) -> str:
+    """As `visible`, but line feeds and tabs stay."""
+    return _CONTROL_IN_LINES.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()
+
+
+_BUT_LINES = "\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
+_CONTROL_IN_LINES = re.compile(f"[{_BUT_LINES}]")
+"""C0 but line feed and tab, DEL, C1, separators of lines, changes of direction, and lone surrogates, which no terminal can be sent."""
+_CONTROL = re.compile(f"[\t\n{_BUT_LINES}]")
 
 
 @cache
@@ -41,8 +63,13 @@ def _console(*, stderr: bool) -> Console:
         def on_broken_pipe(self) -> NoReturn:
             end_quietly()
 
+        def render_str(self, text: str, **how: Any) -> Text:
+            """Every text that is printed, a table's cells and titles too, passes here."""
+            return super().render_str(visible_lines(text), **how)
+
     terminal = (sys.stderr if stderr else sys.stdout).isatty()
-    return Quiet(stderr=stderr, highlight=False, width=None if terminal else int(os.environ.get("COLUMNS", _WIDTH)))
+    width = None if terminal else int(os.environ.get("COLUMNS", _WIDTH))
+    return Quiet(stderr=stderr, highlight=False, emoji=False, width=width)
 
 
 def end_quietly() -> NoReturn:
@@ -51,10 +78,10 @@ def end_quietly() -> NoReturn:
     sys.exit(INTERRUPTED)
 
 
-def line(text: str) -> None:
-    """Write one line to standard output, flushed."""
+def line(text: str, *, err: bool = False) -> None:
+    """Write one line to standard output, or to standard error, flushed."""
     try:
-        typer.echo(text)
+        typer.echo(visible(text), err=err)
     except BrokenPipeError:
         end_quietly()
 
@@ -67,7 +94,12 @@ def builtins(record: Any) -> dict[str, Any]:
 
 
 def print_json(data: object) -> None:
-    line(json.dumps(data, default=_plain, ensure_ascii=False))
+    line(as_json_text(data))
+
+
+def as_json_text(data: object) -> str:
+    """One line of JSON. Its control characters and lone surrogates are JSON's own escapes, so that what is read is what was given."""
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(data, default=_plain, ensure_ascii=False))
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool, title: str = "", empty: str = "nothing") -> None:
@@ -124,7 +156,7 @@ def _drawn(title: str, *, show_header: bool = True) -> Any:
     from rich import box
     from rich.table import Table
 
-    return Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_header=show_header)
+    return Table(title=_cell(title) or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_header=show_header)
 
 
 def _heading(name: str) -> str:
@@ -141,10 +173,10 @@ def _cell(value: Any) -> str:
     if isinstance(value, datetime):
         return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, Mapping):
-        return ", ".join(f"{escape(str(k))} {_cell(v)}" for k, v in value.items())
+        return ", ".join(f"{_cell(str(k))} {_cell(v)}" for k, v in value.items())
     if isinstance(value, list | tuple):
         return "\n".join(_cell(item) for item in value)
-    return escape(str(value))
+    return escape(visible(str(value)))
 
 
 def _plain(value: Any) -> Any:

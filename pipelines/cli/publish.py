@@ -11,7 +11,7 @@ import typer
 
 from pipelines.cli.exit_codes import IN_PART
 from pipelines.cli.installation import opened
-from pipelines.cli.options import AsJson, Tenant, comma_separated
+from pipelines.cli.options import AsJson, Tenant, principals
 from pipelines.cli.output import line, out, print_json, progress, table, without
 
 if TYPE_CHECKING:
@@ -31,7 +31,11 @@ def publish(
     tenant: Tenant,
     paths: Annotated[list[Path], typer.Argument(exists=True, help="Files, or folders whose files are published.")],
     acl: Annotated[
-        str | None, typer.Option(help="Principals that may read, comma-separated; '' for nobody. Default: everyone in the tenant.")
+        list[str] | None,
+        typer.Option(
+            metavar="PRINCIPAL",
+            help="A principal that may read; repeat it, or give a list; '' for nobody. Default: everyone in the tenant.",
+        ),
     ] = None,
     sequence: Annotated[int | None, typer.Option(min=0, help="The documents' sequence. Default: the broker's offset.")] = None,
     source: Source = _SOURCE,
@@ -40,12 +44,12 @@ def publish(
 ) -> None:
     """Publish files as upsert events. A file's id is its name, or its path below the given folder."""
     found = distinct(files(paths))
-    principals = None if acl is None else comma_separated(acl)
+    readers = None if acl is None else principals("--acl", acl)
 
     def send(publisher: Publisher, name: str) -> str:
         path = found[name]
         # no media type: a guess by name differs between machines, and would make the same file another document
-        return publisher.upsert(name, content=path.read_bytes(), file_name=path.name, acl=principals, sequence=sequence)
+        return publisher.upsert(name, content=path.read_bytes(), file_name=path.name, acl=readers, sequence=sequence)
 
     _publish(tenant, source, list(found), send, wait=wait, as_json=as_json)
 
@@ -110,7 +114,10 @@ def _send_all(
 
 def _send(publisher: Publisher, name: str, send: Send) -> dict[str, Any]:
     from core.errors import ContractError, HeadraceError
+    from core.texts import is_unicode
 
+    if not is_unicode(name):  # no id of a document can be made of it, and an invented one would not be found again
+        return _unpublished(name, reason="file-name-not-utf-8", detail="the file's name is not UTF-8. Rename the file")
     try:
         event = send(publisher, name)
     except OSError as error:
@@ -143,7 +150,7 @@ def _print_published(rows: Sequence[dict[str, Any]]) -> None:
             line(row["document"])
     for row in rows:
         if not row["published"]:
-            typer.echo(f"not published: {row['document']}: {row['detail']} ({row['reason']})", err=True)
+            line(f"not published: {row['document']}: {row['detail']} ({row['reason']})", err=True)
 
 
 def files(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:

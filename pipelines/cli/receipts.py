@@ -52,7 +52,7 @@ def read(path: Path) -> dict[str, Any]:
 
     try:
         receipt = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise bad_receipt() from None
     if not isinstance(receipt, dict):
         raise bad_receipt()

@@ -27,6 +27,7 @@ from pipelines.cli import (
     tenants,
     ui,
 )
+from pipelines.cli.command import Command
 
 app = typer.Typer(
     name="headrace",
@@ -36,6 +37,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for group in (tenants.app, dead_letters.app, replay.app, keys.app, audit.app):
+    for registered in group.registered_commands:
+        registered.cls = Command
     app.add_typer(group)
 for command in (
     servers.up,
@@ -55,7 +58,7 @@ for command in (
     export.export,
     retention.retention,
 ):
-    app.command()(command)
+    app.command(cls=Command)(command)
 
 
 def _version(requested: bool) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.cli.installation import opened
-from pipelines.cli.options import AsJson, Tenant, comma_separated
-from pipelines.cli.output import out, print_json, progress
+from pipelines.cli.options import AsJson, Tenant, principals
+from pipelines.cli.output import out, print_json, progress, visible
 
 if TYPE_CHECKING:
     from retrieval.search import Passage
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 def search(
     tenant: Tenant,
     query: str,
-    principals: Annotated[str, typer.Option("--as", help="The caller's principals, comma-separated.")] = "",
+    caller: Annotated[
+        list[str] | None, typer.Option("--as", metavar="PRINCIPAL", help="A principal of the caller; repeat it, or give a list.")
+    ] = None,
     top: Annotated[int, typer.Option(min=1, max=1000, help="The number of passages.")] = 5,
     as_json: AsJson = False,
 ) -> None:
@@ -26,9 +28,10 @@ def search(
 
     from pipelines.operations.search import ask
 
+    readers = principals("--as", caller or ())
     with opened() as headrace, progress(quiet=as_json) as report:
         report("searching …")
-        passages = ask(headrace, tenant, query, comma_separated(principals), top)
+        passages = ask(headrace, tenant, query, readers, top)
     if as_json:
         print_json([msgspec.to_builtins(passage) for passage in passages])
         return
@@ -41,9 +44,9 @@ def search(
 def _print_passage(rank: int, passage: Passage) -> None:
     from rich.markup import escape
 
-    out().print(f"[bold]{rank}.[/bold] [cyan]{passage.score:.3f}[/cyan] {escape(' > '.join(passage.heading_path))}")
+    out().print(f"[bold]{rank}.[/bold] [cyan]{passage.score:.3f}[/cyan] {escape(visible(' > '.join(passage.heading_path)))}")
     out().print(passage.text, markup=False)
     for cited in passage.citations:
         page = f", page {cited.page}" if cited.page else ""
-        out().print(f"   — {cited.title or cited.document} ({cited.document}{page})", style="dim", markup=False)
+        out().print(f"   — {visible(f'{cited.title or cited.document} ({cited.document}{page})')}", style="dim", markup=False)
     out().print(f"   chunk {passage.chunk}\n", style="dim", markup=False)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from core.errors import HeadraceError
 from core.keys import TenantKeys
 from core.ledger.stage import Session
+from core.principals import Principals
 from pipelines.governance.surrogate_keys import searched
 from pipelines.resources import Resources
 
@@ -17,16 +16,14 @@ if TYPE_CHECKING:
     from retrieval.search import Passage, SearchRequest
 
 
-def ask(resources: Resources, tenant: str, query: str, principals: Sequence[str] = (), top: int = 5) -> list[Passage]:
+def ask(resources: Resources, tenant: str, query: str, principals: Principals = (), top: int = 5) -> list[Passage]:
     """The `top` nearest passages that one of `principals`, or everyone, may read; best first.
 
-    Raises HeadraceError `bad-query` for an empty question, and what `retrieval.search` raises.
+    Raises HeadraceError for a request that cannot be meant (`retrieval.request`), and what `retrieval.search` raises.
     """
     from retrieval.search import SearchRequest
 
-    if not query.strip():
-        raise HeadraceError("the question is empty", reason="bad-query", remedy="Ask for something.")
-    request = SearchRequest(query, tuple(principals), top=top)
+    request = SearchRequest(query, principals, top=top)
     session = resources.session(tenant)
     keys = searched(session)
     passages = _search(resources, session, request, keys)

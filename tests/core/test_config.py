@@ -175,6 +175,8 @@ ENDPOINT = {"HEADRACE_EMBEDDING__BACKEND": "http", "HEADRACE_EMBEDDING__ENDPOINT
 IMPOSSIBLE = {
     "some urls of four": {name: url for name, url in URLS.items() if "OWNER" not in name},
     "urls of something else": URLS | {"HEADRACE_POSTGRES__OWNER_URL": f"mysql://u:{SECRET}@db/headrace"},
+    "a url whose password has a percent sign": URLS | {"HEADRACE_POSTGRES__OWNER_URL": f"postgresql://u:50%{SECRET}@db/headrace"},
+    "a url whose password has an at sign": URLS | {"HEADRACE_POSTGRES__OWNER_URL": f"postgresql://u:a@{SECRET}@db/headrace"},
     "an empty url": URLS | {"HEADRACE_POSTGRES__OWNER_URL": ""},
     "names without a model": {"HEADRACE_PRIVACY__PROFILE": "names"},
     "sasl without a password": {"HEADRACE_KAFKA__BOOTSTRAP": "kafka:9092", "HEADRACE_KAFKA__USERNAME": "us"},
@@ -184,6 +186,11 @@ IMPOSSIBLE = {
         "HEADRACE_KAFKA__USERNAME": "us",
         "HEADRACE_KAFKA__PASSWORD": SECRET,
     },
+    "a kafka with a password in its address": {
+        "HEADRACE_KAFKA__BOOTSTRAP": f"us:{SECRET}@kafka:9092",
+        "HEADRACE_KAFKA__PROTOCOL": "PLAINTEXT",
+    },
+    "a kafka that is a url": {"HEADRACE_KAFKA__BOOTSTRAP": f"SASL_SSL://{SECRET}:9092", "HEADRACE_KAFKA__PROTOCOL": "PLAINTEXT"},
     "a password for our own kafka": {"HEADRACE_KAFKA__PASSWORD": SECRET},
     "copies on one broker": {"HEADRACE_KAFKA__REPLICATION": "3"},
     "neo4j without a password": {"HEADRACE_NEO4J__URL": "bolt://neo4j:7687"},

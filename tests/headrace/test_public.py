@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -95,8 +96,70 @@ def test_an_invalid_configuration_is_refused_when_the_index_is_created(readable:
         Index(url, tenant, device="abacus")
     with pytest.raises(ConfigurationError):
         Index(url, tenant, model="/there/is/no/such/model")
-    with Index(url, tenant) as index, pytest.raises(TypeError):
-        index.search("fees", principals="group:board")
+
+
+ODD: list[tuple[dict[str, Any], str]] = [
+    ({"query": ""}, "bad-query"),
+    ({"query": " \n"}, "bad-query"),
+    ({"query": "fees\ud800"}, "bad-query"),
+    ({"top": 0}, "bad-top"),
+    ({"top": -1}, "bad-top"),
+    ({"top": 10**9}, "bad-top"),
+    ({"top": None}, "bad-top"),
+    ({"principals": "group:board"}, "bad-principals"),
+    ({"principals": {"group:board": True}}, "bad-principals"),
+    ({"principals": ["group:board\ud800"]}, "bad-principals"),
+    ({"principals": ["group:board\0"]}, "bad-principals"),
+    ({"principals": None}, "bad-principals"),
+]
+
+
+def test_an_odd_argument_of_a_search_is_refused_alike_in_python_and_on_the_command_line(readable: tuple[str, str], app: Headrace) -> None:
+    tenant, url = readable
+    with Index(url, tenant) as index:
+        for odd, reason in ODD:
+            for search in (index.search, partial(ask, app, tenant)):
+                with pytest.raises(HeadraceError) as refused:
+                    search(**{"query": "fees", **odd})
+                assert refused.value.reason == reason
+
+
+def test_an_odd_argument_of_the_pages_sql_is_refused_or_finds_nothing(readable: tuple[str, str]) -> None:
+    """Never what the caller may not read: a text is no list of principals for Postgres either."""
+    tenant, url = readable
+    query = sql_of("retrieval.md", "CROSS JOIN LATERAL", tenant)
+    vector = str([1.0] + [0.0] * 383)
+    with psycopg.connect(url, autocommit=True) as connection:
+        for refused in ("group:board", "*", ["group:board\0"], ["group:board\ud800"]):
+            with pytest.raises((psycopg.DataError, UnicodeEncodeError)):
+                connection.execute(query, {"vector": vector, "principals": refused})
+        nobody: list[str] | None
+        for nobody in (None, []):
+            assert connection.execute(query, {"vector": vector, "principals": nobody}).fetchall() == []
+        with pytest.raises(psycopg.DataError):
+            connection.execute(query, {"vector": "", "principals": ["*"]})
+        with pytest.raises(psycopg.errors.InvalidRowCountInLimitClause):
+            connection.execute(query.replace("LIMIT 5", "LIMIT -1"), {"vector": vector, "principals": ["*"]})
+
+
+@pytest.mark.parametrize(("right", "wrong"), [(":secret@", ":Tr0ub4dor@"), ("readable_rag", "nobody"), ("/headrace", "/nowhere")])
+def test_a_login_that_postgres_refuses_is_a_wrong_configuration_before_the_model_is_loaded(
+    readable: tuple[str, str], right: str, wrong: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tenant, url = readable
+    # no model could be loaded: nothing answers at this endpoint
+    model: dict[str, Any] = {"backend": "http", "endpoint": {"url": "http://127.0.0.1:1"}}
+    wrong_url = url.replace("postgresql://", "postgresql+psycopg://").replace(right, wrong)
+    with Index(wrong_url, tenant, **model) as index, pytest.raises(ConfigurationError, match="reader_url") as refused:
+        index.search("fees")
+    assert "Tr0ub4dor" not in str(refused.value)
+    assert "".join(capfd.readouterr()) == ""
+
+
+def test_sqlalchemys_url_is_taken(readable: tuple[str, str]) -> None:
+    tenant, url = readable
+    with Index(url.replace("postgresql://", "postgresql+psycopg://"), tenant) as index:
+        assert index.search("fees") != []
 
 
 def test_the_pages_sql_finds_what_the_command_line_finds(readable: tuple[str, str], app: Headrace) -> None:

@@ -56,6 +56,21 @@ def test_a_mode_that_does_not_exist_yet_is_refused(mode: str) -> None:
     assert AVAILABLE == ("vector",)
 
 
+@pytest.mark.parametrize("query", ["", "   ", "\n\t", None, b"seals", 7, ["seals"], "seals\ud800"], ids=repr)
+def test_a_question_is_text_that_is_not_empty(query: Any) -> None:
+    with pytest.raises(HeadraceError) as refused:
+        SearchRequest(query)
+    assert (refused.value.reason, bool(refused.value.remedy)) == ("bad-query", True)
+
+
+@pytest.mark.parametrize("top", [0, -1, 1001, 10**9, 2**63, None, "5", 5.0, True], ids=repr)
+def test_top_is_a_whole_number_from_1_to_1000(top: Any) -> None:
+    with pytest.raises(HeadraceError) as refused:
+        SearchRequest("q", top=top)
+    assert (refused.value.reason, bool(refused.value.remedy)) == ("bad-top", True)
+    assert [SearchRequest("q", top=good).top for good in (1, 1000)] == [1, 1000]
+
+
 def test_every_caller_is_also_everyone() -> None:
     assert SearchRequest("q").readers == ["*"]
     assert SearchRequest("q", ("user:jo", "group:hr", "*", "user:jo")).readers == ["*", "group:hr", "user:jo"]
