@@ -188,7 +188,10 @@ class Section(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Contribution(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Everything that one document adds to the graph, so that a delete subtracts exactly that."""
+    """Everything that one document adds to the graph, so that a delete subtracts exactly that.
+
+    `key`: of the document's own name; empty if it is `document:` and the name.
+    """
 
     name: str
     title: str = ""
@@ -196,6 +199,7 @@ class Contribution(msgspec.Struct, frozen=True, omit_defaults=True):
     entities: tuple[Entity, ...] = ()
     mentions: tuple[Mention, ...] = ()
     relations: tuple[Relation, ...] = ()
+    key: str = ""
 
 
 def encode(record: object) -> bytes:

@@ -15,10 +15,11 @@ import polars as pl
 
 from core import frames
 from core.records import Chunk, Contribution, Entity, Mention, Redacted, Relation, Section, decode, encode
+from graph import canonical
 from graph.extractors.extractor import Extractor, Findings, Occurrence
-from graph.keys import DOCUMENT, bounded, kind_and_name, shortened
+from graph.keys import DOCUMENT, bounded, document_key, kind_and_name, plain_key, shortened
 
-VERSION = 2
+VERSION = 3
 """The revision of the merge. Raise it if the same findings give another contribution."""
 
 
@@ -28,7 +29,7 @@ def fingerprint(extractors: Sequence[Extractor]) -> str:
     The order of the extractors does not matter. Raises ValueError as `extract` does.
     """
     parts = [(extractor.name, extractor.fingerprint) for extractor in _ordered(extractors)]
-    return hashlib.sha256(encode(("graph.extract", VERSION, parts))).hexdigest()[:32]
+    return hashlib.sha256(encode(("graph.extract", VERSION, canonical.REVISION, parts))).hexdigest()[:32]
 
 
 def extract(frame: pl.DataFrame, extractors: Sequence[Extractor]) -> pl.DataFrame:
@@ -57,6 +58,7 @@ def _contribution(row: Mapping[str, Any], extractors: Iterable[Extractor]) -> Co
 def _merged(document: Redacted, findings: Sequence[Findings]) -> Contribution:
     occurrences = [occurrence for found in findings for occurrence in found.occurrences]
     relations = {relation for found in findings for relation in found.relations}
+    key = document_key(document.name)
     return Contribution(
         name=document.name,
         title=shortened(document.title),
@@ -64,6 +66,7 @@ def _merged(document: Redacted, findings: Sequence[Findings]) -> Contribution:
         entities=_entities(occurrences, relations),
         mentions=_mentions(occurrences),
         relations=tuple(sorted(relations, key=lambda relation: (relation.source, relation.kind, relation.target))),
+        key="" if key == plain_key(document.name) else key,
     )
 
 

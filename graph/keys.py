@@ -1,23 +1,22 @@
 """The keys of graph nodes. The same thing has the same key in every document. Nothing here reads running text.
 
-A key is `KIND:normal form`, or `document:<name>` for a document that is referred to by its name. Keys are bounded, because Neo4j refuses
-an index entry beyond about 8 kB: a longer key keeps its beginning and ends in a digest of the whole.
+A key is `KIND:normal form`, or `document:<name>` for a document that is referred to by its name. Names and addresses are in their
+canonical form (`graph.canonical`). Keys are bounded, because Neo4j refuses an index entry beyond about 8 kB: a longer key keeps its
+beginning and ends in a digest of the whole.
 """
 
 from __future__ import annotations
 
 import hashlib
-import posixpath
-import re
-from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
+
+from graph import canonical
 
 KEY_CHARACTERS = 512
 TITLE_CHARACTERS = 256
 DOCUMENT = "document:"
 
+_URL = "URL:"
 _DIGEST_CHARACTERS = 32
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def bounded(key: str) -> str:
@@ -40,6 +39,11 @@ def entity_key(kind: str, name: str) -> str:
 
 def document_key(name: str) -> str:
     """The key of a document's name, whether or not the document exists."""
+    return plain_key(canonical.name(name))
+
+
+def plain_key(name: str) -> str:
+    """The key of a document's name that is canonical already."""
     return bounded(f"{DOCUMENT}{name}")
 
 
@@ -54,60 +58,15 @@ def reference_key(series: str, number: str) -> str:
     return entity_key("REFERENCE", f"{series} {int(number)}")
 
 
-def url_key(url: str) -> str | None:
-    """The key of an http(s) address, None for anything else.
-
-    Normalised as in RFC 3986, section 6.2: scheme and host in lower case, no fragment, default port or user information. The path keeps its
-    case.
-    """
-    parts = _split(url)
-    if parts is None or parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
-        return None
-    try:
-        port = parts.port
-    except ValueError:
-        return None
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    place = host if port in (None, _DEFAULT_PORTS[parts.scheme]) else f"{host}:{port}"
-    return bounded(f"URL:{urlunsplit((parts.scheme, place, parts.path or '/', parts.query, ''))}")
+def address_key(address: str) -> str | None:
+    """The key of where a document is: `URL:…`, or `document:…` for a path. None if there is no valid address."""
+    return _key(canonical.address(address))
 
 
-def link_key(name: str, target: str) -> str | None:
-    """The key of a link's target in the document `name`: `URL:…`, `document:…`, or None (the document itself, mail, scripts, invalid).
-
-    A relative target is resolved against the document's name, as a browser resolves it against an address.
-    """
-    target = target.strip()
-    if not target or target.startswith("#"):
-        return None
-    if target.startswith("//"):
-        target = f"https:{target}"
-    if _SCHEME.match(target):
-        return url_key(target)
-    if url_key(name):
-        return url_key(_joined(name, target))
-    path = _resolved(name, target)
-    return document_key(path) if path and path != name else None
+def link_key(base: str, target: str) -> str | None:
+    """The key of what a link points to in a document whose id or address is `base`. None if that is no other document, or invalid."""
+    return _key(canonical.target(base, target))
 
 
-def _split(url: str) -> SplitResult | None:
-    try:
-        return urlsplit(url)
-    except ValueError:
-        return None
-
-
-def _joined(base: str, target: str) -> str:
-    try:
-        return urljoin(base, target)
-    except ValueError:
-        return ""
-
-
-def _resolved(name: str, target: str) -> str:
-    """`../b.md#x` in `docs/a.md` is `b.md`. Steps above the root are dropped (RFC 3986, section 5.2.4), and so is a leading slash."""
-    path = unquote(re.split(r"[?#]", target, maxsplit=1)[0])
-    if not path:
-        return ""
-    joined = posixpath.join("/", posixpath.dirname(name), path)
-    return posixpath.normpath(joined).lstrip("/")
+def _key(form: str | None) -> str | None:
+    return bounded(f"{_URL if canonical.is_url(form) else DOCUMENT}{form}") if form else None

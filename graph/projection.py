@@ -111,9 +111,11 @@ def _project(run: Run, batch: list[Projected]) -> None:
     admitted = _admitted(run, as_rows.fences(batch))
     accepted = [row for row in batch if row.document in admitted]
     if accepted:
-        touched = _clear(run, [row.document for row in accepted if not admitted[row.document]])
+        replaced = [row.document for row in accepted if not admitted[row.document]]
+        numbers, touched = _numbers(run, replaced), _clear(run, replaced)
         for name, rows_of in _STEPS:
             _each(run, name, rows_of(accepted))
+        _settle(run, numbers | as_rows.numbers(accepted))
         _sweep(run, touched)
 
 
@@ -121,8 +123,10 @@ def _remove(run: Run, removals: list[Row]) -> None:
     admitted = _admitted(run, removals)
     accepted = [row for row in removals if row["document"] in admitted]
     if accepted:
-        touched = _clear(run, [row["document"] for row in accepted if not admitted[row["document"]]])
+        replaced = [row["document"] for row in accepted if not admitted[row["document"]]]
+        numbers, touched = _numbers(run, replaced), _clear(run, replaced)
         _each(run, "write_tombstones", accepted)
+        _settle(run, numbers)
         _sweep(run, touched)
 
 
@@ -146,6 +150,11 @@ def _admitted(run: Run, rows: list[Row]) -> dict[str, bool]:
     return {row["document"]: row["fresh"] for row in run(_WRITE["admitted"], rows=rows)}
 
 
+def _numbers(run: Run, documents: list[str]) -> set[str]:
+    """The keys of the numbers that the documents have in the graph."""
+    return {row["key"] for row in run(_WRITE["numbers"], documents=documents)} if documents else set()
+
+
 def _clear(run: Run, documents: list[str]) -> list[str]:
     """Remove what the documents contributed, except entities: returns their keys, to be swept after the writes."""
     if not documents:
@@ -154,6 +163,12 @@ def _clear(run: Run, documents: list[str]) -> list[str]:
     for name in ("clear_relations", "clear_chunks", "clear_sections", "clear_documents", "clear_tombstones"):
         run(_WRITE[name], documents=documents)
     return touched
+
+
+def _settle(run: Run, numbers: set[str]) -> None:
+    """Let each of these numbers stand for the one document that has it, or for none."""
+    if numbers:
+        run(_WRITE["settle_numbers"], keys=sorted(numbers))
 
 
 def _sweep(run: Run, touched: list[str]) -> None:

@@ -6,7 +6,7 @@ The model, per tenant:
     (:Section)  -[:SUBSECTION_OF]-> (:Section)         -[:HAS_CHUNK]->   (:Chunk {key, ordinal, text_hash, heading})
     (:Chunk)    -[:IN_SECTION]-> (:Section)
     (:Chunk)    -[:MENTIONS {document, name, count}]-> (:Entity {key, kind, name})
-    (:Document) -[:NAMED | LINKS_TO | REFERS_TO | KNOWN_AS | NAMES {document}]-> (:Entity)
+    (:Document) -[:NAMED | LINKS_TO | REFERS_TO | KNOWN_AS | NUMBERED | NAMES {document}]-> (:Entity)
     (:Entity)   -[:RELATES {document, kind}]-> (:Entity)
     (:Tombstone {key, version})
 
@@ -16,6 +16,10 @@ The order of arrival does not matter, because no document points to another. Doc
 DOCUMENT: to their own by NAMED, to others' by REFERS_TO. `a.md` refers to `b.md` as
 `(a)-[:REFERS_TO]->(:Entity {key: "document:b.md"})<-[:NAMED]-(b)`, and either side may come first, be removed, or never come.
 For the same reason an entity's kind and name are functions of its key; the spelling in a document is a property of its MENTIONS.
+
+One relationship depends on other documents. A document is NUMBERED by the number in its name (`hr/rev-2024.md`), and KNOWN_AS that too
+while no other document has the number: a number that two documents have refers to neither. This is settled in the transaction that writes
+or removes a document with the number, so that it is a function of the documents that are there.
 """
 
 from __future__ import annotations
@@ -30,13 +34,14 @@ import msgspec
 
 from core.errors import DocumentError
 from core.records import Contribution, Relation, encode
-from graph.keys import bounded, document_key, kind_and_name, shortened
+from graph.keys import bounded, kind_and_name, plain_key, shortened
 
 Row = dict[str, Any]
 
 MODEL = 1
 """The revision of the model above. Raise it when the model changes, so that every document is written again."""
 NAMED = "NAMED"
+NUMBERED = "NUMBERED"
 HEADING_CHARACTERS = 120
 
 _DOCUMENT = re.compile(r"[0-9a-f]{32}")
@@ -71,6 +76,11 @@ class Projected(msgspec.Struct, frozen=True, dict=True):
         """Roughly the number of nodes and relationships that this writes."""
         of = self.contribution
         return 1 + 2 * len(self.chunk_ids) + 2 * len(of.sections) + len(of.entities) + len(of.mentions) + len(of.relations)
+
+    @cached_property
+    def own_key(self) -> str:
+        """The key of the document's name."""
+        return self.contribution.key or plain_key(self.contribution.name)
 
     def _ordinals(self) -> Iterator[int]:
         yield from (mention.ordinal for mention in self.contribution.mentions)
@@ -185,12 +195,17 @@ def _mentions(row: Projected) -> Iterator[Row]:
 
 def relations(rows: Iterable[Projected]) -> list[Row]:
     """Relations whose source is the document itself, NAMED first."""
-    return [_relation(row, relation) for row in rows for relation in _all_relations(row) if relation.source == _own_key(row)]
+    return [_relation(row, relation) for row in rows for relation in _all_relations(row) if relation.source == row.own_key]
+
+
+def numbers(rows: Iterable[Projected]) -> set[str]:
+    """The keys of the numbers that documents have."""
+    return {relation["target"] for relation in relations(rows) if relation["kind"] == NUMBERED}
 
 
 def entity_relations(rows: Iterable[Projected]) -> list[Row]:
     """Relations between two entities."""
-    return [_relation(row, relation) for row in rows for relation in _all_relations(row) if relation.source != _own_key(row)]
+    return [_relation(row, relation) for row in rows for relation in _all_relations(row) if relation.source != row.own_key]
 
 
 def entities(rows: Sequence[Projected]) -> list[Row]:
@@ -202,17 +217,13 @@ def entities(rows: Sequence[Projected]) -> list[Row]:
 
 
 def _all_relations(row: Projected) -> list[Relation]:
-    named = Relation(_own_key(row), NAMED, _own_key(row))
+    named = Relation(row.own_key, NAMED, row.own_key)
     contributed = (Relation(bounded(edge.source), edge.kind, bounded(edge.target)) for edge in row.contribution.relations)
     return list(dict.fromkeys((named, *contributed)))
 
 
 def _relation(row: Projected, relation: Relation) -> Row:
     return {"document": row.document, "kind": relation.kind, "source": relation.source, "target": relation.target}
-
-
-def _own_key(row: Projected) -> str:
-    return document_key(row.contribution.name)
 
 
 def _part(row: Projected, position: int) -> str:

@@ -31,6 +31,11 @@ CALL (document) {
 }
 RETURN DISTINCT e.key AS key;
 
+// name: numbers
+UNWIND $documents AS document
+MATCH (:Document {tenant: $tenant, key: document})-[:NUMBERED]->(e:Entity)
+RETURN DISTINCT e.key AS key;
+
 // name: clear_relations
 UNWIND $documents AS document
 MATCH ()-[r:RELATES]->()
@@ -113,6 +118,17 @@ CREATE (a)-[:RELATES {tenant: $tenant, document: row.document, kind: row.kind}]-
 UNWIND $rows AS row
 MERGE (t:Tombstone {tenant: $tenant, key: row.document})
 SET t.version = row.version;
+
+// name: settle_numbers
+// How many documents have a number is a count that Neo4j keeps, so this costs the same however many there are.
+UNWIND $keys AS key
+MATCH (e:Entity {tenant: $tenant, key: key})
+OPTIONAL MATCH (e)<-[known:KNOWN_AS]-()
+DELETE known
+WITH DISTINCT e
+WHERE COUNT { (e)<-[:NUMBERED]-() } = 1
+MATCH (e)<-[:NUMBERED]-(d:Document)
+CREATE (d)-[:KNOWN_AS {document: d.key}]->(e);
 
 // name: sweep
 UNWIND $keys AS key

@@ -14,7 +14,7 @@ class Surrogates:
     """Mentions of surrogates in the chunks' text, and NAMES relations to those outside of it."""
 
     name = "surrogates"
-    fingerprint = "1"
+    fingerprint = "2"
 
     def extract(self, document: Redacted, chunks: Sequence[Chunk]) -> Findings:
         source = document_key(document.name)

@@ -22,7 +22,7 @@ from core.records import Contribution, Entity, Mention, Relation, Section
 from core.sql import statements
 from graph import Projected, Projection
 from graph.connection import Connection
-from graph.keys import bounded, document_key
+from graph.keys import bounded, document_key, reference_key
 from graph.rows import batches
 
 A, B, C = ("a" * 32, "b" * 32, "c" * 32)
@@ -44,8 +44,9 @@ def connection(endpoints: Endpoints) -> Iterator[Connection]:
     opened.close()
 
 
-def contribution(document: str, *words: str, refers_to: Sequence[str] = ()) -> Contribution:
+def contribution(document: str, *words: str, refers_to: Sequence[str] = (), number: int = 0) -> Contribution:
     """Two sections, two chunks, every word mentioned in the first; the first of two words owns an entity that no chunk mentions."""
+    numbered = (Relation(document_key(NAMES[document]), "NUMBERED", reference_key("rev", str(number))),) if number else ()
     keys = [f"ORG:{word}" for word in words]
     references = (Relation(document_key(NAMES[document]), "REFERS_TO", document_key(name)) for name in refers_to)
     related = (Relation(keys[0], "OWNS", "ORG:subsidiary"),) if len(keys) > 1 else ()
@@ -55,12 +56,13 @@ def contribution(document: str, *words: str, refers_to: Sequence[str] = ()) -> C
         sections=(Section(("Top",), (0,)), Section(("Top", "Sub"), (1,))),
         entities=tuple(Entity(key, "ORG", word.upper()) for key, word in zip(keys, words, strict=True)),
         mentions=tuple(Mention(key, 0, 2) for key in keys),
-        relations=(*references, *related),
+        relations=(*references, *related, *numbered),
     )
 
 
-def projected(document: str, version: int, *words: str, refers_to: Sequence[str] = ()) -> Projected:
-    return Projected(document, version, contribution(document, *words, refers_to=refers_to), (f"{version:032x}", "1" * 32))
+def projected(document: str, version: int, *words: str, refers_to: Sequence[str] = (), number: int = 0) -> Projected:
+    found = contribution(document, *words, refers_to=refers_to, number=number)
+    return Projected(document, version, found, (f"{version:032x}", "1" * 32))
 
 
 # a tenant's whole graph, by keys, without Neo4j's own ids
@@ -189,6 +191,53 @@ def test_a_reference_meets_its_document_whichever_comes_first(
     assert connection.read(tenant, lambda run: run(FOLLOWED, source=A)) == []
 
 
+KNOWN = "MATCH (d:Document {tenant: $tenant})-[r:KNOWN_AS]->(e:Entity) RETURN d.key AS document, e.key AS key, r.document AS owner"
+
+
+def known(connection: Connection, tenant: str) -> dict[str, str]:
+    """The document that each number stands for."""
+    rows = connection.read(tenant, lambda run: run(KNOWN))
+    assert all(row["owner"] == row["document"] for row in rows)
+    assert len({row["key"] for row in rows}) == len(rows)
+    return {row["key"]: row["document"] for row in rows}
+
+
+def test_a_number_stands_for_its_document_while_no_other_has_it(projection: Projection, connection: Connection, tenant: str) -> None:
+    projection.project(tenant, [projected(A, 1, number=7)])
+    assert known(connection, tenant) == {"REFERENCE:rev 7": A}
+    projection.project(tenant, [projected(B, 1, number=7), projected(C, 1, number=8)])
+    assert known(connection, tenant) == {"REFERENCE:rev 8": C}
+    projection.remove(tenant, [(A, 2)])
+    assert known(connection, tenant) == {"REFERENCE:rev 7": B, "REFERENCE:rev 8": C}
+    projection.project(tenant, [projected(B, 2, number=8)])
+    assert known(connection, tenant) == {}
+    projection.project(tenant, [projected(C, 2)])
+    assert known(connection, tenant) == {"REFERENCE:rev 8": B}
+    projection.remove(tenant, [(B, 3)])
+    assert projection.counts(tenant)["Entity"] == 1  # the name of C
+
+
+def test_documents_that_arrive_together_with_one_number_do_not_have_it_as_a_name(
+    projection: Projection, connection: Connection, tenant: str
+) -> None:
+    projection.project(tenant, [projected(A, 1, number=7), projected(B, 1, number=7)])
+    assert known(connection, tenant) == {}
+
+
+def test_a_number_known_from_before_documents_were_numbered_is_settled(projection: Projection, connection: Connection, tenant: str) -> None:
+    before = Contribution("a.md", relations=(Relation("document:a.md", "KNOWN_AS", "REFERENCE:rev 7"),))
+    projection.project(tenant, [Projected(A, 1, before, ())])
+    projection.project(tenant, [projected(A, 2, number=7), projected(B, 1, number=7)])
+    assert known(connection, tenant) == {}
+
+
+def test_a_documents_relations_start_from_the_key_of_its_name(projection: Projection, connection: Connection, tenant: str) -> None:
+    found = Contribution("/a%20b.md", key="document:a b.md", relations=(Relation("document:a b.md", "REFERS_TO", "document:b.md"),))
+    projection.project(tenant, [Projected(A, 1, found, ()), projected(B, 1, refers_to=["a b.md"])])
+    assert connection.read(tenant, lambda run: run(FOLLOWED, source=A)) == [{"target": B}]
+    assert connection.read(tenant, lambda run: run(FOLLOWED, source=B)) == [{"target": A}]
+
+
 def test_tenants_do_not_touch_each_other(projection: Projection, connection: Connection, tenant: str) -> None:
     other = f"{tenant}-other"
     rows = [projected(A, 1, "acme", "globex", refers_to=["b.md"]), projected(B, 1, "acme")]
@@ -215,11 +264,12 @@ def test_dropping_a_tenant_leaves_no_tombstone_and_it_can_be_rebuilt(projection:
     assert graph(connection, tenant) == built
 
 
-# a document's content at a version never changes: removed (None), or these words and references
-Content = tuple[tuple[str, ...], tuple[str, ...]] | None
+# a document's content at a version never changes: removed (None), or these words, references and number
+Content = tuple[tuple[str, ...], tuple[str, ...], int] | None
 contents = st.none() | st.tuples(
     st.lists(st.sampled_from(["acme", "globex", "initech"]), unique=True, max_size=3).map(tuple),
     st.lists(st.sampled_from(sorted(NAMES.values())), unique=True, max_size=2).map(tuple),
+    st.integers(0, 2),
 )
 histories = st.fixed_dictionaries({(document, version): contents for document in NAMES for version in (1, 2, 3)})
 arrivals = st.lists(st.lists(st.tuples(st.sampled_from(sorted(NAMES)), st.integers(1, 3)), min_size=1, max_size=3), max_size=6)
@@ -230,7 +280,7 @@ def arrive(projection: Projection, tenant: str, history: dict[tuple[str, int], C
     arrived = [(document, version, history[document, version]) for document, version in batch]
     projection.remove(tenant, [(document, version) for document, version, content in arrived if content is None])
     rows = [(document, version, content) for document, version, content in arrived if content is not None]
-    projection.project(tenant, [projected(document, version, *words, refers_to=names) for document, version, (words, names) in rows])
+    projection.project(tenant, [projected(d, version, *words, refers_to=names, number=n) for d, version, (words, names, n) in rows])
 
 
 @settings(max_examples=25)
@@ -246,13 +296,22 @@ def test_any_order_and_repetition_gives_the_graph_of_the_highest_versions(
             highest[document] = max(version, highest.get(document, version))
     arrive(projection, straight, history, sorted(highest.items()))
     found = [graph(connection, name) for name in (shuffled, straight)]
+    names = known(connection, shuffled)
     for name in (shuffled, straight):
         projection.drop(name)
     assert found[0] == found[1]
+    live = [content[2] for arrived in highest.items() if (content := history[arrived])]
+    assert sorted(names) == [reference_key("rev", str(number)) for number in (1, 2) if live.count(number) == 1]
 
 
 def test_writers_that_race_leave_the_graph_that_one_writer_leaves(projection: Projection, connection: Connection, tenant: str) -> None:
-    writes = [[projected(document, version, "acme", "globex", f"w{version}") for document in (A, B, C)] for version in range(1, 13)]
+    writes = [
+        [
+            projected(document, version, "acme", "globex", f"w{version}", number=version % number)
+            for document, number in ((A, 2), (B, 3), (C, 5))
+        ]
+        for version in range(1, 13)
+    ]
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda rows: projection.project(tenant, rows), writes))
     raced = graph(connection, tenant)
