@@ -19,6 +19,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from core.errors import ContractError, HeadraceError
 from core.principals import Principals, principals
 from events.contract import DELETE, MAX_EVENT_BYTES, UPSERT, KafkaRecord, Rejected, read, topic_of
+from events.digests import canonical
 from events.kafka.client import ClientErrors
 from events.strict_json import StrictJson
 
@@ -34,6 +35,8 @@ _PRODUCING = {
     "linger.ms": 5,
     "delivery.timeout.ms": int(_DELIVERY_S * 1000),
     "message.max.bytes": MAX_EVENT_BYTES,
+    # the Java client's, so that a document's events share a partition, whichever of the common clients sends them
+    "partitioner": "murmur2_random",
 }
 
 
@@ -116,6 +119,7 @@ class Publisher:
             raise _failure(failed, delivered)
 
     def _send(self, kind: str, document_id: str, data: Mapping[str, Any], time: datetime | None) -> str:
+        document_id = canonical(document_id)  # a key in another spelling would have another partition
         present = {name: value for name, value in data.items() if value is not None}
         event = _event(kind, document_id, self._source, present, time)
         message = to_structured(event, _JSON, lambda _: document_id)

@@ -10,13 +10,19 @@ from collections.abc import Collection, Mapping
 from typing import Any, NoReturn
 
 from confluent_kafka import KafkaError, TopicCollection
-from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
 
-from core.errors import HeadraceError
+from core.errors import HeadraceError, Unavailable
 from core.tenancy import valid_tenant
 from events.contract import MAX_EVENT_BYTES, topic_of
 from events.kafka.admin import Admin
-from events.kafka.client import REQUEST_S
+from events.kafka.client import LOG, REQUEST_S
 
 
 def outcomes_of(tenant: str) -> str:
@@ -27,13 +33,38 @@ def outcomes_of(tenant: str) -> str:
 def ensure_topics(properties: Mapping[str, Any], tenant: str, partitions: int, replication: int) -> None:
     """Create the tenant's two topics if they are missing.
 
-    Existing topics stay as they are: more partitions would break the order of a key's events.
+    Existing topics keep their partitions: more of them would put a key's next events elsewhere. An existing topic of documents is changed
+    as `keep_append_times` does.
     """
-    documents = NewTopic(topic_of(tenant), partitions, replication, config={"max.message.bytes": str(MAX_EVENT_BYTES)})
-    topics = [documents, NewTopic(outcomes_of(tenant), partitions, replication)]
+    config = {"max.message.bytes": str(MAX_EVENT_BYTES), **_APPEND_TIMES}
+    topics = [NewTopic(topic_of(tenant), partitions, replication, config=config), NewTopic(outcomes_of(tenant), partitions, replication)]
     with Admin(properties) as admin:
         for future in admin.client.create_topics(topics, operation_timeout=REQUEST_S).values():
             admin.result(future, "creating topics", ignored=KafkaError.TOPIC_ALREADY_EXISTS)
+    keep_append_times(properties, tenant)
+
+
+_APPEND_TIMES = {"message.timestamp.type": "LogAppendTime"}
+
+
+def keep_append_times(properties: Mapping[str, Any], tenant: str) -> bool:
+    """Let the broker stamp the records of the tenant's documents with the time at which it appends them, which orders two partitions.
+
+    Returns False if this login may not configure the topic, a policy of the cluster forbids it, or there is no such topic. Raises
+    Unavailable if the broker does not answer.
+    """
+    entries = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in _APPEND_TIMES.items()]
+    resource = ConfigResource(ResourceType.TOPIC, topic_of(tenant), incremental_configs=entries)
+    with Admin(properties) as admin:
+        try:
+            for future in admin.client.incremental_alter_configs([resource], request_timeout=REQUEST_S).values():
+                admin.result(future, "configuring a topic")
+        except Unavailable:
+            raise
+        except HeadraceError as refusal:
+            LOG.warning("%s keeps its publishers' timestamps: %s", topic_of(tenant), refusal)
+            return False
+    return True
 
 
 def delete_topics(properties: Mapping[str, Any], tenant: str) -> None:

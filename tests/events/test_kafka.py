@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from random import Random
 from time import monotonic
 from typing import Any
+from unicodedata import normalize
 
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType  # type: ignore[attr-defined]
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +29,7 @@ from core.errors import ContractError, HeadraceError, Unavailable
 from events.contract import Event, KafkaRecord, read, topic_of
 from events.kafka.batches import Batch, Place, RecordBuffer
 from events.kafka.reader import Reader
-from events.kafka.topics import delete_topics, ensure_topics, outcomes_of
+from events.kafka.topics import delete_topics, ensure_topics, keep_append_times, outcomes_of
 from events.publish import Publisher
 
 QUIET: dict[str, Any] = {"logger": logging.getLogger("tests.kafka")}
@@ -223,6 +231,63 @@ def test_every_partition_is_read_in_its_own_order(
         assert values(ours) == [b"%d-%d" % (partition, n) for n in range(40)]
         assert [batch.end for batch in ours[:-1]] == [batch.start for batch in ours[1:]]
     delete_topics(client, tenant)
+
+
+def configured(admin: AdminClient, topic: str, name: str) -> str:
+    [found] = admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic)]).values()
+    return str(found.result(10)[name].value)
+
+
+def test_a_record_has_the_time_at_which_the_broker_appended_it_and_an_older_topic_keeps_such_times_from_now_on(
+    client: dict[str, Any], admin: AdminClient, reader: Reader, tenant: str
+) -> None:
+    topic, long_ago = topic_of(tenant), 1_000_000
+    for future in admin.create_topics([NewTopic(topic, 1)]).values():
+        future.result(10)
+    producer = Producer(client | QUIET)
+    for attempt in range(2):
+        producer.produce(topic, b"{}", b"k", 0, timestamp=long_ago)
+        assert producer.flush(10) == 0
+        if attempt == 0:
+            ensure_topics(client, tenant, 1, 1)
+    before, after = [record for batch in reader.read_batches({(topic, 0): 0}) for record in batch.records]
+    assert (before.appended, before.timestamp_ms) == (False, long_ago)
+    assert after.appended
+    assert after.timestamp_ms > 1_700_000_000_000
+    assert configured(admin, topic, "message.timestamp.type") == "LogAppendTime"
+    delete_topics(client, tenant)
+
+
+def test_a_topic_that_may_not_be_configured_stays_as_it_is(client: dict[str, Any], tenant: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert not keep_append_times(client, tenant)
+    assert "keeps its publishers' timestamps" in caplog.text
+
+
+def test_a_documents_events_are_in_the_java_clients_partition_in_whatever_spelling(
+    client: dict[str, Any], reader: Reader, tenant: str
+) -> None:
+    ensure_topics(client, tenant, 7, 1)
+    topic, names = topic_of(tenant), [*(f"pages/{number}.md" for number in range(30)), "notes/Überblick.md", "日本語", "한글"]
+    with Publisher(client, tenant, "/wiki") as publisher:
+        for name in names:
+            publisher.upsert(name, content="x")
+            publisher.delete(normalize("NFD", name))
+    read_records = [r for batch in reader.read_batches({(topic, partition): 0 for partition in range(7)}) for r in batch.records]
+    assert Counter((r.key, r.partition) for r in read_records) == {(n.encode(), (murmur2(n.encode()) & 0x7FFFFFFF) % 7): 2 for n in names}
+    delete_topics(client, tenant)
+
+
+def murmur2(key: bytes) -> int:
+    """The hash of Kafka's Java producer."""
+    m, mask, whole = 0x5BD1E995, 0xFFFFFFFF, len(key) - len(key) % 4
+    h = 0x9747B28C ^ len(key)
+    for start in range(0, whole, 4):
+        k = int.from_bytes(key[start : start + 4], "little") * m & mask
+        h = (h * m ^ (k ^ k >> 24) * m) & mask
+    if whole < len(key):
+        h = (h ^ int.from_bytes(key[whole:], "little")) * m & mask
+    h = (h ^ h >> 13) * m & mask
+    return h ^ h >> 15
 
 
 def test_an_aborted_transaction_leaves_a_gap_that_the_position_crosses(client: dict[str, Any], reader: Reader, topic: str) -> None:
