@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from time import monotonic, sleep
@@ -18,6 +19,7 @@ from core.records import decode, encode
 from events.kafka.client import ELECTING, REQUEST_S, ClientErrors
 from events.kafka.topics import outcomes_of
 
+_LOG = logging.getLogger("headrace.outcomes")
 _POLL_S = 0.2
 _ELECTION_S = 0.1
 _PRODUCING = {
@@ -140,7 +142,7 @@ class Outcomes:
         for message in self._consumer.consume(100, timeout_s):
             error = message.error()
             if error is None:
-                yield decode(message.value() or b"", Outcome)
+                yield from _decoded(message)
             elif not error.retriable():
                 raise self._errors.translate(error, "reading outcomes")
 
@@ -161,3 +163,13 @@ class Outcomes:
                 if error.args[0].code() not in ELECTING or monotonic() > until:
                     raise
                 sleep(_ELECTION_S)
+
+
+def _decoded(message: Message) -> Iterator[Outcome]:
+    """The message's outcome; nothing if it is no outcome, or one of a later version whose result has a name unknown here."""
+    try:
+        outcome = decode(message.value() or b"", Outcome)
+    except ValueError:
+        _LOG.warning("%s[%s]@%s is no outcome that this version knows", message.topic(), message.partition(), message.offset())
+    else:
+        yield outcome

@@ -28,11 +28,12 @@ _PROBING = {"group.id": GROUP, **CONSUMING, "fetch.message.max.bytes": 1024, "fe
 
 @dataclass
 class Search:
-    """For the end of a batch, with steps that double until one is behind it, and then are halved.
+    """For the end of the batch whose first offset is `first`, with steps that double until one is behind it, and then are halved.
 
     The batch does not end before `inside` + 1, nor behind `outside`. `probe` is the offset to try next, None once the two agree.
     """
 
+    first: int
     inside: int
     outside: int
     step: int = 1
@@ -42,14 +43,14 @@ class Search:
         middle = (self.inside + self.outside) // 2
         return min(self.inside + self.step, middle) if middle > self.inside else None
 
-    def tell(self, *, inside: bool) -> None:
-        """Whether the batch has the offset `probe`."""
+    def tell(self, batch: int) -> None:
+        """The first offset of the batch with the offset `probe`; `probe` itself if that is not known."""
         probe = self.probe
         assert probe is not None
-        if inside:
+        if batch == self.first:
             self.inside, self.step = probe, 2 * self.step
         else:
-            self.outside = probe
+            self.outside = max(self.inside + 1, min(batch, probe))
 
 
 def end_of(properties: Mapping[str, Any], place: Place, start: int, first: int) -> int:
@@ -62,11 +63,11 @@ def end_of(properties: Mapping[str, Any], place: Place, start: int, first: int) 
         consumer = Consumer(errors.configuration(properties, **_PROBING))
         try:
             _, high = consumer.get_watermark_offsets(TopicPartition(*place), timeout=REQUEST_S)
-            search = Search(start - 1, max(start, min(high, start + MOST_OFFSETS)))
+            search = Search(first, start - 1, max(start, min(high, start + MOST_OFFSETS)))
             while (probe := search.probe) is not None:
                 consumer.assign([TopicPartition(*place, probe)])
                 answer = _answer(consumer, errors)
-                search.tell(inside=is_bad_batch(answer) and answer.offset() == first)
+                search.tell((answer.offset() or 0) if is_bad_batch(answer) else probe)
         finally:
             consumer.close()
     return search.outside
