@@ -1,1 +1,0 @@
-"""Kafka: records as bytes."""
