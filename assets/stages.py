@@ -60,8 +60,8 @@ STAGE_ASSETS = (
         "not be fetched fails alone; its older version stays searchable. A document whose text is of too low quality, by the tenant's "
         "thresholds, is quarantined (`low-quality-text`, `low-ocr-confidence`, `mostly-empty-pages`) until it is published again or "
         "released by `headrace release`.\n\n"
-        "`parse/bytes` is the size of what was read, `parse/pages/…` counts pages by the way they were read, `parse/dropped/…` omitted "
-        "content, by kind.",
+        "`parse/bytes` is the size of what was read, `parse/empty` counts documents without text, `parse/pages/…` pages by the way they "
+        "were read, `parse/dropped/…` omitted content, by kind.",
     ),
     StageAsset(
         "redacted_documents", ("redact",), "parsed_documents", frozenset({"presidio", "postgres"}), "redacted",
@@ -90,7 +90,8 @@ STAGE_ASSETS = (
         "vector_index", ("index",), "embeddings", frozenset({"postgres"}), "redacted",
         "The swap: a document's new passages replace its old ones in one transaction.\n\n"
         "Until then the old version is searchable. An exact duplicate is stored once, with every document that has it. "
-        "`headrace search` and the APIs read this index.",
+        "`headrace search` and the APIs read this index. `index/chunks` counts the passages of this run's documents, `index/empty` the "
+        "documents that have none.",
     ),
     StageAsset(
         "knowledge_graph", ("graph", "project"), "vector_index", frozenset({"neo4j", "postgres"}), "redacted",

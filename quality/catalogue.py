@@ -42,7 +42,7 @@ CHECKS = (
         "parse_quality",
         asset="parsed_documents",
         blocking=False,
-        question="Did parsing produce text, and is the text of released documents legible?",
+        question="Is the text of parsed documents legible, that of released ones too?",
     ),
     Declaration(
         "residual_pii",

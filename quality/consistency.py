@@ -39,7 +39,8 @@ def index_completeness(counts: Mapping[str, int]) -> Check:
     """Is every live document indexed, waiting or failed?
 
     `counts` are numbers of documents: `live`, and of these `indexed`, `failed` and `waiting`, each counted once; `surplus` (default 0) are
-    indexed without being live. Raises CheckError if a number is missing.
+    indexed without being live; `empty` (default 0), of the indexed ones, have no passage, which is as it should be. Raises CheckError if
+    a number is missing.
     """
     missing = [name for name in COUNTS if name not in counts]
     if missing:
@@ -52,7 +53,7 @@ def index_completeness(counts: Mapping[str, int]) -> Check:
         expect("live documents", "have not failed", failed, severity="warn"),
         expect("live documents", "are not waiting", waiting, severity="warn"),
     ]
-    measured = {"live": live, "indexed": indexed, "failed": failed, "waiting": waiting, "surplus": surplus}
+    measured = {"live": live, "indexed": indexed, "failed": failed, "waiting": waiting, "surplus": surplus, "empty": counts.get("empty", 0)}
     return conclude("index_completeness", findings, measured, f"All {live:,} live documents are indexed.")
 
 

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def parse_quality(signals: Sequence[Signals], languages: Sequence[str], reading: Reading) -> Check:
-    """Did parsing find legible text? One item for each parsed document, with its language (ISO 639-1, empty if uncertain).
+    """Is the text of parsed documents legible? One item for each parsed document, with its language (ISO 639-1, empty if uncertain).
 
     Only warns: the parse stage quarantines documents beyond the tenant's thresholds, so one that is counted here was released, or was
-    parsed under other thresholds.
+    parsed under other thresholds. An empty document is beyond none.
     """
     beyond = Counter(name for one in signals for name in reading.beyond(one))
     bounds = {
@@ -27,18 +27,25 @@ def parse_quality(signals: Sequence[Signals], languages: Sequence[str], reading:
         "ocr_confidence": f"least {reading.least_ocr_confidence:g}",
     }
     reason = "a document that was released, or passed under another threshold"
-    findings = [
-        expect("characters", "is at least 1 (a document without text)", sum(one.characters < 1 for one in signals), severity="warn"),
-        *(expect(name, f"is at {bound} ({reason})", beyond[name], severity="warn") for name, bound in bounds.items()),
-    ]
-    return conclude("parse_quality", findings, _measured(signals, languages), f"All {len(signals):,} parsed documents have legible text.")
+    findings = [expect(name, f"is at {bound} ({reason})", beyond[name], severity="warn") for name, bound in bounds.items()]
+    return conclude(
+        "parse_quality", findings, _measured(signals, languages), f"The text of all {len(signals):,} parsed documents is legible."
+    )
 
 
 def _measured(signals: Sequence[Signals], languages: Sequence[str]) -> dict[str, Measure]:
     summed = ("characters", "replaced", "pages", "empty_pages", "empty_tables")
     totals = {name: sum(getattr(one, name) for one in signals) for name in summed}
     least = {f"{name}_least": min(values) for name in ("wordlike", "ocr_confidence") if (values := _values(signals, name))}
-    return {"documents": len(signals), **totals, **least, **counted(signals), **_by("language", Counter(filter(None, languages)))}
+    empty = sum(not one.characters for one in signals)
+    return {
+        "documents": len(signals),
+        "empty": empty,
+        **totals,
+        **least,
+        **counted(signals),
+        **_by("language", Counter(filter(None, languages))),
+    }
 
 
 def _values(signals: Sequence[Signals], name: str) -> list[float]:

@@ -168,7 +168,7 @@ def verdict(state: DocumentState | None, stages: Sequence[StageRecord], placed: 
         return "deleted; its tombstone keeps the sequence" + (f"; still to pass: {', '.join(pending)}" if pending else "")
     before = [name for name in pending if name in _TO_SEARCH]
     if before:
-        return f"{'an older version is searchable' if placed else 'not searchable'}: {_why(before[0], stages)}"
+        return f"{'an older version is searchable' if _has_passages(placed) else 'not searchable'}: {_why(before[0], stages)}"
     return _visibility(state, placed) + (f"; the graph lags: {_why(pending[0], stages)}" if pending else "")
 
 
@@ -189,9 +189,13 @@ def _why(name: str, stages: Sequence[StageRecord]) -> str:
 
 
 def _visibility(state: DocumentState, placed: Sequence[Placement]) -> str:
-    if not state.acl:
-        return "indexed, but its acl lets nobody read it"
-    return "searchable" if any(place.chunks for place in placed) else "indexed, but it has no passage"
+    if not _has_passages(placed):
+        return "empty: indexed with no passages"
+    return "searchable" if state.acl else "indexed, but its acl lets nobody read it"
+
+
+def _has_passages(placed: Sequence[Placement]) -> bool:
+    return any(place.chunks for place in placed)
 
 
 _SQL = statements("pipelines.operations", "sql/explain.sql")

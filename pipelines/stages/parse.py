@@ -35,7 +35,7 @@ class Parse(Stage):
         tally["bytes"] += int(fetched["content"].bin.size().sum())
         parsed = parsers.parse(fetched, self.models.parsers, self.reading)
         signals = acceptance.signals(parsed)
-        tally.update(counted(list(signals.values())))
+        tally.update(counted(list(signals.values())), empty=sum(not one.characters for one in signals.values()))
         refused = acceptance.quarantined(signals, self.reading, {row.document for row in rows if row.released})
         refused |= acceptance.nested_too_deep({row.document: inputs.envelope(session, row).name for row in rows}, parsed)
         return [*(result for result in frames.results(parsed) if result.document not in refused), *failures, *inputs.failures(refused)]

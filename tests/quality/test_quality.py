@@ -245,6 +245,12 @@ class TestLegibility:
     def test_no_document_passes(self) -> None:
         assert quality.parse_quality([], [], Reading()).passed
 
+    @given(pages=st.integers(0, 9), share=st.floats(0, 1))
+    def test_an_empty_document_is_counted_and_is_not_badly_read(self, pages: int, share: float) -> None:
+        reading = Reading(most_empty_pages=share, least_wordlike=share, most_replaced=share, least_ocr_confidence=share)
+        check = quality.parse_quality([Signals(pages=pages, empty_pages=pages)] * 2, ["", ""], reading)
+        assert (check.passed, check.measured["empty"]) == (True, 2)
+
 
 def _spoil(vectors: NDArray[np.float32], row: int, how: str) -> NDArray[np.float32]:
     spoilt = vectors.copy()
@@ -346,6 +352,8 @@ class TestStreamSlots:
 class TestCompleteness:
     def test_an_index_with_every_live_document_is_complete(self) -> None:
         assert quality.index_completeness({"live": 7, "indexed": 7, "failed": 0, "waiting": 0}).passed
+        check = quality.index_completeness({"live": 7, "indexed": 7, "failed": 0, "waiting": 0, "empty": 7})
+        assert (check.passed, check.measured["empty"]) == (True, 7)
 
     @pytest.mark.parametrize(
         ("counts", "severity"),

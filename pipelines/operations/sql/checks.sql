@@ -26,9 +26,11 @@ SELECT count(*) FILTER (WHERE NOT d.deleted) AS live,
        count(*) FILTER (WHERE NOT d.deleted AND i.document IS NOT NULL) AS indexed,
        count(*) FILTER (WHERE NOT d.deleted AND i.document IS NULL AND f.failed) AS failed,
        count(*) FILTER (WHERE NOT d.deleted AND i.document IS NULL AND f.failed IS NOT TRUE AND w.waiting) AS waiting,
-       count(*) FILTER (WHERE d.deleted AND i.document IS NOT NULL AND r.status = 'done') AS surplus
+       count(*) FILTER (WHERE d.deleted AND i.document IS NOT NULL AND r.status = 'done') AS surplus,
+       count(*) FILTER (WHERE NOT d.deleted AND i.document IS NOT NULL
+                        AND NOT EXISTS (SELECT FROM chunk_source s WHERE s.generation = i.generation AND s.document = i.document)) AS empty
 FROM document d
-LEFT JOIN (SELECT document FROM indexed JOIN generation g USING (generation) WHERE g.state = 'active') i ON i.document = d.document
+LEFT JOIN (SELECT document, generation FROM indexed JOIN generation g USING (generation) WHERE g.state = 'active') i ON i.document = d.document
 LEFT JOIN stage_record r ON r.document = d.document AND r.stage = 'index'
 LEFT JOIN LATERAL (SELECT true AS failed FROM stage_record f WHERE f.document = d.document AND f.status = 'failed' LIMIT 1) f ON true
 LEFT JOIN LATERAL (SELECT true AS waiting FROM stage_record w
