@@ -16,6 +16,14 @@ from time import monotonic, sleep
 from types import MappingProxyType
 from typing import Any
 
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
+
 from core import artifacts, envelopes
 from core.frames import Result
 from core.ledger.ledger import Stale, Step
@@ -216,6 +224,15 @@ def publish(
                 publisher.delete(document, sequence=sequence)
             else:
                 publisher.upsert(document, content=content, sequence=sequence, acl=acl, title=title, media_type=media_type)
+
+
+def keep_publishers_timestamps(app: Resources, tenant: str) -> None:
+    """Let records have the timestamps that they are produced with, as in a topic that Headrace may not configure."""
+    entry = ConfigEntry("message.timestamp.type", "CreateTime", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topic_of(tenant), incremental_configs=[entry])
+    admin = AdminClient(app.endpoints.kafka_client())
+    [done] = admin.incremental_alter_configs([resource]).values()
+    done.result(10)
 
 
 def rows(app: Headrace, tenant: str, query: str) -> list[dict[str, Any]]:

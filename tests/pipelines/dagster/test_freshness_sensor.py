@@ -14,6 +14,7 @@ from events.contract import topic_of
 from pipelines.app import Headrace
 from pipelines.dagster import freshness_sensor
 from pipelines.dagster.runtime import Runtime
+from tests.tenant_fixture import keep_publishers_timestamps
 
 
 class Ticks:
@@ -46,6 +47,7 @@ def ticks(app: Headrace) -> Iterator[Ticks]:
 
 
 def leave_unread(app: Headrace, tenant: str, ago_s: float) -> None:
+    keep_publishers_timestamps(app, tenant)
     then_ms = int((datetime.now(UTC) - timedelta(seconds=ago_s)).timestamp() * 1000)
     producer = Producer(app.endpoints.kafka_client())
     producer.produce(topic_of(tenant), None, b"page", partition=0, timestamp=then_ms)

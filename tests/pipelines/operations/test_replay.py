@@ -29,7 +29,7 @@ from pipelines.governance import erasure
 from pipelines.operations import dead_letters, replay
 from pipelines.operations.lag import lag
 from pipelines.operations.replay import Selection
-from tests.tenant_fixture import STRUCTURED, Inlet, World, publish, rows, verdict
+from tests.tenant_fixture import STRUCTURED, Inlet, World, keep_publishers_timestamps, publish, rows, verdict
 
 PAGE = "# Seals\n\nThe shaft seal of the {} is inspected once a year.\n"
 CORRUPT = b"PK\x03\x04 cut off"
@@ -48,6 +48,7 @@ def event(name: str, sequence: int) -> dict[str, Any]:
 
 def write(app: Headrace, tenant: str, whole: dict[str, Any], at_ms: int) -> None:
     """Write an event to partition 2, with this time of publication."""
+    keep_publishers_timestamps(app, tenant)
     producer = Producer(app.endpoints.kafka_client())
     value, key = json.dumps(whole).encode(), whole["subject"].encode()
     producer.produce(topic_of(tenant), value, key, 2, headers=list(STRUCTURED), timestamp=at_ms)

@@ -26,7 +26,7 @@ from pipelines.operations import status
 from pipelines.operations.checks import check
 from pipelines.operations.lag import Lag, ends, lag, unlanded
 from pipelines.stream import slots
-from tests.tenant_fixture import publish
+from tests.tenant_fixture import keep_publishers_timestamps, publish
 
 PAGE = "# Seals\n\nThe shaft seal of the {} is inspected once a year.\n"
 CORRUPT = b"PK\x03\x04 cut off"
@@ -42,6 +42,7 @@ def kafkaless(settings: Settings, app: Headrace) -> Iterator[Headrace]:
 
 def publish_as_of(app: Headrace, tenant: str, ago_s: float, partition: int = 0, name: str = "old") -> None:
     """A delete of a document, with a timestamp of that long ago."""
+    keep_publishers_timestamps(app, tenant)
     then_ms = int((datetime.now(UTC) - timedelta(seconds=ago_s)).timestamp() * 1000)
     producer = Producer(app.endpoints.kafka_client())
     producer.produce(topic_of(tenant), None, name.encode(), partition=partition, timestamp=then_ms)
