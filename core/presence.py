@@ -47,6 +47,11 @@ class Presence:
         self._connection = None
 
 
+def living(connection: psycopg.Connection[dict[str, Any]]) -> set[int]:
+    """The keys of all processes that are present."""
+    return {row["process"] for row in connection.execute(statements("core", "sql/tenancy.sql")["living"])}
+
+
 def _locked(url: str, key: int) -> psycopg.Connection:
     connection = psycopg.connect(url, autocommit=True, application_name="headrace", **timeouts.CONNECTION)
     try:

@@ -20,7 +20,7 @@ from core import timeouts
 from core.errors import DocumentError, HeadraceError, TenantError, Unavailable
 from core.exclusive import SharedExclusiveLock
 from core.keys import Surrogates
-from core.presence import Presence, has_input
+from core.presence import Presence, has_input, living
 from core.sql import statements
 
 Row = dict[str, Any]
@@ -96,6 +96,11 @@ class Database:
         """The key by which Postgres knows that this process lives, until it ends or closes this. Raises PostgresUnavailable."""
         with translated():
             return self._presence.key()
+
+    def living(self) -> set[int]:
+        """The keys of all processes that are present, this one's too. Raises PostgresUnavailable."""
+        with self.control() as connection:
+            return living(connection)
 
     @contextmanager
     def control(self) -> Iterator[Connection]:

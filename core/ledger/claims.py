@@ -16,6 +16,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from core.ledger.ledger import Claim, Stale, Step
+from core.presence import living
 from core.sql import statements
 from core.tenancy import Connection
 
@@ -83,7 +84,7 @@ def _updated(claim: Claim | None, dead: Collection[int]) -> Claim | None:
 
 def _dead(connection: Connection, found: Sequence[Stale], process: int) -> set[int]:
     others = {row.claim.process for row in found if row.claim} - {process}
-    return others - {row["process"] for row in connection.execute(_SQL["living"])} if others else set()
+    return others - living(connection) if others else set()
 
 
 _UNCLAIMED = Claim(process=0, batch_size=1, crashes=0, solo_attempts=0)

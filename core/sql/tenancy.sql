@@ -25,3 +25,7 @@ SELECT set_config('idle_in_transaction_session_timeout', %(idle)s, false), set_c
 -- The lock ends with the session, and the session with the process, however that ends; when its host disappears, within half a minute
 -- (`core.timeouts`). Shared, so that a session which the server has not given up yet does not keep its process from taking the lock again.
 SELECT pg_try_advisory_lock_shared(%(process)s)
+
+-- name: living
+-- Every process that is present.
+SELECT (classid::bigint << 32) | objid::bigint AS process FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted

@@ -131,7 +131,7 @@ class Reporter(Observer):
             self._messages.popleft()
 
     def _report_parts(self, parts: Sequence[tuple[Key, Part]]) -> None:
-        """In order. After a server failed the others are not tried: each would wait as long for it. A tenant's own error delays no other."""
+        """In order. After a server failed the others are not tried: each would wait as long. A tenant's own error delays no other."""
         for number, (key, part) in enumerate(parts):
             try:
                 event = self._event(key, part)

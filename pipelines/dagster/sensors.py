@@ -11,6 +11,7 @@ import dagster as dg
 from assets.runtime import TENANTS
 from core.backoff import backoff_s
 from pipelines.dagster.jobs import ingest_job
+from pipelines.dagster.own_runs import location_tags
 
 if TYPE_CHECKING:
     from core.tenancy import Tenant
@@ -54,7 +55,8 @@ def lag_sensor(context: dg.SensorEvaluationContext, headrace: dg.ResourceParam[A
 
     known = _partitions(context)
     tenants = [tenant for tenant in headrace.tenants() if tenant.tenant in known]
-    made = list(each_tenant(headrace, lambda tenant: _answer(context.instance, headrace, tenant), tenants))
+    location = location_tags(context)
+    made = list(each_tenant(headrace, lambda tenant: _answer(context.instance, location, headrace, tenant), tenants))
     requests = [attempt.result for attempt in made if isinstance(attempt.result, dg.RunRequest)]
     notes = [attempt.result or str(attempt) for attempt in made if not isinstance(attempt.result, dg.RunRequest)]
     for note in notes if requests else ():
@@ -66,13 +68,13 @@ def _partitions(context: dg.SensorEvaluationContext) -> set[str]:
     return set(context.instance.get_dynamic_partitions("tenants"))
 
 
-def _answer(instance: dg.DagsterInstance, headrace: Any, tenant: "Tenant") -> dg.RunRequest | str:
+def _answer(instance: dg.DagsterInstance, location: Mapping[str, str], headrace: Any, tenant: "Tenant") -> dg.RunRequest | str:
     name, positions = tenant.tenant, headrace.positions(tenant.tenant)
     ends = headrace.reader.high_watermarks({topic for topic, _ in positions})
     events, unfinished = sum(max(0, ends[place] - at) for place, at in positions.items()), headrace.due(name)
     if not events and not unfinished:
         return f"{name}: nothing to do."
-    recent = instance.get_run_records(dg.RunsFilter(tags={"dagster/partition": name}), limit=_RECENT_RUNS)
+    recent = instance.get_run_records(dg.RunsFilter(tags={"dagster/partition": name, **location}), limit=_RECENT_RUNS)
     if not all(record.dagster_run.is_finished for record in recent):
         return f"{name}: a run is under way."
     state = _state(tenant, ends)

@@ -1,6 +1,7 @@
 """Keeps the stream alive: as many runs of the job `stream` as there are slots, and a check that fails if that does not succeed.
 
-Dagster's records say which runs there are, the registry of slots (`pipelines.stream.slots`) whether their processes are alive.
+Dagster's records say which runs there are, the registry of slots (`pipelines.stream.slots`) whether their processes are at work. Runs whose
+process is gone are ended by `pipelines.dagster.dead_runs`.
 """
 
 import json
@@ -16,6 +17,7 @@ from assets.boundary import plain_failures
 from assets.stream import STREAM
 from core.backoff import backoff_s
 from core.errors import HeadraceError
+from pipelines.dagster.own_runs import location_tags, location_tags_of
 from pipelines.dagster.stream_job import SLOT, name_of, stream_job
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ STEADY_S = 600.0
 """A run that lived this long was healthy: its end does not count as one of several deaths in a row."""
 
 SILENT_S, LOADING_S = 60.0, 900.0
-"""A run is dead if its process was not seen for `SILENT_S`; one that has not begun to stream may be fetching its model for `LOADING_S`."""
+"""A slot is silent if its process was not seen for `SILENT_S`; one that does not stream yet may be fetching its model for `LOADING_S`."""
 
 SKEW_S = 10.0
 """Postgres' clock, by which slots are seen, and that of the run's host may differ."""
@@ -42,18 +44,22 @@ _LIVE = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.Dagster
 
 @dataclass(frozen=True)
 class Place:
-    """One slot as Dagster knows it: its live run, else how often in a row its runs died, and when the next may start (epoch seconds)."""
+    """One slot as Dagster knows it: its live run, else how often in a row its runs died, and when the next may start (epoch seconds).
+
+    `silent`: the run's process has not been seen for so long that it is gone, or hangs.
+    """
 
     number: int
     live: bool
+    silent: bool = False
     deaths: int = 0
     next_at: float = 0.0
     last_run: str = "first"
 
     @property
     def healthy(self) -> bool:
-        """Alive, or back within half a minute."""
-        return self.live or self.deaths <= 1
+        """Alive and at work, or back within half a minute."""
+        return not self.silent if self.live else self.deaths <= 1
 
 
 def _description() -> str:
@@ -69,13 +75,14 @@ def _description() -> str:
 @dg.sensor(job_name=stream_job.name, minimum_interval_seconds=10, default_status=dg.DefaultSensorStatus.RUNNING, description=_description())
 def stream_sensor(context: dg.SensorEvaluationContext, headrace: dg.ResourceParam[Any]) -> dg.SensorResult:
     wanted: int = headrace.settings.stream.slots
-    ended = list(_end_surplus(context.instance, wanted))
+    location = location_tags(context)
+    ended = list(_end_surplus(context.instance, location, wanted))
     try:
         seen = _seen(headrace) if wanted else {}
     except HeadraceError as error:
         # without Postgres there is nothing to stream into, and nobody knows which slots are alive
         return dg.SensorResult(skip_reason=str(error))
-    places = [_place(context.instance, number, seen.get(name_of(str(number)))) for number in range(wanted)]
+    places = _places(context.instance, location, wanted, seen)
     requests = [_request(place) for place in places if not place.live and place.next_at <= time()]
     evaluations, cursor = _alert(context.cursor, places, seen.values())
     return dg.SensorResult(
@@ -95,7 +102,7 @@ def stream_sensor(context: dg.SensorEvaluationContext, headrace: dg.ResourcePara
 def stream_slots(context: dg.AssetCheckExecutionContext, headrace: dg.ResourceParam[Any]) -> dg.AssetCheckResult:
     with plain_failures():
         seen = _seen(headrace)
-        places = [_place(context.instance, number, seen.get(name_of(str(number)))) for number in range(headrace.settings.stream.slots)]
+        places = _places(context.instance, location_tags_of(context.run), headrace.settings.stream.slots, seen)
         return dg.AssetCheckResult(**_result(judge(places, seen.values()), places))
 
 
@@ -124,28 +131,24 @@ def _seen(headrace: Any) -> "Mapping[str, Slot]":
     return {slot.slot: slot for slot in slots(headrace)}
 
 
-def _place(instance: dg.DagsterInstance, number: int, seen: "Slot | None") -> Place:
-    recent = instance.get_run_records(dg.RunsFilter(job_name=stream_job.name, tags={SLOT: str(number)}), limit=_RECENT_RUNS)
+def _places(instance: dg.DagsterInstance, location: Mapping[str, str], count: int, seen: "Mapping[str, Slot]") -> list[Place]:
+    return [_place(instance, location, number, seen.get(name_of(str(number)))) for number in range(count)]
+
+
+def _place(instance: dg.DagsterInstance, location: Mapping[str, str], number: int, seen: "Slot | None") -> Place:
+    ours = dg.RunsFilter(job_name=stream_job.name, tags={SLOT: str(number), **location})
+    recent = instance.get_run_records(ours, limit=_RECENT_RUNS)
     unfinished = [record for record in recent if not record.dagster_run.is_finished]
-    dead = [record for record in unfinished if _is_dead(record, seen)]
-    for record in dead:
-        instance.report_run_failed(record.dagster_run, "The process of this run is gone: it was not seen for a minute.")
-    if len(unfinished) > len(dead):
-        return Place(number, live=True)
-    if dead:
-        return _place(instance, number, None)
+    if unfinished:
+        return Place(number, live=True, silent=all(_is_silent(record, seen) for record in unfinished))
     deaths = deaths_in_a_row(recent)
     last = recent[0] if recent else None
     next_at = (last.end_time or last.create_timestamp.timestamp()) + pause_s(deaths) if last else 0.0
     return Place(number, live=False, deaths=deaths, next_at=next_at, last_run=last.dagster_run.run_id if last else "first")
 
 
-def _is_dead(record: dg.RunRecord, seen: "Slot | None") -> bool:
-    """Whether the process of a run that counts as started is gone.
-
-    Dagster's code server notices if one of its run processes dies. If that server died too, with its container or its host, nothing does:
-    its launcher cannot be asked (run monitoring covers only runs that never start, or do not end when told to).
-    """
+def _is_silent(record: dg.RunRecord, seen: "Slot | None") -> bool:
+    """Whether the process of a run that counts as started has not been seen for too long."""
     if record.dagster_run.status != dg.DagsterRunStatus.STARTED or record.start_time is None:
         return False
     if seen is None or seen.started_at.timestamp() < record.start_time - SKEW_S:
@@ -164,9 +167,9 @@ def _request(place: Place) -> dg.RunRequest:
     return dg.RunRequest(run_key=f"slot {place.number}:{place.last_run}", tags={SLOT: str(place.number)})
 
 
-def _end_surplus(instance: dg.DagsterInstance, wanted: int) -> Iterator[str]:
+def _end_surplus(instance: dg.DagsterInstance, location: Mapping[str, str], wanted: int) -> Iterator[str]:
     """Terminate the runs of surplus slots; each finishes what is in flight."""
-    for run in instance.get_runs(dg.RunsFilter(job_name=stream_job.name, statuses=_LIVE)):
+    for run in instance.get_runs(dg.RunsFilter(job_name=stream_job.name, statuses=_LIVE, tags=location)):
         slot = run.tags.get(SLOT, "")
         if slot.isdigit() and int(slot) >= wanted:
             try:
@@ -183,6 +186,8 @@ def _summary(places: Sequence[Place]) -> Iterator[str]:
         return
     yield f"{sum(place.live for place in places)} of {len(places)} slots have a run."
     for place in places:
+        if place.silent:
+            yield f"Slot {place.number} has a run, and its process has not been seen for a minute: it hangs, or is gone."
         if place.deaths:
             yield f"Slot {place.number} died {place.deaths} times in a row; the next run in {max(0.0, place.next_at - time()):.0f} s."
 

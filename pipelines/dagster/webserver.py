@@ -36,7 +36,8 @@ END_S = 45.0
 
 # Secrets stay in the environment of the process: the file only names the variables. Queued runs are dequeued every second, and at most
 # one run of a tenant or of a slot is active. Runs of tenants share one limit; those of the stream, which never end, do not count towards
-# it. A pool's slot is freed when its run has ended, however it ended; a run that neither starts nor ends is failed.
+# it. A pool's slot is freed when its run has ended, however it ended; a run that does not start, or does not end when told to, is ended.
+# A run that has started and lost its process is `dead_run_sensor`'s: with the default launcher nothing here looks after it, or resumes it.
 INSTANCE = """\
 storage:
   postgres:
@@ -63,6 +64,7 @@ run_monitoring:
   enabled: true
   start_timeout_seconds: 600
   cancel_timeout_seconds: 600
+  max_resume_run_attempts: 0
   free_slots_after_run_end_seconds: 30
   poll_interval_seconds: 15
 run_queue:

@@ -26,9 +26,9 @@ class Entry:
 
     `upstream`: the stage whose output it is computed from. `part`: the part of the event that it depends on besides. `lane`: the thread
     group of the stream that runs it. `fingerprint`: everything but the input that decides its result. `keyed`: its result depends on the
-    tenant's surrogate key. `by_policy`: it depends on the tenant's policy, so what it waits for may be one tenant's alone. `quarantines`: it
-    may put a document aside until an operator releases it. `crash_points`: where a test may make the process die, besides before and after
-    the commit.
+    tenant's surrogate key. `by_policy`: it depends on the tenant's policy, so what it waits for may be one tenant's alone. `quarantines`:
+    it may put a document aside until an operator releases it. `crash_points`: where a test may make the process die, besides before and
+    after the commit.
     """
 
     name: str

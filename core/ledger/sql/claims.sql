@@ -1,6 +1,3 @@
--- name: living
-SELECT (classid::bigint << 32) | objid::bigint AS process FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1
-
 -- name: claim
 -- A server that loses this loses nothing else, so the commit does not wait for the disk.
 INSERT INTO claim (document, stage, process, batch_size, crashes, solo_attempts)

@@ -189,6 +189,8 @@ def test_both_instances_give_a_pool_one_place_and_take_it_back_when_a_run_has_en
     for folder in (tmp_path, here / "docker"):
         configured, _ = dagster_instance_config(str(folder))
         assert configured["concurrency"]["pools"] == {"granularity": "op", "default_limit": 1}
+        # no launcher of ours can resume a run
+        assert configured["run_monitoring"].pop("max_resume_run_attempts") == 0
         # at 0 seconds the daemon takes every run that starts or is cancelled for an error
         assert all(configured["run_monitoring"].values())
         assert "free_slots_after_run_end_seconds" in configured["run_monitoring"]

@@ -326,20 +326,28 @@ def test_only_short_lives_that_ended_badly_and_in_a_row_count(lives: list[tuple[
     assert stream_sensor.deaths_in_a_row(records) == expected
 
 
-def test_a_run_whose_process_is_gone_without_a_word_is_given_up_and_one_that_loads_is_not(
-    own: Runtime, instance: dg.DagsterInstance
-) -> None:
+def test_a_run_whose_process_is_silent_fails_the_check_and_keeps_its_slot(own: Runtime, instance: dg.DagsterInstance) -> None:
+    """It hangs, or is gone; which of both is decided by its presence (`pipelines.dagster.dead_runs`)."""
     run = started(instance, 0)
-    assert requested(evaluate(own, instance, 1)) == []
+    healthy(own, instance)
     slots.enrol(own, name_of("0"))
-    assert requested(evaluate(own, instance, 1)) == []
+    healthy(own, instance)
     # it has taken its slot, and loads
     silent_since(own, "61 s", began="61 s")
-    assert requested(evaluate(own, instance, 1)) == []
+    healthy(own, instance)
     silent_since(own, "61 s", began="62 s")
     result = evaluate(own, instance, 1)
-    assert instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.FAILURE  # type: ignore[union-attr]
-    assert "died 1 times in a row" in str(result.skip_reason)
+    [evaluation] = result.asset_events
+    assert isinstance(evaluation, dg.AssetCheckEvaluation)
+    assert (evaluation.passed, requested(result)) == (False, [])
+    assert "has not been seen for a minute" in str(evaluation.description)
+    assert instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.STARTED  # type: ignore[union-attr]
+
+
+def healthy(own: Runtime, instance: dg.DagsterInstance) -> None:
+    result = evaluate(own, instance, 1)
+    assert requested(result) == []
+    assert all(event.passed for event in result.asset_events if isinstance(event, dg.AssetCheckEvaluation))
 
 
 def silent_since(own: Runtime, last_seen: str, began: str) -> None:
@@ -368,6 +376,19 @@ def test_slots_that_are_no_longer_wanted_are_ended_and_with_none_the_check_is_si
         none = evaluate(own, instance, 0)
         assert "stream.slots is 0" in str(none.skip_reason)
         assert not none.asset_events
+
+
+def test_the_slots_of_another_code_location_are_its_own(own: Runtime, instance: dg.DagsterInstance) -> None:
+    a_run(instance, 0)
+    a_run(instance, 1)
+    for location, expected in (("here", []), ("elsewhere", ["0"])):
+        origin = RegisteredCodeLocationOrigin(location)
+        context = dg.SensorEvaluationContext(None, None, None, None, None, "here", instance=instance, code_location_origin=origin)
+        result = stream_sensor.stream_sensor(context, headrace=own)
+        assert isinstance(result, dg.SensorResult)
+        assert requested(result) == expected
+        # the surplus run of slot 1 is told to end by its own code location alone
+        assert ("Slot 1" in str(result.skip_reason)) is (location == "here")
 
 
 def test_where_dagster_runs_a_stream_lag_starts_no_runs(own: Runtime, tenant: str, instance: dg.DagsterInstance) -> None:
