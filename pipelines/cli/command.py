@@ -10,13 +10,16 @@ from typer.core import TyperCommand
 
 from core.texts import is_unicode
 
+_TEXT = "text"
+"""Click's name of a parameter's type. That of a path is another."""
+
 
 class Command(TyperCommand):
     """Refuses arguments and options that are text and not UTF-8, as a wrong call. A path may be of any bytes."""
 
     def invoke(self, ctx: Any) -> Any:
         for parameter in self.params:
-            if not all(map(is_unicode, _texts(ctx.params.get(parameter.name or "")))):
+            if parameter.type.name == _TEXT and not all(map(is_unicode, _texts(ctx.params.get(parameter.name or "")))):
                 raise typer.BadParameter("not UTF-8", ctx=ctx, param=parameter)
         return super().invoke(ctx)
 

@@ -41,12 +41,12 @@ def point_in_time(text: str) -> datetime:
 
 def secret_line(prompt: str) -> str:
     """One line of standard input; on a terminal it is asked for, without echo. Raises BadParameter."""
-    if sys.stdin.isatty():
-        return str(typer.prompt(prompt, hide_input=True, err=True))
     try:
-        return sys.stdin.readline().rstrip("\r\n")
-    except UnicodeDecodeError:
+        line = str(typer.prompt(prompt, hide_input=True, err=True)) if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+        line.encode()
+    except UnicodeError:
         raise typer.BadParameter("standard input is not UTF-8") from None
+    return line
 
 
 def principals(option: str, values: Sequence[str]) -> list[str]:
