@@ -29,7 +29,7 @@ from pydantic import BaseModel
 
 from core.config import Settings
 from core.errors import ConfigurationError, HeadraceError, TenantError, Unavailable
-from events.landing import REFUSALS
+from events.fencing import REFUSALS
 from parsers.reasons import REASONS
 from pipelines import cli, documents
 from pipelines.app import Headrace
