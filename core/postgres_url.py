@@ -53,6 +53,15 @@ def _is_unambiguous(url: str) -> bool:
     )
 
 
+def address(url: str) -> str:
+    """The hosts and ports of a URL, which may be shown."""
+    found = conninfo_to_dict(url)
+    hosts, ports = (str(found.get(name, "")).split(",") for name in ("host", "port"))
+    # one port may be that of every host
+    ports = ports * len(hosts) if len(ports) == 1 else ports
+    return ",".join(f"{host}:{port}" if port else host for host, port in zip(hosts, ports, strict=False))
+
+
 def login_is_refused(error: psycopg.OperationalError) -> bool:
     """Whether the server answered and refused the login or the database: waiting does not help.
 

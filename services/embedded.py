@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from core.config import Endpoints, Settings
 from core.errors import ConfigurationError, Unavailable
+from core.postgres_url import address
 from services import kafka, neo4j, passwords, processes
 from services.files import Layout, layout
 from services.kafka import EmbeddedKafka
@@ -219,6 +220,8 @@ def _external_address(settings: Settings, name: str) -> str | None:
     """The host and port only, because a URL may contain a password."""
     if name == "kafka":
         return settings.kafka.bootstrap
-    url = settings.neo4j.url if name == "neo4j" else settings.postgres.owner_url and settings.postgres.owner_url.get_secret_value()
-    parts = urlsplit(url or "")
+    if name == "postgres":
+        owner = settings.postgres.owner_url
+        return address(owner.get_secret_value()) if owner else None
+    parts = urlsplit(settings.neo4j.url or "")
     return f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname

@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
@@ -18,7 +19,7 @@ def _postgres_url(value: SecretStr) -> SecretStr:
 
 
 def _neo4j_url(value: str) -> str:
-    if not value.startswith(_NEO4J_SCHEMES) or "@" in value:
+    if not value.startswith(_NEO4J_SCHEMES) or "@" in value or not _has_a_port_or_none(value):
         raise ValueError("must begin with bolt:// or neo4j://, with or without +s or +ssc, and hold no password")
     return value
 
@@ -30,9 +31,16 @@ def _bootstrap(value: str) -> str:
 
 
 def _endpoint_url(value: str) -> str:
-    if not value.startswith(("http://", "https://")) or "@" in value:
+    if not value.startswith(("http://", "https://")) or "@" in value or not _has_a_port_or_none(value):
         raise ValueError("must begin with http:// or https://, and hold no password: that is api_key")
     return value
+
+
+def _has_a_port_or_none(url: str) -> bool:
+    try:
+        return (urlsplit(url).port or 0) >= 0
+    except ValueError:
+        return False
 
 
 def _device(value: str) -> str:

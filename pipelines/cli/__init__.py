@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -14,6 +13,7 @@ from collections.abc import Sequence
 
 from pipelines.cli.attempts import debugging, error_line
 from pipelines.cli.exit_codes import INTERRUPTED, exit_code
+from pipelines.cli.output import as_json_text
 from pipelines.cli.root import app
 
 _QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false"}
@@ -47,11 +47,8 @@ def _report(error: Exception, *, as_json: bool) -> int:
     found = described(error)
     if isinstance(error, OSError) and error.filename:
         found.detail += f", {error.filename}"
-    if as_json:
-        text = json.dumps({"error": found.detail, "reason": found.reason, "next": found.next_step}, ensure_ascii=False)
-    else:
-        text = error_line(found)
-    sys.stderr.write(text + "\n")
+    said = {"error": found.detail, "reason": found.reason, "next": found.next_step}
+    sys.stderr.write((as_json_text(said) if as_json else error_line(found)) + "\n")
     return exit_code(found)
 
 

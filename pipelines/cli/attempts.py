@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import typer
 
 from pipelines.cli.exit_codes import BUG, IN_PART, UNAVAILABLE, exit_code
+from pipelines.cli.output import visible
 
 if TYPE_CHECKING:
     from core.errors import HeadraceError
@@ -56,7 +57,7 @@ def code(made: Sequence[Attempt[Any]]) -> int:
 
 def error_line(error: HeadraceError, before: str = "") -> str:
     """An error as one line: what happened, its reason code, what to do."""
-    return f"headrace: {before}{error.detail.rstrip('.')} ({error.reason}). {error.next_step}"
+    return visible(f"headrace: {before}{error.detail.rstrip('.')} ({error.reason}). {error.next_step}")
 
 
 def debugging() -> bool:

@@ -117,7 +117,7 @@ def _send(publisher: Publisher, name: str, send: Send) -> dict[str, Any]:
     from core.texts import is_unicode
 
     if not is_unicode(name):  # no id of a document can be made of it, and an invented one would not be found again
-        return _unpublished(name, reason="file-name-not-utf-8", detail="the file's name is not UTF-8. Rename the file")
+        return _unpublished(name, reason="bad-file-name", detail="the file's name is not UTF-8. Rename the file")
     try:
         event = send(publisher, name)
     except OSError as error:

@@ -198,6 +198,8 @@ IMPOSSIBLE = {
     "neo4j over http": {"HEADRACE_NEO4J__URL": f"http://neo4j:{SECRET}@neo4j:7474", "HEADRACE_NEO4J__PASSWORD": SECRET},
     "neo4j with a password in its url": {"HEADRACE_NEO4J__URL": f"bolt://neo4j:{SECRET}@neo4j:7687", "HEADRACE_NEO4J__PASSWORD": SECRET},
     "an endpoint with a password in its url": ENDPOINT | {"HEADRACE_EMBEDDING__ENDPOINT__URL": f"https://u:{SECRET}@e"},
+    "neo4j with a port that is none": {"HEADRACE_NEO4J__URL": f"bolt://neo4j:{SECRET}", "HEADRACE_NEO4J__PASSWORD": SECRET},
+    "an endpoint with a port that is none": ENDPOINT | {"HEADRACE_EMBEDDING__ENDPOINT__URL": f"https://e:{SECRET}/v1"},
     "an endpoint that is no url": ENDPOINT | {"HEADRACE_EMBEDDING__ENDPOINT__URL": "e:8080"},
     "a short master key": {"HEADRACE_MASTER_KEY": base64.b64encode(SECRET.encode()).decode()},
     "a master key that is no base64": {"HEADRACE_MASTER_KEY": SECRET},

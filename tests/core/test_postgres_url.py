@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 from core.config import Settings
 from core.config.settings import load
 from core.errors import ConfigurationError
-from core.postgres_url import login_is_refused, postgres_url
+from core.postgres_url import address, login_is_refused, postgres_url
 from headrace import Index
 
 SECRET = "Tr0ub4dor"
@@ -147,6 +147,21 @@ def test_the_settings_show_no_url() -> None:
     assert SECRET not in f"{settings!r} {settings} {settings.model_dump()}"
     assert settings.postgres.reader_url is not None
     assert settings.postgres.reader_url.get_secret_value() == f"postgresql://rag:{SECRET}@db/headrace"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (f"postgresql://rag:{SECRET}@db/headrace", "db"),
+        (f"postgresql://rag:{SECRET}@[::1]:5433/headrace", "::1:5433"),
+        (f"postgresql://rag:{SECRET}@one:5432,two:5433/headrace", "one:5432,two:5433"),
+        (f"postgresql://rag:{SECRET}@one,two/headrace?port=5433", "one:5433,two:5433"),
+        (f"postgresql:///headrace?host=/run/postgresql&password={SECRET}", "/run/postgresql"),
+        ("postgresql://", ""),
+    ],
+)
+def test_the_address_of_a_url_is_its_hosts_and_ports(url: str, shown: str) -> None:
+    assert address(postgres_url(url)) == shown
 
 
 @pytest.mark.parametrize(

@@ -118,10 +118,10 @@ def test_a_file_whose_name_is_not_utf_8_is_not_published_and_stops_no_other(run:
         (latin_1 / name).write_text("A page about sardines.", encoding="utf-8")
     code, printed, stderr = run("publish", "--tenant", acme, str(latin_1))
     assert (code, printed) == (exit_codes.IN_PART, "plain.txt\n")
-    assert stderr == "not published: caf\\udce9.txt: the file's name is not UTF-8. Rename the file (file-name-not-utf-8)\n"
+    assert stderr == "not published: caf\\udce9.txt: the file's name is not UTF-8. Rename the file (bad-file-name)\n"
     code, printed, _ = run("publish", "--tenant", acme, str(latin_1 / LATIN_1), "--json")
     (row,) = json.loads(printed)
-    assert (code, row["document"], row["reason"]) == (exit_codes.IN_PART, LATIN_1, "file-name-not-utf-8")
+    assert (code, row["document"], row["reason"]) == (exit_codes.IN_PART, LATIN_1, "bad-file-name")
     assert app.land(acme).fates == {"landed": 1}
 
 
