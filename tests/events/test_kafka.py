@@ -141,11 +141,15 @@ def test_bytes_arrive_as_they_were_given(client: dict[str, Any], reader: Reader,
         {"document_id": "1", "content": "x", "uri": "file:///x"},
         {"document_id": "1", "content": "x", "sequence": -1},
         {"document_id": "1", "content": "x", "acl": [""]},
+        {"document_id": "caf\udce9.txt", "content": "x"},
+        {"document_id": "1", "content": "x", "title": "caf\udce9"},
+        {"document_id": "1", "content": "x", "metadata": {"a": "\ud800"}},
     ],
 )
 def test_a_publisher_raises_a_contract_violation_at_once(client: dict[str, Any], tenant: str, wrong: dict[str, Any]) -> None:
-    with Publisher(client, tenant, "/wiki") as publisher, pytest.raises(ContractError):
+    with Publisher(client, tenant, "/wiki") as publisher, pytest.raises(ContractError) as refused:
         publisher.upsert(**wrong)
+    assert refused.value.reason == "contract-violation"
 
 
 def test_an_event_that_is_too_large_is_refused_and_the_message_names_the_uri(client: dict[str, Any], tenant: str) -> None:
