@@ -255,14 +255,17 @@ def _write(connection: Connection, fold_: _Fold, *, first_read: bool) -> None:
     _upsert(connection, [_document_row(fold_, document) for document in changed])
     bodies = {d: event.content for d, event in fold_.newest.items() if event.content is not None}
     artifacts.put(connection, fold_.keys, "land", bodies)
-    _supersede(connection, [d for d in changed if fold_.states[d].revision], bodies)
+    supersede(connection, [d for d in changed if fold_.states[d].revision], bodies)
     _record_events(connection, fold_.rows, first_read=first_read)
     ledger.dead_letter(connection, fold_.letters)
     fold_.landed.documents = changed
 
 
-def _supersede(connection: Connection, documents: list[str], bodies: Collection[str]) -> None:
-    """Invalidate what was computed from these documents' former states, and narrow access. New documents have no former state."""
+def supersede(connection: Connection, documents: list[str], bodies: Collection[str] = ()) -> None:
+    """Invalidate what was computed from these documents' former states, and narrow access. New documents have no former state.
+
+    `bodies`: which of them have content of their new state.
+    """
     if documents:
         artifacts.discard(connection, ["land"], [d for d in documents if d not in bodies])
         ledger.invalidate(connection, documents)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from core.errors import LostRace, Unavailable
 from core.ledger.stage import Progress, Report, Session, run
 from core.policy import Policy
-from pipelines import maintenance
+from pipelines import maintenance, upgrade
 from pipelines.each_tenant import each_tenant
 from pipelines.resources import Resources
 from pipelines.stages import registry
@@ -75,6 +75,7 @@ class Headrace(Resources):
         from events.landing import land
 
         session = self.session(tenant)
+        upgrade.ensure(self, session)
         try:
             with session.transaction("land") as connection:
                 return land(connection, session.keys, batch, topic_id)

@@ -13,9 +13,13 @@ from pipelines.resources import Resources
 def find(resources: Resources, tenant: str, name: str) -> list[str]:
     """The keys of the documents that an id, a document's key or a chunk's id stands for. Raises HeadraceError `unknown-document`.
 
-    Includes documents whose every event was refused at landing: they have events and dead letters, but no state.
+    An id is found in every spelling. Includes documents whose every event was refused at landing: they have events and dead letters, but no
+    state.
     """
-    found = _documents(resources, tenant, "find", _candidates(resources, tenant, name))
+    spelled = _keys(resources, tenant, name)
+    found = _documents(resources, tenant, "find", [*spelled, name])
+    named = next((key for key in spelled if key in found), None)
+    found -= {key for key in spelled if key != named}
     if not found:
         raise unknown(tenant)
     return sorted(found)
@@ -23,12 +27,20 @@ def find(resources: Resources, tenant: str, name: str) -> list[str]:
 
 def find_document(resources: Resources, tenant: str, name: str) -> str:
     """The key of the one document that has this id or, if none has, this key. Raises HeadraceError `unknown-document`."""
-    candidates = _candidates(resources, tenant, name)
-    existing = _documents(resources, tenant, "documents_by_key", candidates)
-    found = [key for key in candidates if key in existing]
+    return find_documents(resources, tenant, name)[0]
+
+
+def find_documents(resources: Resources, tenant: str, name: str) -> list[str]:
+    """The keys of the document that has this id, in every spelling, or, if none has, this key. Raises HeadraceError `unknown-document`.
+
+    More than one key only if the document was moved from the key of another spelling, where a tombstone stays (`pipelines.upgrade`).
+    """
+    spelled = _keys(resources, tenant, name)
+    existing = _documents(resources, tenant, "documents_by_key", [*spelled, name])
+    found = [key for key in spelled if key in existing] or [key for key in (name,) if key in existing]
     if not found:
         raise unknown(tenant)
-    return found[0]
+    return found
 
 
 def unknown(tenant: str) -> HeadraceError:
@@ -45,11 +57,12 @@ def _documents(resources: Resources, tenant: str, statement: str, keys: list[str
         return {row["document"] for row in connection.execute(_SQL[statement], {"keys": keys})}
 
 
-def _candidates(resources: Resources, tenant: str, name: str) -> list[str]:
-    """The keys that a name may stand for: the key of the document with this id, then the name itself."""
-    from events.digests import document_key
+def _keys(resources: Resources, tenant: str, name: str) -> list[str]:
+    """The keys that the document with this id may have: its own first, then those from before ids were normalised."""
+    from events.digests import document_key, former_keys
 
-    return [document_key(name, resources.session(tenant).keys), name]
+    keys = resources.session(tenant).keys
+    return [document_key(name, keys), *former_keys(name, keys)]
 
 
 _SQL = statements("pipelines", "sql/documents.sql")

@@ -19,7 +19,7 @@ from core.ledger.stage import Session
 from pipelines.resources import Resources
 from pipelines.tasks import Task
 
-DECLARED = ("pipelines.stages.index_tasks", "pipelines.governance.surrogate_keys")
+DECLARED = ("pipelines.upgrade", "pipelines.stages.index_tasks", "pipelines.governance.surrogate_keys")
 """Modules with `TASKS`, in the order in which their tasks run."""
 
 

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import NamedTuple
+from unicodedata import normalize
 
 from msgspec import structs
 
@@ -117,8 +118,8 @@ def paths(names: Iterable[str]) -> Iterator[str]:
 
 
 def _clean(name: str) -> str:
-    """A safe path. `!/` is removed too: it separates a document's id from its member's path."""
-    printable = "".join(char for char in name.encode("utf-8", "replace").decode() if char.isprintable())
+    """A safe path, in NFC as ids are. `!/` is removed too: it separates a document's id from its member's path."""
+    printable = normalize("NFC", "".join(char for char in name.encode("utf-8", "replace").decode() if char.isprintable()))
     parts = (part.strip() for part in _DRIVE.sub("", printable.replace("\\", "/")).split("/"))
     path = "/".join(part for part in parts if part not in {"", ".", ".."})
     return _BANGS.sub("/", path[-_LONGEST_PATH:]).strip("/")

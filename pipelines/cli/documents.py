@@ -31,7 +31,7 @@ def explain(
 
 
 _ONLY_IN_JSON = {
-    "state": ("document", "revision", "sequence_explicit", "landed_at"),
+    "state": ("document", "revision", "sequence_explicit", "published", "appended_at", "landed_at"),
     "stages": ("input_key", "fingerprint", "output_key"),
 }
 

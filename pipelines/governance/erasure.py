@@ -23,7 +23,7 @@ from core.ledger.stage import Session
 from core.records import encode
 from core.sql import statements
 from core.tenancy import Connection
-from pipelines.documents import find_document
+from pipelines.documents import find_documents
 from pipelines.governance import audit, holdings, receipts, subjects, tenants
 from pipelines.governance.legal_hold import refuse_held
 from pipelines.governance.receipts import Receipt, StoreCounts
@@ -38,9 +38,12 @@ PATIENCE_S = 60.0
 
 
 def erase(resources: Resources, tenant: str, name: str) -> Receipt:
-    """Erase one document, by its id or key. Raises HeadraceError `unknown-document`, `legal-hold`; and as `_erase` does."""
-    document = find_document(resources, tenant, name)
-    return _erase(resources, tenant, "document", lambda _: [document])
+    """Erase one document, by its id or key. Raises HeadraceError `unknown-document`, `legal-hold`; and as `_erase` does.
+
+    What remains fences as a tombstone. It belongs to the source that published the document; to none if nobody did.
+    """
+    documents = find_documents(resources, tenant, name)
+    return _erase(resources, tenant, "document", lambda _: documents)
 
 
 def erase_source(resources: Resources, tenant: str, source: str) -> Receipt:

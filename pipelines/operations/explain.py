@@ -24,11 +24,15 @@ from pipelines.stages.registry import NAMES
 
 
 class DocumentState(msgspec.Struct, frozen=True):
-    """A document's newest landed state. `kafka_partition` and `kafka_offset`: the event that it came from."""
+    """A document's newest landed state. `kafka_partition` and `kafka_offset`: the event that it came from.
+
+    `published`: an upsert has landed at some time. `appended_at`: when the broker appended the event, None if the topic did not keep that.
+    """
 
     document: str
     sequence: int
     sequence_explicit: bool
+    published: bool
     deleted: bool
     revision: int
     acl: Sequence[str]
@@ -36,6 +40,7 @@ class DocumentState(msgspec.Struct, frozen=True):
     kafka_offset: int
     event_time: datetime | None
     received_at: datetime
+    appended_at: datetime | None
     landed_at: datetime
 
 
@@ -165,7 +170,8 @@ def verdict(state: DocumentState | None, stages: Sequence[StageRecord], placed: 
         return "not searchable: every event of it was refused, see its dead letters"
     pending = _pending(state, stages)
     if state.deleted:
-        return "deleted; its tombstone keeps the sequence" + (f"; still to pass: {', '.join(pending)}" if pending else "")
+        what = "deleted" if state.published else "never published; only deletes of this id landed"
+        return f"{what}; its tombstone keeps the sequence" + (f"; still to pass: {', '.join(pending)}" if pending else "")
     before = [name for name in pending if name in _TO_SEARCH]
     if before:
         return f"{'an older version is searchable' if _has_passages(placed) else 'not searchable'}: {_why(before[0], stages)}"

@@ -19,6 +19,7 @@ from core.ledger import ledger
 from core.sql import statements
 from core.tenancy import Connection
 from events.kafka.batches import Place
+from pipelines import upgrade
 from pipelines.app import LAND_BYTES, LAND_RECORDS
 from pipelines.documents import find
 from pipelines.operations.dead_letters import DeadLetter, open_letters, place_of, unknown
@@ -242,6 +243,7 @@ def _events(totals: Iterable[Landed]) -> int:
 def _landed(resources: Resources, tenant: str, land: Callable[[Connection, TenantKeys, Records], Landed], records: Records) -> Landed:
     """Land in one transaction, and again if another event landed for the same document meanwhile. Raises LostRace after all attempts."""
     session = resources.session(tenant)
+    upgrade.ensure(resources, session)
     for _ in range(ATTEMPTS - 1):
         try:
             with session.transaction() as connection:

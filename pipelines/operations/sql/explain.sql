@@ -1,5 +1,6 @@
 -- name: state
-SELECT document, sequence, sequence_explicit, deleted, revision, acl, kafka_partition, kafka_offset, event_time, received_at, landed_at
+SELECT document, sequence, sequence_explicit, published, deleted, revision, acl, kafka_partition, kafka_offset, event_time, received_at,
+       appended_at, landed_at
 FROM document WHERE document = %(document)s
 
 -- name: events
