@@ -52,12 +52,17 @@ def secret_line(prompt: str) -> str:
 def principals(option: str, values: Sequence[str]) -> list[str]:
     """The principals of an option that may be repeated. Each value is one, or several with commas, as in CSV, or a JSON list; `''` is none.
 
-    Raises HeadraceError `bad-principals` for what may have been meant as another list: the name of a directory (`CN=HR,OU=Groups`) in
-    parts, an escaped comma, a quote inside a principal.
+    Raises HeadraceError `bad-principals` for what may have been meant as another list: a directory's name (`CN=HR,OU=Groups`), whose
+    parts are not principals, an escaped comma, a quote inside a principal.
     """
     from core.principals import principals as checked
 
     return checked([principal for value in values for principal in _principals(option, value.strip())])
+
+
+def callers_principals(option: str, values: Sequence[str]) -> list[str]:
+    """As `principals`, but a value that is a directory's name as a whole is one: a caller gains no access by it but its own."""
+    return principals(option, [f'"{value.strip()}"' if _DIRECTORY_NAME.fullmatch(value) else value for value in values])
 
 
 def _principals(option: str, text: str) -> list[Any]:
@@ -96,6 +101,10 @@ def _ambiguous(option: str, detail: str) -> HeadraceError:
     remedy = f"Repeat the option and quote a principal that has commas, as in CSV: {quoted} {option} group:a. Or give JSON: {as_json}."
     return HeadraceError(detail, reason="bad-principals", remedy=remedy)
 
+
+_PART = r"\s*(?:[A-Za-z][A-Za-z0-9-]*|[0-9]+(?:\.[0-9]+)+)\s*=(?:\\.|[^,\\\"])*"
+_DIRECTORY_NAME = re.compile(rf"{_PART}(?:,{_PART})+")
+"""A distinguished name of two parts or more, with escapes and without quotes (RFC 4514)."""
 
 _FIELD = re.compile(r'(?:\s*"(?P<quoted>(?:[^"]|"")*)"\s*|(?P<plain>[^",]*))(?P<end>,|\Z)')
 """One field of a line of CSV, and the comma after it."""

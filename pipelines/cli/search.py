@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.cli.installation import opened
-from pipelines.cli.options import AsJson, Tenant, principals
+from pipelines.cli.options import AsJson, Tenant, callers_principals
 from pipelines.cli.output import out, print_json, progress, visible
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def search(
 
     from pipelines.operations.search import ask
 
-    readers = principals("--as", caller or ())
+    readers = callers_principals("--as", caller or ())
     with opened() as headrace, progress(quiet=as_json) as report:
         report("searching …")
         passages = ask(headrace, tenant, query, readers, top)

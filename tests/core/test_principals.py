@@ -163,6 +163,32 @@ def test_what_may_have_been_meant_as_another_list_is_refused_with_both_ways_to_w
     assert refused.value.remedy
 
 
+DIRECTORY = ["CN=HR,OU=Groups,DC=corp", "UID=jo, O=Acme", "2.5.4.3=Jo,DC=corp", "CN=Roe\\, Jane,OU=Site Collections,DC=corp"]
+
+
+@pytest.mark.parametrize("name", DIRECTORY)
+def test_a_directorys_name_is_one_principal_of_a_caller_and_grants_nothing(name: str) -> None:
+    """A document's access list says who reads, so it has to be unambiguous; a caller can only be found in it or not."""
+    assert options.callers_principals("--as", [name, f" {name} ", "group:a,user:b", f'"{name}"']) == [name, name, "group:a", "user:b", name]
+    with pytest.raises(HeadraceError):
+        typed(name)
+
+
+@pytest.mark.parametrize(
+    "value", ["CN=HR,OU=Groups,group:a", "group:a,CN=HR,OU=Groups", "CN=HR\\,OU=Groups\\,DC=corp", 'CN="HR,OU=Groups"', "=a,=b"]
+)
+def test_a_directorys_name_among_others_is_refused_of_a_caller_too(value: str) -> None:
+    with pytest.raises(HeadraceError) as refused:
+        options.callers_principals("--as", [value])
+    assert refused.value.reason == "bad-principals"
+
+
+@given(LISTS)
+def test_a_callers_principals_are_typed_as_a_documents_otherwise(given: list[str]) -> None:
+    for values in ([json.dumps(given)], ['"' + principal.replace('"', '""') + '"' for principal in given]):
+        assert options.callers_principals("--as", values) == typed(*values) == given
+
+
 def test_the_remedy_shows_the_repeated_option_and_the_json() -> None:
     with pytest.raises(HeadraceError) as refused:
         typed("CN=HR,OU=Groups,DC=corp")
