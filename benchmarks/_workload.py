@@ -26,7 +26,8 @@ STRUCTURED = (("content-type", b"application/cloudevents+json"),)
 GROUPS = ("group:millers", "group:bakers", "group:carters", "user:jo")
 PEOPLE = ("ada.stone@example.com", "ben.race@example.com", "cleo.flume@example.com")
 SHARED = tuple(f"Rule {number} of the mill holds for every wheel, and every page repeats it word for word." for number in range(1, 5))
-NOTHING_TO_READ = " \n\n \n"
+CLEARED = ".. cleared by its author\n"
+UNREADABLE = "%PDF-1.7 and nothing else"
 _NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 Passage = tuple[tuple[str, ...], str]
@@ -50,12 +51,13 @@ class Record:
 
 @dataclass(frozen=True)
 class Version:
-    """A document's state at one sequence. `sections` is None for a delete, and empty for content that cannot be parsed."""
+    """A document's state at one sequence. `sections`: None for a delete, empty for an emptied page. `corrupt`: it cannot be parsed."""
 
     sequence: int
     sections: tuple[Passage, ...] | None
     title: str = ""
     acl: tuple[str, ...] = ()
+    corrupt: bool = False
 
     @property
     def deleted(self) -> bool:
@@ -63,7 +65,7 @@ class Version:
 
     @property
     def readable(self) -> bool:
-        return bool(self.sections)
+        return self.sections is not None and not self.corrupt
 
 
 @dataclass
@@ -113,6 +115,8 @@ class Workload:
         if before and before.readable and kind < 0.3:
             return Version(sequence, before.sections, before.title, self._acl())
         shared = ("Mill", "Rules"), self._random.choice(SHARED)
+        if before and kind > 0.9:
+            return Version(sequence, (), f"Page {sequence}", self._acl())
         own = ("Mill",), f"Gauge {name} reads {sequence} since the last flood."
         contact = ("Mill", "Contact"), f"Write to {self._random.choice(PEOPLE)} about RFC {self._random.randint(1, 4)}."
         whole = [(own, shared), (own, shared, contact), ((("Mill",), SHARED[0]), shared)]
@@ -120,10 +124,10 @@ class Workload:
 
     def _unreadable(self) -> Record:
         """Return a version that the parser refuses. Such documents are later deleted but never readable: the old passages would remain."""
-        name = f"blank-{self._random.randrange(3)}.rst"
+        name = f"broken-{self._random.randrange(3)}.rst"
         before = self.newest.get(name)
         sequence = before.sequence + 1 if before else 0
-        return self._publish(name, Version(sequence, () if self._random.random() < 0.7 else None))
+        return self._publish(name, Version(sequence, (), corrupt=True) if self._random.random() < 0.7 else Version(sequence, None))
 
     def _acl(self) -> tuple[str, ...]:
         chosen = self._random.sample(GROUPS, self._random.randint(0, 3))
@@ -137,7 +141,8 @@ class Workload:
     def _record(self, name: str, source: str, version: Version, at: datetime = _NOON) -> Record:
         data: dict[str, Any] = {"sequence": version.sequence}
         if version.sections is not None:
-            data |= {"content": _text(version.sections), "media_type": "text/x-rst", "title": version.title, "acl": list(version.acl)}
+            content = UNREADABLE if version.corrupt else _text(version.sections) if version.sections else CLEARED
+            data |= {"content": content, "media_type": "text/x-rst", "title": version.title, "acl": list(version.acl)}
         return Record(name, _event(DELETE if version.deleted else UPSERT, self._id(), name, source, at, data), self._ago())
 
     def _ago(self) -> int:
@@ -179,7 +184,7 @@ def publish(kafka_client_properties: Mapping[str, Any], tenant: str, records: li
 def _text(sections: tuple[Passage, ...]) -> str:
     parts: list[str] = []
     path: tuple[str, ...] = ()
-    for heading, text in sections or ((path, NOTHING_TO_READ),):
+    for heading, text in sections:
         if heading != path:
             parts.append(f"{heading[-1]}\n{'=-'[len(heading) - 1] * len(heading[-1])}")
         path = heading
