@@ -65,7 +65,7 @@ def dead_run_sensor(context: dg.SensorEvaluationContext, headrace: dg.ResourcePa
     ended = [_end(context.instance, run) for run in runs if run.run_id in absent and is_dead(absent[run.run_id], start_s)]
     for sentence in ended:
         context.log.warning(sentence)
-    state = f"{len(runs)} runs are unfinished, the process of {len(absent)} is absent."
+    state = f"Unfinished runs: {len(runs)}; without a living process: {len(absent)}."
     return dg.SensorResult(skip_reason=" ".join(ended) or state, cursor=_cursor(now, absent))
 
 

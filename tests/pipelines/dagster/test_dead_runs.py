@@ -251,7 +251,7 @@ def test_each_state_has_its_end_and_not_before_its_time(
     assert ticks.status(run) == status
     ticks.tick(15)
     assert ticks.status(run) == end
-    assert "0 runs are unfinished" in ticks.tick(15)
+    assert "Unfinished runs: 0" in ticks.tick(15)
 
 
 @pytest.mark.parametrize(("coordinator", "end"), [("QueuedRunCoordinator", Status.QUEUED), ("DefaultRunCoordinator", Status.FAILURE)])
