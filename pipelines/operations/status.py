@@ -29,7 +29,8 @@ WITHIN_S = 300.0
 class TenantSizes(msgspec.Struct, frozen=True):
     """A tenant's sizes. `documents` are live; `chunks` and `indexed` are those of the active generation; `dead_letters` are open.
 
-    `empty`: of `indexed`, documents without passages. `not_indexed`: documents that landed and are neither in the index nor known to have failed.
+    `empty`: of `indexed`, documents without passages. `not_indexed`: documents that landed and are neither in the index nor known to have
+    failed.
     """
 
     tenant: str

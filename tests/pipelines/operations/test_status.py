@@ -301,6 +301,16 @@ def test_status_prints_tenants_and_slots_not_wider_than_120_columns(
     slots.leave(app, slot)
 
 
+def test_status_counts_empty_documents(call: Callable[..., Any], app: Headrace, acme: str) -> None:
+    publish(app, acme, None, page=PAGE.format("pump"), cleared="", comment_md="<!-- cleared -->")
+    app.ingest(acme)
+    _, found = call("status", "--json")
+    (row,) = [row for row in found["tenants"] if row["tenant"] == acme]
+    assert (row["documents"], row["indexed"], row["empty"], row["failures"]) == (3, 3, 2, {})
+    _, printed = call("status")
+    assert "empty" in printed
+
+
 def test_status_as_json_has_every_tenant_and_slot(call: Callable[..., Any], app: Headrace, acme: str) -> None:
     slot = slots.enrol(app, f"json-{os.getpid()}")
     slots.leave(app, slot, Unavailable("x"))
