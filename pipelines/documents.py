@@ -48,7 +48,7 @@ def unknown(tenant: str) -> HeadraceError:
     return HeadraceError(
         f"tenant {tenant!r} has no document by that id",
         reason="unknown-document",
-        remedy="An id is the event's subject, exactly; `headrace dead-letters list` shows events that were refused.",
+        remedy="An id is the event's subject, in any Unicode form; `headrace dead-letters list` shows events that were refused.",
     )
 
 

@@ -63,10 +63,14 @@ def unpublish(
     as_json: AsJson = False,
 ) -> None:
     """Publish deletes of documents that this source owns."""
-    _publish(tenant, source, ids, lambda publisher, name: publisher.delete(name, sequence=sequence), wait=wait, as_json=as_json)
+    _publish(
+        tenant, source, ids, lambda publisher, name: publisher.delete(name, sequence=sequence), wait=wait, as_json=as_json, deletes=True
+    )
 
 
-def _publish(tenant: str, source: str, names: Sequence[str], send: Send, *, wait: float | None, as_json: bool) -> None:
+def _publish(
+    tenant: str, source: str, names: Sequence[str], send: Send, *, wait: float | None, as_json: bool, deletes: bool = False
+) -> None:
     """Send each event, even if another one is refused. Prints the ids, or with `wait` the outcomes."""
     with opened() as headrace, progress(quiet=as_json) as report:
         headrace.database.get(tenant)
@@ -75,6 +79,8 @@ def _publish(tenant: str, source: str, names: Sequence[str], send: Send, *, wait
             if outcomes and wait is not None:
                 report("waiting for outcomes")
                 rows = _with_outcomes(rows, outcomes, wait)
+        if deletes and wait is None:
+            _tell_unknown(headrace, tenant, [row["document"] for row in rows if row["published"]])
     if as_json:
         print_json(rows)
     else:
@@ -83,8 +89,22 @@ def _publish(tenant: str, source: str, names: Sequence[str], send: Send, *, wait
         raise typer.Exit(IN_PART)
 
 
-_NOT_DONE = (None, "dead-lettered")
-"""Outcomes that make the command end with IN_PART: none in time, or refused."""
+_NOT_DONE = (None, "dead-lettered", "unknown-document")
+"""Outcomes that make the command end with IN_PART: none in time, refused, or nothing to delete."""
+
+
+def _tell_unknown(headrace: Headrace, tenant: str, names: Sequence[str]) -> None:
+    """Name the ids of which nothing has landed: their deletes are slips, or their documents are still in Kafka."""
+    from core.errors import HeadraceError
+    from pipelines.documents import find
+
+    for name in names:
+        try:
+            find(headrace, tenant, name)
+        except HeadraceError as error:
+            if error.reason != "unknown-document":
+                raise
+            line(f"{name}: nothing of this id has landed; `--wait` tells whether the delete meets a document", err=True)
 
 
 @contextmanager

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Barrier
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import zstandard
@@ -18,6 +20,7 @@ from core.errors import LostRace
 from events.contract import UPSERT, KafkaRecord
 from events.kafka.batches import Batch
 from events.landing import Landed, land, land_records
+from events.replay import reread
 from tests.tenant_fixture import STRUCTURED, Inlet, World
 
 pytestmark = pytest.mark.usefixtures("empty_world")
@@ -340,6 +343,98 @@ def test_numbered_and_unnumbered_events_of_one_document_do_not_mix(world: World,
     )
     assert landed.reasons == Counter({"sequence-kind-mismatch": 2})
     assert world.document("a.md")["content"] == b"first"
+
+
+# partitions and spellings
+
+
+def test_without_append_times_a_delete_by_another_partition_is_a_dead_letter_and_a_replay_refuses_it_again(world: World) -> None:
+    one, other = world.inlet(), world.inlet()
+    one.skip(5)
+    published = one.upsert("a.md", "one")
+    one.land(published)
+    deleted = other.delete("a.md")
+    assert other.land(deleted).reasons == Counter({"partition-changed": 1})
+    assert not as_landed(world, "a.md")[1]
+    assert [(letter["reason"], letter["document"]) for letter in world.letters()] == [("partition-changed", world.key("a.md"))]
+    before = world.everything()
+    assert _reread(world, [published]).fates == Counter(unchanged=1)
+    assert _reread(world, [deleted]).reasons == Counter({"partition-changed": 1})
+    assert world.everything() == before
+
+
+def test_append_times_order_two_partitions_and_a_replay_of_both_changes_nothing(world: World) -> None:
+    one, other = world.inlet(), world.inlet()
+    one.skip(5)
+    one.append_time_s, other.append_time_s = 1, 2
+    published, deleted = one.upsert("a.md", "one"), other.delete("a.md")
+    other.append_time_s = 0
+    late = other.upsert("a.md", "late")
+    assert one.land(published).fates == Counter(landed=1)
+    assert other.land(deleted).fates == Counter(landed=1)
+    assert as_landed(world, "a.md") == (0, True, [], None, None)
+    assert other.land(late).fates == Counter(landed=1)  # a clock that went back: within the partition the offset counts
+    one.append_time_s = 1
+    assert one.land(one.upsert("a.md", "between")).fates == Counter(superseded=1)
+    before = world.everything()
+    for record, fate in ((published, "superseded"), (deleted, "superseded"), (late, "unchanged")):
+        assert _reread(world, [record]).fates == Counter([fate])
+    assert world.everything() == before
+
+
+def test_an_event_that_was_ordered_when_it_landed_is_not_refused_by_a_replay(world: World) -> None:
+    """A document moves to another partition while its topic begins to keep append times; the replay begins with its first event."""
+    one, other = world.inlet(), world.inlet()
+    published = one.upsert("a.md", "one")
+    one.land(published)
+    other.append_time_s = 1_000_000_000
+    assert other.land(moved := other.upsert("a.md", "two")).fates == Counter(landed=1)
+    before = world.everything()
+    assert _reread(world, [published]).fates == Counter(superseded=1)
+    assert _reread(world, [moved]).fates == Counter(unchanged=1)
+    world.rows("DELETE FROM event RETURNING kafka_offset")  # as retention does
+    assert _reread(world, [published]).fates == Counter(superseded=1)
+    assert world.rows("SELECT FROM event") == []
+    assert world.rows("SELECT FROM dead_letter") == []
+    assert world.everything() == before | {"event": []}
+
+
+def _reread(world: World, records: Sequence[KafkaRecord]) -> Landed:
+    with world.session.transaction() as connection:
+        return reread(connection, world.session.keys, records)
+
+
+LETTERS = st.sampled_from("aéÜệ한がÅ\u0301\u0307\u0323ﬁ\u0958")
+SPELLINGS: st.SearchStrategy[Literal["NFC", "NFD"] | None] = st.sampled_from(["NFC", "NFD", None])
+
+
+@given(st.text(LETTERS, min_size=1, max_size=5), st.lists(st.tuples(st.booleans(), SPELLINGS), min_size=1, max_size=5))
+@settings(max_examples=40)
+def test_every_spelling_of_an_id_is_the_one_document(
+    world: World, name: str, events: list[tuple[bool, Literal["NFC", "NFD"] | None]]
+) -> None:
+    world.clear()
+    inlet, published = world.inlet(), False
+    for number, (deletes, form) in enumerate(events):
+        spelled = unicodedata.normalize(form, name) if form else name
+        fate = "unknown-document" if deletes and not published else "landed"
+        published |= not deletes
+        assert inlet.land(inlet.delete(spelled) if deletes else inlet.upsert(spelled, f"text {number}")).fates == Counter([fate])
+    [row] = world.rows("SELECT document, deleted FROM document")
+    assert row == {"document": world.key(name), "deleted": events[-1][0]}
+    found = world.document(name)
+    assert found["envelope"] is None or found["envelope"].name == unicodedata.normalize("NFC", name)
+    raw = inlet.raw(unicodedata.normalize("NFD", name).encode(), b"not an event")
+    inlet.land(raw)
+    assert [letter["document"] for letter in world.letters()] == [world.key(name)]
+
+
+def test_a_key_that_differs_from_the_subject_in_more_than_its_spelling_is_refused(inlet: Inlet) -> None:
+    body = json.loads(inlet.upsert("Überblick").value or b"")
+    for key in ("U\u0308berblick", "Uberblick", "Überblick "):
+        record = inlet.raw(key.encode(), json.dumps(body).encode())
+        landed = inlet.land(record)
+        assert landed.reasons == (Counter() if unicodedata.normalize("NFC", key) == "Überblick" else Counter({"key-mismatch": 1}))
 
 
 # ownership

@@ -255,6 +255,10 @@ def test_publish_prints_ids_and_one_refused_file_stops_no_other(call: Run, app: 
     assert _state(app, acme).acl == ["group:a", "group:b"]
     assert call("unpublish", "--tenant", acme, "page.md") == (0, "page.md\n", "")
     assert app.land(acme).fates == {"landed": 1}
+    code, printed, stderr = call("unpublish", "--tenant", acme, "page.md", "pagee.md")
+    assert (code, printed) == (0, "page.md\npagee.md\n")
+    assert stderr.startswith("pagee.md: nothing of this id has landed")
+    assert app.land(acme).fates == {"landed": 1, "unknown-document": 1}
 
 
 def test_publish_waits_for_outcomes_and_prints_them(call: Run, app: Headrace, acme: str, page: Path, tmp_path: Path) -> None:
@@ -270,7 +274,9 @@ def test_publish_waits_for_outcomes_and_prints_them(call: Run, app: Headrace, ac
         )
         assert all(row["latency_s"] > 0 for row in rows)
         code, printed, _ = call("unpublish", "--tenant", acme, "page.md", "--wait", "60")
-    assert (code, "page.md" in printed, "deleted" in printed) == (0, True, True)
+        assert (code, "page.md" in printed, "deleted" in printed) == (0, True, True)
+        code, rows, _ = call("unpublish", "--tenant", acme, "pagee.md", "--wait", "60", "--json")
+    assert (code, [row["outcome"] for row in rows]) == (7, ["unknown-document"])
 
 
 @contextmanager
