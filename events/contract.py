@@ -166,7 +166,7 @@ def _checked(message: KafkaRecord) -> dict[str, Any]:
         reason, detail = message.unreadable
         raise ContractError(detail, reason=reason)
     if message.size > MAX_EVENT_BYTES:
-        raise ContractError(f"{message.size:,} bytes", reason=TOO_LARGE)
+        raise ContractError(f"{message.size:,} bytes, more than {MAX_EVENT_BYTES:,}", reason=TOO_LARGE)
     instance = _null_value(message) if message.value is None else _decoded(message, message.value)
     _check_type(instance)
     instance = _with_data(instance)

@@ -18,7 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from core.errors import ContractError, HeadraceError
 from core.principals import Principals, principals
-from events.contract import DELETE, MAX_EVENT_BYTES, UPSERT, KafkaRecord, Rejected, read, topic_of
+from events.contract import DELETE, MAX_EVENT_BYTES, TOO_LARGE, UPSERT, KafkaRecord, Rejected, read, topic_of
 from events.digests import canonical
 from events.kafka.client import ClientErrors
 from events.strict_json import StrictJson
@@ -131,7 +131,8 @@ class Publisher:
         """Raise a violation of the contract at once instead of leaving it to a dead letter."""
         outcome = read(KafkaRecord(self._topic, 0, 0, -1, _key(message), message.value, tuple(message.headers.items())))
         if isinstance(outcome, Rejected):
-            raise ContractError(outcome.detail, reason=outcome.reason, remedy="See docs/events.md.")
+            remedy = BY_REFERENCE if outcome.reason == TOO_LARGE else "See docs/events.md."
+            raise ContractError(outcome.detail, reason=outcome.reason, remedy=remedy)
 
     def _produce(self, message: KafkaMessage) -> None:
         headers: list[tuple[str, str | bytes | None]] = list(message.headers.items())

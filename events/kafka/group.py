@@ -10,13 +10,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from time import monotonic
 from types import TracebackType
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from core.errors import HeadraceError, Unavailable
-from events.kafka.bad_batches import end_of
+from events.kafka.bad_batches import SILENCE_S, doubtful, end_of, why
 from events.kafka.batches import Batch, Place, RecordBuffer
 from events.kafka.client import ClientErrors
 from events.kafka.messages import CONSUMING, GROUP, is_bad_batch, place_of, record_of, record_of_batch
@@ -35,11 +36,12 @@ _POLL_RECORDS = 64
 
 
 @dataclass(frozen=True)
-class _BadBatch:
-    """A batch that the client cannot read: the first of its offsets that was to be read, why, and the search for its end."""
+class _Doubt:
+    """A batch that the client may not be able to read: the first of its offsets that was to be read, why, and the search for its end."""
 
     start: int
-    why: KafkaError | None
+    why: str
+    gap: bool
     end: Future[int]
 
 
@@ -58,7 +60,10 @@ class Member:
         self._paused: set[Place] = set()
         self._topics: list[str] = []
         self._properties = properties
-        self._bad: dict[Place, _BadBatch] = {}
+        self._doubts: dict[Place, _Doubt] = {}
+        self._with_gaps: set[Place] = set()  # by transactions or compaction: there, a gap is no sign of a batch that cannot be read
+        self._heard: set[Place] = set()
+        self._looked = monotonic()
         self._searches = ThreadPoolExecutor(1, "batch-ends")
         with self._errors.translated("joining the group"):
             self._consumer = Consumer(self._errors.configuration(properties, **_MEMBER, **{"group.id": GROUP, "client.id": name}))
@@ -119,6 +124,7 @@ class Member:
     def poll(self, timeout_s: float) -> Iterator[Batch]:
         """The records that have arrived, in order within a partition; waits up to `timeout_s` for the first. Rebalances happen in here."""
         self._pass_over_bad_batches()
+        self._doubt_silent()
         with self._errors.translated("reading"):
             first = self._consumer.poll(timeout_s)
             messages = [] if first is None else [first, *self._consumer.consume(_POLL_RECORDS, 0)]
@@ -151,6 +157,7 @@ class Member:
             self._consumer.incremental_assign([TopicPartition(*place, at) for place, at in positions.items()])
             self._consumer.resume([TopicPartition(*place) for place in positions])
         self._paused -= positions.keys()
+        self._heard |= positions.keys()
 
     def _behind(self, place: Place, at: int) -> int:
         _, high = self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True)
@@ -181,43 +188,59 @@ class Member:
         place, error = place_of(message), message.error()
         if error is not None and message.topic() is None and not error.retriable():
             raise self._errors.translate(error, "reading")
-        if place not in self._buffer or place in self._bad:
-            return  # fetched before it was discarded or revoked; or the client repeats what it cannot read
-        if error is None:
+        if place not in self._buffer or place in self._doubts:
+            return  # fetched before it was discarded or revoked; or read again once it is clear from where
+        self._heard.add(place)
+        if doubtful(message, self._buffer.position(place) or 0, with_gaps=place in self._with_gaps):
+            self._doubt(place, message)
+        elif error is None:
             self._buffer.add(record_of(message))
-        elif is_bad_batch(message):
-            self._look_for_end(place, message.offset() or 0, error)
         elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's public name for it
             self._buffer.skip_to(place, message.offset() or 0)
         elif not error.retriable():
             self.discard(place)
 
-    def _look_for_end(self, place: Place, first: int, why: KafkaError) -> None:
-        """In a thread of its own: it takes some requests, and other partitions need not wait."""
-        start = max(first, self._buffer.position(place) or 0)
-        self._bad[place] = _BadBatch(start, why, self._searches.submit(end_of, self._properties, place, start, first))
+    def _doubt_silent(self) -> None:
+        """Doubt partitions of which nothing has come for a while, though they have records."""
+        if monotonic() - self._looked < SILENCE_S:
+            return
+        for place in [place for place, behind in self.lag().items() if behind and place not in self._heard]:
+            if place not in self._paused and place not in self._doubts:
+                self._doubt(place, None)
+        self._heard, self._looked = set(), monotonic()
+
+    def _doubt(self, place: Place, message: Message | None) -> None:
+        """Look whether the client can read the batch at the position, in a thread of its own: other partitions need not wait."""
+        first = message.offset() if message and is_bad_batch(message) else None
+        start = max(first or 0, self._buffer.position(place) or 0)
+        end = self._searches.submit(end_of, self._properties, place, start, first)
+        self._doubts[place] = _Doubt(start, why(message), message is not None and first is None, end)
 
     def _pass_over_bad_batches(self) -> None:
-        """Move over the batches whose ends are found: one record stands for all of a batch's. If the search failed, it is repeated."""
-        for place, bad in [(place, bad) for place, bad in self._bad.items() if bad.end.done()]:
-            del self._bad[place]
+        """Move over the batches whose ends are found: one record stands for all of a batch's. A search that failed is repeated."""
+        for place, doubt in [(place, doubt) for place, doubt in self._doubts.items() if doubt.end.done()]:
+            del self._doubts[place]
             try:
-                end = bad.end.result()
+                end = doubt.end.result()
             except Unavailable:
-                continue  # the client reports the batch again
+                self._read_from({place: doubt.start})
+                continue
             except HeadraceError:
                 self.discard(place)
                 continue
-            if end > bad.start:
-                self._buffer.add(record_of_batch(place, bad.start, end, bad.why))
+            if end > doubt.start:
+                self._buffer.add(record_of_batch(place, doubt.start, end, doubt.why))
                 self._buffer.skip_to(place, end)
+            elif doubt.gap:
+                self._with_gaps.add(place)
             self._read_from({place: end})
 
     def _forget(self, places: Iterable[Place]) -> None:
         """What was known of these partitions while they were read."""
         for place in places:
             self._paused.discard(place)
-            self._bad.pop(place, None)
+            self._with_gaps.discard(place)
+            self._doubts.pop(place, None)
 
     def _switch(self, method: Any, places: set[Place]) -> None:
         if places:

@@ -68,7 +68,7 @@ def record_of(message: Message) -> KafkaRecord:
     return KafkaRecord(*place, offset, timestamp_ms, message.key(), message.value(), headers, appended, unreadable)
 
 
-def record_of_batch(place: Place, start: int, end: int, why: KafkaError | None) -> KafkaRecord:
+def record_of_batch(place: Place, start: int, end: int, why: str) -> KafkaRecord:
     """What stands for a batch that cannot be handed over: a record at the first of its offsets, which are `start` to `end - 1`."""
-    detail = f"offsets {start} to {end - 1}: the client cannot read this batch ({why.name() if why else 'unknown'})"
+    detail = f"offsets {start} to {end - 1}: the client cannot read this batch ({why})"
     return KafkaRecord(*place, start, int(time() * 1000), None, None, unreadable=(UNREADABLE_BATCH, detail))

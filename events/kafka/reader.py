@@ -18,7 +18,7 @@ from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 from core.errors import HeadraceError
 from events.contract import KafkaRecord
 from events.kafka.admin import Admin
-from events.kafka.bad_batches import end_of
+from events.kafka.bad_batches import SILENCE_S, doubtful, end_of, why
 from events.kafka.batches import Batch, Place, RecordBuffer
 from events.kafka.client import NO_LEADER, REQUEST_S, ClientErrors
 from events.kafka.messages import CONSUMING, GROUP, is_bad_batch, place_of, record_of, record_of_batch
@@ -45,6 +45,7 @@ class Reader:
     def __init__(self, properties: Mapping[str, Any], *, patience_s: float = 15.0) -> None:
         self._properties = properties
         self._patience_s = patience_s
+        self._with_gaps: set[Place] = set()  # by transactions or compaction: there, a gap is no sign of a batch that cannot be read
         self._errors = ClientErrors()
         with self._errors.translated("connecting"):
             self._consumer = Consumer(self._errors.configuration(properties, **CONSUMING, **{"group.id": GROUP}, on_commit=_log_commit))
@@ -170,26 +171,37 @@ class Reader:
             self._consumer.assign([TopicPartition(*place, at) for place, at in buffer.positions.items()])
 
     def _drain(self, buffer: RecordBuffer, ends: Mapping[Place, int]) -> Generator[Batch, None, None]:
+        heard = looked = monotonic()
         while buffer:
-            for message in self._next_messages():
+            messages = self._consumed()
+            if messages:
+                heard = looked = monotonic()
+            elif monotonic() - heard > self._patience_s:
+                raise self._errors.translate(KafkaError(KafkaError._TIMED_OUT), "reading")  # noqa: SLF001 - the library's public name
+            elif monotonic() - looked > SILENCE_S:
+                before = buffer.positions
+                yield from self._pass_over_silent(buffer, ends)
+                looked = monotonic()
+                heard = heard if buffer.positions == before else looked
+            for message in messages:
                 place = place_of(message)
                 if place not in buffer:
                     continue  # beyond the requested end
-                self._buffer_up_to(ends[place], buffer, message)
-                if buffer.full:
-                    yield from buffer.flush()
-                if (buffer.position(place) or 0) >= ends[place]:
-                    yield from buffer.close(place)
-                if is_bad_batch(message):
-                    self._assign(buffer)  # behind it; what else has arrived is read again
+                doubted = doubtful(message, buffer.position(place) or 0, with_gaps=place in self._with_gaps)
+                if doubted:
+                    self._pass_over(place, ends[place], buffer, message)
+                else:
+                    self._buffer_up_to(ends[place], buffer, message)
+                yield from self._filled(place, ends[place], buffer)
+                if doubted:
+                    self._assign(buffer)  # what else has arrived is read again
                     break
 
-    def _next_messages(self) -> list[Message]:
-        until = monotonic() + self._patience_s
-        while monotonic() < until:
-            if messages := self._consumed():
-                return messages
-        raise self._errors.translate(KafkaError(KafkaError._TIMED_OUT), "reading")  # noqa: SLF001 - the library's public name for it
+    def _filled(self, place: Place, end: int, buffer: RecordBuffer) -> Iterator[Batch]:
+        if buffer.full:
+            yield from buffer.flush()
+        if (buffer.position(place) or 0) >= end:
+            yield from buffer.close(place)
 
     def _consumed(self) -> list[Message]:
         first = self._consumer.poll(_POLL_S)
@@ -206,22 +218,28 @@ class Reader:
 
     def _buffer_up_to(self, end: int, buffer: RecordBuffer, message: Message) -> None:
         """Buffer the message unless it is beyond `end`: a gap may lead from before the end to beyond it."""
-        bad = is_bad_batch(message)
-        if (bad or message.error() is None) and (message.offset() or 0) >= end:
+        if message.error() is None and (message.offset() or 0) >= end:
             buffer.skip_to(place_of(message), end)
-        elif bad:
-            self._pass_over(end, buffer, message)
         else:
             self._buffer(buffer, message)
 
-    def _pass_over(self, end: int, buffer: RecordBuffer, bad: Message) -> None:
-        """Move over a batch that the client cannot read, up to `end`: one record stands for all of its records."""
-        place, first = place_of(bad), bad.offset() or 0
-        start = max(first, buffer.position(place) or 0)
-        behind = min(end, end_of(self._properties, place, start, first))
+    def _pass_over_silent(self, buffer: RecordBuffer, ends: Mapping[Place, int]) -> Iterator[Batch]:
+        """Nothing comes, though no partition is at its end: move over batches that the client cannot read."""
+        for place in buffer.positions:
+            self._pass_over(place, ends[place], buffer, None)
+            yield from self._filled(place, ends[place], buffer)
+        self._assign(buffer)
+
+    def _pass_over(self, place: Place, end: int, buffer: RecordBuffer, message: Message | None) -> None:
+        """Move over the batch at the position if the client cannot read it, up to `end`: one record stands for all of its records."""
+        first = message.offset() if message and is_bad_batch(message) else None
+        start = max(first or 0, buffer.position(place) or 0)
+        behind = end_of(self._properties, place, start, first) if start < end else start
         if behind > start:
-            buffer.add(record_of_batch(place, start, behind, bad.error()))
-            buffer.skip_to(place, behind)
+            buffer.add(record_of_batch(place, start, min(end, behind), why(message)))
+        elif message and first is None:
+            self._with_gaps.add(place)
+        buffer.skip_to(place, min(end, behind))
 
     def _unreadable(self, place: Place, buffer: RecordBuffer, error: KafkaError) -> HeadraceError:
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from bisect import bisect_right
 from collections.abc import Mapping
 from itertools import accumulate
@@ -13,8 +12,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType  # type: ignore[attr-defined]
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmarks._raw_producer import RawProducer
@@ -22,7 +20,7 @@ from core.config import Settings
 from events.contract import UPSERT, topic_of
 from events.digests import document_key
 from events.kafka.bad_batches import Search
-from events.kafka.batches import Batch, Place
+from events.kafka.batches import Batch
 from events.kafka.group import Member
 from events.kafka.reader import Reader
 from events.kafka.topics import outcomes_of
@@ -31,9 +29,9 @@ from events.positions import losses
 from pipelines.dagster.runtime import Runtime
 from pipelines.operations import replay
 from pipelines.operations.dead_letters import open_letters
+from tests.events.kafka.accounting import QUIET, accounted, everything
 from tests.tenant_fixture import publish
 
-QUIET: dict[str, Any] = {"logger": logging.getLogger("tests.kafka")}
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 STRUCTURED = (b"content-type", b"application/cloudevents+json")
 ANY_BYTES = st.binary(max_size=12) | st.sampled_from(
@@ -50,43 +48,7 @@ RECORDS = st.fixed_dictionaries(
 )
 
 
-def accept_any_timestamp(app: Runtime, tenant: str) -> None:
-    """As in a topic that others created, with the broker's checks off."""
-    admin = AdminClient(app.endpoints.kafka_client() | QUIET)
-    wanted = {
-        "message.timestamp.type": "CreateTime",
-        "message.timestamp.before.max.ms": str(2**63 - 1),
-        "message.timestamp.after.max.ms": str(2**63 - 1),
-    }
-    entries = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in wanted.items()]
-    resource = ConfigResource(ResourceType.TOPIC, topic_of(tenant), incremental_configs=entries)
-    for future in admin.incremental_alter_configs([resource]).values():
-        future.result(10)
-
-
-@pytest.fixture(scope="module")
-def open_tenant(app: Runtime) -> str:
-    """A tenant whose topic takes every timestamp."""
-    from pipelines.governance.tenants import add
-
-    name = "hostile-records"
-    add(app, name)
-    accept_any_timestamp(app, name)
-    return name
-
-
-def accounted(app: Runtime, tenant: str) -> dict[Place, list[int]]:
-    """The offsets of each partition that have an event's row; every refused one has a dead letter at the same place."""
-    with app.session(tenant).transaction() as connection:
-        rows = connection.execute("SELECT kafka_partition, kafka_offset, fate FROM event ORDER BY 1, 2").fetchall()
-        letters = connection.execute("SELECT kafka_partition, kafka_offset FROM dead_letter").fetchall()
-    refused = {(row["kafka_partition"], row["kafka_offset"]) for row in rows if row["fate"] == "dead-lettered"}
-    assert refused == {(letter["kafka_partition"], letter["kafka_offset"]) for letter in letters}
-    places = {row["kafka_partition"] for row in rows}
-    return {(topic_of(tenant), p): [row["kafka_offset"] for row in rows if row["kafka_partition"] == p] for p in places}
-
-
-@settings(max_examples=8)
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(RECORDS, min_size=1, max_size=40), st.sampled_from(CODECS))
 def test_any_bytes_in_every_part_of_a_record_are_accounted_for(
     app: Runtime, open_tenant: str, records: list[dict[str, Any]], codec: str
@@ -101,7 +63,7 @@ def test_any_bytes_in_every_part_of_a_record_are_accounted_for(
     landed = app.land(open_tenant)
     assert landed.events == len(records) + 1
     assert document_key("neighbour.md", app.session(open_tenant).keys) in landed.documents
-    assert accounted(app, open_tenant) == {p: list(range(end)) for p, end in app.reader.high_watermarks([topic]).items() if end}
+    assert accounted(app, open_tenant) == everything(app, open_tenant)
 
 
 def test_a_header_name_that_is_not_utf_8_is_a_dead_letter_of_its_document_that_a_replay_refuses_again(app: Runtime, acme: str) -> None:
@@ -122,19 +84,41 @@ def test_a_header_name_that_is_not_utf_8_is_a_dead_letter_of_its_document_that_a
 
 
 @given(st.lists(st.integers(1, 2**20), min_size=1, max_size=8), st.integers(0, 2**62), st.data())
-def test_the_end_of_a_batch_is_found_in_steps_that_grow_with_its_logarithm(lengths: list[int], at: int, data: st.DataObject) -> None:
-    """Whatever batches follow it; a readable one does not say where it begins."""
+def test_the_end_of_a_batch_with_an_error_is_found_in_steps_that_grow_with_its_logarithm(
+    lengths: list[int], at: int, data: st.DataObject
+) -> None:
     firsts = [*accumulate(lengths, initial=at)]
     start = data.draw(st.integers(firsts[0], firsts[1] - 1))
-    known = [True, *(data.draw(st.booleans()) for _ in lengths[1:])]
-    search, probes = Search(firsts[0], start - 1, firsts[-1]), 0
+    batches = [ERROR, *(data.draw(st.sampled_from([ERROR, MALFORMED, READABLE])) for _ in lengths[1:])]
+    end, probes = searched(firsts, batches, start, firsts[0])
+    assert end == firsts[1]
+    assert probes <= 2 * lengths[0].bit_length() + 1
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(0, 2**62), st.data())
+def test_the_end_of_malformed_batches_is_found_offset_by_offset_and_nothing_readable_is_before_it(
+    lengths: list[int], at: int, data: st.DataObject
+) -> None:
+    firsts = [*accumulate(lengths, initial=at)]
+    start = data.draw(st.integers(firsts[0], firsts[1] - 1))
+    batches = [MALFORMED, *(data.draw(st.sampled_from([ERROR, MALFORMED, READABLE])) for _ in lengths[1:])]
+    end, probes = searched(firsts, batches, start, None)
+    assert end == firsts[next((number for number, kind in enumerate(batches) if kind != MALFORMED), len(batches))]
+    assert probes <= end - start + 1
+
+
+ERROR, MALFORMED, READABLE = "error", "malformed", "readable"
+
+
+def searched(firsts: list[int], batches: list[str], start: int, first: int | None) -> tuple[int, int]:
+    """The end that a search finds among batches with these first offsets, and in how many probes."""
+    search, probes = Search(start - 1, firsts[-1], first), 0
     while (probe := search.probe) is not None:
         assert start <= probe < search.outside
         batch = bisect_right(firsts, probe) - 1
-        search.tell(firsts[batch] if known[batch] else probe)
+        search.tell(probe if batches[batch] == READABLE else None, firsts[batch] if batches[batch] == ERROR else None)
         probes += 1
-    assert search.outside == firsts[1]
-    assert probes <= 2 * lengths[0].bit_length() + 1
+    return search.outside, probes
 
 
 BOMB_BYTES = 105_000_000
