@@ -26,9 +26,8 @@ class Entry:
 
     `upstream`: the stage whose output it is computed from. `part`: the part of the event that it depends on besides. `lane`: the thread
     group of the stream that runs it. `fingerprint`: everything but the input that decides its result. `keyed`: its result depends on the
-    tenant's surrogate key. `by_policy`: it depends on the tenant's policy, so what it waits for may be one tenant's alone. `quarantines`:
-    it may put a document aside until an operator releases it. `crash_points`: where a test may make the process die, besides before and
-    after the commit.
+    tenant's surrogate key. `quarantines`: it may put a document aside until an operator releases it. `crash_points`: where a test may
+    make the process die, besides before and after the commit.
     """
 
     name: str
@@ -38,7 +37,6 @@ class Entry:
     fingerprint: Callable[[Models, Policy], str]
     build: Build
     keyed: bool = False
-    by_policy: bool = False
     quarantines: bool = False
     crash_points: tuple[str, ...] = ()
 
@@ -56,7 +54,6 @@ STAGES = (
         lane=0,
         fingerprint=lambda models, policy: models.reading(policy.reading),
         build=lambda step, resources, policy: parse.Parse(step, resources.models, policy.reading, resources.settings.fetching),
-        by_policy=True,
         quarantines=True,
     ),
     Entry(
@@ -67,7 +64,6 @@ STAGES = (
         fingerprint=lambda models, policy: models.redactor(policy.privacy).fingerprint,
         build=lambda step, resources, policy: redact.Redact(step, resources.models.redactor(policy.privacy)),
         keyed=True,
-        by_policy=True,
         quarantines=True,
     ),
     Entry(

@@ -214,11 +214,7 @@ class Stream:
                 report = self._headrace.step(session, stage, only=batch.documents)
             except Unavailable as error:  # before the stage began: its model cannot be fetched
                 report.unavailable = error.detail
-        if report.unavailable and registry.BY_NAME[stage].by_policy:
-            self._note_error(batch.tenant, Unavailable(report.unavailable))
-            self._lengthen(((batch.tenant, stage),))
-        else:
-            self._set_waiting(stage, report.unavailable)
+        self._set_waiting(stage, report.unavailable)
         self._observer.ran(batch.tenant, report)
         if report.failed or stage == "index":
             self._publish_outcomes(batch.tenant)

@@ -22,7 +22,7 @@ import pytest
 
 import services
 from core.config import Settings
-from core.schema.migrate import migrate
+from core.schema.migrate import configure_tenant, migrate
 from events.publish import Publisher
 from pipelines.app import Headrace
 from pipelines.governance import tenants
@@ -214,6 +214,19 @@ def test_a_tenant_whose_settings_cannot_work_is_reported_and_its_neighbours_go_o
     publish(own.app, neighbour, 1, media_type="text/markdown", page="# Neighbour\n\nGoes on.")
     stream.until(tenant=neighbour, indexed=1)
     tenants.configure(own.app, tenant, privacy={"profile": "patterns"})
+    stream.until(tenant=tenant, indexed=1)
+    own.whole(tenant, ["page"])
+
+
+def test_an_error_that_nobody_foresaw_is_its_tenants_alone_and_over_with_its_cause(own: Own) -> None:
+    stream, tenant, neighbour = own.running(), own.tenant(), own.tenant()
+    # sealed by nobody: what opens it foresees no such thing
+    configure_tenant(own.app.owner_url, tenant, {"privacy": {"deny": {"sealed": "not base64", "values": 1}}})
+    publish(own.app, tenant, 1, media_type="text/markdown", page="# Seals\n\nThe shaft seal is inspected once a year.")
+    assert stream.until(tenant=tenant, error="bug")["detail"] == "unexpected binascii.Error"
+    publish(own.app, neighbour, 1, media_type="text/markdown", page="# Neighbour\n\nGoes on.")
+    stream.until(tenant=neighbour, indexed=1)
+    configure_tenant(own.app.owner_url, tenant, {"privacy": {}})
     stream.until(tenant=tenant, indexed=1)
     own.whole(tenant, ["page"])
 
