@@ -1,12 +1,12 @@
 """The canonical form of ids, addresses and link targets: one spelling for each document, whoever wrote it and however.
 
-It is a URL (`https://wiki.example.com/Überblick`, `s3://bucket/a.md`, `urn:isbn:1`), or a path (`docs/a.md`) if there is no scheme. A file
-without a host is a path too: `/srv/a.md`, `file:///srv/a.md` and `srv/a.md` are one, and so are `C:\\a.md` and `file:///c:/a.md`.
+It is a URL (`https://wiki.example.com/Überblick`, `s3://bucket/a.md`), or a path (`docs/a.md`, `jira:ABC-1`). A file without a host is a
+path too: `/srv/a.md`, `file:///srv/a.md` and `srv/a.md` are one, and so are `C:\\a.md` and `file:///c:/a.md`.
 
 ada-url parses and joins for every scheme, as browsers do (WHATWG: IDNA, default ports, dot segments, backslashes, drives). It leaves
 escapes as they are; here, what means the same unescaped is unescaped (RFC 3986, 6.2.2.2) and in NFC, so that people can read the keys.
-Beyond both standards, a run of slashes is one slash, and a slash at the end of a path is none. Credentials are left out, surrogates stay
-whole, and no text raises.
+Beyond both standards, a run of slashes is one slash, and a slash at the end of a path is none. In an id, `#` is a character; in a path, so
+is a `?` without a `=` after it (`What is a lien?.md`). Credentials are left out, surrogates stay whole, and no text raises.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ REVISION = f"1 ada-url {version('ada-url')}"
 CHARACTERS = 8192
 """A longer text is its own canonical form: nobody writes such an address twice, and its normalization takes time in its square."""
 
-# one letter before a colon is a drive, and a colon before a space is punctuation
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?!\s|%20)")
-_LIKE_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+# of a URL; a colon that no slash follows is a part of an id (`jira:ABC-1`, `Help:Contents`), and one letter before it is a drive
+_SCHEME = re.compile(r"((?i:https?|ftp|wss?|file)(?=:)|[A-Za-z][A-Za-z0-9+.-]+(?=:/)):")
+_PREFIX = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _AUTHORITY = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]+:)?//[^/]*")
 _CREDENTIALS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:)(?:[\\/]*[^/?#\\]*@)+")
@@ -38,8 +38,8 @@ _CREDENTIALS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:)(?:[\\/]*[^/?#\\]*@)+")
 _SPECIAL = {"http", "https", "ftp", "ws", "wss", "file"}
 # Azure's schemes, whose user is a container
 _CONTAINERS = {"abfs:", "abfss:", "wasb:", "wasbs:"}
-_NO_DOCUMENT = {"about", "blob", "callto", "cid", "data", "facetime", "geo", "javascript", "mailto", "mid", "sip", "sips", "skype", "sms"}
-_NO_DOCUMENT |= {"tel", "vbscript", "xmpp"}
+_NO_DOCUMENT = {"about", "blob", "callto", "cid", "data", "facetime", "geo", "javascript", "jdbc", "mailto", "mid", "sip", "sips", "skype"}
+_NO_DOCUMENT |= {"sms", "tel", "vbscript", "xmpp"}
 
 _TRIMMED = "".join(map(chr, range(0x21)))
 _REMOVED = str.maketrans("", "", "\t\n\r")
@@ -75,17 +75,18 @@ def address(text: str) -> str | None:
 def target(base: str, text: str) -> str | None:
     """The canonical form of what a link points to in a document whose id or address is `base`, without fragment.
 
-    None if that is no other document (mail, a script, a place in the same document), or if nothing is relative to the base.
+    None if that is no other document (mail, a script, a place in the same document), or invalid. A prefix with a colon is absolute.
     """
     text = text.translate(_REMOVED).strip(_TRIMMED).partition("#")[0]
-    scheme = _SCHEME.match(text)
-    if not text or (scheme and scheme[1].lower() in _NO_DOCUMENT):
+    prefix = _PREFIX.match(text)
+    if not text or (prefix and prefix[1].lower() in _NO_DOCUMENT):
         return None
-    if scheme or _DRIVE.match(text) or text.startswith("\\\\"):
+    if _DRIVE.match(text) or text.startswith("\\\\") or (prefix and len(prefix[1]) > 1):
         return _canonical(_as_url(text))
-    if text.startswith("//") and not base.lower().startswith("http:"):
+    if text.startswith("//") and base[:5].lower() != "http:":
         return _canonical(f"https:{text}")
-    return _canonical(f"./{text}" if _LIKE_SCHEME.match(text) else text, _tidied(_as_url(_without_fragment(base))))
+    base = _as_url(_without_fragment(base))
+    return _canonical(f"./{text}" if prefix else text, _tidied(base, base))
 
 
 def is_url(canonical: str) -> bool:
@@ -109,7 +110,7 @@ def _canonical(text: str, base: str | None = None) -> str | None:
     if len(text) > CHARACTERS:
         return None
     try:
-        url = URL(_tidied(text), base)
+        url = URL(_tidied(text, base or text), base)
     except ValueError:
         return None
     path = "/".join(_unescaped(segment, _KEPT_IN_PATH) for segment in url.pathname.rstrip("/").split("/")) or "/"
@@ -121,8 +122,10 @@ def _canonical(text: str, base: str | None = None) -> str | None:
     return f"{url.protocol}{slashes}{container}{_host(url)}{path}{query}"
 
 
-def _tidied(text: str) -> str:
+def _tidied(text: str, base: str) -> str:
     """Slashes for backslashes, one slash for a run of slashes, tokens in the host without brackets: before dot segments are removed."""
+    if base[:5].lower() == "file:" and "=" not in text.partition("?")[2]:
+        text = text.replace("?", "%3F")
     place, mark, query = text.partition("?")
     scheme = _SCHEME.match(place)
     if not scheme or scheme[1].lower() in _SPECIAL:

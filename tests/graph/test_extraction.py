@@ -132,8 +132,8 @@ def test_web_links_point_to_urls_in_normal_form() -> None:
         (r"C:\docs\a.md", r"..\b.md", "document:C:/b.md"),
         (r"C:\docs\a.md", "/b.md", "document:C:/b.md"),
         (r"\\server\share\a.md", "b.md", "URL:file://server/share/b.md"),
-        ("jira:ABC-1", "b.md", None),
-        ("docs/a.md", "jira:ABC-1", "URL:jira:ABC-1"),
+        ("jira:ABC-1", "b.md", "document:b.md"),
+        ("docs/a.md", "jira:ABC-1", "document:jira:ABC-1"),
         ("docs/a.md", "java\nscript:void(0)", None),
     ],
 )
