@@ -17,6 +17,8 @@ from core.config import Settings
 from pipelines import cli
 from pipelines.app import Headrace
 from pipelines.cli import exit_codes, root
+from pipelines.operations import explain
+from retrieval.request import MOST_PASSAGES
 
 LATIN_1 = os.fsdecode(b"caf\xe9.txt")
 GIVEN = {"text": "x", "path": str(Path(__file__)), "integer": "1", "integer range": "1", "float": "1", "float range": "1"}
@@ -102,12 +104,45 @@ def test_a_value_on_standard_input_is_utf_8(run: Run, monkeypatch: pytest.Monkey
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_greatest_top_is_that_of_a_search() -> None:
+    (top,) = [parameter for words, command in COMMANDS if words == ("search",) for parameter in command.params if parameter.name == "top"]
+    assert (top.type.min, top.type.max) == (1, MOST_PASSAGES)
+
+
 @pytest.fixture
-def latin_1(settings: Settings, app: Headrace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder whose name is not UTF-8, and the session's configuration in force."""
-    config = tmp_path / "headrace.toml"
-    config.write_text(f'data_dir = "{settings.data_dir}"\n', encoding="utf-8")
-    monkeypatch.setenv("HEADRACE_CONFIG", str(config))
+def config(settings: Settings, app: Headrace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The configuration of the session's servers, in force."""
+    path = tmp_path / "headrace.toml"
+    path.write_text(f'data_dir = "{settings.data_dir}"\n', encoding="utf-8")
+    monkeypatch.setenv("HEADRACE_CONFIG", str(path))
+
+
+@pytest.mark.usefixtures("config")
+def test_an_access_list_lands_as_it_was_typed_or_nothing_is_published(run: Run, app: Headrace, acme: str, tmp_path: Path) -> None:
+    name = "CN=HR,OU=Groups,DC=corp"
+    lists = {
+        "everyone.md": ([], ["*"]),
+        "nobody.md": ([""], []),
+        "quoted.md": ([f'"{name}"', "group:a"], [name, "group:a"]),
+        "json.md": ([json.dumps([name])], [name]),
+        "refused.md": ([name], None),
+    }
+    for document, (typed, _) in lists.items():
+        (tmp_path / document).write_text("A page about sardines.", encoding="utf-8")
+        options = [word for principal in typed for word in ("--acl", principal)]
+        code, _, stderr = run("publish", "--tenant", acme, *options, str(tmp_path / document))
+        assert (code, "(bad-principals)" in stderr) == ((2, True) if document == "refused.md" else (0, False))
+    assert app.land(acme).fates == {"landed": 4}
+    for document, (_, expected) in lists.items():
+        if expected is not None:
+            (found,) = explain.explain(app, acme, document)
+            assert found.state is not None
+            assert found.state.acl == expected
+
+
+@pytest.fixture
+def latin_1(config: None, tmp_path: Path) -> Path:
+    """A folder whose name is not UTF-8."""
     folder = tmp_path / os.fsdecode(b"Gr\xfc\xdfe")
     folder.mkdir()
     return folder
