@@ -151,7 +151,7 @@ def doubtful(message: Message, position: int, *, with_gaps: bool) -> bool:
 
 def why(message: Message | None) -> str:
     """In an error's words; "malformed" if the client reports none."""
-    error = message.error() if message else None
+    error = None if message is None else message.error()  # a message without a value is false
     return error.name() if error else "malformed"
 
 

@@ -37,11 +37,13 @@ _POLL_RECORDS = 64
 
 @dataclass(frozen=True)
 class _Doubt:
-    """A batch that the client may not be able to read: the first of its offsets that was to be read, why, and the search for its end."""
+    """A batch that the client may not be able to read: the first of its offsets that was to be read, why, and the search for its end.
+
+    `message`: what is doubted, None for silence.
+    """
 
     start: int
-    why: str
-    gap: bool
+    message: Message | None
     end: Future[int]
 
 
@@ -124,7 +126,6 @@ class Member:
     def poll(self, timeout_s: float) -> Iterator[Batch]:
         """The records that have arrived, in order within a partition; waits up to `timeout_s` for the first. Rebalances happen in here."""
         self._pass_over_bad_batches()
-        self._doubt_silent()
         with self._errors.translated("reading"):
             first = self._consumer.poll(timeout_s)
             messages = [] if first is None else [first, *self._consumer.consume(_POLL_RECORDS, 0)]
@@ -132,6 +133,8 @@ class Member:
             self._add(message)
             if self._buffer.full:
                 yield from self._buffer.flush()
+        if len(messages) <= _POLL_RECORDS:  # all that had arrived
+            self._doubt_silent()
         yield from self._buffer.flush()
 
     def pause(self, topics: Collection[str]) -> None:
@@ -188,9 +191,9 @@ class Member:
         place, error = place_of(message), message.error()
         if error is not None and message.topic() is None and not error.retriable():
             raise self._errors.translate(error, "reading")
-        if place not in self._buffer or place in self._doubts:
+        if place not in self._buffer or (place in self._doubts and self._doubts[place].message is not None):
             return  # fetched before it was discarded or revoked; or read again once it is clear from where
-        self._heard.add(place)
+        self._end_silence(place)
         if doubtful(message, self._buffer.position(place) or 0, with_gaps=place in self._with_gaps):
             self._doubt(place, message)
         elif error is None:
@@ -211,10 +214,15 @@ class Member:
 
     def _doubt(self, place: Place, message: Message | None) -> None:
         """Look whether the client can read the batch at the position, in a thread of its own: other partitions need not wait."""
-        first = message.offset() if message and is_bad_batch(message) else None
+        first = message.offset() if message is not None and is_bad_batch(message) else None
         start = max(first or 0, self._buffer.position(place) or 0)
         end = self._searches.submit(end_of, self._properties, place, start, first)
-        self._doubts[place] = _Doubt(start, why(message), message is not None and first is None, end)
+        self._doubts[place] = _Doubt(start, message, end)
+
+    def _end_silence(self, place: Place) -> None:
+        self._heard.add(place)
+        if doubt := self._doubts.pop(place, None):
+            doubt.end.cancel()
 
     def _pass_over_bad_batches(self) -> None:
         """Move over the batches whose ends are found: one record stands for all of a batch's. A search that failed is repeated."""
@@ -229,9 +237,9 @@ class Member:
                 self.discard(place)
                 continue
             if end > doubt.start:
-                self._buffer.add(record_of_batch(place, doubt.start, end, doubt.why))
+                self._buffer.add(record_of_batch(place, doubt.start, end, why(doubt.message)))
                 self._buffer.skip_to(place, end)
-            elif doubt.gap:
+            elif doubt.message is not None and not is_bad_batch(doubt.message):
                 self._with_gaps.add(place)
             self._read_from({place: end})
 

@@ -171,18 +171,21 @@ class Reader:
             self._consumer.assign([TopicPartition(*place, at) for place, at in buffer.positions.items()])
 
     def _drain(self, buffer: RecordBuffer, ends: Mapping[Place, int]) -> Generator[Batch, None, None]:
-        heard = looked = monotonic()
+        silence, suspicious = 0.0, SILENCE_S
         while buffer:
+            began = monotonic()
             messages = self._consumed()
             if messages:
-                heard = looked = monotonic()
-            elif monotonic() - heard > self._patience_s:
+                silence, suspicious = 0.0, SILENCE_S
+            else:
+                silence += monotonic() - began
+            if silence > self._patience_s:
                 raise self._errors.translate(KafkaError(KafkaError._TIMED_OUT), "reading")  # noqa: SLF001 - the library's public name
-            elif monotonic() - looked > SILENCE_S:
-                before = buffer.positions
+            if silence > suspicious:
+                before, suspicious = buffer.positions, silence + SILENCE_S
                 yield from self._pass_over_silent(buffer, ends)
-                looked = monotonic()
-                heard = heard if buffer.positions == before else looked
+                if buffer.positions != before:
+                    silence, suspicious = 0.0, SILENCE_S
             for message in messages:
                 place = place_of(message)
                 if place not in buffer:
@@ -232,12 +235,12 @@ class Reader:
 
     def _pass_over(self, place: Place, end: int, buffer: RecordBuffer, message: Message | None) -> None:
         """Move over the batch at the position if the client cannot read it, up to `end`: one record stands for all of its records."""
-        first = message.offset() if message and is_bad_batch(message) else None
+        first = message.offset() if message is not None and is_bad_batch(message) else None
         start = max(first or 0, buffer.position(place) or 0)
         behind = end_of(self._properties, place, start, first) if start < end else start
         if behind > start:
             buffer.add(record_of_batch(place, start, min(end, behind), why(message)))
-        elif message and first is None:
+        elif message is not None and first is None:
             self._with_gaps.add(place)
         buffer.skip_to(place, min(end, behind))
 

@@ -169,6 +169,23 @@ def test_a_batch_that_decompresses_to_too_much_is_passed_over_by_every_reader_an
     assert (row["events"], row["reasons"]) == (5, {"unreadable-batch": 2})
 
 
+def test_gaps_of_transactions_are_no_batches_that_cannot_be_read(app: Runtime, acme: str) -> None:
+    client, topic = app.endpoints.kafka_client(), topic_of(acme)
+    producer = Producer(client | QUIET | {"transactional.id": f"tx-{acme}"})
+    producer.init_transactions(30)
+    for commits in (True, False, True):
+        producer.begin_transaction()
+        for _ in range(2):
+            producer.produce(topic, None, b"page.md", 0)
+        producer.flush(30)
+        producer.commit_transaction(30) if commits else producer.abort_transaction(30)
+    produce_batches(client, topic, (1, False))
+    expected = [(0, ""), (1, ""), (6, ""), (7, ""), (9, "")]
+    with Reader(client) as reader:
+        assert offsets(list(reader.read_batches({(topic, 0): 0}))) == expected
+    assert offsets(read_as_member(client, topic, until=10)) == expected
+
+
 def read_as_member(client: Mapping[str, Any], topic: str, until: int) -> list[Batch]:
     batches: list[Batch] = []
     deadline = monotonic() + 60
