@@ -17,6 +17,7 @@ from rich.console import Console
 
 from core.config import Settings, load
 from core.errors import HeadraceError
+from core.principals import Principals
 from core.sql import statements
 from core.tenancy import Row
 from pipelines.app import Headrace
@@ -183,7 +184,7 @@ def search_private_document(headrace: Headrace) -> None:
     expect(PRIVATE not in public and PRIVATE in board, "only the board finds its minutes")
 
 
-def found_documents(headrace: Headrace, principals: Sequence[str]) -> set[str]:
+def found_documents(headrace: Headrace, principals: Principals) -> set[str]:
     from pipelines.operations.search import ask
 
     passages = ask(headrace, "acme", "minutes of the board meeting", principals, top=5)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
 
 from core.config import Settings
+from core.principals import Principals
 from events.publish import Publisher
 from pipelines import documents
 from pipelines.dagster.runtime import Runtime
@@ -32,7 +32,7 @@ Keep the runner dry, and turn it by hand every month.
 """
 
 
-def cited(app: Runtime, tenant: str, query: str, principals: Sequence[str] = (), top: int = 20) -> set[str]:
+def cited(app: Runtime, tenant: str, query: str, principals: Principals = (), top: int = 20) -> set[str]:
     return {c.document for passage in ask(app, tenant, query, principals, top) for c in passage.citations}
 
 
