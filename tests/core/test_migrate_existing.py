@@ -18,6 +18,7 @@ from pydantic import SecretStr
 
 from core.config import Endpoints, Settings
 from core.schema.migrate import drop_tenant, migrate, pending
+from pipelines import maintenance
 from pipelines.app import Headrace
 from pipelines.operations.search import ask
 from pipelines.stages.registry import NAMES
@@ -86,3 +87,12 @@ def test_what_was_indexed_is_searched_and_what_was_left_is_done(migrated: Headra
         assert connection.execute("SELECT count(*) AS n FROM claim").fetchall() == [{"n": 0}]
         assert connection.execute("SELECT reason FROM dead_letter").fetchall() == [{"reason": "corrupt-document"}]
     assert {name: migrated.step(session, name).moved for name in NAMES} == dict.fromkeys(NAMES, 0)
+
+
+def test_the_data_of_its_tenants_is_upgraded_once(migrated: Headrace) -> None:
+    for tenant in TENANTS:
+        session = migrated.session(tenant)
+        assert "upgrade" in maintenance.due(migrated, session)
+        maintenance.run_due(migrated, session)
+        migrated.maintained_at.clear()
+        assert "upgrade" not in maintenance.due(migrated, session)

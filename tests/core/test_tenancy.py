@@ -266,11 +266,12 @@ def test_no_function_but_one_runs_as_its_owner_and_only_the_harmless_are_open_to
     ours = f"FROM pg_proc p WHERE p.pronamespace::regnamespace::text ~ {OURS}"
     # it can have nothing analyzed but the tables of the tenant whose role the session has taken
     rotation = ("surrogate_epoch", "rotate_surrogates", "forget_former_surrogates")
-    fixed = {(name, "{search_path=pg_catalog}") for name in ("learn_statistics", "add_audit", "own_audit", *rotation)}
+    names = ("learn_statistics", "add_audit", "own_audit", "reach_data_version", *rotation)
+    fixed = {(name, "{search_path=pg_catalog}") for name in names}
     assert ask(superuser, f"SELECT proname, proconfig::text {ours} AND prosecdef") == fixed
     open_to_all = f"SELECT proname {ours} AND has_function_privilege('headrace_dagster', p.oid, 'EXECUTE')"
-    # so for rotation: without a tenant's role it finds no tenant
-    harmless = ("current_tenant", "input_key", "learn_statistics", "narrowed", "own_audit", "part_key", *rotation)
+    # so for rotation and the data version: without a tenant's role they find no tenant
+    harmless = ("current_tenant", "input_key", "learn_statistics", "narrowed", "own_audit", "part_key", "reach_data_version", *rotation)
     assert ask(superuser, open_to_all) == {(name,) for name in harmless}
     # parsed when it was made, or with a search path of its own, so that nobody changes what a body calls; two are the owner's alone
     own_path = {("learn_statistics",), ("add_audit",), ("audit_stays",), ("rotate_surrogates",), ("forget_former_surrogates",)}

@@ -120,6 +120,18 @@ def test_neither_a_chunks_id_nor_an_unknown_one_erases_a_document_and_the_id_is_
         assert name not in str(refused.value)
 
 
+def test_an_erased_id_that_was_never_published_belongs_to_nobody_and_still_fences(app: Headrace, acme: str) -> None:
+    publish(app, acme, 5, source="/operator", page=None)
+    app.ingest(acme)
+    assert verdict(app, acme, "page").startswith("never published")
+    assert erasure.erase(app, acme, "page").tombstone_sequence == 5
+    publish(app, acme, 5, page=PAGE.format("pump"))
+    assert app.land(acme).reasons == {"sequence-conflict": 1}
+    publish(app, acme, 6, page=PAGE.format("pump"))
+    assert app.ingest(acme)[0].fates == {"landed": 1}
+    assert verdict(app, acme, "page") == "searchable"
+
+
 def test_an_erased_document_comes_back_only_under_a_higher_sequence(app: Headrace, acme: str) -> None:
     publish(app, acme, 5, page=PAGE.format("pump"))
     app.ingest(acme)
