@@ -15,10 +15,11 @@ from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
+from benchmarks._workload import name_of
 from core.records import decode
 from core.sql import statements
 from core.tenancy import Connection
-from events.digests import document_key
+from events.digests import canonical_key
 from events.kafka.topics import outcomes_of
 from events.outcomes import Outcome
 from graph.connection import Connection as GraphConnection
@@ -82,11 +83,11 @@ def in_graph(headrace: Headrace, tenant: str, documents: Iterable[str]) -> set[s
 
 
 class Names:
-    """Translate one tenant's digests and surrogates back to these document ids and e-mail addresses."""
+    """Translate one tenant's digests and surrogates back to these records' keys and e-mail addresses."""
 
-    def __init__(self, headrace: Headrace, tenant: str, documents: Iterable[str], people: Iterable[str]) -> None:
+    def __init__(self, headrace: Headrace, tenant: str, record_keys: Iterable[bytes], people: Iterable[str]) -> None:
         keys = headrace.session(tenant).keys
-        self.documents = {document_key(name, keys): name for name in documents}
+        self.documents = {keys.digest(canonical_key(key), "document"): name_of(key) for key in record_keys}
         self._surrogates = {surrogate("EMAIL", person, keys).strip("<>").removeprefix("EMAIL:"): person for person in people}
 
     def of(self, value: Any) -> Any:

@@ -14,6 +14,7 @@ from confluent_kafka import cimpl
 
 _PRODUCER = 0
 _FLUSH_MS = 60_000
+_QUIET = {"log_level": 0}  # it would write to standard error
 # `rd_kafka_vtype_t`
 _TOPIC, _PARTITION, _VALUE, _KEY, _FLAGS, _TIMESTAMP, _HEADERS = 1, 3, 4, 5, 7, 8, 10
 _COPY = 2
@@ -70,7 +71,7 @@ class RawProducer:
         self._library = _library()
         error = ctypes.create_string_buffer(512)
         configuration = self._library.rd_kafka_conf_new()
-        for name, value in properties.items():
+        for name, value in {**_QUIET, **properties}.items():
             text = str(value).lower() if isinstance(value, bool) else str(value)
             if self._library.rd_kafka_conf_set(configuration, name.encode(), text.encode(), error, len(error)):
                 raise ValueError(error.value.decode())

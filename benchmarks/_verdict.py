@@ -48,7 +48,7 @@ def faults(
     """
     found = {kind: list[str]() for kind in WRONG}
     state = state or read_state(headrace, tenant)
-    names = Names(headrace, tenant, workload.names, PEOPLE)
+    names = Names(headrace, tenant, workload.keys, PEOPLE)
     of_outcomes = _outcomes(state, names, workload, outcomes(headrace, tenant)) if check_outcomes else ()
     for kind, description in (*of_outcomes, *_faults(headrace, tenant, workload, scratch, state, names)):
         found[kind].append(f"{tenant}: {description}")
@@ -61,18 +61,23 @@ def _faults(headrace: Headrace, tenant: str, workload: Workload, scratch: str, s
         if name in workload.newest:
             yield from _document(state, names, document, name, workload.newest[name])
     yield from _leftovers(headrace, tenant, state, names, workload)
-    expected = contents(headrace, scratch, read_state(headrace, scratch), Names(headrace, scratch, workload.names, PEOPLE))
+    expected = contents(headrace, scratch, read_state(headrace, scratch), Names(headrace, scratch, workload.keys, PEOPLE))
     for line in differences(contents(headrace, tenant, state, names), expected):
         yield "differs_from_scratch", line
 
 
 def _records(state: TenantState, names: Names, workload: Workload) -> Iterator[Fault]:
-    """Each record must have landed once, and each landing must have changed its document at most once."""
-    published, landed = Counter(record.key for record in workload.records), by_document(state.events)
-    for document, name in names.documents.items():
+    """Each record must have landed once or become a dead letter, and each landing must have changed its document at most once."""
+    published, landed = Counter(record.name for record in workload.records), by_document(state.events)
+    refused = Counter(record.name for record in workload.records if record.refused)
+    without_key = {"": ""}
+    for document, name in {**names.documents, **without_key}.items():
         rows = landed.get(document, [])
         if len(rows) != published[name]:
             yield ("lost" if len(rows) < published[name] else "repeated"), f"{name}: {published[name]} records, {len(rows)} landed"
+        dead = sum(row["fate"] == "dead-lettered" for row in rows)
+        if dead != refused[name]:
+            yield "lost", f"{name}: {refused[name]} records to refuse, {dead} dead letters"
         # a delete of an unknown document writes its tombstone
         changes = sum(row["fate"] in ("landed", "unknown-document") for row in rows)
         if document in state.documents and state.documents[document]["revision"] > changes:

@@ -2,7 +2,8 @@
 
 It has upserts, edits, changes of the access list alone, deletes, documents that come back, and texts that several documents share. Records
 are duplicated and out of order, with explicit sequences, and with event times and timestamps hours in the past or ahead. Some must become
-dead letters, at landing or in a stage. The same seed gives the same records. Results are read back in `_compare`.
+dead letters, at landing or in a stage; some of those are hostile, with bytes that no client of ours writes. The same seed gives the same
+records. Results are read back in `_compare`.
 """
 
 from __future__ import annotations
@@ -15,14 +16,13 @@ from datetime import UTC, datetime, timedelta
 from time import time
 from typing import Any
 
-from confluent_kafka import Producer
-
+from benchmarks._raw_producer import RawProducer
 from core.principals import EVERYONE
 from events.contract import DELETE, UPSERT, topic_of
-from events.kafka.client import ClientErrors
 
 SOURCE = "/chaos"
-STRUCTURED = (("content-type", b"application/cloudevents+json"),)
+STRUCTURED = ((b"content-type", b"application/cloudevents+json"),)
+ODD_TIMESTAMPS = (-(2**63), -1, 1, 2**63 - 1)
 GROUPS = ("group:millers", "group:bakers", "group:carters", "user:jo")
 PEOPLE = ("ada.stone@example.com", "ben.race@example.com", "cleo.flume@example.com")
 SHARED = tuple(f"Rule {number} of the mill holds for every wheel, and every page repeats it word for word." for number in range(1, 5))
@@ -36,17 +36,31 @@ Passage = tuple[tuple[str, ...], str]
 
 @dataclass(frozen=True)
 class Record:
-    """A record to produce, with a timestamp `ago_s` seconds in the past. `refused`: it must become a dead letter at landing."""
+    """A record to produce, with a timestamp `ago_s` seconds in the past, or `timestamp_ms`.
 
-    key: str
-    value: bytes
+    `refused`: it must become a dead letter at landing. `hostile`: so must it, and no client of ours writes it.
+    """
+
+    key: bytes | None
+    value: bytes | None
     ago_s: int = 0
     refused: bool = False
+    headers: tuple[tuple[bytes, bytes | None], ...] = STRUCTURED
+    timestamp_ms: int | None = None
+    hostile: bool = False
 
-    def send(self, producer: Producer, tenant: str) -> None:
-        headers: list[tuple[str, str | bytes | None]] = list(STRUCTURED)
-        stamp = int(1000 * (time() - self.ago_s))
-        producer.produce(topic_of(tenant), self.value, self.key.encode(), headers=headers, timestamp=stamp)
+    @property
+    def name(self) -> str:
+        """The key as text; empty if there is none."""
+        return name_of(self.key)
+
+    def send(self, producer: RawProducer, tenant: str) -> None:
+        stamp = int(1000 * (time() - self.ago_s)) if self.timestamp_ms is None else self.timestamp_ms
+        producer.produce(topic_of(tenant), self.key, self.value, self.headers, timestamp_ms=stamp)
+
+
+def name_of(key: bytes | None) -> str:
+    return (key or b"").decode("utf-8", "backslashreplace")
 
 
 @dataclass(frozen=True)
@@ -88,7 +102,7 @@ class Workload:
         again = [record for record in fresh if self._random.random() < 0.2]
         if self.records and self._random.random() < 0.3:
             again.append(self._random.choice(self.records))
-        fresh += [*again, *self._refused()]
+        fresh += [*again, *self._refused(), *self._hostile(1 + changes // 3)]
         self._random.shuffle(fresh)
         # a record of another source is refused only if the document already has an owner
         self._owned = sorted(self.newest)
@@ -96,9 +110,9 @@ class Workload:
         return fresh
 
     @property
-    def names(self) -> list[str]:
-        """The keys of all records."""
-        return sorted({record.key for record in self.records})
+    def keys(self) -> list[bytes]:
+        """The keys of all records that have one."""
+        return sorted({record.key for record in self.records if record.key})
 
     def _change(self) -> Record:
         if self._random.random() < 0.05:
@@ -143,7 +157,7 @@ class Workload:
         if version.sections is not None:
             content = UNREADABLE if version.corrupt else _text(version.sections) if version.sections else CLEARED
             data |= {"content": content, "media_type": "text/x-rst", "title": version.title, "acl": list(version.acl)}
-        return Record(name, _event(DELETE if version.deleted else UPSERT, self._id(), name, source, at, data), self._ago())
+        return Record(name.encode(), _event(DELETE if version.deleted else UPSERT, self._id(), name, source, at, data), self._ago())
 
     def _ago(self) -> int:
         """Publishers' clocks differ from ours: hours behind, or up to half an hour ahead, which Kafka still accepts."""
@@ -168,17 +182,40 @@ class Workload:
                 self._record(name, "/intruder", intruder).value,
             ]
         )
-        yield Record(name, value, refused=True)
+        yield Record(name.encode(), value, refused=True)
+
+    def _hostile(self, most: int) -> Iterator[Record]:
+        for _ in range(most):
+            if self._owned and self._random.random() < 0.5:
+                yield self._hostile_record()
+
+    def _hostile_record(self) -> Record:
+        name = self._random.choice(self._owned)
+        # the newest of all, if it were read
+        event = _event(UPSERT, self._id(), name, SOURCE, _NOON, {"sequence": 10**9, "content": "Of a hostile record.", "title": "T"})
+        key, value, headers = self._random.choice(
+            [
+                (name.encode(), event, ((b"tr\xe9s", b"x"), *STRUCTURED)),
+                (name.encode(), event, (*STRUCTURED, (b"content-type\0", b"x"))),
+                (None, event, STRUCTURED),
+                (None, None, ()),
+                (b"", b"", ((b"", None),)),
+                (b"\xff\0", None, ()),
+                (name.encode(), b"[" * 10_000, STRUCTURED),
+                (name.encode(), event.replace(b"1000000000", b"9" * 5_000), STRUCTURED),
+                (name.encode(), event.replace(b'"T"', b'"\\ud800"'), STRUCTURED),
+                (name.encode(), event.replace(b'"T"', b'"\\u0000"'), STRUCTURED),
+            ]
+        )
+        stamp = self._random.choice(ODD_TIMESTAMPS)
+        return Record(key, value, refused=True, headers=headers, timestamp_ms=stamp, hostile=True)
 
 
 def publish(kafka_client_properties: Mapping[str, Any], tenant: str, records: list[Record]) -> None:
-    """Produce the records in this order and wait for the broker. Raises RuntimeError if it does not have them all after a minute."""
-    errors = ClientErrors()
-    producer = Producer(errors.configuration(kafka_client_properties, **{"enable.idempotence": True, "linger.ms": 5}))
-    for record in records:
-        record.send(producer, tenant)
-    if producer.flush(60):
-        raise RuntimeError("Kafka did not accept all records within a minute")
+    """Produce the records in this order and wait for the broker. Raises RuntimeError if some are left after a minute."""
+    with RawProducer({**kafka_client_properties, "enable.idempotence": True, "linger.ms": 5}) as producer:
+        for record in records:
+            record.send(producer, tenant)
 
 
 def _text(sections: tuple[Passage, ...]) -> str:

@@ -1,10 +1,12 @@
 """Kill streams again and again while events are published, and check that the result is the same as without kills.
 
 The random workloads of two tenants (`_workload`: edits, deletes, access lists, shared texts, duplicates, late records, dead letters) are
-published bit by bit. Meanwhile, processes that stream both tenants, and now and then one that ingests a single tenant, are killed by
-SIGKILL: they kill themselves at a named crash point (`core.crashpoints`; each point at least once, if there are enough kills), or are
-killed from outside at a random instant. Finally, one more stream runs undisturbed until nothing is due, and is stopped. Then each tenant is
-compared with what its events say, and with another tenant that received the same records without faults.
+published bit by bit, and among them hostile records: header names that are not UTF-8, records without any part, JSON that is none or too
+deep, texts that no database stores, timestamps of any 64 bits. Meanwhile, processes that stream both tenants, and now and then one that
+ingests a single tenant, are killed by SIGKILL: they kill themselves at a named crash point (`core.crashpoints`; each point at least once,
+if there are enough kills), or are killed from outside at a random instant. Finally, one more stream runs undisturbed until nothing is due,
+and is stopped. Then each tenant is compared with what its events say, and with another tenant that received the same records without
+faults.
 
 The processes are forked from one that has imported everything and opened nothing (`_forkserver`). Four run at a time: the broker notices a
 killed member only after its session timeout, and by then the next process is warm. So a kill costs about a second on two cores.
@@ -13,7 +15,9 @@ Keys:
   kills                 processes killed: --kills, plus one for each process that did not reach its crash point
   points                crash points at which a process was killed; `all_points` is the number of crash points
   events                records published
-  lost                  records that did not land or have no outcome; documents that should be searchable, or in the graph, but are not
+  hostile               those of them with bytes that no client of Headrace writes
+  lost                  records that did not land or have no outcome; records that must be dead letters and are none, hostile ones first of
+                        all; documents that should be searchable, or in the graph, but are not
   repeated              records that landed twice, documents that changed more often than they landed, outcomes that contradict each other
                         or are out of order
   resurrected           deleted documents that are still in the index or the graph
@@ -83,6 +87,7 @@ def kill_streams(headrace: Headrace, kills: int, seed: int) -> dict[str, Any]:
         "points": len(killer.points),
         "all_points": len(CRASH_POINTS),
         "events": sum(len(workload.records) for workload in workloads.values()),
+        "hostile": sum(record.hostile for workload in workloads.values() for record in workload.records),
         **_compared(headrace, workloads),
         "seconds": took,
         "seconds_per_kill": took / killer.kills,

@@ -55,7 +55,7 @@ FAULTS: dict[str, Callable[[TenantState], TenantState]] = {
 def compared(app: Headrace) -> tuple[str, Workload]:
     """A tenant with a workload that was processed without faults, and the tenant `<tenant>-plain` with the same records."""
     tenants.add(app, "compared")
-    workload = Workload(1)
+    workload = Workload(5)
     for _ in range(3):
         publish(app.endpoints.kafka_client(), "compared", workload.take(10))
         app.ingest("compared")
@@ -69,7 +69,8 @@ def test_the_workload_has_every_kind_of_record(compared: tuple[str, Workload]) -
     assert any(version.deleted for version in newest)
     assert any(version.corrupt for version in newest)
     assert any(version.readable and not version.sections for version in newest)
-    assert any(record.refused for record in compared[1].records)
+    assert any(record.refused and not record.hostile for record in compared[1].records)
+    assert any(record.hostile for record in compared[1].records)
     assert len(set(compared[1].records)) < len(compared[1].records)
 
 
