@@ -332,21 +332,14 @@ def test_a_worker_whose_session_was_cut_is_present_again_under_the_same_key(app:
             query = """SELECT pg_terminate_backend(pid, 5000) AS ended FROM pg_locks
                        WHERE locktype = 'advisory' AND objsubid = 1 AND (classid::bigint << 32) | objid::bigint = %s"""
             assert connection.execute(query, (worker,)).fetchall() == [{"ended": True}]
-        assert worker not in _living(app)
+        assert worker not in app.database.living()
         assert database.presence() == worker
-        assert worker in _living(app)
+        assert worker in app.database.living()
     # the server ends a session some time after its client has closed it
     until = monotonic() + 20
-    while worker in _living(app):
+    while worker in app.database.living():
         assert monotonic() < until
         sleep(0.01)
-
-
-def _living(app: Headrace) -> set[int]:
-    from core.sql import statements
-
-    with app.database.control() as connection:
-        return {row["process"] for row in connection.execute(statements("core.ledger", "sql/claims.sql")["living"])}
 
 
 # what a run costs
