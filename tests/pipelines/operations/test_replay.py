@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from threading import Thread
+from time import sleep
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from core.config import Settings
 from core.errors import HeadraceError
-from events.contract import UPSERT, KafkaRecord, topic_of
+from events.contract import DELETE, UPSERT, KafkaRecord, topic_of
 from events.landing import Landed, land
 from events.publish import Publisher
 from events.replay import reread
@@ -147,6 +148,33 @@ def test_dead_letters_are_chosen_by_reason_document_and_time(app: Headrace, acme
 
 
 # a topic
+
+
+@pytest.mark.parametrize("append_times", [True, False])
+def test_documents_that_came_by_two_partitions_are_those_appended_last_or_refused_and_so_again_in_a_replay(
+    app: Headrace, acme: str, append_times: bool
+) -> None:
+    """Clients with two partitioners, and no sequences; the partition with the newer events is read first."""
+    if not append_times:
+        keep_publishers_timestamps(app, acme)
+    producer = Producer(app.endpoints.kafka_client())
+    for partition, name, deletes in ((2, "a", False), (2, "b", False), (2, "b", False), (1, "a", False), (1, "b", True)):
+        data = {} if deletes else {"data": {"content": f"{name} by {partition}"}}
+        kind = DELETE if deletes else UPSERT
+        event = {"specversion": "1.0", "id": name, "source": "/wiki", "type": kind, "subject": name, **data}
+        producer.produce(topic_of(acme), json.dumps(event).encode(), name.encode(), partition, headers=list(STRUCTURED))
+        assert producer.flush(10) == 0
+        sleep(0.002)  # the broker's clock counts milliseconds
+    landed = app.land(acme)
+    documents = "SELECT document, revision, deleted, kafka_partition, published FROM document ORDER BY document"
+    before = rows(app, acme, documents)
+    if append_times:
+        assert {(row["deleted"], row["kafka_partition"]) for row in before} == {(False, 1), (True, 1)}
+    assert set(landed.reasons) == (set() if append_times else {"partition-changed"})
+    again = replay.topic(app, acme)
+    assert sum((Counter(row["reasons"]) for row in again), Counter()) == landed.reasons
+    assert summed(again)["landed"] == 0
+    assert rows(app, acme, documents) == before
 
 
 def test_replaying_a_whole_topic_changes_nothing_and_embeds_nothing(app: Headrace, acme: str) -> None:
