@@ -57,7 +57,7 @@ def own(settings: Settings, app: Runtime, tmp_path_factory: pytest.TempPathFacto
     try:
         migrate(found.postgres_owner.get_secret_value())
         with Runtime(mine, found) as headrace:
-            headrace.models.__dict__.update({name: getattr(app.models, name) for name in ("embedder", "chunker", "extractors")})
+            headrace.models.__dict__.update({name: getattr(app.models, name) for name in ("redactor", "embedder", "chunker", "extractors")})
             _make(headrace)
             yield headrace
     finally:
