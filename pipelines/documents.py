@@ -26,21 +26,13 @@ def find(resources: Resources, tenant: str, name: str) -> list[str]:
 
 
 def find_document(resources: Resources, tenant: str, name: str) -> str:
-    """The key of the one document that has this id or, if none has, this key. Raises HeadraceError `unknown-document`."""
-    return find_documents(resources, tenant, name)[0]
-
-
-def find_documents(resources: Resources, tenant: str, name: str) -> list[str]:
-    """The keys of the document that has this id, in every spelling, or, if none has, this key. Raises HeadraceError `unknown-document`.
-
-    More than one key only if the document was moved from the key of another spelling, where a tombstone stays (`pipelines.upgrade`).
-    """
-    spelled = _keys(resources, tenant, name)
-    existing = _documents(resources, tenant, "documents_by_key", [*spelled, name])
-    found = [key for key in spelled if key in existing] or [key for key in (name,) if key in existing]
+    """The key of the one document that has this id, in any spelling, or, if none has, this key. Raises HeadraceError `unknown-document`."""
+    candidates = [*_keys(resources, tenant, name), name]
+    existing = _documents(resources, tenant, "documents_by_key", candidates)
+    found = [key for key in candidates if key in existing]
     if not found:
         raise unknown(tenant)
-    return found
+    return found[0]
 
 
 def unknown(tenant: str) -> HeadraceError:

@@ -23,7 +23,7 @@ from core.ledger.stage import Session
 from core.records import encode
 from core.sql import statements
 from core.tenancy import Connection
-from pipelines.documents import find_documents
+from pipelines.documents import find_document
 from pipelines.governance import audit, holdings, receipts, subjects, tenants
 from pipelines.governance.legal_hold import refuse_held
 from pipelines.governance.receipts import Receipt, StoreCounts
@@ -42,8 +42,8 @@ def erase(resources: Resources, tenant: str, name: str) -> Receipt:
 
     What remains fences as a tombstone. It belongs to the source that published the document; to none if nobody did.
     """
-    documents = find_documents(resources, tenant, name)
-    return _erase(resources, tenant, "document", lambda _: documents)
+    document = find_document(resources, tenant, name)
+    return _erase(resources, tenant, "document", lambda _: [document])
 
 
 def erase_source(resources: Resources, tenant: str, source: str) -> Receipt:

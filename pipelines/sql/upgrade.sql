@@ -31,7 +31,10 @@ ON CONFLICT (tenant, document) DO UPDATE SET
   appended_at = excluded.appended_at
 
 -- name: bury
-UPDATE document SET deleted = true, envelope = NULL, acl = '{}', revision = revision + 1, landed_at = now() WHERE document = %(former)s
+-- Of a moved document, inside of it: who erases one of the two, as a receipt from before says, erases both.
+UPDATE document SET deleted = true, envelope = NULL, acl = '{}', revision = revision + 1, landed_at = now(),
+  parent = coalesce(%(moved_to)s, parent)
+WHERE document = %(former)s
 
 -- name: drop_records
 DELETE FROM stage_record WHERE document = %(document)s

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
 
@@ -61,6 +61,30 @@ def test_a_recreated_topic_begins_above_every_partition_of_the_former_one(seen: 
     for found in plan("recreated", seen, bounds).values():
         if not any(reset.reason == "offset-out-of-range" for reset in found.resets):
             assert found.position.base >= max(former, default=0)
+
+
+STEPS = st.tuples(st.sampled_from(["read", "read", "cut", "recreate"]), PARTITIONS, st.integers(0, 4))
+
+
+@given(st.lists(STEPS, max_size=20))
+def test_wherever_topics_begin_and_are_cut_running_offsets_tell_former_topics_from_the_present_one(
+    steps: list[tuple[str, int, int]],
+) -> None:
+    """Each partition is reconciled when it is read, as by members of a group, so some of them stay at a former topic for a while."""
+    topic, ends, seen, former, present = 0, dict[int, int](), dict[int, Position](), set[int](), set[int]()
+    for step, partition, count in steps:
+        if step == "recreate":
+            topic, ends, former, present = topic + 1, {}, former | present, set()
+        elif step == "cut":
+            ends[partition] = min(ends.get(partition, 0), count)
+        else:
+            ends[partition] = ends.get(partition, 0) + count
+            at = plan(f"topic {topic}", seen, {partition: Bounds(0, ends[partition])})[partition].position
+            read = {at.base + offset for offset in range(at.next_offset, ends[partition])}
+            assert all(running < at.numbering.topic_base for running in former)
+            present |= read
+            assert all(running >= at.numbering.topic_base for running in present)
+            seen[partition] = replace(at, next_offset=ends[partition])
 
 
 @given(IDS, POSITIONS, BOUNDS)

@@ -148,6 +148,16 @@ def test_explain_and_erase_find_a_document_in_either_spelling(app: Runtime, lemu
     assert set(documents_of(app, lemurs).values()) == {False}
 
 
+def test_a_receipt_from_before_erases_the_document_that_was_moved(app: Runtime, lemurs: str) -> None:
+    """As after a backup was restored that had the document still: the receipt names its former key."""
+    session = app.session(lemurs)
+    upgrade.ensure(app, session)
+    receipt = erasure.erase(app, lemurs, former_key(session))
+    assert (receipt.complete, receipt.stores["chunks"].before > 0) == (True, True)
+    assert cited(app, lemurs) == set()
+    assert app.models.projection.documents(lemurs) == {}
+
+
 def test_the_next_event_changes_the_document_and_lands_no_second_one(app: Runtime, lemurs: str) -> None:
     send(app, lemurs, {NAME: PAGE.replace("once", "twice")})
     landed, _ = app.ingest(lemurs)
