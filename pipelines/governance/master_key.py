@@ -95,8 +95,12 @@ def _rewrap_tenants(connection: Connection, old: bytes, new: bytes) -> int:
     for row in rows:
         tenant = row["tenant"]
         before = Surrogates(row["surrogate_epoch"], row["wrapped_surrogate_key"], row["former_surrogate_key"], row["rotated_at"])
-        after = encryption.rewrap_surrogates(old, new, tenant, before)
-        wrapped = encryption.rewrap(old, new, tenant, row["wrapped_key"])
+        try:
+            after = encryption.rewrap_surrogates(old, new, tenant, before)
+            wrapped = encryption.rewrap(old, new, tenant, row["wrapped_key"])
+        except encryption.CannotDecrypt as error:
+            # all tenants or none: who is left under the old key would be lost with it
+            raise encryption.CannotDecrypt(f"tenant {tenant!r}: {error.detail}") from None
         values = {"wrapped": wrapped, "surrogate": after.wrapped, "former": after.former}
         connection.execute(_SQL["rewrap"], {"tenant": tenant, **values})
     return len(rows)

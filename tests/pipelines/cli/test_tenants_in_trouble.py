@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from pydantic import SecretStr
 
 import services
 from core.config import Settings
@@ -24,6 +25,7 @@ from pipelines.dagster.runtime import Runtime
 from pipelines.dagster.schedules import retention_schedule
 from pipelines.dagster.sensors import lag_sensor
 from pipelines.each_tenant import Attempt
+from pipelines.governance import master_key
 from pipelines.governance.tenants import add, configure
 from pipelines.operations.search import ask
 from tests.tenant_fixture import publish
@@ -162,6 +164,13 @@ def test_every_other_command_over_tenants_goes_on(call: Run) -> None:
     code, rows, _ = call("tenant", "list", "--json")
     assert (code, reasons(rows)) == (0, expected())
     assert call("migrate", "--json")[:2] == (0, {"applied": [], "troubles": []})
+
+
+def test_a_change_of_the_master_key_is_of_everybody_or_nobody_and_names_who_prevents_it(own: Runtime) -> None:
+    before = [tenant.wrapped_key for tenant in own.tenants()]
+    with pytest.raises(HeadraceError, match=r"cannot-decrypt.*'c-key'"):
+        master_key.rewrap(own, SecretStr("A" * 43 + "="))
+    assert [tenant.wrapped_key for tenant in own.tenants()] == before
 
 
 def test_with_debug_what_nobody_foresaw_is_raised_once_the_others_are_done(call: Run, monkeypatch: pytest.MonkeyPatch) -> None:
