@@ -104,8 +104,8 @@ class Workload:
             again.append(self._random.choice(self.records))
         fresh += [*again, *self._refused(), *self._hostile(1 + changes // 3)]
         self._random.shuffle(fresh)
-        # a record of another source is refused only if the document already has an owner
-        self._owned = sorted(self.newest)
+        # a record of another source is refused only if the document has an owner: an upsert that is its newest version always lands
+        self._owned = sorted({*self._owned, *(name for name, version in self.newest.items() if not version.deleted)})
         self.records += fresh
         return fresh
 
