@@ -27,6 +27,8 @@ _PRODUCING = {
     "enable.idempotence": True,
     "compression.type": "zstd",
     "linger.ms": 5,
+    # a topic that does not exist is known so within this time (30 s by default), and delays the other tenants' outcomes no longer
+    "topic.metadata.propagation.max.ms": 1000,
     # librdkafka's default, by name: with another one a document's next outcomes would be in another partition than its earlier ones
     "partitioner": "consistent_random",
 }

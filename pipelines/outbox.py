@@ -57,6 +57,10 @@ class Outbox:
         self._errors.pop(session.tenant, None)
         return published
 
+    def is_failing(self, tenant: str) -> bool:
+        """Whether the tenant's outcomes could not be published the last time."""
+        return tenant in self._errors
+
     def _relay(self, session: Session) -> int:
         total = 0
         while True:

@@ -46,6 +46,9 @@ MAX_IN_FLIGHT = 256
 Key = Place | tuple[str, str] | str
 """What is retried after a pause: a partition, a tenant's stage, a stage or a server."""
 
+OUTCOMES = "outcomes"
+"""Stands for a stage where the publishing of a tenant's outcomes is paused."""
+
 SWITCH_S = 0.0005
 """How soon a thread whose server has answered runs beside one that computes: with Python's default of 5 ms, most of a batch is waiting."""
 
@@ -222,9 +225,9 @@ class Stream:
         return +Counter(failed=report.failed, **searchable)
 
     def _publish_outcomes(self, tenant: str) -> None:
-        """In a thread of its own: no document waits for a broker's answer."""
+        """In a thread of its own: no document waits for a broker's answer. After a failure the tenant pauses, and the others go on."""
         with self._changing:
-            if tenant in self._publishing:
+            if tenant in self._publishing or not self._may_try((tenant, OUTCOMES)):
                 return
             self._publishing.add(tenant)
         with suppress(RuntimeError):  # a lane that ends after the publisher was shut down
@@ -235,6 +238,10 @@ class Stream:
             self._publishing.discard(tenant)
         with self._contained(tenant):
             self._headrace.outbox.publish(self._headrace.session(tenant))
+        if self._headrace.outbox.is_failing(tenant):
+            self._lengthen(((tenant, OUTCOMES),))
+        else:
+            self._pauses.pop((tenant, OUTCOMES), None)
 
     # recovery and maintenance
 

@@ -22,6 +22,8 @@ from core.ledger.ledger import Stale, Step
 from core.ledger.stage import Session, Stage, run
 from core.records import EmbeddingModel
 from core.tenancy import Connection, Row
+from events.kafka.admin import Admin
+from events.kafka.topics import outcomes_of
 from events.landing import land_records
 from events.outcomes import Outcome, OutcomeProducer, Outcomes
 from events.publish import Publisher
@@ -29,7 +31,7 @@ from index import generations, swap
 from pipelines.dagster.runtime import Runtime
 from pipelines.governance import erasure
 from pipelines.governance.receipts import StoreCounts
-from pipelines.outbox import _record, deliver
+from pipelines.outbox import Outbox, _record, deliver
 from tests.tenant_fixture import FunctionStage, Inlet, World, publish
 
 pytestmark = pytest.mark.usefixtures("empty_world")
@@ -404,6 +406,20 @@ def test_what_cannot_be_published_stays_and_is_left_to_the_next_run(app: Runtime
     assert app.due(acme) == before
     assert app.outbox.publish(session) == 2
     assert app.due(acme) == before - 1
+
+
+def test_a_missing_topic_is_known_as_such_and_the_next_tenants_outcomes_are_published(
+    app: Runtime, acme: str, globex: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for tenant in (acme, globex):
+        publish(app, tenant, None, a=None)
+        _land_silently(app, tenant)
+    with Admin(app.endpoints.kafka_client()) as admin:
+        admin.client.delete_topics([outcomes_of(acme)])[outcomes_of(acme)].result(10)
+    outbox = Outbox(app.endpoints)
+    assert [outbox.publish(app.session(tenant)) for tenant in (acme, globex)] == [0, 1]
+    assert [outbox.is_failing(tenant) for tenant in (acme, globex)] == [True, False]
+    assert f"the outcomes of {acme} are not published: [unknown-topic]" in caplog.text
 
 
 def test_an_erased_document_leaves_nothing_in_the_outbox(app: Runtime, acme: str) -> None:
