@@ -20,7 +20,7 @@ from events.contract import KafkaRecord
 from events.kafka.admin import Admin
 from events.kafka.bad_batches import SILENCE_S, doubtful, end_of, why
 from events.kafka.batches import Batch, Place, RecordBuffer
-from events.kafka.client import NO_LEADER, REQUEST_S, ClientErrors
+from events.kafka.client import NO_LEADER, REQUEST_S, ClientErrors, KafkaUnavailable
 from events.kafka.messages import CONSUMING, GROUP, is_bad_batch, place_of, record_of, record_of_batch
 from events.kafka.topics import unknown_topic
 
@@ -64,6 +64,12 @@ class Reader:
     def high_watermarks(self, topics: Iterable[str]) -> dict[Place, int]:
         """The end of each partition for a reader of committed records: its last stable offset."""
         return self._offsets(self._places(topics), _LATEST)
+
+    def answered_high_watermarks(self, topics: Iterable[str]) -> dict[Place, int]:
+        """As `high_watermarks`, without topics that do not exist or have a partition that Kafka does not answer for."""
+        found, refused = self._answers(self._existing(topics), _LATEST)
+        silent = {topic for topic, _ in refused}
+        return {place: at for place, at in found.items() if place[0] not in silent}
 
     def low_watermarks(self, topics: Iterable[str]) -> dict[Place, int]:
         """The first offset that each partition still has."""
@@ -129,34 +135,61 @@ class Reader:
             self._consumer.commit(offsets=offsets, asynchronous=True)
 
     def _places(self, topics: Iterable[str]) -> list[Place]:
+        """The topics' partitions. Raises HeadraceError `unknown-topic`."""
+        requested = list(topics)
+        places = self._existing(requested)
+        there = {topic for topic, _ in places}
+        for topic in requested:
+            if topic not in there:
+                unknown_topic(topic)
+        return places
+
+    def _existing(self, topics: Iterable[str]) -> list[Place]:
+        """The partitions of those topics that exist."""
         requested = list(topics)
         # through the consumer: the same request of an AdminClient would create a missing topic if the broker allows it
         with self._errors.translated("listing topics"):
             known = self._consumer.list_topics(requested[0] if len(requested) == 1 else None, timeout=REQUEST_S).topics
-        for topic in requested:
-            if topic not in known or known[topic].error:
-                unknown_topic(topic)
-        return [(topic, partition) for topic in requested for partition in sorted(known[topic].partitions)]
+        there = [topic for topic in requested if topic in known and not known[topic].error]
+        return [(topic, partition) for topic in there for partition in sorted(known[topic].partitions)]
 
     def _offsets(self, places: Iterable[Place], which: OffsetSpec) -> dict[Place, int]:
-        specs = {TopicPartition(*place): which for place in places}
-        if not specs:
-            return {}
-        until = monotonic() + _ELECTION_S
-        while True:
-            try:
-                return self._list_offsets(specs)
-            except HeadraceError as error:
-                if error.reason not in ("kafka-error", NO_LEADER) or monotonic() > until:
-                    raise
+        found, refused = self._answers(places, which)
+        for error in refused.values():
+            raise error
+        return found
+
+    def _answers(self, places: Iterable[Place], which: OffsetSpec) -> tuple[dict[Place, int], dict[Place, HeadraceError]]:
+        """The offsets, and the errors of partitions without one. Partitions without a leader are asked for again for a while."""
+        found: dict[Place, int] = {}
+        refused: dict[Place, HeadraceError] = {}
+        left, until = list(places), monotonic() + _ELECTION_S
+        while left:
+            answers, errors = self._list_offsets(left, which)
+            found |= answers
+            refused = {place: error for place, error in refused.items() if place not in answers} | errors
+            left = [place for place, error in errors.items() if error.reason in ("kafka-error", NO_LEADER)]
+            if not left or monotonic() > until:
+                break
             # after a broker's restart, an AdminClient is fenced for as long as it caches the partitions' former leaders
             self._admin = Admin(self._properties)
             sleep(_POLL_S)
+        return found, refused
 
-    def _list_offsets(self, specs: dict[TopicPartition, OffsetSpec]) -> dict[Place, int]:
+    def _list_offsets(self, places: Iterable[Place], which: OffsetSpec) -> tuple[dict[Place, int], dict[Place, HeadraceError]]:
+        specs = {TopicPartition(*place): which for place in places}
         committed = IsolationLevel.READ_COMMITTED
         futures = self._admin.client.list_offsets(specs, isolation_level=committed, request_timeout=REQUEST_S)
-        return {(at.topic, at.partition): self._admin.result(future, "asking for offsets").offset for at, future in futures.items()}
+        found: dict[Place, int] = {}
+        refused: dict[Place, HeadraceError] = {}
+        for at, future in futures.items():
+            try:
+                found[at.topic, at.partition] = self._admin.result(future, "asking for offsets").offset
+            except KafkaUnavailable:
+                raise  # no broker answers for the others either
+            except HeadraceError as error:
+                refused[at.topic, at.partition] = error
+        return found, refused
 
     @contextmanager
     def _assigned(self, buffer: RecordBuffer) -> Iterator[None]:

@@ -19,7 +19,6 @@ from core.sql import statements
 from core.tenancy import Connection, Database, Tenant
 from pipelines.each_tenant import by_error, each_tenant
 from pipelines.governance import surrogate_keys
-from pipelines.operations.lag import ends
 from pipelines.resources import Resources
 
 T = TypeVar("T")
@@ -269,7 +268,7 @@ def _topics(resources: Resources) -> Callable[[Tenant], int]:
     @cache
     def answered() -> Counter[str]:
         there = resources.topics.ids([topic_of(tenant.tenant) for tenant in resources.tenants()])
-        return Counter(topic for topic, _ in ends(resources.reader, sorted(there)))
+        return Counter(topic for topic, _ in resources.reader.answered_high_watermarks(there))
 
     def examine(tenant: Tenant) -> int:
         topic = topic_of(tenant.tenant)

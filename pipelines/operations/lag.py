@@ -9,16 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from core.errors import HeadraceError, Unavailable
 from core.sql import statements
 from core.tenancy import Connection
 from pipelines.resources import Resources
-
-if TYPE_CHECKING:
-    from events.kafka.batches import Place
-    from events.kafka.reader import Reader
 
 
 @dataclass(frozen=True)
@@ -88,7 +83,7 @@ def unlanded(resources: Resources, tenants: Collection[str]) -> dict[str, Unland
     from events.kafka.ages import published_at
 
     positions = _positions(resources, tenants)
-    last = ends(resources.reader, sorted(positions))
+    last = resources.reader.answered_high_watermarks(positions)
     at = {place: positions[place[0]].get(place[1], 0) for place in last}
     behind = {place: at[place] for place, end in last.items() if end > at[place]}
     since = published_at(resources.endpoints.kafka_client(), behind)
@@ -97,23 +92,6 @@ def unlanded(resources: Resources, tenants: Collection[str]) -> dict[str, Unland
         tenant = tenant_of(place[0])
         found[tenant] = found[tenant].plus(last[place] - at[place], since.get(place))
     return found
-
-
-def ends(reader: Reader, topics: list[str]) -> dict[Place, int]:
-    """The end of each partition of these topics, without topics that Kafka does not answer for. Raises Unavailable.
-
-    One request asks for all, and fails for all where one topic was deleted meanwhile or has a partition without a leader: then halves are
-    asked for.
-    """
-    from events.kafka.client import NO_LEADER
-
-    try:
-        return reader.high_watermarks(topics)
-    except HeadraceError as error:
-        if isinstance(error, Unavailable) and error.reason != NO_LEADER:
-            raise
-        half = len(topics) // 2
-        return ends(reader, topics[:half]) | ends(reader, topics[half:]) if half else {}
 
 
 def _positions(resources: Resources, tenants: Collection[str]) -> dict[str, dict[int, int]]:

@@ -24,7 +24,7 @@ from pipelines.app import Headrace
 from pipelines.governance import surrogate_keys, tenants
 from pipelines.operations import status
 from pipelines.operations.checks import check
-from pipelines.operations.lag import Lag, ends, lag, unlanded
+from pipelines.operations.lag import Lag, lag, unlanded
 from pipelines.stream import slots
 from tests.tenant_fixture import keep_publishers_timestamps, publish
 
@@ -136,7 +136,7 @@ def test_a_topic_that_is_deleted_meanwhile_hides_its_own_tenant_alone(app: Headr
 
     topics = sorted(topic_of(new_tenant()) for _ in range(5))
     delete_topics(app.endpoints.kafka_client(), topics[1].removeprefix("documents."))
-    assert {topic for topic, _ in ends(app.reader, topics)} == {*topics[:1], *topics[2:]}
+    assert {topic for topic, _ in app.reader.answered_high_watermarks(topics)} == {*topics[:1], *topics[2:]}
 
 
 def test_a_timestamp_from_the_future_is_now(app: Headrace, acme: str) -> None:
