@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic, sleep
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
@@ -25,6 +25,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from core import artifacts, envelopes
+from core.config import Settings
 from core.frames import Result
 from core.ledger.ledger import Stale, Step
 from core.ledger.stage import Session, Stage
@@ -38,6 +39,9 @@ from events.publish import Publisher
 from pipelines.app import Headrace
 from pipelines.operations import explain
 from pipelines.resources import Resources
+
+if TYPE_CHECKING:
+    from pipelines.dagster.runtime import Runtime
 
 TABLES = (
     "claim",
@@ -243,3 +247,36 @@ def rows(app: Headrace, tenant: str, query: str) -> list[dict[str, Any]]:
 def verdict(app: Headrace, tenant: str, name: str) -> str:
     """The sentence that `explain` has for the one document of this id."""
     return explain.explain(app, tenant, name)[0].verdict
+
+
+def servers_of(app: Resources) -> dict[str, Any]:
+    """The sections of a configuration that uses the session's Kafka and Neo4j."""
+    kafka = app.endpoints.kafka_client()
+    return {
+        "kafka": {
+            "bootstrap": kafka["bootstrap.servers"],
+            "protocol": kafka["security.protocol"],
+            "mechanism": kafka["sasl.mechanism"],
+            "username": kafka["sasl.username"],
+            "password": kafka["sasl.password"],
+        },
+        "neo4j": {"url": app.endpoints.neo4j_url, "password": app.endpoints.neo4j_password.get_secret_value()},
+    }
+
+
+@contextmanager
+def own_postgres(app: Resources, configuration: Mapping[str, Any]) -> Iterator[Runtime]:
+    """Headrace on a Postgres of its own, so that it finds none of the other tests' tenants, with the session's models."""
+    import services
+    from core.schema.migrate import migrate
+    from pipelines.dagster.runtime import Runtime
+
+    settings = Settings.model_validate(configuration)
+    endpoints = services.up(settings)
+    try:
+        migrate(endpoints.postgres_owner.get_secret_value())
+        with Runtime(settings, endpoints) as headrace:
+            headrace.models.__dict__.update({name: getattr(app.models, name) for name in ("redactor", "embedder", "chunker", "extractors")})
+            yield headrace
+    finally:
+        services.down(settings)

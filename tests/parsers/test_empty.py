@@ -7,7 +7,6 @@ import gzip
 import io
 import lzma
 import re
-import sys
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -30,7 +29,6 @@ from core.policy import Reading
 from core.records import Content, Signals, decode
 from parsers import Format, WorkerPool, detect, unread
 from parsers.docling.web import markdown
-from parsers.pdf import recognition
 from parsers.pdf.reader import read as read_pdf
 from parsers.reasons import ParseError
 from parsers.signals import quarantine
@@ -367,14 +365,6 @@ def test_a_name_with_nothing_below_it_is_not_text(outcome: Outcome) -> None:
     read = outcome(calculated(lambda workbook: workbook.create_sheet("Parts").append(["rake"])), "a.xlsx")
     assert isinstance(read, Content)
     assert [block.text or block.rows for block in read.blocks] == ["Parts", (("rake",),)]
-
-
-@pytest.fixture
-def without_ocr(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setitem(sys.modules, "rapidocr", None)
-    recognition.available.cache_clear()
-    yield
-    recognition.available.cache_clear()
 
 
 @pytest.mark.usefixtures("without_ocr")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from time import monotonic
@@ -21,7 +20,7 @@ from PIL import Image
 from core.config import Parsing
 from core.records import Block, Content, Link, decode
 from parsers import WorkerPool
-from parsers.pdf import ocr, recognition
+from parsers.pdf import ocr
 from parsers.pdf.reader import read
 from parsers.reasons import ParseError
 
@@ -433,14 +432,6 @@ def photograph(*pages: Callable[[Book], object]) -> bytes:
 def short(page: Book) -> None:
     page.put(MARGIN, 100, "The rake is cleaned in spring.", 16)
     page.put(MARGIN, 160, "Nobody stands on the apron.", 16)
-
-
-@pytest.fixture
-def without_ocr(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setitem(sys.modules, "rapidocr", None)
-    recognition.available.cache_clear()
-    yield
-    recognition.available.cache_clear()
 
 
 needs_ocr = pytest.mark.skipif(find_spec("rapidocr") is None, reason="the extra ocr is not installed")

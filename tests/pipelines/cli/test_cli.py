@@ -33,7 +33,7 @@ from events.fencing import REFUSALS
 from parsers.reasons import REASONS
 from pipelines import cli, documents
 from pipelines.app import Headrace
-from pipelines.cli import exit_codes, output, root
+from pipelines.cli import exit_codes, root
 from pipelines.operations import explain
 from pipelines.operations.search import ask
 
@@ -392,12 +392,9 @@ def test_a_receipt_is_for_its_owner_alone_and_never_over_another(call: Run, app:
 
 
 @pytest.fixture
-def wide(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def wide(columns: Callable[[int], None]) -> None:
     """A terminal wide enough for a folder's long name beside a title."""
-    monkeypatch.setenv("COLUMNS", "400")
-    output.out.cache_clear()
-    yield
-    output.out.cache_clear()
+    columns(400)
 
 
 @pytest.mark.usefixtures("wide")

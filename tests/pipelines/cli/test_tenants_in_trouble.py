@@ -11,11 +11,9 @@ import dagster as dg
 import pytest
 from pydantic import SecretStr
 
-import services
-from core.config import Settings
 from core.errors import HeadraceError
 from core.ledger.stage import Report
-from core.schema.migrate import configure_tenant, migrate, owner
+from core.schema.migrate import configure_tenant, owner
 from events.kafka.topics import delete_topics
 from pipelines import cli
 from pipelines.cli import attempts, exit_codes
@@ -28,7 +26,7 @@ from pipelines.each_tenant import Attempt
 from pipelines.governance import master_key
 from pipelines.governance.tenants import add, configure
 from pipelines.operations.search import ask
-from tests.tenant_fixture import publish
+from tests.tenant_fixture import own_postgres, publish, servers_of
 
 PAGE = "# Seals\n\nThe shaft seal of the pump is inspected once a year.\n"
 TROUBLES = {"a-model": "bad-policy", "b-topic": "unknown-topic", "c-key": "cannot-decrypt", "d-bug": "bug"}
@@ -39,31 +37,13 @@ Run = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def own(settings: Settings, app: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
+def own(app: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
     """A Postgres of this module's own: no other test's tenant is in trouble here. The session's models."""
-    kafka = app.endpoints.kafka_client()
-    given = {
-        "data_dir": tmp_path_factory.mktemp("trouble"),
-        "kafka": {
-            "bootstrap": kafka["bootstrap.servers"],
-            "protocol": kafka["security.protocol"],
-            "mechanism": kafka["sasl.mechanism"],
-            "username": kafka["sasl.username"],
-            "password": kafka["sasl.password"],
-        },
-        "neo4j": {"url": app.endpoints.neo4j_url, "password": app.endpoints.neo4j_password.get_secret_value()},
-    }
-    mine = Settings.model_validate(given)
-    (mine.data_dir / "headrace.toml").write_text(_toml(given), encoding="utf-8")
-    found = services.up(mine)
-    try:
-        migrate(found.postgres_owner.get_secret_value())
-        with Runtime(mine, found) as headrace:
-            headrace.models.__dict__.update({name: getattr(app.models, name) for name in ("redactor", "embedder", "chunker", "extractors")})
-            _make(headrace)
-            yield headrace
-    finally:
-        services.down(mine)
+    given = {"data_dir": tmp_path_factory.mktemp("trouble"), **servers_of(app)}
+    (given["data_dir"] / "headrace.toml").write_text(_toml(given), encoding="utf-8")
+    with own_postgres(app, given) as headrace:
+        _make(headrace)
+        yield headrace
 
 
 def _toml(given: dict[str, Any]) -> str:

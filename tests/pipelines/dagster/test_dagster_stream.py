@@ -21,12 +21,9 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 from hypothesis import given
 from hypothesis import strategies as st
 
-import services
 from assets import stages
 from assets.runtime import RESOURCE
-from core.config import Endpoints, Settings
 from core.ledger.stage import Report
-from core.schema.migrate import migrate
 from pipelines.dagster import reporter, stream_sensor
 from pipelines.dagster.reporter import Part, Reporter
 from pipelines.dagster.runtime import Runtime
@@ -37,37 +34,17 @@ from pipelines.definitions import build
 from pipelines.governance.tenants import add
 from pipelines.stream import slots
 from pipelines.stream.observer import Heartbeat
-from tests.tenant_fixture import publish
+from tests.tenant_fixture import own_postgres, publish, servers_of
 
 PATIENCE_S = 120.0
 
 
 @pytest.fixture(scope="module")
-def own(settings: Settings, endpoints: Endpoints, app: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
+def own(app: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
     """A Postgres of this module's own, so that the stream finds none of the other tests' tenants; one slot; the session's models."""
-    kafka = endpoints.kafka_client()
-    mine = Settings.model_validate(
-        {
-            "data_dir": tmp_path_factory.mktemp("dagster-stream"),
-            "kafka": {
-                "bootstrap": kafka["bootstrap.servers"],
-                "protocol": kafka["security.protocol"],
-                "mechanism": kafka["sasl.mechanism"],
-                "username": kafka["sasl.username"],
-                "password": kafka["sasl.password"],
-            },
-            "neo4j": {"url": endpoints.neo4j_url, "password": endpoints.neo4j_password.get_secret_value()},
-            "stream": {"slots": 1},
-        }
-    )
-    found = services.up(mine)
-    try:
-        migrate(found.postgres_owner.get_secret_value())
-        with Runtime(mine, found) as headrace:
-            headrace.models.__dict__.update({name: getattr(app.models, name) for name in ("redactor", "embedder", "chunker", "extractors")})
-            yield headrace
-    finally:
-        services.down(mine)
+    given = {"data_dir": tmp_path_factory.mktemp("dagster-stream"), **servers_of(app), "stream": {"slots": 1}}
+    with own_postgres(app, given) as headrace:
+        yield headrace
 
 
 @pytest.fixture

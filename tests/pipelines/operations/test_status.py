@@ -277,19 +277,15 @@ def call(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
 
 
 def test_status_prints_tenants_and_slots_not_wider_than_120_columns(
-    call: Callable[..., Any], app: Headrace, acme: str, monkeypatch: pytest.MonkeyPatch
+    call: Callable[..., Any], app: Headrace, acme: str, columns: Callable[[int], None]
 ) -> None:
-    from pipelines.cli import output
-
     publish(app, acme, None, page=PAGE.format("pump"), torn=CORRUPT)
     publish_as_of(app, acme, 4000)
     app.ingest(acme)
     publish_as_of(app, acme, 7200, name="older")
     slot = slots.enrol(app, f"status-{os.getpid()}")
-    monkeypatch.setenv("COLUMNS", "120")
-    output.out.cache_clear()
+    columns(120)
     code, printed = call("status")
-    output.out.cache_clear()
     # 7: another test's tenant is in trouble
     assert code in (0, 7)
     assert max(map(len, printed.splitlines())) <= 120
@@ -301,12 +297,13 @@ def test_status_prints_tenants_and_slots_not_wider_than_120_columns(
     slots.leave(app, slot)
 
 
-def test_status_counts_empty_documents(call: Callable[..., Any], app: Headrace, acme: str) -> None:
+def test_status_counts_empty_documents(call: Callable[..., Any], app: Headrace, acme: str, columns: Callable[[int], None]) -> None:
     publish(app, acme, None, page=PAGE.format("pump"), cleared="", comment_md="<!-- cleared -->")
     app.ingest(acme)
     _, found = call("status", "--json")
     (row,) = [row for row in found["tenants"] if row["tenant"] == acme]
     assert (row["documents"], row["indexed"], row["empty"], row["failures"]) == (3, 3, 2, {})
+    columns(200)
     _, printed = call("status")
     assert "empty" in printed
 
