@@ -160,12 +160,17 @@ def _drawn(title: str, *, show_header: bool = True) -> Any:
 
 
 def _heading(name: str) -> str:
-    return name.replace("_", " ")
+    return _cell(name.replace("_", " "))
 
 
 def _cell(value: Any) -> str:
+    """The value as one text without markup: two harmless parts may be markup together."""
     from rich.markup import escape
 
+    return escape(_text(value))
+
+
+def _text(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
@@ -173,10 +178,10 @@ def _cell(value: Any) -> str:
     if isinstance(value, datetime):
         return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, Mapping):
-        return ", ".join(f"{_cell(str(k))} {_cell(v)}" for k, v in value.items())
+        return ", ".join(f"{_text(str(k))} {_text(v)}" for k, v in value.items())
     if isinstance(value, list | tuple):
-        return "\n".join(_cell(item) for item in value)
-    return escape(visible(str(value)))
+        return "\n".join(_text(item) for item in value)
+    return visible(str(value))
 
 
 def _plain(value: Any) -> Any:

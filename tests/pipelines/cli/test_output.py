@@ -10,7 +10,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipelines.cli import output, publish, search
@@ -45,6 +45,8 @@ def printed(print_it: Callable[[], object]) -> str:
 
 
 @given(RECORDS, TEXT)
+@example({"name": {"[/": {"]": None}}}, "")  # no part of the cell is markup, and the whole is
+@example({"[/]": "value"}, "[/]")
 def test_no_table_has_a_control_character_whatever_its_cells_contain(record: dict[str, Any], title: str) -> None:
     for print_it in (output.print_rows, output.print_record):
         given: Any = [record] if print_it is output.print_rows else record
