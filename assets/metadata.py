@@ -10,6 +10,7 @@ import dagster as dg
 
 from assets.picture import stacked
 from assets.runtime import Landed, StageCounts
+from core.fates import FATES
 
 if TYPE_CHECKING:
     from core.ledger.stage import Report
@@ -24,12 +25,11 @@ _RUN = {
 }
 _INTERMEDIATE = ("padded_tokens", "milliseconds")
 """Counts of the tally that only serve to compute other figures."""
-_FATES = ("landed", "unchanged", "superseded", "unknown-document", "dead-lettered")
 
 
 def of_landing(landed: Landed, now: StageCounts, seconds: float) -> dict[str, Any]:
     """Events by fate, the tenant's documents, and why events were refused."""
-    fates = {fate: landed.fates.get(fate, 0) for fate in dict.fromkeys([*_FATES, *landed.fates])}
+    fates = {fate: landed.fates.get(fate, 0) for fate in dict.fromkeys([*FATES, *landed.fates])}
     return {
         "overview": dg.MetadataValue.md(stacked({"this run": fates, "now": now.documents})),
         "reasons": dg.MetadataValue.md(reasons(landed.reasons, now.reasons)),

@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-Fate = Literal["landed", "unchanged", "superseded", "unknown-document", "dead-lettered"]
+from core.fates import Fate
 
 Order = Literal["newer", "same", "older"]
 Place = TypeVar("Place", int, datetime)

@@ -16,6 +16,7 @@ from msgspec.structs import asdict, replace
 
 from core import artifacts, envelopes, outcomes
 from core.errors import LostRace
+from core.fates import Fate
 from core.keys import TenantKeys
 from core.ledger import ledger
 from core.ledger.ledger import DeadLetter
@@ -25,7 +26,7 @@ from core.tenancy import Connection
 from events import children
 from events.contract import Event, KafkaRecord, Rejected, read
 from events.digests import canonical_key, content_key, document_key, former_keys
-from events.fencing import ERASED, PARTITION_CHANGED, Fate, State, Verdict, fold
+from events.fencing import ERASED, PARTITION_CHANGED, State, Verdict, fold
 from events.kafka.batches import Batch
 from events.positions import FROM_ZERO, Numbering, move
 

@@ -13,6 +13,7 @@ from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from core.fates import FATES
 from quality.check import Check, CheckError, Finding, Severity, conclude
 from quality.texts import REPLACED
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 OPERATIONS = ("upsert", "delete")
-FATES = ("landed", "unchanged", "superseded", "unknown-document", "dead-lettered")
 
 # a day: more than a time zone mistaken for UTC, less than a wrong clock
 AHEAD_S = 86_400
