@@ -6,6 +6,9 @@ it before redaction.
 
 from __future__ import annotations
 
+from pathlib import PurePath
+from traceback import walk_tb
+
 
 class HeadraceError(Exception):
     """Root of every error a caller may catch.
@@ -85,3 +88,15 @@ def described(error: Exception) -> HeadraceError:
         found = HeadraceError(f"unexpected {kind}", reason="bug", remedy=remedy)
     found.__cause__ = error
     return found
+
+
+def place(error: BaseException) -> str:
+    """The type of an exception and where it was raised; never its message."""
+    frame, line = list(walk_tb(error.__traceback__))[-1]
+    return f"{type(error).__name__} at {PurePath(frame.f_code.co_filename).name}:{frame.f_code.co_name}:{line}"
+
+
+def is_crash(error: BaseException) -> bool:
+    """Whether nobody foresaw it. A panic of a Rust library counts, though it is no Exception."""
+    unforeseen = isinstance(error, Exception) or type(error).__name__ == "PanicException"
+    return unforeseen and not isinstance(error, HeadraceError)

@@ -21,8 +21,7 @@ import msgspec
 from cloudevents.core.bindings.common import CONTENT_TYPE_HEADER
 from cloudevents.core.bindings.kafka import CE_PREFIX, KafkaMessage, from_binary, from_structured
 
-from core.errors import ContractError, TenantError
-from core.ledger.bisection import is_crash, place
+from core.errors import ContractError, TenantError, is_crash, place
 from core.principals import EVERYONE
 from core.tenancy import valid_tenant
 from events.digests import canonical, canonical_key

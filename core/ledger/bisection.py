@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
-from traceback import walk_tb
 from typing import Generic, TypeVar
 
-from core.errors import DocumentError, HeadraceError
+from core.errors import DocumentError, HeadraceError, is_crash, place
 
 T = TypeVar("T")
 Row = TypeVar("Row")
@@ -52,18 +50,6 @@ def bisected(attempt: Attempt[T, Row], rows: Sequence[T]) -> tuple[list[Row], li
 def crashed_alike(culprits: Sequence[Culprit[T]], rows: Sequence[T]) -> bool:
     """Whether every one of these rows crashed, and in the same place."""
     return len(culprits) == len(rows) and {(c.reason, c.detail) for c in culprits} == {(StageCrashed.reason, culprits[0].detail)}
-
-
-def place(error: BaseException) -> str:
-    """The type of an exception and where it was raised; never its message."""
-    frame, line = list(walk_tb(error.__traceback__))[-1]
-    return f"{type(error).__name__} at {PurePath(frame.f_code.co_filename).name}:{frame.f_code.co_name}:{line}"
-
-
-def is_crash(error: BaseException) -> bool:
-    """Whether nobody foresaw it. A panic of a Rust library counts, though it is no Exception."""
-    unforeseen = isinstance(error, Exception) or type(error).__name__ == "PanicException"
-    return unforeseen and not isinstance(error, HeadraceError)
 
 
 def _failure(error: BaseException) -> tuple[str, str] | None:
