@@ -149,6 +149,12 @@ def doubtful(message: Message, position: int, *, with_gaps: bool) -> bool:
     return is_bad_batch(message) or (not with_gaps and message.error() is None and (message.offset() or 0) > position)
 
 
+def suspected(message: Message | None, position: int) -> tuple[int, int | None]:
+    """What `end_of` is asked about a doubtful message at this position, None for silence: `start`, and `first` if the client knows it."""
+    first = message.offset() if message is not None and is_bad_batch(message) else None
+    return max(first or 0, position), first
+
+
 def why(message: Message | None) -> str:
     """In an error's words; "malformed" if the client reports none."""
     error = None if message is None else message.error()  # a message without a value is false

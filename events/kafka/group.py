@@ -17,7 +17,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from core.errors import HeadraceError, Unavailable
-from events.kafka.bad_batches import SILENCE_S, doubtful, end_of, why
+from events.kafka.bad_batches import SILENCE_S, doubtful, end_of, suspected, why
 from events.kafka.batches import Batch, Place, RecordBuffer
 from events.kafka.client import ClientErrors
 from events.kafka.messages import CONSUMING, GROUP, is_bad_batch, place_of, record_of, record_of_batch
@@ -214,8 +214,7 @@ class Member:
 
     def _doubt(self, place: Place, message: Message | None) -> None:
         """Look whether the client can read the batch at the position, in a thread of its own: other partitions need not wait."""
-        first = message.offset() if message is not None and is_bad_batch(message) else None
-        start = max(first or 0, self._buffer.position(place) or 0)
+        start, first = suspected(message, self._buffer.position(place) or 0)
         end = self._searches.submit(end_of, self._properties, place, start, first)
         self._doubts[place] = _Doubt(start, message, end)
 

@@ -18,10 +18,10 @@ from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 from core.errors import HeadraceError
 from events.contract import KafkaRecord
 from events.kafka.admin import Admin
-from events.kafka.bad_batches import SILENCE_S, doubtful, end_of, why
+from events.kafka.bad_batches import SILENCE_S, doubtful, end_of, suspected, why
 from events.kafka.batches import Batch, Place, RecordBuffer
 from events.kafka.client import NO_LEADER, REQUEST_S, ClientErrors, KafkaUnavailable
-from events.kafka.messages import CONSUMING, GROUP, is_bad_batch, place_of, record_of, record_of_batch
+from events.kafka.messages import CONSUMING, GROUP, place_of, record_of, record_of_batch
 from events.kafka.topics import unknown_topic
 
 MAX_RECORDS = 1000
@@ -268,8 +268,7 @@ class Reader:
 
     def _pass_over(self, place: Place, end: int, buffer: RecordBuffer, message: Message | None) -> None:
         """Move over the batch at the position if the client cannot read it, up to `end`: one record stands for all of its records."""
-        first = message.offset() if message is not None and is_bad_batch(message) else None
-        start = max(first or 0, buffer.position(place) or 0)
+        start, first = suspected(message, buffer.position(place) or 0)
         behind = end_of(self._properties, place, start, first) if start < end else start
         if behind > start:
             buffer.add(record_of_batch(place, start, min(end, behind), why(message)))
