@@ -39,9 +39,11 @@ def ensure_topics(properties: Mapping[str, Any], tenant: str, partitions: int, r
     config = {"max.message.bytes": str(MAX_EVENT_BYTES), **_APPEND_TIMES}
     topics = [NewTopic(topic_of(tenant), partitions, replication, config=config), NewTopic(outcomes_of(tenant), partitions, replication)]
     with Admin(properties) as admin:
-        for future in admin.client.create_topics(topics, operation_timeout=REQUEST_S).values():
+        futures = admin.client.create_topics(topics, operation_timeout=REQUEST_S)
+        for future in futures.values():
             admin.result(future, "creating topics", ignored=KafkaError.TOPIC_ALREADY_EXISTS)
-    keep_append_times(properties, tenant)
+    if futures[topic_of(tenant)].exception():  # it existed
+        keep_append_times(properties, tenant)
 
 
 _APPEND_TIMES = {"message.timestamp.type": "LogAppendTime"}
