@@ -73,7 +73,10 @@ def refuse(kind: Format, source: bytes, read: Content) -> None:
         with zipfile.ZipFile(BytesIO(source)) as archive:
             if kind is Format.XLSX:
                 _refuse_missing_sheets(archive)
-            _refuse_book(archive) if kind is Format.EPUB else _refuse_parts(archive, _PARTS[kind])
+            if kind is Format.EPUB:
+                _refuse_book(archive)
+            else:
+                _refuse_parts(archive, _PARTS[kind])
 
 
 def _refuse_parts(archive: zipfile.ZipFile, parts: _Parts) -> None:
