@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
@@ -42,6 +42,11 @@ def end(made: Sequence[Attempt[Any]], *, as_json: bool) -> None:
             sys.stderr.write(error_line(error, f"{tenants}: ") + "\n")
     if found := code(made):
         raise typer.Exit(found)
+
+
+def row_in_trouble(attempt: Attempt[Any], columns: Iterable[str] = ()) -> dict[str, Any]:
+    """The tenant's row among those of the others, which have these columns: its name and its error."""
+    return {**dict.fromkeys(("tenant", *columns)), "tenant": attempt.tenant, "error": attempt.trouble}
 
 
 def code(made: Sequence[Attempt[Any]]) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli.attempts import attempts, end
+from pipelines.cli.attempts import attempts, end, row_in_trouble
 from pipelines.cli.exit_codes import IN_PART
 from pipelines.cli.installation import opened
 from pipelines.cli.options import AsJson, OneTenant, Tenant, point_in_time
@@ -73,7 +73,7 @@ def _replayed(headrace: Headrace, tenant: str, selection: Selection) -> Sequence
 def _rows(attempt: Attempt[Sequence[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
     """A row for each dead letter, or one with the error."""
     if attempt.result is None:
-        yield {"tenant": attempt.tenant, **dict.fromkeys(("position", "stage", "reason", "outcome")), "error": attempt.trouble}
+        yield row_in_trouble(attempt, ("position", "stage", "reason", "outcome"))
         return
     yield from ({"tenant": attempt.tenant, **row, "error": None} for row in attempt.result)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pipelines.cli.attempts import NO_TENANTS, attempts, end
+from pipelines.cli.attempts import NO_TENANTS, attempts, end, row_in_trouble
 from pipelines.cli.installation import opened
 from pipelines.cli.options import AsJson, OneTenant
 from pipelines.cli.output import print_rows
@@ -31,8 +31,7 @@ def retention(tenant: OneTenant = None, as_json: AsJson = False) -> None:
 def _rows(attempt: Attempt[Enforced]) -> Iterator[dict[str, Any]]:
     """A row for each class, or one with the error."""
     if attempt.result is None:
-        nothing = dict.fromkeys(("held", "class", "what", "days", "went", "stays"))
-        yield {"tenant": attempt.tenant, **nothing, "error": attempt.trouble}
+        yield row_in_trouble(attempt, ("held", "class", "what", "days", "went", "stays"))
         return
     for name, row in attempt.result.classes.items():
         yield {"tenant": attempt.tenant, "held": attempt.result.held, "class": name, **asdict(row), "error": None}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli.attempts import end
+from pipelines.cli.attempts import end, row_in_trouble
 from pipelines.cli.options import AsJson, Yes, confirm
 from pipelines.cli.output import out, print_json, print_record, progress, table, without
 
@@ -81,7 +81,7 @@ def _migrate(settings: Settings, endpoints: Endpoints) -> tuple[list[str], list[
 
 def _troubles(made: Sequence[Attempt[Any]]) -> list[dict[str, Any]]:
     """The tenants whose settings could not be sealed, and why."""
-    return [{"tenant": attempt.tenant, "error": attempt.trouble} for attempt in made if attempt.trouble]
+    return [row_in_trouble(attempt) for attempt in made if attempt.trouble]
 
 
 def _print_applied(applied: list[str]) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from pipelines.cli.attempts import NO_TENANTS, raise_bug_if_debugging
+from pipelines.cli.attempts import NO_TENANTS, raise_bug_if_debugging, row_in_trouble
 from pipelines.cli.exit_codes import BUG, IN_PART
 from pipelines.cli.options import AsJson
 from pipelines.cli.output import builtins, out, print_json, print_rows, table
@@ -83,7 +83,7 @@ def _row(attempt: Attempt[TenantStatus]) -> dict[str, Any]:
 
     if attempt.result:
         return builtins(attempt.result)
-    return {**dict.fromkeys(TenantStatus.__struct_fields__), "tenant": attempt.tenant, "maintenance": [], "error": attempt.trouble}
+    return {**row_in_trouble(attempt, TenantStatus.__struct_fields__), "maintenance": []}
 
 
 def _tenant_cells(row: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.attempts import NO_TENANTS, attempts, end
+from pipelines.cli.attempts import NO_TENANTS, attempts, end, row_in_trouble
 from pipelines.cli.installation import opened
 from pipelines.cli.options import AsJson, TenantName, Yes, confirm
 from pipelines.cli.output import builtins, print_record, print_rows
@@ -69,8 +69,8 @@ def list_all(as_json: AsJson = False) -> None:
 
     with opened() as headrace:
         made = list(attempts(headrace, None, lambda name: overview(headrace, name)))
-    nothing = dict.fromkeys(TenantOverview.__struct_fields__)
-    rows = [{**(builtins(one.result) if one.result else nothing), "tenant": one.tenant, "error": one.trouble} for one in made]
+    columns = TenantOverview.__struct_fields__
+    rows = [{**builtins(one.result), "error": None} if one.result else row_in_trouble(one, columns) for one in made]
     shown = rows if as_json else [{**row, "error": one.error and one.error.reason} for row, one in zip(rows, made, strict=True)]
     print_rows(shown, as_json=as_json, title="Tenants", empty=NO_TENANTS)
     end(made, as_json=as_json)
