@@ -253,6 +253,7 @@ def test_people_and_places_are_never_entities_by_name(names: Names) -> None:
     assert found == []
 
 
+@pytest.mark.slow
 def test_the_same_document_gives_the_same_bytes_whatever_the_order_of_its_chunks_and_links(names: Names) -> None:
     chunks = [chunk(i, f"PEP {i} by {PERSON} of Google and Microsoft", "Top", f"S{i // 3}") for i in range(9)]
     links = [f"b{i}.md" for i in range(5)]

@@ -52,6 +52,7 @@ def test_a_thread_cannot_read_them_either(secret: Path) -> None:
     assert "hunter2" not in outcome(program, secret)
 
 
+@pytest.mark.slow
 def test_everything_needed_to_read_documents_is_available() -> None:
     assert outcome("import json.tool, parsers.pdf.reader, parsers.docling.web, core.records; print('read')") == "read"
 

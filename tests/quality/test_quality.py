@@ -208,6 +208,7 @@ class TestTexts:
         assert measured["readable"].to_list() == [1.0, 0.0, 0.0, 0.0, 1.0]
         assert measured["replaced"].to_list() == [0.0, 0.4, 0.0, 0.0, 0.0]
 
+    @pytest.mark.slow
     def test_measures_fit_the_chunk_suite(self) -> None:
         texts = chunks().drop("characters", "readable", "replaced").with_columns(text=pl.lit(f"A legible text {CANARY}"))
         check = quality.chunk_quality(quality.describe_texts(texts), 256)
@@ -425,6 +426,7 @@ print(sorted(loaded - sys.stdlib_module_names))
 """
         assert run_python(program).strip() == "['core', 'quality']"
 
+    @pytest.mark.slow
     def test_great_expectations_stays_off_the_network_and_silent_and_leaves_warnings_alone(self) -> None:
         program = """
 import sys, warnings
