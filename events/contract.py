@@ -95,10 +95,10 @@ class KafkaRecord(_Positioned, frozen=True):
 class Event(_Positioned, frozen=True):
     """A change of one document.
 
-    `document_name` is the CloudEvents subject, in NFC. `sequence` is the offset if the publisher set none. `appended_at` is when the broker
-    appended the record, None if its topic does not keep that. `source` is empty for a null value
-    without `ce_source`. `acl` is sorted and distinct: `("*",)` is everyone in the tenant, `()` nobody. An upsert has `content` or `uri`.
-    No text contains a NUL or a lone surrogate.
+    `document_name` is the CloudEvents subject as it was sent; all its spellings are one document (`events.digests`). `sequence` is the
+    offset if the publisher set none. `appended_at` is when the broker appended the record, None if its topic does not keep that. `source`
+    is empty for a null value without `ce_source`. `acl` is sorted and distinct: `("*",)` is everyone in the tenant, `()` nobody. An upsert
+    has `content` or `uri`. No text contains a NUL or a lone surrogate.
     """
 
     event_id: str
@@ -344,7 +344,7 @@ def _event(message: KafkaRecord, instance: dict[str, Any]) -> Event:
         partition=message.partition,
         offset=message.offset,
         event_id=instance["id"],
-        document_name=canonical(instance["subject"]),
+        document_name=instance["subject"],
         source="" if instance["source"] == _NO_SOURCE else instance["source"],
         sequence=message.offset if sequence is None else sequence,
         sequence_explicit=sequence is not None,

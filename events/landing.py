@@ -25,7 +25,7 @@ from core.sql import statements
 from core.tenancy import Connection
 from events import children
 from events.contract import Event, KafkaRecord, Rejected, read
-from events.digests import canonical_key, content_key, document_key, former_keys
+from events.digests import canonical, canonical_key, content_key, document_key, former_keys
 from events.fencing import ERASED, PARTITION_CHANGED, State, Verdict, fold
 from events.kafka.batches import Batch
 from events.positions import FROM_ZERO, Numbering, move
@@ -131,7 +131,7 @@ class _Fold:
     def _add_row(self, event: Event, document: str, fate: Fate, reason: str | None) -> None:
         event_key = self.keys.digest(event.event_id.encode(), "event")
         row = (event.partition, self._running(event), event_key, document, event.operation, event.sequence, fate, event.time)
-        subject = self._subject(event, event.event_id, event.document_name.encode())
+        subject = self._subject(event, event.event_id, canonical(event.document_name).encode())
         self.rows.append((*row, event.received, reason, subject, event.offset))
         self._count(fate, reason)
 

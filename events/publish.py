@@ -119,10 +119,10 @@ class Publisher:
             raise _failure(failed, delivered)
 
     def _send(self, kind: str, document_id: str, data: Mapping[str, Any], time: datetime | None) -> str:
-        document_id = canonical(document_id)  # a key in another spelling would have another partition
         present = {name: value for name, value in data.items() if value is not None}
         event = _event(kind, document_id, self._source, present, time)
-        message = to_structured(event, _JSON, lambda _: document_id)
+        # a key in another spelling would have another partition
+        message = to_structured(event, _JSON, lambda _: canonical(document_id))
         self._check(message)
         self._produce(message)
         return event.get_id()

@@ -40,7 +40,8 @@ def swap(connection: Connection, generation: int, model: str, versions: Mapping[
         connection.execute(_SQL["add_chunks"], {"generation": generation, "model": model, "chunks": Jsonb(chunks)})
         before = _drop_sources(connection, list(ready), generation)
         sources = [row for document, version in ready.items() for row in _sources(document, version)]
-        connection.execute(_SQL["add_sources"], {"generation": generation, "sources": Jsonb(sources)})
+        readers = [{"document": document, "acl": list(version.acl)} for document, version in ready.items()]
+        connection.execute(_SQL["add_sources"], {"generation": generation, "sources": Jsonb(sources), "readers": Jsonb(readers)})
         _drop_orphans(connection, before)
         rows = [{"document": d, "name": v.name, "title": v.title, "uri": v.uri} for d, v in ready.items()]
         connection.execute(_SQL["list"], {"generation": generation, "documents": Jsonb(rows)})
@@ -90,8 +91,7 @@ def _chunk(chunk: Chunk) -> dict[str, Any]:
 
 
 def _sources(document: str, version: Version) -> list[dict[str, Any]]:
-    common = {"document": document, "acl": list(version.acl)}
-    return [common | {"text_hash": c.text_hash, "ordinal": c.ordinal, "page": c.page} for c in version.chunks]
+    return [{"document": document, "text_hash": c.text_hash, "ordinal": c.ordinal, "page": c.page} for c in version.chunks]
 
 
 _SQL = statements("index", "sql/swap.sql")

@@ -1,8 +1,9 @@
 """What a tenant's data of an earlier version needs before its next event lands. SQL cannot do it: it takes the tenant's key, or Kafka.
 
-Version 1: ids are in NFC. A live document is moved to the key of its normalised id with everything that it has, in one transaction; of two
-documents that are spelt alike the newer stays. What remains under the former key is a tombstone, so that the stages remove it from Neo4j
-as after any delete. Tombstones of ids that were never published belong to nobody. The broker stamps the documents' records from now on.
+Version 1: ids are compared in NFC. A live document is moved to the key of its normalised id with everything that it has, in one
+transaction; of two documents that are spelt alike the newer stays. What remains under the former key is a tombstone, so that the stages
+remove it from Neo4j as after any delete. Tombstones of ids that were never published belong to nobody. The broker stamps the documents'
+records from now on.
 
 It is due once for a tenant, and safe to repeat and to cut off anywhere. Landing does not begin before it is done: an event in another
 spelling would be a second document. Tombstones have no id any more; landing finds them by their former keys (`events.landing`).
@@ -68,8 +69,8 @@ def _is_due(_: Connection | None, resources: Resources, session: Session) -> boo
 
 
 def _misspelt(session: Session) -> Iterator[tuple[str, Envelope]]:
-    """The live documents whose id is not normalised, and their envelopes."""
-    from events.digests import canonical
+    """The live documents that stand under the key of an id that is not normalised, and their envelopes."""
+    from events.digests import document_key
 
     after = ""
     while True:
@@ -80,7 +81,7 @@ def _misspelt(session: Session) -> Iterator[tuple[str, Envelope]]:
         after = rows[-1]["document"]
         for row in rows:
             envelope = envelopes.unseal(session.keys, row["envelope"], row["document"])
-            if canonical(envelope.name) != envelope.name:
+            if document_key(envelope.name, session.keys) != row["document"]:
                 yield row["document"], envelope
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import Future
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from core.config import Endpoints, Settings
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from confluent_kafka.admin import AclBinding, AclBindingFilter, AdminClient  # type: ignore[attr-defined]
 
 _LIMIT_S = 15.0
+_POLL_S = 0.05
 _ITERATIONS = 8192
 
 
@@ -27,21 +29,24 @@ def authorize_publisher(settings: Settings, tenant: str, at: Endpoints | None = 
     """Return the user name and password with which `tenant`'s sources write to `documents.<tenant>` and read `outcomes.<tenant>`.
 
     The first call creates the principal. Later calls return the same one and restore what the broker lacks. `at` saves looking up the
-    endpoints. Raises Unavailable if the broker does not answer, HeadraceError `kafka-not-authorized` if we may not administer it.
+    endpoints. Raises Unavailable if the broker does not answer, or does not know the publisher within 15 seconds; HeadraceError
+    `kafka-not-authorized` if we may not administer it.
     """
     at = at or endpoints(settings)
     user, password = _user(tenant), _stored_password(settings, tenant)
     admin = _admin(at)
     _done(admin.alter_user_scram_credentials([_upsertion(user, password)]))
     _done(admin.create_acls(_bindings(user, tenant)))
+    _await(admin, user, known=True)
     return user, password
 
 
 def revoke_publisher(settings: Settings, tenant: str, at: Endpoints | None = None) -> None:
-    """Delete a tenant's publisher: its ACLs, its login and its stored password. Does nothing if there is none."""
+    """Delete a tenant's publisher: its ACLs, its login and its stored password; nothing if there is none. Raises alike."""
     admin = _admin(at or endpoints(settings))
     _done(admin.delete_acls([_filter(_user(tenant))]))
     _delete_login(admin, _user(tenant))
+    _await(admin, _user(tenant), known=False)
     folder = layout(settings)
     folder.prepare()
     with locked(folder):
@@ -111,6 +116,33 @@ def _filter(user: str) -> AclBindingFilter:
     return AclBindingFilter(ResourceType.ANY, None, ResourcePatternType.ANY, f"User:{user}", None, *everything)  # type: ignore[arg-type]
 
 
+def _await(admin: AdminClient, user: str, *, known: bool) -> None:
+    """Wait until the broker knows the login and its ACLs, or neither. The controller confirms a change before brokers read of it."""
+    until = monotonic() + _LIMIT_S
+    while {_knows_login(admin, user), _has_acls(admin, user)} != {known}:
+        if monotonic() > until:
+            raise Unavailable(f"Kafka has not learnt of the change to {user}", remedy="Try again in a moment.")
+        sleep(_POLL_S)
+
+
+def _has_acls(admin: AdminClient, user: str) -> bool:
+    found: Any = admin.describe_acls(_filter(user))
+    return bool(_done({user: found})[0])
+
+
+def _knows_login(admin: AdminClient, user: str) -> bool:
+    from confluent_kafka import KafkaError, KafkaException
+
+    asked: Any = admin.describe_user_scram_credentials([user])
+    try:
+        _results(asked)
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.RESOURCE_NOT_FOUND:
+            return False
+        raise _translated(error) from error
+    return True
+
+
 def _delete_login(admin: AdminClient, user: str) -> None:
     from confluent_kafka import KafkaError, KafkaException
     from confluent_kafka.admin import ScramMechanism, UserScramCredentialDeletion  # type: ignore[attr-defined]
@@ -122,18 +154,20 @@ def _delete_login(admin: AdminClient, user: str) -> None:
             raise _translated(error) from error
 
 
-def _done(futures: Mapping[Any, Future[Any]]) -> None:
+def _done(futures: Mapping[Any, Future[Any]]) -> list[Any]:
     from confluent_kafka import KafkaException
 
     try:
-        _results(futures)
+        return _results(futures)
     except KafkaException as error:
         raise _translated(error) from error
 
 
-def _results(futures: Mapping[Any, Future[Any]]) -> None:
-    for future in futures.values():
-        future.result(_LIMIT_S)
+def _results(futures: Mapping[Any, Future[Any]]) -> list[Any]:
+    try:
+        return [future.result(_LIMIT_S) for future in futures.values()]
+    except TimeoutError:
+        raise Unavailable(f"Kafka did not answer within {_LIMIT_S:.0f} s") from None
 
 
 def _translated(error: Exception) -> HeadraceError:

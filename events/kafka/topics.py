@@ -7,6 +7,7 @@ Kafka gives each topic an id; a topic that is deleted and recreated under the sa
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from time import monotonic, sleep
 from typing import Any, NoReturn
 
 from confluent_kafka import KafkaError, TopicCollection
@@ -16,13 +17,16 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ConfigResource,
     NewTopic,
     ResourceType,
+    TopicDescription,
 )
 
 from core.errors import HeadraceError, Unavailable
 from core.tenancy import valid_tenant
 from events.contract import MAX_EVENT_BYTES, topic_of
 from events.kafka.admin import Admin
-from events.kafka.client import LOG, REQUEST_S
+from events.kafka.client import LOG, NO_LEADER, REQUEST_S
+
+_POLL_S = 0.05
 
 
 def outcomes_of(tenant: str) -> str:
@@ -34,7 +38,7 @@ def ensure_topics(properties: Mapping[str, Any], tenant: str, partitions: int, r
     """Create the tenant's two topics if they are missing.
 
     Existing topics keep their partitions: more of them would put a key's next events elsewhere. An existing topic of documents is changed
-    as `keep_append_times` does.
+    as `keep_append_times` does. Raises Unavailable if the broker does not answer, or has no leader for a partition within 10 seconds.
     """
     config = {"max.message.bytes": str(MAX_EVENT_BYTES), **_APPEND_TIMES}
     topics = [NewTopic(topic_of(tenant), partitions, replication, config=config), NewTopic(outcomes_of(tenant), partitions, replication)]
@@ -42,8 +46,28 @@ def ensure_topics(properties: Mapping[str, Any], tenant: str, partitions: int, r
         futures = admin.client.create_topics(topics, operation_timeout=REQUEST_S)
         for future in futures.values():
             admin.result(future, "creating topics", ignored=KafkaError.TOPIC_ALREADY_EXISTS)
+        _await_leaders(admin, [topic.topic for topic in topics])
     if futures[topic_of(tenant)].exception():  # it existed
         keep_append_times(properties, tenant)
+
+
+def _await_leaders(admin: Admin, topics: Collection[str]) -> None:
+    """Wait until the broker knows the topics and their leaders. The controller has created topics before brokers read of it."""
+    until = monotonic() + REQUEST_S
+    while not all(map(_has_leaders, _described(admin, topics).values())):
+        if monotonic() > until:
+            raise Unavailable(f"Kafka has no leader for {', '.join(topics)} yet", reason=NO_LEADER, remedy="Try again in a moment.")
+        sleep(_POLL_S)
+
+
+def _has_leaders(topic: TopicDescription | None) -> bool:
+    return topic is not None and all(partition.leader for partition in topic.partitions)
+
+
+def _described(admin: Admin, topics: Collection[str]) -> dict[str, TopicDescription | None]:
+    """Topic → its description, or None if it does not exist; the request creates none."""
+    futures = admin.client.describe_topics(TopicCollection(sorted(topics)), request_timeout=REQUEST_S)
+    return {topic: admin.result(future, "asking for topics", ignored=KafkaError.UNKNOWN_TOPIC_OR_PART) for topic, future in futures.items()}
 
 
 _APPEND_TIMES = {"message.timestamp.type": "LogAppendTime"}
@@ -87,17 +111,13 @@ class Topics:
         """Topic → id, without the topics that do not exist; the request creates none."""
         if not topics:
             return {}
-        futures = self._admin.client.describe_topics(TopicCollection(sorted(topics)), request_timeout=REQUEST_S)
-        found = {topic: self._described(future) for topic, future in futures.items()}
+        found = _described(self._admin, topics)
         return {topic: str(description.topic_id) for topic, description in found.items() if description is not None}
 
     def id_of(self, topic: str) -> str:
         """The id of one topic. Raises HeadraceError `unknown-topic` if it does not exist."""
         found = self.ids([topic])
         return found[topic] if topic in found else unknown_topic(topic)
-
-    def _described(self, future: Any) -> Any:
-        return self._admin.result(future, "asking for topics", ignored=KafkaError.UNKNOWN_TOPIC_OR_PART)
 
 
 def unknown_topic(topic: str) -> NoReturn:

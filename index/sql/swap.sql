@@ -25,9 +25,11 @@ DELETE FROM chunk_source WHERE document = ANY (%(documents)s) AND (generation = 
 RETURNING text_hash
 
 -- name: add_sources
+-- The principals come once for a document: once for each of its chunks, they could be more than a jsonb holds (256 MB).
 INSERT INTO chunk_source (generation, text_hash, document, ordinal, page, acl)
-SELECT %(generation)s, x.text_hash, x.document, x.ordinal, x.page, x.acl
-FROM jsonb_to_recordset(%(sources)s) AS x (document text, text_hash text, ordinal integer, page integer, acl text[])
+SELECT %(generation)s, x.text_hash, x.document, x.ordinal, x.page, readers.acl
+FROM jsonb_to_recordset(%(sources)s) AS x (document text, text_hash text, ordinal integer, page integer)
+JOIN jsonb_to_recordset(%(readers)s) AS readers (document text, acl text[]) USING (document)
 
 -- name: drop_orphans
 DELETE FROM chunk c WHERE c.text_hash = ANY (%(text_hashes)s)

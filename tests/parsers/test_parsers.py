@@ -5,6 +5,7 @@ The documents are real, written here by the libraries of their formats.
 
 from __future__ import annotations
 
+import csv
 import ctypes
 import errno
 import io
@@ -32,6 +33,7 @@ from core.errors import DocumentError, Unavailable
 from core.frames import FETCHED, RESULT
 from core.records import Block, Content, Link, decode
 from parsers import REASONS, Format, WorkerPool, detect, fingerprint, parse
+from parsers.text import plain
 from tests.documents import book, linked, message, open_text, printed, sheets, slides, word, zipped
 
 pytestmark = pytest.mark.slow
@@ -173,6 +175,29 @@ def test_plain_text_in_any_encoding(read: Callable[..., Content], encoding: str)
 
 def test_source_code_keeps_its_lines(read: Callable[..., Content]) -> None:
     assert outline(read("def f():\n\n    return 1\n", "a.py", "text/x-python")) == [("code", "def f():\n\n    return 1")]
+
+
+_CELLS = st.text(st.sampled_from("ab1 ,;|\t\"'\n"), min_size=1, max_size=8).map(str.strip).filter(bool)
+
+
+@given(st.integers(2, 4).flatmap(lambda width: st.lists(st.tuples(*[_CELLS] * width), min_size=1, max_size=5)), st.sampled_from(",;\t|"))
+def test_no_cell_of_a_quoted_table_moves_whatever_stands_in_it(rows: list[tuple[str, ...]], delimiter: str) -> None:
+    written = io.StringIO()
+    csv.writer(written, delimiter=delimiter, quoting=csv.QUOTE_ALL).writerows(rows)
+    assert plain.table(written.getvalue().encode()).blocks[0].rows == tuple(rows)
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ('remark,SSN\n"asked, twice",1\n"Said ""no, thanks"" and left",2\n', (("asked, twice", "1"), ('Said "no, thanks" and left', "2"))),
+        ("name;price\nrake;1,5\nhoe;2\n", (("rake", "1,5"), ("hoe", "2"))),
+        ("name,note\nx;y,1|2\nz,3\n", (("x;y", "1|2"), ("z", "3"))),
+        ('size\tname\n5" pipe\ta, b\n', (('5" pipe', "a, b"),)),
+    ],
+)
+def test_the_delimiter_is_the_one_the_rows_agree_on(written: str, expected: tuple[tuple[str, ...], ...]) -> None:
+    assert plain.table(written.encode()).blocks[0].rows[1:] == expected
 
 
 def test_comma_separated_values(read: Callable[..., Content]) -> None:

@@ -244,7 +244,10 @@ def test_a_tombstone_under_another_spelling_fences(app: Runtime, acme: str, spel
     assert app.land(acme).reasons == {"source-mismatch": 1}
     send(app, acme, {spelling: PAGE}, 6)
     assert app.ingest(acme)[0].fates == {"landed": 1}
-    assert cited(app, acme) == {NAME}
+    assert cited(app, acme) == {spelling}
+    return_to_version_0(app, acme)
+    assert "renamed" not in upgrade.upgrade(app, app.session(acme))
+    assert cited(app, acme) == {spelling}
 
 
 def test_a_tombstone_of_an_id_that_was_never_published_belongs_to_nobody(app: Runtime, acme: str) -> None:
