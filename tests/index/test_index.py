@@ -224,6 +224,17 @@ PUTS = st.builds(
 STEPS = st.one_of(PUTS, PUTS, st.builds(TakeOut, st.frozensets(st.sampled_from(NAMES), min_size=1, max_size=2)), st.builds(Sweep))
 
 
+def test_many_principals_of_many_chunks_are_no_more_than_a_statement_takes(library: Library) -> None:
+    # 36 chunks with 8 MB of principals: once for each chunk, they would be more than the 256 MB that a jsonb holds
+    principals = tuple(f"group {number} ".ljust(80_000, "x") for number in range(100))
+    texts = [f"text {number}" for number in range(36)]
+    library.keep(texts)
+    assert library.put({"a.md": version("a.md", texts, principals)}) == []
+    assert library.world.rows("SELECT count(*) AS chunks, min(cardinality(acl)) AS principals FROM chunk_source") == [
+        {"chunks": 36, "principals": 100}
+    ]
+
+
 @given(st.lists(STEPS, min_size=1, max_size=9))
 @settings(max_examples=50)
 def test_each_text_is_stored_once_with_exactly_the_documents_that_contain_it(world: World, steps: list[Put | TakeOut | Sweep]) -> None:
