@@ -66,6 +66,7 @@ def test_the_newest_schema_takes_everything_that_a_published_one_of_its_version_
     assert narrowings(schema(older), NEWEST) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("older", OF_THIS_MAJOR)
 @given(data=st.data())
 def test_every_event_of_a_published_schema_is_accepted(older: str, data: st.DataObject) -> None:
@@ -161,6 +162,7 @@ def changed(draw: st.DrawFn) -> Schema:
     return of
 
 
+@pytest.mark.slow
 @given(changed(), st.data())
 @settings(max_examples=200)
 def test_if_the_comparison_finds_no_break_every_event_stays_valid(changed: Schema, data: st.DataObject) -> None:

@@ -233,6 +233,7 @@ def test_without_a_model_there_are_no_names() -> None:
     assert contribution(document(), chunk(0, "Microsoft bought a company.")).entities == ()
 
 
+@pytest.mark.slow
 def test_names_come_from_the_model_under_one_key_whatever_their_case(names: Names) -> None:
     found = contribution(
         document(), chunk(0, "Microsoft and the European Union talked."), chunk(1, "Then Microsoft left."), extractors=(*RULES, names)
@@ -241,6 +242,7 @@ def test_names_come_from_the_model_under_one_key_whatever_their_case(names: Name
     assert entity_key("ORG", "MICROSOFT\n Corp") == entity_key("ORG", "Microsoft Corp")
 
 
+@pytest.mark.slow
 def test_surrogates_do_not_confuse_the_model(names: Names) -> None:
     text = f"{PERSON} of Acme Corporation wrote to {EMAIL} about Google. {PERSON} {EMAIL}, <IBAN:c0ffee00c0ffee00>."
     (found,) = names.find([text])
@@ -248,6 +250,7 @@ def test_surrogates_do_not_confuse_the_model(names: Names) -> None:
     assert not [name for _, name in found if any(part in name for part in ("<", "EMAIL", "PERSON", "IBAN", "b0b0", "it "))]
 
 
+@pytest.mark.slow
 def test_people_and_places_are_never_entities_by_name(names: Names) -> None:
     (found,) = names.find(["Angela Merkel met Barack Obama in Berlin."])
     assert found == []
@@ -263,6 +266,7 @@ def test_the_same_document_gives_the_same_bytes_whatever_the_order_of_its_chunks
     assert extracted(document("a.md", *links), *chunks, extractors=(*RULES, names)) == first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recorded", RECORDED, ids=[recorded["redacted"]["name"][:30] for recorded in RECORDED])
 @pytest.mark.parametrize(("expected", "extractors"), [("contribution", RULES), ("with_names", (*RULES, Acme()))])
 def test_documents_contribute_what_was_recorded_in_any_order_of_the_extractors(
@@ -300,6 +304,7 @@ def test_extractors_of_the_same_name_are_refused() -> None:
         fingerprint([Acme(), Acme()])
 
 
+@pytest.mark.slow
 def test_the_fingerprint_covers_every_extractor_and_not_their_order(names: Names) -> None:
     changed = Acme()
     changed.fingerprint = "2"

@@ -164,12 +164,14 @@ PIECES = st.one_of(
 TEXTS = st.lists(PIECES, max_size=8).flatmap(lambda pieces: st.sampled_from(["", " ", "-"]).map(lambda glue: glue.join(pieces)))
 
 
+@pytest.mark.slow
 @given(TEXTS, st.sampled_from(["prose", "address", "id"]), st.sampled_from(["", "phone", "account"]))
 def test_redacting_a_redacted_text_changes_nothing(text: str, kind: Kind, label: str) -> None:
     once = redacted(text, kind=kind, label=label)
     assert redacted(once, kind=kind, label=label) == once
 
 
+@pytest.mark.slow
 @given(TEXTS, st.lists(TEXTS, max_size=3))
 def test_a_result_does_not_depend_on_earlier_texts(text: str, others: list[str]) -> None:
     first = Redactor(Privacy()).replace(text, KEYS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import NamedTuple
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,6 +101,7 @@ def _iban(account: str) -> str:
     return f"DE{check:02}{account}"
 
 
+@pytest.mark.slow
 @given(values())
 def test_an_invented_value_is_found_whole_as_its_entity(planted: Planted) -> None:
     keys = tenant_keys(MASTER, "acme", new_data_key(MASTER, "acme"))

@@ -81,6 +81,7 @@ def unit_vectors(n: int, dimension: int = 16, seed: int = 0) -> NDArray[np.float
     return unit
 
 
+@pytest.mark.slow
 class TestLandedEvents:
     def test_events_that_keep_the_contract_pass(self) -> None:
         check = quality.contract(events({"operation": "delete", "fate": "superseded"}, {"event_time": None}))
@@ -153,6 +154,7 @@ class TestLandedEvents:
         assert CANARY not in str(refused.value)
 
 
+@pytest.mark.slow
 class TestChunks:
     def test_chunks_fit_to_embed_pass(self) -> None:
         check = quality.chunk_quality(chunks({"token_count": 256}), 256)
@@ -200,6 +202,7 @@ class TestChunks:
         assert quality.chunk_quality(chunks().clear(), 256).passed
 
 
+@pytest.mark.slow
 class TestTexts:
     def test_measures_replace_the_text(self) -> None:
         measured = quality.describe_texts(pl.DataFrame({"text": ["ab 12", "-- \ufffd\ufffd", "", None, "né नमस्ते"]}))
@@ -208,7 +211,6 @@ class TestTexts:
         assert measured["readable"].to_list() == [1.0, 0.0, 0.0, 0.0, 1.0]
         assert measured["replaced"].to_list() == [0.0, 0.4, 0.0, 0.0, 0.0]
 
-    @pytest.mark.slow
     def test_measures_fit_the_chunk_suite(self) -> None:
         texts = chunks().drop("characters", "readable", "replaced").with_columns(text=pl.lit(f"A legible text {CANARY}"))
         check = quality.chunk_quality(quality.describe_texts(texts), 256)
@@ -216,6 +218,7 @@ class TestTexts:
         assert CANARY not in shown(check)
 
 
+@pytest.mark.slow
 class TestLegibility:
     WELL = Signals(characters=900, wordlike=0.97, pages=3, grades={"layout": 2, "ocr": 1}, dropped={"footers": 3}, ocr_confidence=0.9)
 
@@ -259,6 +262,7 @@ def _spoil(vectors: NDArray[np.float32], row: int, how: str) -> NDArray[np.float
     return spoilt
 
 
+@pytest.mark.slow
 class TestEmbeddingHealth:
     @given(n=st.integers(0, 40), dimension=st.integers(8, 64), seed=st.integers(0, 9), precision=st.sampled_from([np.float16, np.float32]))
     @settings(deadline=None)

@@ -83,6 +83,7 @@ def test_a_header_name_that_is_not_utf_8_is_a_dead_letter_of_its_document_that_a
 # batches
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(1, 2**20), min_size=1, max_size=8), st.integers(0, 2**62), st.data())
 def test_the_end_of_a_batch_with_an_error_is_found_in_steps_that_grow_with_its_logarithm(
     lengths: list[int], at: int, data: st.DataObject
