@@ -189,8 +189,8 @@ class Member:
     def _add(self, message: Message) -> None:
         self._errors.clear_outage()
         place, error = place_of(message), message.error()
-        if error is not None and message.topic() is None and not error.retriable():
-            raise self._errors.translate(error, "reading")
+        if error is not None and message.topic() is None:
+            self._raise_lasting(error)
         if place not in self._buffer or (place in self._doubts and self._doubts[place].message is not None):
             return  # fetched before it was discarded or revoked; or read again once it is clear from where
         self._end_silence(place)
@@ -202,6 +202,11 @@ class Member:
             self._buffer.skip_to(place, message.offset() or 0)
         elif not error.retriable():
             self.discard(place)
+
+    def _raise_lasting(self, error: KafkaError) -> None:
+        """Raise an error of the whole client, unless it passes: who did not poll for too long has left the group, and joins it again."""
+        if not error.retriable() and error.code() != KafkaError._MAX_POLL_EXCEEDED:  # noqa: SLF001
+            raise self._errors.translate(error, "reading")
 
     def _doubt_silent(self) -> None:
         """Doubt partitions of which nothing has come for a while, though they have records."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -121,6 +121,17 @@ def test_members_that_join_and_leave_share_the_partitions_and_each_record_is_tak
     readers.until(lambda: len(readers.accepted) == 120)
     assert sorted(readers.accepted) == sorted(numbers(0, 120))
     assert second.lag() == {(topic, partition): 0 for topic in readers.topics for partition in range(PARTITIONS)}
+
+
+def test_a_member_that_was_away_for_too_long_joins_again(readers: Readers, client: dict[str, Any], produce: Callable[..., None]) -> None:
+    readers.client = client | {"max.poll.interval.ms": 1000}
+    member = readers.join()
+    readers.until(lambda: readers.partition_counts() == [2 * PARTITIONS])
+    sleep(2.5)  # as a landing that waits for Postgres: the client leaves the group meanwhile
+    produce(readers.topics[0], *numbers(0, 8))
+    readers.until(lambda: len(readers.accepted) == 8)
+    assert sorted(readers.accepted) == sorted(numbers(0, 8))
+    assert len(member.places) == 2 * PARTITIONS
 
 
 def test_topics_join_and_leave_without_a_restart(readers: Readers, produce: Callable[..., None]) -> None:
