@@ -426,6 +426,19 @@ def test_a_revoked_publisher_cannot_log_in_and_can_be_authorized_again(running: 
     assert services.authorize_publisher(running, "gamma")[1] != password
 
 
+def test_after_publishers_were_revoked_everybody_else_can_log_in_to_a_restarted_kafka(running: Settings) -> None:
+    found = services.up(running)
+    stays = services.authorize_publisher(running, "stays")
+    for number in range(6):
+        services.authorize_publisher(running, f"goes-{number}", found)
+        services.revoke_publisher(running, f"goes-{number}", found)
+    psutil.Process(_pids(running)["kafka"]).kill()
+    assert services.up(running) == found
+    _create_topics(found, "documents.stays")
+    as_publisher = found.model_copy(update={"kafka_username": stays[0], "kafka_password": SecretStr(stays[1])})
+    assert _publish(as_publisher, "documents.stays") is None
+
+
 # --- the jars
 
 
