@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_randomly
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
@@ -18,6 +20,15 @@ from tests.tenant_fixture import Inlet, World
 # real servers answer when they answer: a deadline would test the machine. The seed is pytest-randomly's.
 hypothesis_settings.register_profile("headrace", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 hypothesis_settings.load_profile("headrace")
+
+
+def _seed_torch(seed: int) -> None:
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
+
+
+# in place of thinc's, which imports torch into every process of every run, before the first test
+pytest_randomly.entrypoint_reseeds = [_seed_torch]
 
 _numbers = itertools.count(1)
 
