@@ -266,7 +266,6 @@ def test_the_same_document_gives_the_same_bytes_whatever_the_order_of_its_chunks
     assert extracted(document("a.md", *links), *chunks, extractors=(*RULES, names)) == first
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("recorded", RECORDED, ids=[recorded["redacted"]["name"][:30] for recorded in RECORDED])
 @pytest.mark.parametrize(("expected", "extractors"), [("contribution", RULES), ("with_names", (*RULES, Acme()))])
 def test_documents_contribute_what_was_recorded_in_any_order_of_the_extractors(
