@@ -14,16 +14,21 @@ from psycopg.types.json import Jsonb
 from core.records import Chunk
 from core.sql import statements
 from core.tenancy import Connection
+from index import lexical
 
 
 class Version(msgspec.Struct, frozen=True):
-    """A document's version to index: what a citation shows, the principals that may read it, and its chunks in order."""
+    """A document's version to index: what a citation shows, the principals that may read it, and its chunks in order.
+
+    `language`: ISO 639-1, empty if unknown.
+    """
 
     name: str
     title: str
     uri: str
     acl: tuple[str, ...]
     chunks: tuple[Chunk, ...]
+    language: str = ""
 
 
 def swap(connection: Connection, generation: int, model: str, versions: Mapping[str, Version]) -> list[str]:
@@ -43,8 +48,9 @@ def swap(connection: Connection, generation: int, model: str, versions: Mapping[
         readers = [{"document": document, "acl": list(version.acl)} for document, version in ready.items()]
         connection.execute(_SQL["add_sources"], {"generation": generation, "sources": Jsonb(sources), "readers": Jsonb(readers)})
         _drop_orphans(connection, before)
-        rows = [{"document": d, "name": v.name, "title": v.title, "uri": v.uri} for d, v in ready.items()]
+        rows = [{"document": d, "name": v.name, "title": v.title, "uri": v.uri, "language": v.language} for d, v in ready.items()]
         connection.execute(_SQL["list"], {"generation": generation, "documents": Jsonb(rows)})
+        lexical.refresh(connection, sorted({*before, *(chunk["text_hash"] for chunk in chunks)}))
     return unembedded
 
 
@@ -52,8 +58,11 @@ def remove(connection: Connection, documents: Sequence[str]) -> None:
     """Remove documents from every generation; chunks with another source stay."""
     if documents:
         connection.execute(_SQL["lock"])
-        _drop_orphans(connection, _drop_sources(connection, documents, None))
+        before = _drop_sources(connection, documents, None)
+        _drop_orphans(connection, before)
         connection.execute(_SQL["unlist"], {"documents": list(documents)})
+        if before:
+            lexical.refresh(connection, before)
 
 
 def sweep(connection: Connection, older_than_s: float = 86_400.0) -> int:

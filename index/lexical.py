@@ -1,0 +1,131 @@
+"""The lexical index: BM25 inside Postgres, written in the swap's transaction, so that its statistics are exact at any instant.
+
+A passage's impact of a term is tf / (tf + k1 (1 - b + b length / pivot)), between 0 and 1; its score for a query is the sum of
+idf × impact over the query's terms, a product of two sparse vectors (Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25
+and Beyond, 2009; without their constant factor k1 + 1, and with `pivot` for the mean length). The pivot follows the mean in steps of √2,
+so that the stored impacts are as good as those of the mean itself and hold for long: `repivot` makes them anew.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from psycopg.types.json import Jsonb
+
+from core.records import convert, embedded_text
+from core.sql import statements
+from core.tenancy import Connection
+from core.terms import terms
+
+K1, B = 1.2, 0.75
+DIMENSION = 1_000_000_000
+"""Of the impacts, pgvector's most: a term's number is its place."""
+PIVOT = 128.0
+"""Of a generation without passages, in words."""
+
+
+class Passage(msgspec.Struct, frozen=True):
+    """What a passage's terms are cut from: its text below its headings, and the language that its words are stemmed by."""
+
+    text_hash: str
+    language: str
+    heading_path: tuple[str, ...]
+    text: str
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """A passage's terms with their frequencies, and its length in words that are no stop words."""
+
+    passage: Passage
+    frequencies: Mapping[str, int]
+    length: int
+
+
+def refresh(connection: Connection, text_hashes: Sequence[str]) -> None:
+    """Bring the terms of these texts up to date, in every generation.
+
+    Those of chunks that are gone, or whose sources have another smallest language now, leave the statistics; those of chunks without any
+    enter them. The caller holds the tenant's swap lock.
+    """
+    values = {"text_hashes": list(text_hashes)}
+    if connection.execute(_SQL["remove"], values).rowcount:
+        connection.execute(_SQL["drop_terms"])
+    missing: dict[int, list[Passage]] = {}
+    for row in connection.execute(_SQL["missing"], values):
+        missing.setdefault(row.pop("generation"), []).append(convert(row, Passage))
+    for generation, passages in missing.items():
+        _add(connection, generation, _counted(connection, passages))
+
+
+def clear(connection: Connection, generations: Sequence[int]) -> None:
+    """Everything of these generations."""
+    for statement in ("clear_lexical", "clear_terms", "clear_lexicon"):
+        connection.execute(_SQL[statement], {"generations": list(generations)})
+
+
+def pivot_of(words: int, passages: int) -> float:
+    """The pivot for passages with so many words together: the power of √2 that is nearest to their mean length."""
+    return 2.0 ** (round(2 * math.log2(words / passages)) / 2) if words and passages else PIVOT
+
+
+def impact(frequency: int, length: int, pivot: float) -> float:
+    return frequency / (frequency + K1 * (1 - B + B * length / pivot))
+
+
+def _counted(connection: Connection, passages: Iterable[Passage]) -> list[Counted]:
+    cut = [(passage, terms(embedded_text(passage.heading_path, passage.text))) for passage in passages]
+    words: dict[str, set[str]] = {}
+    for passage, found in cut:
+        words.setdefault(passage.language, set()).update(found.words)
+    stems = {language: _stems(connection, language, sorted(distinct)) for language, distinct in words.items()}
+    counted = []
+    for passage, found in cut:
+        of_words = [stem for word in found.words if (stem := stems[passage.language].get(word))]
+        frequencies = Counter((*of_words, *found.pairs, *found.names))
+        counted.append(Counted(passage, frequencies, len(of_words) + len(found.pairs)))
+    return counted
+
+
+def _stems(connection: Connection, language: str, words: list[str]) -> dict[str, str]:
+    return {row["word"]: row["stem"] for row in connection.execute(_SQL["stems"], {"language": language, "words": words})}
+
+
+def _add(connection: Connection, generation: int, counted: Sequence[Counted]) -> None:
+    languages, words = Counter(one.passage.language for one in counted), sum(one.length for one in counted)
+    first = pivot_of(words, len(counted))
+    values = {"generation": generation, "passages": Jsonb(languages), "words": words, "pivot": first}
+    pivot = connection.execute(_SQL["count"], values).fetchall()[0]["pivot"]
+    impacts = [{term: impact(n, one.length, pivot) for term, n in one.frequencies.items()} for one in counted]
+    numbers = _numbers(connection, generation, impacts)
+    rows = [_row(one, found, numbers) for one, found in zip(counted, impacts, strict=True)]
+    connection.execute(_SQL["add"], {"generation": generation, "rows": Jsonb(rows)})
+
+
+def _numbers(connection: Connection, generation: int, impacts: Sequence[Mapping[str, float]]) -> dict[str, int]:
+    """Count the terms, and raise their bounds. Term → number."""
+    passages, bounds = Counter[str](), dict[str, float]()
+    for of_one in impacts:
+        passages.update(of_one.keys())
+        for term, value in of_one.items():
+            bounds[term] = max(value, bounds.get(term, 0.0))
+    order = sorted(passages)
+    values = {"terms": order, "passages": [passages[term] for term in order], "bounds": [bounds[term] for term in order]}
+    return {row["term"]: row["number"] for row in connection.execute(_SQL["number"], {"generation": generation, **values})}
+
+
+def _row(one: Counted, impacts: Mapping[str, float], numbers: Mapping[str, int]) -> dict[str, Any]:
+    entries = ",".join(f"{numbers[term]}:{value:.9g}" for term, value in impacts.items())
+    return {
+        "text_hash": one.passage.text_hash,
+        "language": one.passage.language,
+        "length": one.length,
+        "terms": list(impacts),
+        "impacts": f"{{{entries}}}/{DIMENSION}",
+    }
+
+
+_SQL = statements("index", "sql/lexical.sql")

@@ -1,0 +1,33 @@
+-- name: lexicon
+SELECT passages FROM lexicon WHERE generation = (SELECT generation FROM generation WHERE state = 'active')
+
+-- name: terms
+SELECT t.term, t.number, t.passages, t.bound
+FROM term t
+WHERE t.generation = (SELECT generation FROM generation WHERE state = 'active') AND t.term IN (
+  SELECT unnest(%(others)s::text[])
+  UNION SELECT s.stem FROM unnest(%(languages)s::text[]) AS language CROSS JOIN LATERAL headrace.stems(language, %(words)s) AS s)
+ORDER BY t.passages, t.term LIMIT %(most)s
+
+-- name: best
+SELECT l.text_hash, -(l.impacts <#> %(query)s::sparsevec) AS score
+FROM lexical l
+WHERE l.generation = (SELECT generation FROM generation WHERE state = 'active') AND l.terms @@ %(wanted)s::tsquery
+  AND EXISTS (SELECT FROM chunk_source s WHERE s.generation = l.generation AND s.text_hash = l.text_hash AND s.acl && %(readers)s::text[])
+ORDER BY l.impacts <#> %(query)s::sparsevec, l.text_hash
+LIMIT %(top)s
+
+-- name: cite
+SELECT c.text_hash AS chunk, c.text, c.heading_path, sources.cited
+FROM chunk c
+JOIN unnest(%(chunks)s::text[]) WITH ORDINALITY AS x (text_hash, place) USING (text_hash)
+CROSS JOIN LATERAL (
+  SELECT jsonb_agg(jsonb_build_object('document', i.name, 'document_key', s.document, 'title', i.title, 'uri', i.uri,
+                                      'page', s.page, 'ordinal', s.ordinal, 'sequence', i.sequence)
+                   ORDER BY i.name, s.ordinal) AS cited
+  FROM chunk_source s
+  CROSS JOIN LATERAL (SELECT * FROM indexed WHERE generation = s.generation AND document = s.document OFFSET 0) i
+  WHERE s.generation = c.generation AND s.text_hash = c.text_hash AND s.acl && %(readers)s::text[]
+) sources
+WHERE c.generation = (SELECT generation FROM generation WHERE state = 'active') AND sources.cited IS NOT NULL
+ORDER BY x.place
