@@ -52,8 +52,9 @@ def refresh(connection: Connection, text_hashes: Sequence[str]) -> None:
     enter them. The caller holds the tenant's swap lock.
     """
     values = {"text_hashes": list(text_hashes)}
-    if connection.execute(_SQL["remove"], values).rowcount:
-        connection.execute(_SQL["drop_terms"])
+    unused = [row["term"] for row in connection.execute(_SQL["remove"], values) if not row["passages"]]
+    if unused:
+        connection.execute(_SQL["drop_terms"], {"terms": unused})
     missing: dict[int, list[Passage]] = {}
     for row in connection.execute(_SQL["missing"], values):
         missing.setdefault(row.pop("generation"), []).append(convert(row, Passage))

@@ -37,28 +37,30 @@ SELECT %(generation)s, x.text_hash, x.language, x.length, array_to_tsvector(x.te
 FROM jsonb_to_recordset(%(rows)s) AS x (text_hash text, language text, length integer, terms text[], impacts text)
 
 -- name: remove
+-- Of chunks that are gone, and of those whose sources have another smallest language now.
 WITH gone AS (
   DELETE FROM lexical l WHERE l.text_hash = ANY (%(text_hashes)s) AND l.language IS DISTINCT FROM (
     SELECT min(i.language) FROM chunk_source s
     CROSS JOIN LATERAL (SELECT language FROM indexed WHERE generation = s.generation AND document = s.document OFFSET 0) i
     WHERE s.generation = l.generation AND s.text_hash = l.text_hash)
   RETURNING l.generation, l.language, l.length, l.terms
-), uncounted AS (
-  UPDATE term t SET passages = t.passages - x.passages
-  FROM (SELECT generation, term, count(*) AS passages FROM gone, unnest(tsvector_to_array(gone.terms)) AS term GROUP BY 1, 2) AS x
-  WHERE t.generation = x.generation AND t.term = x.term
+), lexicon AS (
+  UPDATE lexicon l SET words = l.words - x.words, passages = (
+    SELECT coalesce(jsonb_object_agg(language, n), '{}') FROM (
+      SELECT key AS language, value::bigint - coalesce((x.passages ->> key)::bigint, 0) AS n FROM jsonb_each_text(l.passages)) AS y
+    WHERE n > 0)
+  FROM (
+    SELECT generation, sum(words) AS words, jsonb_object_agg(language, n) AS passages
+    FROM (SELECT generation, language, sum(length) AS words, count(*) AS n FROM gone GROUP BY 1, 2) AS z GROUP BY 1) AS x
+  WHERE l.generation = x.generation
 )
-UPDATE lexicon l SET words = l.words - x.words, passages = (
-  SELECT coalesce(jsonb_object_agg(language, n), '{}') FROM (
-    SELECT key AS language, value::bigint - coalesce((x.passages ->> key)::bigint, 0) AS n FROM jsonb_each_text(l.passages)) AS y
-  WHERE n > 0)
-FROM (
-  SELECT generation, sum(words) AS words, jsonb_object_agg(language, n) AS passages
-  FROM (SELECT generation, language, sum(length) AS words, count(*) AS n FROM gone GROUP BY 1, 2) AS z GROUP BY 1) AS x
-WHERE l.generation = x.generation
+UPDATE term t SET passages = t.passages - x.passages
+FROM (SELECT generation, term, count(*) AS passages FROM gone, unnest(tsvector_to_array(gone.terms)) AS term GROUP BY 1, 2) AS x
+WHERE t.generation = x.generation AND t.term = x.term
+RETURNING t.term, t.passages
 
 -- name: drop_terms
-DELETE FROM term WHERE passages = 0
+DELETE FROM term WHERE term = ANY (%(terms)s) AND passages = 0
 
 -- name: clear_lexical
 DELETE FROM lexical WHERE generation = ANY (%(generations)s)

@@ -10,11 +10,18 @@ WHERE t.generation = (SELECT generation FROM generation WHERE state = 'active') 
 ORDER BY t.passages, t.term LIMIT %(most)s
 
 -- name: best
-SELECT l.text_hash, -(l.impacts <#> %(query)s::sparsevec) AS score
-FROM lexical l
-WHERE l.generation = (SELECT generation FROM generation WHERE state = 'active') AND l.terms @@ %(wanted)s::tsquery
-  AND EXISTS (SELECT FROM chunk_source s WHERE s.generation = l.generation AND s.text_hash = l.text_hash AND s.acl && %(readers)s::text[])
-ORDER BY l.impacts <#> %(query)s::sparsevec, l.text_hash
+-- Ranked before anything is asked about access: of the ranked, only as many are asked about as it takes to find the best readable ones. A
+-- subquery with OFFSET 0 keeps its place: a join would read every source of the tenant.
+WITH ranked AS MATERIALIZED (
+  SELECT l.generation, l.text_hash, l.impacts <#> %(query)s::sparsevec AS distance
+  FROM lexical l
+  WHERE l.generation = (SELECT generation FROM generation WHERE state = 'active') AND l.terms @@ %(wanted)s::tsquery
+  ORDER BY distance, l.text_hash
+)
+SELECT r.text_hash, -r.distance AS score
+FROM ranked r
+WHERE (SELECT true FROM chunk_source s WHERE s.generation = r.generation AND s.text_hash = r.text_hash AND s.acl && %(readers)s::text[]
+       LIMIT 1 OFFSET 0)
 LIMIT %(top)s
 
 -- name: cite
