@@ -2,15 +2,16 @@
 
 A passage's impact of a term is tf / (tf + k1 (1 - b + b length / pivot)), between 0 and 1; its score for a query is the sum of
 idf × impact over the query's terms, a product of two sparse vectors (Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25
-and Beyond, 2009; without their constant factor k1 + 1, and with `pivot` for the mean length). The pivot follows the mean in steps of √2,
-so that the stored impacts are as good as those of the mean itself and hold for long: `repivot` makes them anew.
+and Beyond, 2009; without their constant factor k1 + 1, and with `pivot` for the mean length). The pivot is within a factor of √2 of the
+mean, where rankings are as good as with the mean itself, so that the stored impacts hold for long: `catch_up` makes them anew.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import msgspec
@@ -26,6 +27,8 @@ DIMENSION = 1_000_000_000
 """Of the impacts, pgvector's most: a term's number is its place."""
 PIVOT = 128.0
 """Of a generation without passages, in words."""
+_FAR = 0.5  # √2, as a logarithm to base 2
+_PAGE = 100
 
 
 class Passage(msgspec.Struct, frozen=True):
@@ -48,8 +51,8 @@ class Counted(msgspec.Struct, frozen=True):
 def refresh(connection: Connection, text_hashes: Sequence[str]) -> None:
     """Bring the terms of these texts up to date, in every generation.
 
-    Those of chunks that are gone, or whose sources have another smallest language now, leave the statistics; those of chunks without any
-    enter them. The caller holds the tenant's swap lock.
+    Those of chunks that are gone, or whose sources have another smallest language now, or whose generation has another pivot, leave the
+    statistics; those of chunks without any enter them. The caller holds the tenant's swap lock.
     """
     values = {"text_hashes": list(text_hashes)}
     unused = [row["term"] for row in connection.execute(_SQL["remove"], values) if not row["passages"]]
@@ -60,6 +63,53 @@ def refresh(connection: Connection, text_hashes: Sequence[str]) -> None:
         missing.setdefault(row.pop("generation"), []).append(convert(row, Passage))
     for generation, passages in missing.items():
         _add(connection, generation, _counted(connection, passages))
+
+
+def is_behind(connection: Connection) -> bool:
+    """Whether a generation has passages without terms, from before lexical search, or a pivot that is far from its mean length."""
+    return bool(_behind(connection))
+
+
+def catch_up(transaction: Callable[[], AbstractContextManager[Connection]], lock: Callable[[Connection], None]) -> int:
+    """Give every passage its terms, for a pivot near the mean length. Returns the number of passages that were looked at.
+
+    Safe to cut off anywhere, and to repeat. `transaction` opens one; `lock` takes the tenant's swap lock, for a page of passages at a time.
+    """
+    passages = 0
+    with transaction() as connection:
+        lock(connection)
+        behind = _behind(connection)
+        for generation, pivot in behind.items():
+            connection.execute(_SQL["begin"], {"generation": generation, "pivot": pivot})
+    for generation, pivot in behind.items():
+        page = [""]
+        while page:
+            with transaction() as connection:
+                lock(connection)
+                values = {"generation": generation, "after": page[-1], "limit": _PAGE}
+                page = [row["text_hash"] for row in connection.execute(_SQL["page"], values)]
+                refresh(connection, page)
+                if not page:
+                    connection.execute(_SQL["end"], {"generation": generation, "pivot": pivot})
+            passages += len(page)
+    return passages
+
+
+def _behind(connection: Connection) -> dict[int, float]:
+    """Generation → the pivot it should have, of those that are behind."""
+    found = {}
+    for row in connection.execute(_SQL["behind"]):
+        pivot = _pivot(row["words"], row["passages"], row["pivot"])
+        if row["behind"] or pivot != row["pivot"]:
+            found[row["generation"]] = pivot
+    return found
+
+
+def _pivot(words: int, passages: int, pivot: float) -> float:
+    """The pivot, or a better one if it is far from the mean length."""
+    if not words or not passages or abs(math.log2(words / passages / pivot)) <= _FAR:
+        return pivot
+    return pivot_of(words, passages)
 
 
 def clear(connection: Connection, generations: Sequence[int]) -> None:
@@ -103,7 +153,7 @@ def _add(connection: Connection, generation: int, counted: Sequence[Counted]) ->
     impacts = [{term: impact(n, one.length, pivot) for term, n in one.frequencies.items()} for one in counted]
     numbers = _numbers(connection, generation, impacts)
     rows = [_row(one, found, numbers) for one, found in zip(counted, impacts, strict=True)]
-    connection.execute(_SQL["add"], {"generation": generation, "rows": Jsonb(rows)})
+    connection.execute(_SQL["add"], {"generation": generation, "pivot": pivot, "rows": Jsonb(rows)})
 
 
 def _numbers(connection: Connection, generation: int, impacts: Sequence[Mapping[str, float]]) -> dict[str, int]:

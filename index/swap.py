@@ -31,13 +31,18 @@ class Version(msgspec.Struct, frozen=True):
     language: str = ""
 
 
+def lock(connection: Connection) -> None:
+    """Wait for the tenant's other swaps. Others wait for the end of this transaction; readers do not."""
+    connection.execute(_SQL["lock"])
+
+
 def swap(connection: Connection, generation: int, model: str, versions: Mapping[str, Version]) -> list[str]:
     """Replace these documents' versions in the generation.
 
     Returns the documents that could not be swapped because a vector of theirs is missing: their embedding becomes stale, and their old
     version stays.
     """
-    connection.execute(_SQL["lock"])
+    lock(connection)
     unembedded = _unembedded(connection, generation, model, versions)
     ready = {document: version for document, version in versions.items() if document not in unembedded}
     if ready:
@@ -57,7 +62,7 @@ def swap(connection: Connection, generation: int, model: str, versions: Mapping[
 def remove(connection: Connection, documents: Sequence[str]) -> None:
     """Remove documents from every generation; chunks with another source stay."""
     if documents:
-        connection.execute(_SQL["lock"])
+        lock(connection)
         before = _drop_sources(connection, documents, None)
         _drop_orphans(connection, before)
         connection.execute(_SQL["unlist"], {"documents": list(documents)})

@@ -49,10 +49,7 @@ class LexicalSearch:
             values = {"query": _vector(weighted), "readers": request.readers, "top": request.top}
             total = sum(one.idf for one in weighted)
             best = _best(connection, values, _any(_rarest(weighted)))
-            if len(best) < request.top:
-                wanted = _any(weighted)
-            else:
-                wanted = pruned(weighted, float(best[-1]["score"]))
+            wanted = _any(weighted) if len(best) < request.top else pruned(weighted, float(best[-1]["score"]))
             if wanted:
                 best = _best(connection, values, wanted)
             rows = connection.execute(_SQL["cite"], {**values, "chunks": [row["text_hash"] for row in best]}).fetchall()

@@ -32,17 +32,19 @@ ON CONFLICT (tenant, generation, term) DO UPDATE SET
 RETURNING term, number
 
 -- name: add
-INSERT INTO lexical (generation, text_hash, language, length, terms, impacts)
-SELECT %(generation)s, x.text_hash, x.language, x.length, array_to_tsvector(x.terms), x.impacts::sparsevec
+INSERT INTO lexical (generation, text_hash, language, length, pivot, terms, impacts)
+SELECT %(generation)s, x.text_hash, x.language, x.length, %(pivot)s, array_to_tsvector(x.terms), x.impacts::sparsevec
 FROM jsonb_to_recordset(%(rows)s) AS x (text_hash text, language text, length integer, terms text[], impacts text)
 
 -- name: remove
--- Of chunks that are gone, and of those whose sources have another smallest language now.
+-- Of chunks that are gone, and of those whose sources have another smallest language now, or whose generation has another pivot.
 WITH gone AS (
-  DELETE FROM lexical l WHERE l.text_hash = ANY (%(text_hashes)s) AND l.language IS DISTINCT FROM (
-    SELECT min(i.language) FROM chunk_source s
-    CROSS JOIN LATERAL (SELECT language FROM indexed WHERE generation = s.generation AND document = s.document OFFSET 0) i
-    WHERE s.generation = l.generation AND s.text_hash = l.text_hash)
+  DELETE FROM lexical l WHERE l.text_hash = ANY (%(text_hashes)s) AND (
+    l.language IS DISTINCT FROM (
+      SELECT min(i.language) FROM chunk_source s
+      CROSS JOIN LATERAL (SELECT language FROM indexed WHERE generation = s.generation AND document = s.document OFFSET 0) i
+      WHERE s.generation = l.generation AND s.text_hash = l.text_hash)
+    OR l.pivot <> (SELECT x.pivot FROM lexicon x WHERE x.generation = l.generation))
   RETURNING l.generation, l.language, l.length, l.terms
 ), lexicon AS (
   UPDATE lexicon l SET words = l.words - x.words, passages = (
@@ -61,6 +63,20 @@ RETURNING t.term, t.passages
 
 -- name: drop_terms
 DELETE FROM term WHERE term = ANY (%(terms)s) AND passages = 0
+
+-- name: behind
+SELECT l.generation, l.words, l.pivot, l.behind, x.passages
+FROM lexicon l CROSS JOIN LATERAL (SELECT coalesce(sum(value::bigint), 0)::bigint AS passages FROM jsonb_each_text(l.passages)) x
+ORDER BY l.generation
+
+-- name: begin
+UPDATE lexicon SET pivot = %(pivot)s, behind = true WHERE generation = %(generation)s
+
+-- name: page
+SELECT text_hash FROM chunk WHERE generation = %(generation)s AND text_hash > %(after)s ORDER BY text_hash LIMIT %(limit)s
+
+-- name: end
+UPDATE lexicon SET behind = false WHERE generation = %(generation)s AND pivot = %(pivot)s::real
 
 -- name: clear_lexical
 DELETE FROM lexical WHERE generation = ANY (%(generations)s)

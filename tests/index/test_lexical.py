@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,8 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.errors import Unavailable
 from core.principals import EVERYONE
 from core.records import Chunk, EmbeddingModel, embedded_text
+from core.tenancy import Connection
 from core.terms import terms
 from index import embeddings, generations, lexical, swap
 from retrieval import lexical as searching
@@ -77,7 +81,10 @@ def passages(world: World) -> dict[str, dict[str, Any]]:
     found = {row["text_hash"]: row for row in world.rows(query)}
     for row in found.values():
         cut = terms(embedded_text(tuple(row["heading_path"]), row["text"]))
-        stems = {r["word"]: r["stem"] for r in world.rows("SELECT * FROM headrace.stems(%(l)s, %(w)s)", l=row["language"], w=list(set(cut.words)))}
+        stems = {
+            r["word"]: r["stem"]
+            for r in world.rows("SELECT * FROM headrace.stems(%(l)s, %(w)s)", l=row["language"], w=list(set(cut.words)))
+        }
         words = [stems[word] for word in cut.words if word in stems]
         row["frequencies"], row["length"] = Counter([*words, *cut.names, *cut.pairs]), len(words) + len(cut.pairs)
     return found
@@ -111,12 +118,18 @@ def test_statistics_and_answers_are_those_of_what_remains(world: World, steps: l
     for step in steps:
         apply(world, step)
     found = passages(world)
-    stored = {row["text_hash"]: (row["language"], row["length"], set(row["terms"])) for row in world.rows("SELECT text_hash, language, length, tsvector_to_array(terms) AS terms FROM lexical")}
+    stored = {
+        row["text_hash"]: (row["language"], row["length"], set(row["terms"]))
+        for row in world.rows("SELECT text_hash, language, length, tsvector_to_array(terms) AS terms FROM lexical")
+    }
     assert stored == {chunk: (row["language"], row["length"], set(row["frequencies"])) for chunk, row in found.items()}
     counts = Counter(term for row in found.values() for term in row["frequencies"])
     assert {row["term"]: row["passages"] for row in world.rows("SELECT * FROM term")} == counts
     for row in world.rows("SELECT passages, words FROM lexicon"):
-        assert row == {"passages": Counter(row["language"] for row in found.values()), "words": sum(row["length"] for row in found.values())}
+        assert row == {
+            "passages": Counter(row["language"] for row in found.values()),
+            "words": sum(row["length"] for row in found.values()),
+        }
     for query in queries:
         for readers in ([], ["group:a"], ["group:a", "group:b"]):
             _as_by_hand(world, query, readers, top)
@@ -131,6 +144,59 @@ def _as_by_hand(world: World, query: str, readers: list[str], top: int) -> None:
     assert by_hand == pytest.approx(sorted(expected.values(), reverse=True)[:top], rel=1e-5)
 
 
+@given(st.lists(PUTS, min_size=1, max_size=4), st.sets(st.integers(0, 3)), st.booleans(), st.integers(0, 3))
+@settings(max_examples=20)
+def test_what_has_no_terms_gets_them_and_what_has_impacts_for_another_length_gets_new_ones(
+    world: World, steps: list[Put], without: set[int], far: bool, cut_off: int
+) -> None:
+    world.clear()
+    landed(world, *NAMES)
+    for step in steps:
+        apply(world, step)
+    # as before there was lexical search, in part; or as of a time when passages were much longer
+    some = [chunk for number, chunk in enumerate(sorted(passages(world))) if number in without]
+    with world.session.transaction() as connection:
+        connection.execute("DELETE FROM lexical WHERE text_hash = ANY (%s)", [some])
+        remain = Counter(row["term"] for row in connection.execute("SELECT unnest(tsvector_to_array(terms)) AS term FROM lexical"))
+        connection.execute("UPDATE term SET passages = 0, bound = 0")
+        connection.execute("DELETE FROM term WHERE term <> ALL (%s)", [list(remain)])
+        for term, count in remain.items():
+            connection.execute("UPDATE term SET passages = %s, bound = 1 WHERE term = %s", [count, term])
+        connection.execute(
+            "UPDATE lexicon SET words = (SELECT coalesce(sum(length), 0) FROM lexical), behind = true, passages = (SELECT"
+            " coalesce(jsonb_object_agg(language, n), '{}') FROM (SELECT language, count(*) AS n FROM lexical GROUP BY 1) AS x)"
+        )
+        if far:
+            connection.execute("UPDATE lexicon SET pivot = 10000")
+            connection.execute("UPDATE lexical SET pivot = 10000")
+    opened = 0
+
+    @contextmanager
+    def transaction() -> Iterator[Connection]:
+        nonlocal opened
+        opened += 1
+        if opened == cut_off:
+            raise Unavailable("cut off")
+        with world.session.transaction() as connection:
+            yield connection
+
+    with suppress(Unavailable):
+        lexical.catch_up(transaction, swap.lock)
+    for _ in range(2):  # the mean length is known once every passage is counted
+        lexical.catch_up(world.session.transaction, swap.lock)
+    with world.session.transaction() as connection:
+        assert not lexical.is_behind(connection)
+    found = passages(world)
+    assert {row["text_hash"] for row in world.rows("SELECT text_hash FROM lexical")} == found.keys()
+    assert {row["pivot"] for row in world.rows("SELECT pivot FROM lexical")} <= {
+        row["pivot"] for row in world.rows("SELECT pivot FROM lexicon")
+    }
+    counts = Counter(term for row in found.values() for term in row["frequencies"])
+    assert {row["term"]: row["passages"] for row in world.rows("SELECT * FROM term")} == counts
+    for query in VOCABULARY:
+        _as_by_hand(world, query, ["group:a"], 3)
+
+
 def test_stop_words_alone_find_nothing_and_do_not_fail(world: World) -> None:
     landed(world, "a.md")
     put(world, Put("a.md", ("the pump and the seal",), "en", (EVERYONE,)))
@@ -143,7 +209,9 @@ WEIGHTS = st.lists(st.floats(0.01, 5), min_size=1, max_size=9)
 @given(WEIGHTS, st.floats(0.01, 30))
 def test_a_pruned_query_takes_every_set_of_terms_that_reaches_the_threshold(bounds: list[float], threshold: float) -> None:
     weighted = [searching.Weighted(f"t{n}", n, 1, 1.0, bound) for n, bound in enumerate(bounds)]
-    clauses = [set(clause.strip("() ").replace("'", "").split(" & ")) for clause in searching.pruned(weighted, threshold).split(" | ") if clause]
+    clauses = [
+        set(clause.strip("() ").replace("'", "").split(" & ")) for clause in searching.pruned(weighted, threshold).split(" | ") if clause
+    ]
     for subset in range(1, 2 ** len(bounds)):
         there = {f"t{n}" for n in range(len(bounds)) if subset >> n & 1}
         if sum(bounds[int(name[1:])] for name in there) >= threshold:

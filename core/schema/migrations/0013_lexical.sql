@@ -26,13 +26,14 @@ BEGIN
     'tenant_' || tenant, relation, 'headrace_tenant_' || tenant, 'headrace_reader_' || tenant);
 END $$;
 
--- A passage's terms. `impacts`: term number → impact (index/lexical.py); `length`: the number of its words.
+-- A passage's terms. `impacts`: term number → impact (index/lexical.py), for `pivot`; `length`: the number of its words.
 CREATE TABLE headrace.lexical (
   tenant     text NOT NULL,
   generation bigint NOT NULL,
   text_hash  text NOT NULL,
   language   text NOT NULL,
   length     integer NOT NULL,
+  pivot      real NOT NULL,
   terms      tsvector NOT NULL,
   impacts    sparsevec NOT NULL,
   PRIMARY KEY (tenant, generation, text_hash)
@@ -53,12 +54,14 @@ CREATE TABLE headrace.term (
 -- Every swap counts: no index has the columns that change, and each page has room for a row's next version (HOT).
 
 -- What BM25 has to know of all passages. `passages`: by language. `pivot`: the length at which an impact is neither raised nor lowered.
+-- `behind`: some passages have no terms yet, or impacts for another pivot.
 CREATE TABLE headrace.lexicon (
   tenant     text NOT NULL,
   generation bigint NOT NULL,
   passages   jsonb NOT NULL,
   words      bigint NOT NULL,
   pivot      real NOT NULL,
+  behind     boolean NOT NULL DEFAULT false,
   PRIMARY KEY (tenant, generation)
 ) PARTITION BY LIST (tenant);
 
@@ -79,6 +82,10 @@ BEGIN
       IF relation IN ('lexical', 'term', 'lexicon') THEN
         CALL headrace.own_table(name, relation);
         EXECUTE format('GRANT SELECT ON %I.%I TO %I', 'tenant_' || name, relation, 'headrace_reader_' || name);
+        IF relation = 'lexicon' THEN
+          -- what is indexed gets its terms from maintenance
+          EXECUTE format('INSERT INTO %1$I.lexicon SELECT %2$L, generation, ''{}'', 0, 128, true FROM %1$I.generation', 'tenant_' || name, name);
+        END IF;
       ELSE
         EXECUTE format('DROP POLICY own_tenant ON %I.%I', 'tenant_' || name, relation);
         CALL headrace.own_policy(name, relation);
