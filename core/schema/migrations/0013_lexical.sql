@@ -82,15 +82,17 @@ BEGIN
       IF relation IN ('lexical', 'term', 'lexicon') THEN
         CALL headrace.own_table(name, relation);
         EXECUTE format('GRANT SELECT ON %I.%I TO %I', 'tenant_' || name, relation, 'headrace_reader_' || name);
-        IF relation = 'lexicon' THEN
-          -- what is indexed gets its terms from maintenance
-          EXECUTE format('INSERT INTO %1$I.lexicon SELECT %2$L, generation, ''{}'', 0, 128, true FROM %1$I.generation', 'tenant_' || name, name);
-        END IF;
       ELSE
         EXECUTE format('DROP POLICY own_tenant ON %I.%I', 'tenant_' || name, relation);
         CALL headrace.own_policy(name, relation);
       END IF;
     END LOOP;
+    -- what is indexed gets its terms from maintenance (index/lexical.py)
+    EXECUTE format('ALTER TABLE %I.generation NO FORCE ROW LEVEL SECURITY', 'tenant_' || name);
+    EXECUTE format('ALTER TABLE %I.lexicon NO FORCE ROW LEVEL SECURITY', 'tenant_' || name);
+    EXECUTE format('INSERT INTO %1$I.lexicon SELECT %2$L, generation, ''{}'', 0, 128, true FROM %1$I.generation', 'tenant_' || name, name);
+    EXECUTE format('ALTER TABLE %I.generation FORCE ROW LEVEL SECURITY', 'tenant_' || name);
+    EXECUTE format('ALTER TABLE %I.lexicon FORCE ROW LEVEL SECURITY', 'tenant_' || name);
   END LOOP;
 END $$;
 
