@@ -3,10 +3,12 @@ SELECT passages FROM lexicon WHERE generation = (SELECT generation FROM generati
 
 -- name: terms
 SELECT t.term, t.number, t.passages, t.bound
-FROM term t
-WHERE t.generation = (SELECT generation FROM generation WHERE state = 'active') AND t.term IN (
-  SELECT unnest(%(others)s::text[])
-  UNION SELECT s.stem FROM unnest(%(languages)s::text[]) AS language CROSS JOIN LATERAL headrace.stems(language, %(words)s) AS s)
+FROM (
+  SELECT unnest(%(others)s::text[]) AS term
+  UNION SELECT s.stem FROM unnest(%(languages)s::text[]) AS language CROSS JOIN LATERAL headrace.stems(language, %(words)s) AS s) asked
+CROSS JOIN LATERAL (
+  SELECT * FROM term
+  WHERE generation = (SELECT generation FROM generation WHERE state = 'active') AND term = asked.term OFFSET 0) t
 ORDER BY t.passages, t.term LIMIT %(most)s
 
 -- name: best

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from core.errors import Unavailable
 from core.principals import EVERYONE
 from core.records import Chunk, EmbeddingModel, embedded_text
+from core.sql import statements
 from core.tenancy import Connection
 from core.terms import terms
 from index import embeddings, generations, lexical, swap
@@ -195,6 +196,32 @@ def test_what_has_no_terms_gets_them_and_what_has_impacts_for_another_length_get
     assert {row["term"]: row["passages"] for row in world.rows("SELECT * FROM term")} == counts
     for query in VOCABULARY:
         _as_by_hand(world, query, ["group:a"], 3)
+
+
+def test_no_statement_that_a_search_runs_reads_a_whole_table(world: World) -> None:
+    """An operator that is not leakproof, as `@@` and `&&`, would be refused an index by a policy with a condition on the row."""
+    landed(world, "a.md")
+    put(world, Put("a.md", ("pump 97", "seal 1234"), "en", (EVERYONE,)))
+    values = {
+        "terms": {"words": ["pump", "1234"], "others": ["e-1234"], "languages": ["en"], "most": 48},
+        "best": {"query": "{1:1}/1000000000", "wanted": "'97' | '1234'", "readers": [EVERYONE], "top": 5},
+        "cite": {"chunks": ["a", "b"], "readers": [EVERYONE]},
+        "lexicon": {},
+    }
+    statement = statements("retrieval", "sql/lexical.sql")
+    assert values.keys() == statement.keys()
+    with world.app.readers.tenant(world.tenant) as connection:
+        connection.execute("SET LOCAL enable_seqscan = off")  # however small the tables are: only what cannot be avoided remains
+        for name, given_values in values.items():
+            [row] = connection.execute(f"EXPLAIN (FORMAT JSON) {statement[name]}", given_values)
+            scanned = {node["Relation Name"] for node in nodes(row["QUERY PLAN"][0]["Plan"]) if node["Node Type"] == "Seq Scan"}
+            assert not scanned, name
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from nodes(below)
 
 
 def test_stop_words_alone_find_nothing_and_do_not_fail(world: World) -> None:
