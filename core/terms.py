@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 
 import msgspec
 import regex
@@ -37,10 +38,19 @@ def terms(text: str) -> Terms:
         if run.isascii() and run.isalnum():
             words.append(run[:LONGEST])
         else:
-            words.extend(word[:LONGEST] for word in _WORD.findall(run))
-            names.extend(_names(run))
-            pairs.extend(pair for unspaced in _UNSPACED_RUN.findall(run) for pair in _pairs(unspaced))
+            cut = _cut(run) if len(run) <= LONGEST else _cut.__wrapped__(run)
+            words.extend(cut.words)
+            names.extend(cut.names)
+            pairs.extend(cut.pairs)
     return Terms(tuple(words), tuple(names), tuple(pairs))
+
+
+@lru_cache(65_536)  # the same few runs make most of any text
+def _cut(run: str) -> Terms:
+    """The terms of a run of characters without spaces."""
+    words = tuple(word[:LONGEST] for word in _WORD.findall(run))
+    pairs = tuple(pair for unspaced in _UNSPACED_RUN.findall(run) for pair in _pairs(unspaced))
+    return Terms(words, tuple(_names(run)), pairs)
 
 
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}ー々"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -29,6 +29,8 @@ PIVOT = 128.0
 """Of a generation without passages, in words."""
 _FAR = 0.5  # √2, as a logarithm to base 2
 _PAGE = 100
+_STEMS: dict[str, dict[str, str | None]] = {}
+_MOST_STEMS = 200_000
 
 
 class Passage(msgspec.Struct, frozen=True):
@@ -132,7 +134,7 @@ def _counted(connection: Connection, passages: Iterable[Passage]) -> list[Counte
     words: dict[str, set[str]] = {}
     for passage, found in cut:
         words.setdefault(passage.language, set()).update(found.words)
-    stems = {language: _stems(connection, language, sorted(distinct)) for language, distinct in words.items()}
+    stems = {language: _stems(connection, language, distinct) for language, distinct in words.items()}
     counted = []
     for passage, found in cut:
         of_words = [stem for word in found.words if (stem := stems[passage.language].get(word))]
@@ -141,8 +143,17 @@ def _counted(connection: Connection, passages: Iterable[Passage]) -> list[Counte
     return counted
 
 
-def _stems(connection: Connection, language: str, words: list[str]) -> dict[str, str]:
-    return {row["word"]: row["stem"] for row in connection.execute(_SQL["stems"], {"language": language, "words": words})}
+def _stems(connection: Connection, language: str, words: Collection[str]) -> dict[str, str | None]:
+    """Word → stem, None for a stop word. Kept for the process: the same few words make most of any text."""
+    known = _STEMS.setdefault(language, {})
+    new = sorted(word for word in words if word not in known)
+    if new:
+        if len(known) + len(new) > _MOST_STEMS:
+            known = _STEMS[language] = {}
+            new = sorted(words)
+        found = {row["word"]: row["stem"] for row in connection.execute(_SQL["stems"], {"language": language, "words": new})}
+        known.update((word, found.get(word)) for word in new)
+    return known
 
 
 def _add(connection: Connection, generation: int, counted: Sequence[Counted]) -> None:
@@ -150,31 +161,38 @@ def _add(connection: Connection, generation: int, counted: Sequence[Counted]) ->
     first = pivot_of(words, len(counted))
     values = {"generation": generation, "passages": Jsonb(languages), "words": words, "pivot": first}
     pivot = connection.execute(_SQL["count"], values).fetchall()[0]["pivot"]
-    impacts = [{term: impact(n, one.length, pivot) for term, n in one.frequencies.items()} for one in counted]
-    numbers = _numbers(connection, generation, impacts)
-    rows = [_row(one, found, numbers) for one, found in zip(counted, impacts, strict=True)]
+    impacts = [{n: impact(n, one.length, pivot) for n in set(one.frequencies.values())} for one in counted]
+    numbers = _numbers(connection, generation, counted, impacts)
+    rows = [_row(one, of_frequency, numbers) for one, of_frequency in zip(counted, impacts, strict=True)]
     connection.execute(_SQL["add"], {"generation": generation, "pivot": pivot, "rows": Jsonb(rows)})
 
 
-def _numbers(connection: Connection, generation: int, impacts: Sequence[Mapping[str, float]]) -> dict[str, int]:
-    """Count the terms, and raise their bounds. Term → number."""
+def _numbers(connection: Connection, generation: int, counted: Sequence[Counted], impacts: Sequence[Mapping[int, float]]) -> dict[str, int]:
+    """Count the terms, and raise their bounds. `impacts`: of each passage, by frequency. Term → number."""
     passages, bounds = Counter[str](), dict[str, float]()
-    for of_one in impacts:
-        passages.update(of_one.keys())
-        for term, value in of_one.items():
-            bounds[term] = max(value, bounds.get(term, 0.0))
-    order = sorted(passages)
-    values = {"terms": order, "passages": [passages[term] for term in order], "bounds": [bounds[term] for term in order]}
-    return {row["term"]: row["number"] for row in connection.execute(_SQL["number"], {"generation": generation, **values})}
+    for one, of_frequency in zip(counted, impacts, strict=True):
+        passages.update(one.frequencies.keys())
+        for term, frequency in one.frequencies.items():
+            if of_frequency[frequency] > bounds.get(term, 0.0):
+                bounds[term] = of_frequency[frequency]
+    numbers: dict[str, int] = {}
+    for statement in ("raise", "number"):  # the terms that are known, then the new ones
+        left = sorted(passages.keys() - numbers.keys())
+        if left:
+            values = {"terms": left, "passages": [passages[term] for term in left], "bounds": [bounds[term] for term in left]}
+            rows = connection.execute(_SQL[statement], {"generation": generation, **values})
+            numbers.update((row["term"], row["number"]) for row in rows)
+    return numbers
 
 
-def _row(one: Counted, impacts: Mapping[str, float], numbers: Mapping[str, int]) -> dict[str, Any]:
-    entries = ",".join(f"{numbers[term]}:{value:.9g}" for term, value in impacts.items())
+def _row(one: Counted, impacts: Mapping[int, float], numbers: Mapping[str, int]) -> dict[str, Any]:
+    written = {frequency: f"{value:.9g}" for frequency, value in impacts.items()}
+    entries = ",".join([f"{numbers[term]}:{written[frequency]}" for term, frequency in one.frequencies.items()])
     return {
         "text_hash": one.passage.text_hash,
         "language": one.passage.language,
         "length": one.length,
-        "terms": list(impacts),
+        "terms": list(one.frequencies),
         "impacts": f"{{{entries}}}/{DIMENSION}",
     }
 

@@ -21,14 +21,21 @@ ON CONFLICT (tenant, generation) DO UPDATE SET words = l.words + excluded.words,
     FROM (SELECT * FROM jsonb_each_text(l.passages) UNION ALL SELECT * FROM jsonb_each_text(excluded.passages)) AS x GROUP BY key) AS y)
 RETURNING pivot
 
+-- name: raise
+-- Only one swap of a tenant is under way: no row comes between this statement and the next.
+UPDATE term t SET passages = t.passages + x.passages, bound = greatest(t.bound, x.bound)
+FROM unnest(%(terms)s::text[], %(passages)s::bigint[], %(bounds)s::real[]) AS x (term, passages, bound)
+WHERE t.generation = %(generation)s AND t.term = x.term
+RETURNING t.term, t.number
+
 -- name: number
--- One swap at a time per tenant: nobody else gives numbers meanwhile.
-INSERT INTO term AS t (generation, term, number, passages, bound)
-SELECT %(generation)s, x.term, last.number + row_number() OVER (ORDER BY x.term), x.passages, x.bound
-FROM unnest(%(terms)s::text[], %(passages)s::bigint[], %(bounds)s::real[]) AS x (term, passages, bound),
-  (SELECT coalesce(max(number), 0) AS number FROM term WHERE generation = %(generation)s) AS last
-ON CONFLICT (tenant, generation, term) DO UPDATE SET
-  passages = t.passages + excluded.passages, bound = greatest(t.bound, excluded.bound)
+WITH given AS (
+  UPDATE lexicon SET numbers = numbers + cardinality(%(terms)s::text[]) WHERE generation = %(generation)s
+  RETURNING numbers - cardinality(%(terms)s::text[]) AS before
+)
+INSERT INTO term (generation, term, number, passages, bound)
+SELECT %(generation)s, x.term, before + x.place, x.passages, x.bound
+FROM given, unnest(%(terms)s::text[], %(passages)s::bigint[], %(bounds)s::real[]) WITH ORDINALITY AS x (term, passages, bound, place)
 RETURNING term, number
 
 -- name: add

@@ -14,6 +14,10 @@ BEGIN
   EXECUTE format('ALTER TABLE headrace.%2$I ATTACH PARTITION %1$I.%2$I FOR VALUES IN (%3$L)', home, relation, tenant);
   EXECUTE format('ALTER TABLE %I.%I ALTER COLUMN tenant SET DEFAULT %L', home, relation, tenant);
   EXECUTE format('ALTER TABLE %I.%I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', home, relation);
+  IF relation = 'term' THEN
+    -- every swap counts terms: no index has the columns that change, and each page has room for a row's next version (HOT)
+    EXECUTE format('ALTER TABLE %I.term SET (fillfactor = 60)', home);
+  END IF;
   CALL headrace.own_policy(tenant, relation);
   EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I.%I TO %I', home, relation, writer);
 END $$;
@@ -48,18 +52,17 @@ CREATE TABLE headrace.term (
   number     integer NOT NULL,
   passages   bigint NOT NULL,
   bound      real NOT NULL,
-  PRIMARY KEY (tenant, generation, term),
-  UNIQUE (tenant, generation, number)
+  PRIMARY KEY (tenant, generation, term)
 ) PARTITION BY LIST (tenant);
--- Every swap counts: no index has the columns that change, and each page has room for a row's next version (HOT).
 
--- What BM25 has to know of all passages. `passages`: by language. `pivot`: the length at which an impact is neither raised nor lowered.
+-- What BM25 has to know of all passages. `passages`: by language. `numbers`: how many were given to terms. `pivot`: the length at which an impact is neither raised nor lowered.
 -- `behind`: some passages have no terms yet, or impacts for another pivot.
 CREATE TABLE headrace.lexicon (
   tenant     text NOT NULL,
   generation bigint NOT NULL,
   passages   jsonb NOT NULL,
   words      bigint NOT NULL,
+  numbers    integer NOT NULL DEFAULT 0,
   pivot      real NOT NULL,
   behind     boolean NOT NULL DEFAULT false,
   PRIMARY KEY (tenant, generation)
@@ -90,7 +93,7 @@ BEGIN
     -- what is indexed gets its terms from maintenance (index/lexical.py)
     EXECUTE format('ALTER TABLE %I.generation NO FORCE ROW LEVEL SECURITY', 'tenant_' || name);
     EXECUTE format('ALTER TABLE %I.lexicon NO FORCE ROW LEVEL SECURITY', 'tenant_' || name);
-    EXECUTE format('INSERT INTO %1$I.lexicon SELECT %2$L, generation, ''{}'', 0, 128, true FROM %1$I.generation', 'tenant_' || name, name);
+    EXECUTE format('INSERT INTO %1$I.lexicon SELECT %2$L, generation, ''{}'', 0, 0, 128, true FROM %1$I.generation', 'tenant_' || name, name);
     EXECUTE format('ALTER TABLE %I.generation FORCE ROW LEVEL SECURITY', 'tenant_' || name);
     EXECUTE format('ALTER TABLE %I.lexicon FORCE ROW LEVEL SECURITY', 'tenant_' || name);
   END LOOP;
@@ -139,6 +142,8 @@ CREATE FUNCTION headrace.stemmer(language text) RETURNS regdictionary
 CREATE FUNCTION headrace.stems(language text, words text[]) RETURNS TABLE (word text, stem text)
   LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
-  SELECT w.word, s.stem FROM unnest(words) AS w (word) CROSS JOIN LATERAL unnest(ts_lexize(headrace.stemmer(language), w.word)) AS s (stem);
+  SELECT w.word, s.stem
+  FROM (SELECT headrace.stemmer(language) AS dictionary OFFSET 0) AS d, unnest(words) AS w (word),
+    LATERAL unnest(ts_lexize(d.dictionary, w.word)) AS s (stem);
 END;
 GRANT EXECUTE ON FUNCTION headrace.stemmer, headrace.stems TO PUBLIC;
