@@ -106,7 +106,7 @@ class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Redacted(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A document whose every text has passed redaction. `found`: the number of replaced values, by entity."""
+    """A document whose every text has passed redaction. `found`: the number of replaced values, by entity. `language`: as its content's."""
 
     name: str
     blocks: tuple[Block, ...]
@@ -114,6 +114,7 @@ class Redacted(msgspec.Struct, frozen=True, omit_defaults=True):
     uri: str = ""
     metadata: dict[str, str] = {}
     found: dict[str, int] = {}
+    language: str = ""
 
 
 class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -21,6 +21,7 @@ from core.principals import Principals
 from core.tenancy import Database, valid_tenant
 
 if TYPE_CHECKING:
+    from retrieval.request import Mode
     from retrieval.search import Passage
 
 
@@ -55,8 +56,10 @@ class Index:
         self._database.close()
         self._embedder.close()
 
-    def search(self, query: str, principals: Principals = (), top: int = 5) -> list[Passage]:
-        """The `top` nearest passages that one of `principals`, or everyone, may read; best first.
+    def search(self, query: str, principals: Principals = (), top: int = 5, mode: Mode = "vector") -> list[Passage]:
+        """The `top` best passages that one of `principals`, or everyone, may read; best first.
+
+        `mode`: `vector` for the nearest in meaning, `lexical` for those with the query's words (BM25), which takes no model.
 
         The caller authenticates its user and vouches for the principals. Raises TenantError if there is no such tenant, Unavailable if
         Postgres does not answer, ConfigurationError if it refuses the login or the model does not load, and HeadraceError: `bad-query`,
@@ -65,7 +68,7 @@ class Index:
         """
         from retrieval.search import SearchRequest, search
 
-        request = SearchRequest(query, principals, top=top)
+        request = SearchRequest(query, principals, mode, top)
         self._check_login()
         return search(self._database, self._embedder, self._tenant, request)
 

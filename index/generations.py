@@ -8,6 +8,7 @@ from core.errors import HeadraceError
 from core.records import EmbeddingModel
 from core.sql import statements
 from core.tenancy import Connection
+from index import lexical
 
 
 def open_generation(connection: Connection, fingerprint: str, model: EmbeddingModel, dimension: int, epoch: int = 0) -> int:
@@ -94,6 +95,7 @@ def learn_statistics(connection: Connection) -> None:
 def _clear(connection: Connection, generations: list[int]) -> None:
     for clear in ("clear_sources", "clear_chunks", "clear_indexed"):
         connection.execute(_SQL[clear], {"generations": generations})
+    lexical.clear(connection, generations)
 
 
 def _values(model: EmbeddingModel) -> dict[str, Any]:

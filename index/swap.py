@@ -14,16 +14,26 @@ from psycopg.types.json import Jsonb
 from core.records import Chunk
 from core.sql import statements
 from core.tenancy import Connection
+from index import lexical
 
 
 class Version(msgspec.Struct, frozen=True):
-    """A document's version to index: what a citation shows, the principals that may read it, and its chunks in order."""
+    """A document's version to index: what a citation shows, the principals that may read it, and its chunks in order.
+
+    `language`: ISO 639-1, empty if unknown.
+    """
 
     name: str
     title: str
     uri: str
     acl: tuple[str, ...]
     chunks: tuple[Chunk, ...]
+    language: str = ""
+
+
+def lock(connection: Connection) -> None:
+    """Wait for the tenant's other swaps. Others wait for the end of this transaction; readers do not."""
+    connection.execute(_SQL["lock"])
 
 
 def swap(connection: Connection, generation: int, model: str, versions: Mapping[str, Version]) -> list[str]:
@@ -32,7 +42,7 @@ def swap(connection: Connection, generation: int, model: str, versions: Mapping[
     Returns the documents that could not be swapped because a vector of theirs is missing: their embedding becomes stale, and their old
     version stays.
     """
-    connection.execute(_SQL["lock"])
+    lock(connection)
     unembedded = _unembedded(connection, generation, model, versions)
     ready = {document: version for document, version in versions.items() if document not in unembedded}
     if ready:
@@ -43,17 +53,21 @@ def swap(connection: Connection, generation: int, model: str, versions: Mapping[
         readers = [{"document": document, "acl": list(version.acl)} for document, version in ready.items()]
         connection.execute(_SQL["add_sources"], {"generation": generation, "sources": Jsonb(sources), "readers": Jsonb(readers)})
         _drop_orphans(connection, before)
-        rows = [{"document": d, "name": v.name, "title": v.title, "uri": v.uri} for d, v in ready.items()]
+        rows = [{"document": d, "name": v.name, "title": v.title, "uri": v.uri, "language": v.language} for d, v in ready.items()]
         connection.execute(_SQL["list"], {"generation": generation, "documents": Jsonb(rows)})
+        lexical.refresh(connection, sorted({*before, *(chunk["text_hash"] for chunk in chunks)}))
     return unembedded
 
 
 def remove(connection: Connection, documents: Sequence[str]) -> None:
     """Remove documents from every generation; chunks with another source stay."""
     if documents:
-        connection.execute(_SQL["lock"])
-        _drop_orphans(connection, _drop_sources(connection, documents, None))
+        lock(connection)
+        before = _drop_sources(connection, documents, None)
+        _drop_orphans(connection, before)
         connection.execute(_SQL["unlist"], {"documents": list(documents)})
+        if before:
+            lexical.refresh(connection, before)
 
 
 def sweep(connection: Connection, older_than_s: float = 86_400.0) -> int:

@@ -90,6 +90,7 @@ def _redact_row(row: dict[str, Any], redactor: DocumentRedactor) -> bytes:
         title=redactor.prose(envelope.title or content.title),
         uri=redactor.identifier(envelope.uri),
         metadata=_metadata(content.properties, envelope.metadata, redactor),
+        language=content.language,
     )
     return records.encode(msgspec.structs.replace(redacted, found=redactor.take_counts()))
 

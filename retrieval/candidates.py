@@ -33,8 +33,8 @@ class CandidateGenerator(Protocol):
     """One way to find chunks.
 
     Guarantees: at most `request.top` candidates, best first, each chunk once, in an order that repeats on the same data. Every candidate
-    has a source that one of `request.readers` may read, and cites only such sources. A candidate's text, score and citations are read by
-    one statement, so that they are of one version of its documents.
+    has a source that one of `request.readers` may read, and cites only such sources. A candidate's text and citations are read by one
+    statement, so that they are of one version of its documents.
     """
 
     def candidates(self, open_reader: OpenReader, request: SearchRequest) -> list[Candidate]:

@@ -12,7 +12,7 @@ from core.texts import is_unicode
 
 Mode = Literal["vector", "lexical", "hybrid"]
 
-AVAILABLE: tuple[Mode, ...] = ("vector",)
+AVAILABLE: tuple[Mode, ...] = ("vector", "lexical")
 
 MOST_PASSAGES = 1000
 """The greatest `top` of a search."""
@@ -22,8 +22,9 @@ class SearchRequest(msgspec.Struct, frozen=True):
     """One search.
 
     `query` should be redacted as the tenant's documents were (`privacy.redact_text`), so that a hidden value finds itself. `principals` are
-    the caller's, who vouches for them. `top` is the number of passages, at most: 1 to `MOST_PASSAGES`. Raises HeadraceError: `bad-query`
-    for a question without text and for a mode that is not in `AVAILABLE`, `bad-principals`, `bad-top`.
+    the caller's, who vouches for them. `mode`: the nearest in meaning (`vector`), or what has the query's words (`lexical`). `top` is the
+    number of passages, at most: 1 to `MOST_PASSAGES`. Raises HeadraceError: `bad-query` for a question without text and for a mode that is
+    not in `AVAILABLE`, `bad-principals`, `bad-top`.
     """
 
     query: str

@@ -10,6 +10,7 @@ from retrieval.candidates import Candidate, CandidateGenerator, OpenReader
 from retrieval.citations import Citation, Passage
 from retrieval.collapse import collapse
 from retrieval.fusion import fuse
+from retrieval.lexical import LexicalSearch
 from retrieval.request import SearchRequest
 from retrieval.rerank import Reranker
 from retrieval.vector import QueryEncoder, VectorSearch
@@ -18,12 +19,13 @@ __all__ = ["Citation", "Passage", "SearchRequest", "retrieve", "search"]
 
 
 def search(database: Database, encoder: QueryEncoder, tenant: str, request: SearchRequest) -> list[Passage]:
-    """The nearest passages that one of the request's principals, or everyone, may read; best first.
+    """The best passages that one of the request's principals, or everyone, may read; best first.
 
-    `database` has a reader's login. Raises TenantError, Unavailable, and HeadraceError (`model-mismatch`) if the index was built with
-    another model than the encoder's.
+    `database` has a reader's login. The encoder is used in the modes with vectors alone. Raises TenantError, Unavailable, and HeadraceError
+    (`model-mismatch`) if the index was built with another model than the encoder's.
     """
-    return retrieve(partial(database.tenant, tenant), [VectorSearch(encoder)], request)
+    generator: CandidateGenerator = LexicalSearch() if request.mode == "lexical" else VectorSearch(encoder)
+    return retrieve(partial(database.tenant, tenant), [generator], request)
 
 
 def retrieve(

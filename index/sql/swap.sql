@@ -46,13 +46,13 @@ DELETE FROM embedding e WHERE e.created_at < now() - make_interval(secs => %(old
   AND NOT EXISTS (SELECT FROM chunk c WHERE c.text_hash = e.text_hash)
 
 -- name: list
-INSERT INTO indexed (generation, document, name, title, uri, sequence, revision)
-SELECT %(generation)s, x.document, x.name, x.title, x.uri, d.sequence, d.revision
-FROM jsonb_to_recordset(%(documents)s) AS x (document text, name text, title text, uri text)
+INSERT INTO indexed (generation, document, name, title, uri, language, sequence, revision)
+SELECT %(generation)s, x.document, x.name, x.title, x.uri, x.language, d.sequence, d.revision
+FROM jsonb_to_recordset(%(documents)s) AS x (document text, name text, title text, uri text, language text)
 JOIN document d ON d.document = x.document
 ON CONFLICT (tenant, generation, document) DO UPDATE SET
-  name = excluded.name, title = excluded.title, uri = excluded.uri, sequence = excluded.sequence, revision = excluded.revision,
-  indexed_at = now()
+  name = excluded.name, title = excluded.title, uri = excluded.uri, language = excluded.language, sequence = excluded.sequence,
+  revision = excluded.revision, indexed_at = now()
 
 -- name: unlist
 DELETE FROM indexed WHERE document = ANY (%(documents)s)

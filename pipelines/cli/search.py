@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from retrieval.search import Passage
 
 
+SearchMode = Literal["vector", "lexical"]
+
+
 def search(
     tenant: Tenant,
     query: str,
@@ -21,9 +24,10 @@ def search(
         list[str] | None, typer.Option("--as", metavar="PRINCIPAL", help="A principal of the caller; repeat it, or give a list.")
     ] = None,
     top: Annotated[int, typer.Option(min=1, max=1000, help="The number of passages.")] = 5,
+    mode: Annotated[SearchMode, typer.Option(help="vector: the nearest in meaning. lexical: those with the query's words.")] = "vector",
     as_json: AsJson = False,
 ) -> None:
-    """Find the nearest passages that the caller may read, with citations."""
+    """Find the best passages that the caller may read, with citations."""
     import msgspec
 
     from pipelines.operations.search import ask
@@ -31,7 +35,7 @@ def search(
     readers = callers_principals("--as", caller or ())
     with opened() as headrace, progress(quiet=as_json) as report:
         report("searching …")
-        passages = ask(headrace, tenant, query, readers, top)
+        passages = ask(headrace, tenant, query, readers, top, mode)
     if as_json:
         print_json([msgspec.to_builtins(passage) for passage in passages])
         return

@@ -1,4 +1,4 @@
-"""Search for operators: a question is redacted like the documents, embedded like the chunks, and run as the tenant's reader."""
+"""Search for operators: a question is redacted like the documents, embedded or cut into terms like the chunks, and run as the reader."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from pipelines.governance.surrogate_keys import searched
 from pipelines.resources import Resources
 
 if TYPE_CHECKING:
+    from retrieval.request import Mode
     from retrieval.search import Passage, SearchRequest
 
 
-def ask(resources: Resources, tenant: str, query: str, principals: Principals = (), top: int = 5) -> list[Passage]:
-    """The `top` nearest passages that one of `principals`, or everyone, may read; best first.
+def ask(resources: Resources, tenant: str, query: str, principals: Principals = (), top: int = 5, mode: Mode = "vector") -> list[Passage]:
+    """The `top` best passages that one of `principals`, or everyone, may read; best first.
 
     Raises HeadraceError for a request that cannot be meant (`retrieval.request`), and what `retrieval.search` raises.
     """
     from retrieval.search import SearchRequest
 
-    request = SearchRequest(query, principals, top=top)
+    request = SearchRequest(query, principals, mode, top)
     session = resources.session(tenant)
     keys = searched(session)
     passages = _search(resources, session, request, keys)

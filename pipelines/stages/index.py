@@ -39,7 +39,7 @@ class Index(Stage):
         for row in (row for row in rows if row.document in redacted and row.document in chunks):
             document, passages = decode(redacted[row.document], Redacted), chunks[row.document]
             tally.update(chunks=len(passages), empty=int(not passages))
-            version = swap.Version(document.name, document.title, document.uri, row.acl, passages)
+            version = swap.Version(document.name, document.title, document.uri, row.acl, passages, document.language)
             results.append(Result(row.document, encode((row.input_key, version))))
         return results
 

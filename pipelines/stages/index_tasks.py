@@ -1,4 +1,5 @@
-"""Maintenance of the index: statistics of a young tenant's tables, promotion of a complete generation, vectors that nothing uses."""
+"""Maintenance of the index: statistics of a young tenant's tables, promotion of a complete generation, terms of passages, vectors that
+nothing uses."""
 
 from __future__ import annotations
 
@@ -59,12 +60,25 @@ def _sweep(_: Resources, session: Session) -> Mapping[str, int]:
         return {"vectors": swap.sweep(connection)}
 
 
+def _lacks_terms(connection: Connection, resources: Resources, session: Session) -> bool:  # noqa: ARG001
+    from index import lexical
+
+    return lexical.is_behind(connection)
+
+
+def _give_terms(_: Resources, session: Session) -> Mapping[str, int]:
+    from index import lexical, swap
+
+    return {"passages": lexical.catch_up(session.transaction, swap.lock)}
+
+
 crashpoints.commit_points("promote")
 
 TASKS = (
     # before the promotion: afterwards it might wait with the sources locked
     Task("statistics", "index", _lacks_statistics, _learn_statistics),
     Task("promotion", "index", _is_building, promote),
+    Task("terms", None, _lacks_terms, _give_terms),
     # a look through all vectors, for what was embedded for versions that never came to their swap
     Task("unused-vectors", None, lambda *_: True, _sweep, every_s=3600.0),
 )

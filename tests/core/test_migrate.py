@@ -190,7 +190,8 @@ ITS_TABLES = """
 SELECT c.relname, c.relrowsecurity, c.relforcerowsecurity, replace(c.relacl::text, t.tenant, ''), i.inhparent::regclass::text,
        (SELECT array_agg(concat_ws(' ', a.attname, a.atttypid::regtype, a.attnotnull,
                                    replace(pg_get_expr(d.adbin, d.adrelid), t.tenant, '')) ORDER BY a.attnum)
-        FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum WHERE a.attrelid = c.oid AND a.attnum > 0),
+        FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum WHERE a.attrelid = c.oid AND a.attnum > 0
+        AND NOT a.attisdropped),
        (SELECT array_agg(pg_get_expr(p.polqual, c.oid) || pg_get_expr(p.polwithcheck, c.oid)) FROM pg_policy p WHERE p.polrelid = c.oid),
        (SELECT array_agg(i.inhparent::regclass::text ORDER BY 1) FROM pg_index x JOIN pg_inherits i ON i.inhrelid = x.indexrelid
         WHERE x.indrelid = c.oid),

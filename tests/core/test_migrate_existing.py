@@ -83,6 +83,10 @@ def test_what_was_indexed_is_searched_and_what_was_left_is_done(migrated: Headra
     assert reports["index"].done >= 1
     found = {cited.document for passage in ask(migrated, tenant, "page", ["group:staff"], 10) for cited in passage.citations}
     assert found == {"seals.md", "gate.md", "late.md"}
+    assert maintenance.run_due(migrated, session)["terms"]["passages"] > 0
+    assert "terms" not in maintenance.due(migrated, session)
+    with_words = ask(migrated, tenant, "turbine seal", ["group:staff"], 5, "lexical")
+    assert "seals.md" in {cited.document for passage in with_words for cited in passage.citations}
     with session.transaction() as connection:
         assert connection.execute("SELECT count(*) AS n FROM claim").fetchall() == [{"n": 0}]
         assert connection.execute("SELECT reason FROM dead_letter").fetchall() == [{"reason": "corrupt-document"}]

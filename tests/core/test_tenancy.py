@@ -193,10 +193,14 @@ def test_a_foreign_key_stays_within_its_tenant(superuser: Superuser) -> None:
 
 
 def test_a_partition_has_one_policy_and_only_control_tables_have_others(superuser: Superuser) -> None:
-    own = "(tenant = ( SELECT headrace.current_tenant() AS current_tenant))"
+    written = "(tenant = ( SELECT headrace.current_tenant() AS current_tenant))"
     partitions = ask(superuser, "SELECT schemaname, tablename FROM pg_tables WHERE schemaname ~ '^tenant_'")
-    policies = "SELECT schemaname, tablename, policyname, permissive, cmd, roles::text, qual, with_check FROM pg_policies"
-    expected = {(*partition, "own_tenant", "PERMISSIVE", "ALL", "{public}", own, own) for partition in partitions}
+    policies = "SELECT schemaname, tablename, policyname, permissive, cmd, array_to_string(roles, ' '), qual, with_check FROM pg_policies"
+    expected = {
+        (schema, table, "own_tenant", "PERMISSIVE", "ALL", " ".join(f"headrace_{kind}_{schema[7:]}" for kind in kinds), "true", written)
+        for schema, table in partitions
+        for kinds in [("reader", "tenant")]
+    }
     assert ask(superuser, f"{policies} WHERE schemaname ~ '^tenant_'") == expected
     assert ask(superuser, "SELECT tablename, policyname, cmd, roles::text FROM pg_policies WHERE schemaname !~ '^tenant_'") == {
         ("tenant", "owner_administers", "ALL", "{headrace_owner}"),
@@ -252,7 +256,10 @@ def test_every_privilege_on_a_table_is_one_that_was_meant(superuser: Superuser) 
     WHERE g.grantee <> c.relowner AND c.relkind IN ('r', 'p', 'v', 'm') AND n.nspname ~ '^(headrace|tenant_)'"""
     assert ask(superuser, granted) == {
         *(("its own", None, "tenant", privilege) for privilege in ("SELECT", "INSERT", "UPDATE", "DELETE")),
-        *(("its own", table, "reader", "SELECT") for table in ("chunk", "chunk_source", "indexed", "generation")),
+        *(
+            ("its own", table, "reader", "SELECT")
+            for table in ("chunk", "chunk_source", "indexed", "generation", "lexical", "term", "lexicon")
+        ),
         ("headrace", "tenant", "headrace_pipeline", "SELECT"),
         ("headrace", "tenant", "headrace_reader", "SELECT"),
         ("headrace", "stream_position", "headrace_pipeline", "SELECT"),
@@ -271,11 +278,25 @@ def test_no_function_but_one_runs_as_its_owner_and_only_the_harmless_are_open_to
     assert ask(superuser, f"SELECT proname, proconfig::text {ours} AND prosecdef") == fixed
     open_to_all = f"SELECT proname {ours} AND has_function_privilege('headrace_dagster', p.oid, 'EXECUTE')"
     # so for rotation and the data version: without a tenant's role they find no tenant
-    harmless = ("current_tenant", "input_key", "learn_statistics", "narrowed", "own_audit", "part_key", "reach_data_version", *rotation)
+    harmless = (
+        "current_tenant",
+        "input_key",
+        "learn_statistics",
+        "narrowed",
+        "own_audit",
+        "part_key",
+        "reach_data_version",
+        "stemmer",
+        "stems",
+        *rotation,
+    )
     assert ask(superuser, open_to_all) == {(name,) for name in harmless}
     # parsed when it was made, or with a search path of its own, so that nobody changes what a body calls; two are the owner's alone
     own_path = {("learn_statistics",), ("add_audit",), ("audit_stays",), ("rotate_surrogates",), ("forget_former_surrogates",)}
-    assert ask(superuser, f"SELECT proname {ours} AND prosqlbody IS NULL") == {("create_tenant",), ("drop_tenant",), *own_path}
+    assert ask(superuser, f"SELECT proname {ours} AND prosqlbody IS NULL") == {
+        *((name,) for name in ("create_tenant", "drop_tenant", "own_table", "own_policy")),
+        *own_path,
+    }
 
 
 def test_only_who_needs_a_database_enters_it(superuser: Superuser) -> None:
