@@ -202,7 +202,7 @@ def test_no_statement_that_a_search_runs_reads_a_whole_table(world: World) -> No
     """An operator that is not leakproof, as `@@` and `&&`, would be refused an index by a policy with a condition on the row."""
     landed(world, "a.md")
     put(world, Put("a.md", ("pump 97", "seal 1234"), "en", (EVERYONE,)))
-    values = {
+    values: dict[str, dict[str, Any]] = {
         "terms": {"words": ["pump", "1234"], "others": ["e-1234"], "languages": ["en"], "most": 48},
         "best": {"query": "{1:1}/1000000000", "wanted": "'97' | '1234'", "readers": [EVERYONE], "top": 5},
         "cite": {"chunks": ["a", "b"], "readers": [EVERYONE]},
