@@ -3,8 +3,9 @@ SELECT document, revision, sequence, deleted, acl FROM document
 
 -- name: sources
 -- Every passage that a search can return, with the document it is cited from.
-SELECT s.document, s.ordinal, s.page, s.acl, c.heading_path, c.text
+SELECT s.document, s.ordinal, s.page, a.principals AS acl, c.heading_path, c.text
 FROM chunk_source s JOIN chunk c USING (generation, text_hash) JOIN generation g USING (generation)
+JOIN indexed i ON i.generation = s.generation AND i.document = s.document JOIN access_list a ON a.number = i.access
 WHERE g.state = 'active' ORDER BY s.document, s.ordinal
 
 -- name: in_any_generation

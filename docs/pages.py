@@ -10,7 +10,7 @@ from pathlib import Path
 from properdocs.config.defaults import ProperDocsConfig
 from properdocs.structure.files import File, Files
 
-LINKED = ("events/schema/document-event.v1.1.json",)
+LINKED = ("events/schema/document-event.v1.2.json",)
 """Files that pages link to and that are no pages."""
 
 

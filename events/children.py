@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from core import artifacts, envelopes
+from core import access_lists, artifacts, envelopes
 from core.keys import TenantKeys
 from core.ledger import ledger
 from core.records import Child, Envelope, encode
@@ -115,7 +115,7 @@ def _invalidate(connection: Connection, documents: list[str], deleted: list[str]
     if documents:
         artifacts.discard(connection, ["land"], deleted)
         ledger.invalidate(connection, documents)
-        connection.execute(statements("events", "sql/landing.sql")["narrow_acl"], {"documents": documents})
+        access_lists.narrow(connection, documents)
 
 
 _SQL = statements("events", "sql/children.sql")

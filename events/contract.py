@@ -30,7 +30,7 @@ from events.strict_json import REPLACING, StrictJson, Unchecked
 UPSERT = "headrace.document.upsert.v1"
 DELETE = "headrace.document.delete.v1"
 
-SCHEMA = "schema/document-event.v1.1.json"
+SCHEMA = "schema/document-event.v1.2.json"
 """The newest published schema. What is valid under an older one of its version is valid under it: see docs/events.md."""
 
 NOT_CLOUDEVENTS = "not-cloudevents"

@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec.structs import asdict, replace
 
-from core import artifacts, envelopes, outcomes
+from core import access_lists, artifacts, envelopes, outcomes
 from core.errors import LostRace
 from core.fates import Fate
 from core.keys import TenantKeys
@@ -270,7 +270,7 @@ def supersede(connection: Connection, documents: list[str], bodies: Collection[s
     if documents:
         artifacts.discard(connection, ["land"], [d for d in documents if d not in bodies])
         ledger.invalidate(connection, documents)
-        connection.execute(_SQL["narrow_acl"], {"documents": documents})
+        access_lists.narrow(connection, documents)
         outcomes.decide(connection, documents, "superseded")
         children.propagate(connection, documents)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from core import access_lists
 from core.errors import HeadraceError
 from core.records import EmbeddingModel
 from core.sql import statements
@@ -96,6 +97,7 @@ def _clear(connection: Connection, generations: list[int]) -> None:
     for clear in ("clear_sources", "clear_chunks", "clear_indexed"):
         connection.execute(_SQL[clear], {"generations": generations})
     lexical.clear(connection, generations)
+    access_lists.drop_unused(connection)
 
 
 def _values(model: EmbeddingModel) -> dict[str, Any]:

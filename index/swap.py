@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from psycopg.types.json import Jsonb
 
+from core import access_lists
 from core.records import Chunk
 from core.sql import statements
 from core.tenancy import Connection
@@ -46,16 +47,16 @@ def swap(connection: Connection, generation: int, model: str, versions: Mapping[
     unembedded = _unembedded(connection, generation, model, versions)
     ready = {document: version for document, version in versions.items() if document not in unembedded}
     if ready:
-        chunks = [_chunk(chunk) for version in ready.values() for chunk in version.chunks]
+        lists = access_lists.of_documents(connection, list(ready))
+        access = _access(connection, ready)
+        _list(connection, generation, ready, access)
+        chunks = _chunks(ready, access)
         connection.execute(_SQL["add_chunks"], {"generation": generation, "model": model, "chunks": Jsonb(chunks)})
         before = _drop_sources(connection, list(ready), generation)
         sources = [row for document, version in ready.items() for row in _sources(document, version)]
-        readers = [{"document": document, "acl": list(version.acl)} for document, version in ready.items()]
-        connection.execute(_SQL["add_sources"], {"generation": generation, "sources": Jsonb(sources), "readers": Jsonb(readers)})
-        _drop_orphans(connection, before)
-        rows = [{"document": d, "name": v.name, "title": v.title, "uri": v.uri, "language": v.language} for d, v in ready.items()]
-        connection.execute(_SQL["list"], {"generation": generation, "documents": Jsonb(rows)})
-        lexical.refresh(connection, sorted({*before, *(chunk["text_hash"] for chunk in chunks)}))
+        connection.execute(_SQL["add_sources"], {"generation": generation, "sources": Jsonb(sources)})
+        lists |= _refresh(connection, sorted({*before, *(chunk["text_hash"] for chunk in chunks)}), before)
+        access_lists.drop_unused(connection, lists.difference(access.values()))
     return unembedded
 
 
@@ -63,11 +64,11 @@ def remove(connection: Connection, documents: Sequence[str]) -> None:
     """Remove documents from every generation; chunks with another source stay."""
     if documents:
         lock(connection)
+        lists = access_lists.of_documents(connection, documents)
         before = _drop_sources(connection, documents, None)
-        _drop_orphans(connection, before)
         connection.execute(_SQL["unlist"], {"documents": list(documents)})
-        if before:
-            lexical.refresh(connection, before)
+        lists |= _refresh(connection, before, before)
+        access_lists.drop_unused(connection, lists)
 
 
 def sweep(connection: Connection, older_than_s: float = 86_400.0) -> int:
@@ -89,18 +90,51 @@ def _drop_sources(connection: Connection, documents: Sequence[str], generation: 
     return sorted({row["text_hash"] for row in rows})
 
 
-def _drop_orphans(connection: Connection, text_hashes: list[str]) -> None:
+def _refresh(connection: Connection, text_hashes: list[str], before: list[str]) -> set[int]:
+    """Bring what is derived of these texts up to date. `before`: those that lost a source. Returns the access lists that chunks lost."""
+    lists: set[int] = set()
+    if before:
+        lists.update(row["access"] for row in connection.execute(_SQL["drop_orphans"], {"text_hashes": before}))
+        connection.execute(_SQL["drop_unused_embeddings"], {"text_hashes": before})
     if text_hashes:
-        connection.execute(_SQL["drop_orphans"], {"text_hashes": text_hashes})
-        connection.execute(_SQL["drop_unused_embeddings"], {"text_hashes": text_hashes})
+        lists |= access_lists.refresh(connection, text_hashes)
+        lexical.refresh(connection, text_hashes)
+    return lists
 
 
-def _chunk(chunk: Chunk) -> dict[str, Any]:
+def _access(connection: Connection, versions: Mapping[str, Version]) -> dict[str, int]:
+    """Document → number of its access list, stored if it is new."""
+    lists = sorted({version.acl for version in versions.values()})
+    numbers = dict(zip(lists, access_lists.numbers(connection, lists), strict=True))
+    return {document: numbers[version.acl] for document, version in versions.items()}
+
+
+def _list(connection: Connection, generation: int, versions: Mapping[str, Version], access: Mapping[str, int]) -> None:
+    rows = [
+        {"document": d, "name": v.name, "title": v.title, "uri": v.uri, "language": v.language, "access": access[d]}
+        for d, v in versions.items()
+    ]
+    connection.execute(_SQL["list"], {"generation": generation, "documents": Jsonb(rows)})
+
+
+def _chunks(versions: Mapping[str, Version], access: Mapping[str, int]) -> list[dict[str, Any]]:
+    """A row for each text, with the list that all its sources among these documents have, or 0."""
+    chunks: dict[str, Chunk] = {}
+    lists: dict[str, set[int]] = {}
+    for document, version in versions.items():
+        for chunk in version.chunks:
+            chunks[chunk.text_hash] = chunk
+            lists.setdefault(chunk.text_hash, set()).add(access[document])
+    return [_chunk(chunk, lists[text_hash]) for text_hash, chunk in chunks.items()]
+
+
+def _chunk(chunk: Chunk, lists: set[int]) -> dict[str, Any]:
     return {
         "text_hash": chunk.text_hash,
         "text": chunk.text,
         "heading_path": list(chunk.heading_path),
         "token_count": chunk.token_count,
+        "access": min(lists) if len(lists) == 1 else access_lists.MIXED,
     }
 
 

@@ -13,7 +13,7 @@ from retrieval.citations import Citation
 from retrieval.request import SearchRequest
 
 OpenReader = Callable[[], AbstractContextManager[Connection]]
-"""Opens a transaction under the tenant's reader role."""
+"""Opens a transaction under the tenant's reader role, in which all statements see the same state: each document in one version."""
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -33,8 +33,7 @@ class CandidateGenerator(Protocol):
     """One way to find chunks.
 
     Guarantees: at most `request.top` candidates, best first, each chunk once, in an order that repeats on the same data. Every candidate
-    has a source that one of `request.readers` may read, and cites only such sources. A candidate's text and citations are read by one
-    statement, so that they are of one version of its documents.
+    has a source that one of `request.readers` may read, and cites only such sources. All are read in one transaction.
     """
 
     def candidates(self, open_reader: OpenReader, request: SearchRequest) -> list[Candidate]:

@@ -1,13 +1,14 @@
-"""The answer: passages, and the citations that say where each comes from."""
+"""The answer: passages, and the citations that say where each comes from. What may be cited is decided here, for every way to search."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
 
 from core.records import convert
+from core.sql import statements
+from core.tenancy import Connection
 
 
 class Citation(msgspec.Struct, frozen=True):
@@ -35,6 +36,19 @@ class Passage(msgspec.Struct, frozen=True):
     citations: tuple[Citation, ...]
 
 
-def citations(sources: Iterable[Any]) -> tuple[Citation, ...]:
-    """Citations from the JSON objects that SQL returns, in their order."""
-    return tuple(convert(source, Citation) for source in sources)
+class Cited(msgspec.Struct, frozen=True):
+    """A chunk with its readable sources, of which there is at least one."""
+
+    chunk: str
+    text: str
+    heading_path: tuple[str, ...]
+    cited: tuple[Citation, ...]
+
+
+def cite(connection: Connection, generation: int, chunks: Sequence[str], readers: Sequence[str], top: int) -> list[Cited]:
+    """The first `top` of these chunks that have a source which one of the readers may read, in their order."""
+    values = {"generation": generation, "chunks": list(chunks), "readers": list(readers), "top": top}
+    return [convert(row, Cited) for row in connection.execute(_SQL["cite"], values)]
+
+
+_SQL = statements("retrieval", "sql/citations.sql")

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, LiteralString
 
 import msgspec
 
 from core.sql import statements
 from core.tenancy import Connection
 from core.terms import terms
+from retrieval.access import allowed
 from retrieval.candidates import Candidate, OpenReader
-from retrieval.citations import citations
+from retrieval.citations import cite
 from retrieval.request import SearchRequest
 
 MOST_TERMS = 48
@@ -43,18 +44,15 @@ class LexicalSearch:
 
     def candidates(self, open_reader: OpenReader, request: SearchRequest) -> list[Candidate]:
         with open_reader() as connection:
-            weighted = _weighted(connection, request.query)
+            rows = connection.execute(_SQL["lexicon"]).fetchall()
+            weighted = _weighted(connection, request.query, **rows[0]) if rows else []
             if not weighted:
                 return []
-            values = {"query": _vector(weighted), "readers": request.readers, "top": request.top}
-            total = sum(one.idf for one in weighted)
-            best = _best(connection, values, _any(_rarest(weighted)))
-            wanted = _any(weighted) if len(best) < request.top else pruned(weighted, float(best[-1]["score"]))
-            if wanted:
-                best = _best(connection, values, wanted)
-            rows = connection.execute(_SQL["cite"], {**values, "chunks": [row["text_hash"] for row in best]}).fetchall()
-        scores = {row["text_hash"]: float(row["score"]) / total for row in best}
-        return [_candidate(row, scores[row["chunk"]]) for row in rows]
+            generation = rows[0]["generation"]
+            best = _best(connection, generation, weighted, request)
+            found = cite(connection, generation, list(best), request.readers, request.top)
+        total = sum(one.idf for one in weighted)
+        return [Candidate(one.chunk, one.text, one.heading_path, best[one.chunk] / total, one.cited) for one in found]
 
 
 def idf(passages: int, of: int) -> float:
@@ -103,22 +101,29 @@ def _rarest(weighted: Sequence[Weighted]) -> list[Weighted]:
     return found
 
 
-def _weighted(connection: Connection, query: str) -> list[Weighted]:
-    """The query's terms that the active generation has, stemmed by each language of its passages; the rarest of them."""
-    lexicon = connection.execute(_SQL["lexicon"]).fetchall()
-    if not lexicon:
-        return []
-    passages: Mapping[str, int] = lexicon[0]["passages"]
+def _weighted(connection: Connection, query: str, generation: int, passages: Mapping[str, int]) -> list[Weighted]:
+    """The query's terms that the generation has, stemmed by each language of its passages; the rarest of them."""
     found = terms(query)
     values = {"words": sorted(set(found.words)), "others": sorted({*found.names, *found.pairs}), "languages": sorted(passages)}
-    rows = connection.execute(_SQL["terms"], {**values, "most": MOST_TERMS}).fetchall()
+    rows = connection.execute(_SQL["terms"], {**values, "generation": generation, "most": MOST_TERMS}).fetchall()
     every = sum(passages.values())
     weights = [(row, idf(row["passages"], every)) for row in rows]
     return [Weighted(row["term"], row["number"], row["passages"], weight, weight * row["bound"]) for row, weight in weights]
 
 
-def _best(connection: Connection, values: Mapping[str, Any], wanted: str) -> list[dict[str, Any]]:
-    return connection.execute(_SQL["best"], {**values, "wanted": wanted}).fetchall()
+def _best(connection: Connection, generation: int, weighted: Sequence[Weighted], request: SearchRequest) -> dict[str, float]:
+    """Chunk → score of the best readable passages, best first."""
+    few = allowed(connection, request.readers).lists
+    values = {"generation": generation, "query": _vector(weighted), "readers": request.readers, "top": request.top}
+    if few is not None:
+        return _ranked(connection, _SQL["best_of_few"], {**values, "lists": list(few), "wanted": _any(weighted)})
+    best = _ranked(connection, _SQL["best"], {**values, "wanted": _any(_rarest(weighted))})
+    wanted = _any(weighted) if len(best) < request.top else pruned(weighted, min(best.values()))
+    return _ranked(connection, _SQL["best"], {**values, "wanted": wanted}) if wanted else best
+
+
+def _ranked(connection: Connection, statement: LiteralString, values: Mapping[str, Any]) -> dict[str, float]:
+    return {row["chunk"]: float(row["score"]) for row in connection.execute(statement, values)}
 
 
 def _vector(weighted: Sequence[Weighted]) -> str:
@@ -131,10 +136,6 @@ def _any(weighted: Sequence[Weighted]) -> str:
 
 def _quoted(term: str) -> str:
     return "'" + term.replace("\\", "\\\\").replace("'", "''") + "'"
-
-
-def _candidate(row: Mapping[str, Any], score: float) -> Candidate:
-    return Candidate(row["chunk"], row["text"], tuple(row["heading_path"]), score, citations(row["cited"]))
 
 
 _SQL = statements("retrieval", "sql/lexical.sql")

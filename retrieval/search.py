@@ -25,7 +25,7 @@ def search(database: Database, encoder: QueryEncoder, tenant: str, request: Sear
     (`model-mismatch`) if the index was built with another model than the encoder's.
     """
     generator: CandidateGenerator = LexicalSearch() if request.mode == "lexical" else VectorSearch(encoder)
-    return retrieve(partial(database.tenant, tenant), [generator], request)
+    return retrieve(partial(database.snapshot, tenant), [generator], request)
 
 
 def retrieve(

@@ -1,9 +1,9 @@
-"""Candidates by exact vector search: every readable chunk of the active generation is compared with the query."""
+"""Candidates by vector search: the chunks of the active generation that are nearest to the query."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +12,13 @@ from pgvector import HalfVector
 from core.errors import HeadraceError
 from core.sql import statements
 from core.tenancy import Connection
+from retrieval.access import allowed
 from retrieval.candidates import Candidate, OpenReader
-from retrieval.citations import citations
+from retrieval.citations import cite
 from retrieval.request import SearchRequest
+
+SPARE: Final = 16
+"""Chunks that are ranked beyond those asked for: some pass the filter and have no readable source."""
 
 
 class QueryEncoder(Protocol):
@@ -42,31 +46,38 @@ class VectorSearch:
     def candidates(self, open_reader: OpenReader, request: SearchRequest) -> list[Candidate]:
         model = self._encoder.identity
         with open_reader() as connection:
-            if not _has_generation(connection, model):
+            if _generation(connection, model) is None:
                 return []
         vector = HalfVector(self._encoder.encode([request.query], "query")[0]).to_text()
-        values = {"vector": vector, "model": model, "principals": request.readers, "top": request.top}
         with open_reader() as connection:
-            rows = connection.execute(_SQL["nearest"], values).fetchall()
-            if not rows:
-                # a generation of another model may have been promoted in the meantime
-                _has_generation(connection, model)
-        return [_candidate(row) for row in rows]
+            # another generation may have been promoted in the meantime
+            generation = _generation(connection, model)
+            return [] if generation is None else _nearest(connection, generation, vector, request)
 
 
-def _has_generation(connection: Connection, model: str) -> bool:
-    rows = connection.execute(_SQL["model"]).fetchall()
+def _generation(connection: Connection, model: str) -> int | None:
+    """The active generation; None if there is none. Raises HeadraceError (`model-mismatch`) if it was built with another model."""
+    rows = connection.execute(_SQL["generation"]).fetchall()
     if rows and rows[0]["model"] != model:
         raise HeadraceError(
             "this tenant's active index was built with another embedding model",
             reason="model-mismatch",
             remedy="Run `headrace ingest` to build the new generation, or configure the model it was built with.",
         )
-    return bool(rows)
+    return rows[0]["generation"] if rows else None
 
 
-def _candidate(row: dict[str, Any]) -> Candidate:
-    return Candidate(row["chunk"], row["text"], tuple(row["heading_path"]), float(row["score"]), citations(row["cited"]))
+def _nearest(connection: Connection, generation: int, vector: str, request: SearchRequest) -> list[Candidate]:
+    few = allowed(connection, request.readers).lists
+    statement = "exact" if few is None else "exact_of_few"
+    values = {"generation": generation, "vector": vector, "readers": request.readers, "lists": list(few or ())}
+    look = request.top + SPARE
+    while True:
+        ranked = {row["chunk"]: float(row["score"]) for row in connection.execute(_SQL[statement], {**values, "look": look})}
+        found = cite(connection, generation, list(ranked), request.readers, request.top)
+        if len(found) == request.top or len(ranked) < look:
+            return [Candidate(one.chunk, one.text, one.heading_path, ranked[one.chunk], one.cited) for one in found]
+        look *= 4
 
 
 _SQL = statements("retrieval", "sql/vector.sql")

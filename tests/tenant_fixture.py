@@ -52,6 +52,7 @@ TABLES = (
     "lexical",
     "term",
     "lexicon",
+    "access_list",
     "embedding",
     "generation",
     "artifact",

@@ -30,11 +30,6 @@ ON CONFLICT (tenant, document) DO UPDATE SET
   received_at = excluded.received_at, appended_at = excluded.appended_at, landed_at = now(), parent = NULL
 WHERE d.revision = excluded.revision - 1
 
--- name: narrow_acl
--- A revoked principal loses access now; a granted one gains it with the swap.
-UPDATE chunk_source s SET acl = headrace.narrowed(s.acl, d.acl)
-FROM document d WHERE d.document = s.document AND d.document = ANY (%(documents)s) AND s.acl IS DISTINCT FROM headrace.narrowed(s.acl, d.acl)
-
 -- name: record_events
 -- Each event's row, and its outcome, under the topic's own offset. An event gets one outcome: undecided for a document's newest event,
 -- decided for all others.

@@ -39,9 +39,10 @@ FROM given, unnest(%(terms)s::text[], %(passages)s::bigint[], %(bounds)s::real[]
 RETURNING term, number
 
 -- name: add
-INSERT INTO lexical (generation, text_hash, language, length, pivot, terms, impacts)
-SELECT %(generation)s, x.text_hash, x.language, x.length, %(pivot)s, array_to_tsvector(x.terms), x.impacts::sparsevec
+INSERT INTO lexical (generation, text_hash, access, language, length, pivot, terms, impacts)
+SELECT c.generation, x.text_hash, c.access, x.language, x.length, %(pivot)s, array_to_tsvector(x.terms), x.impacts::sparsevec
 FROM jsonb_to_recordset(%(rows)s) AS x (text_hash text, language text, length integer, terms text[], impacts text)
+CROSS JOIN LATERAL (SELECT generation, access FROM chunk WHERE generation = %(generation)s AND text_hash = x.text_hash OFFSET 0) c
 
 -- name: remove
 -- Of chunks that are gone, and of those whose sources have another smallest language now, or whose generation has another pivot.

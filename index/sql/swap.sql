@@ -4,9 +4,9 @@
 LOCK TABLE chunk_source IN SHARE ROW EXCLUSIVE MODE
 
 -- name: add_chunks
-INSERT INTO chunk (generation, text_hash, text, heading_path, token_count, embedding)
-SELECT DISTINCT ON (x.text_hash) %(generation)s, x.text_hash, x.text, x.heading_path, x.token_count, e.embedding
-FROM jsonb_to_recordset(%(chunks)s) AS x (text_hash text, text text, heading_path text[], token_count integer)
+INSERT INTO chunk (generation, text_hash, text, heading_path, token_count, access, embedding)
+SELECT DISTINCT ON (x.text_hash) %(generation)s, x.text_hash, x.text, x.heading_path, x.token_count, x.access, e.embedding
+FROM jsonb_to_recordset(%(chunks)s) AS x (text_hash text, text text, heading_path text[], token_count integer, access bigint)
 JOIN embedding e ON e.model = %(model)s AND e.text_hash = x.text_hash
 ON CONFLICT (tenant, generation, text_hash) DO NOTHING
 
@@ -25,15 +25,14 @@ DELETE FROM chunk_source WHERE document = ANY (%(documents)s) AND (generation = 
 RETURNING text_hash
 
 -- name: add_sources
--- The principals come once for a document: once for each of its chunks, they could be more than a jsonb holds (256 MB).
-INSERT INTO chunk_source (generation, text_hash, document, ordinal, page, acl)
-SELECT %(generation)s, x.text_hash, x.document, x.ordinal, x.page, readers.acl
+INSERT INTO chunk_source (generation, text_hash, document, ordinal, page)
+SELECT %(generation)s, x.text_hash, x.document, x.ordinal, x.page
 FROM jsonb_to_recordset(%(sources)s) AS x (document text, text_hash text, ordinal integer, page integer)
-JOIN jsonb_to_recordset(%(readers)s) AS readers (document text, acl text[]) USING (document)
 
 -- name: drop_orphans
 DELETE FROM chunk c WHERE c.text_hash = ANY (%(text_hashes)s)
   AND NOT EXISTS (SELECT FROM chunk_source s WHERE s.generation = c.generation AND s.text_hash = c.text_hash)
+RETURNING c.access
 
 -- name: drop_unused_embeddings
 -- The cache outlives generations, but not the texts.
@@ -46,13 +45,13 @@ DELETE FROM embedding e WHERE e.created_at < now() - make_interval(secs => %(old
   AND NOT EXISTS (SELECT FROM chunk c WHERE c.text_hash = e.text_hash)
 
 -- name: list
-INSERT INTO indexed (generation, document, name, title, uri, language, sequence, revision)
-SELECT %(generation)s, x.document, x.name, x.title, x.uri, x.language, d.sequence, d.revision
-FROM jsonb_to_recordset(%(documents)s) AS x (document text, name text, title text, uri text, language text)
+INSERT INTO indexed (generation, document, name, title, uri, language, access, sequence, revision)
+SELECT %(generation)s, x.document, x.name, x.title, x.uri, x.language, x.access, d.sequence, d.revision
+FROM jsonb_to_recordset(%(documents)s) AS x (document text, name text, title text, uri text, language text, access bigint)
 JOIN document d ON d.document = x.document
 ON CONFLICT (tenant, generation, document) DO UPDATE SET
-  name = excluded.name, title = excluded.title, uri = excluded.uri, language = excluded.language, sequence = excluded.sequence,
-  revision = excluded.revision, indexed_at = now()
+  name = excluded.name, title = excluded.title, uri = excluded.uri, language = excluded.language, access = excluded.access,
+  sequence = excluded.sequence, revision = excluded.revision, indexed_at = now()
 
 -- name: unlist
 DELETE FROM indexed WHERE document = ANY (%(documents)s)

@@ -46,7 +46,7 @@ from tests.canaries.values import Canaries, FieldCanaries
 from tests.tenant_fixture import rows
 
 INBOUND_TOPICS = "*/kafka/data/documents.*"
-ENFORCING = {"document.acl", "chunk_source.acl"}
+ENFORCING = {"document.acl", "access_list.principals"}
 """The columns that enforce access: at landing, and in every search."""
 STORAGE_OF_ACLS = re.compile(r"postgres/data/(?:base/\d+/\d+|pg_wal/\w{24})")
 """Postgres' files that contain a column: those of its table and of the statistics, and the write-ahead log."""

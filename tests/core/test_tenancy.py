@@ -258,7 +258,7 @@ def test_every_privilege_on_a_table_is_one_that_was_meant(superuser: Superuser) 
         *(("its own", None, "tenant", privilege) for privilege in ("SELECT", "INSERT", "UPDATE", "DELETE")),
         *(
             ("its own", table, "reader", "SELECT")
-            for table in ("chunk", "chunk_source", "indexed", "generation", "lexical", "term", "lexicon")
+            for table in ("chunk", "chunk_source", "indexed", "generation", "lexical", "term", "lexicon", "access_list")
         ),
         ("headrace", "tenant", "headrace_pipeline", "SELECT"),
         ("headrace", "tenant", "headrace_reader", "SELECT"),
@@ -279,12 +279,14 @@ def test_no_function_but_one_runs_as_its_owner_and_only_the_harmless_are_open_to
     open_to_all = f"SELECT proname {ours} AND has_function_privilege('headrace_dagster', p.oid, 'EXECUTE')"
     # so for rotation and the data version: without a tenant's role they find no tenant
     harmless = (
+        "access_digest",
         "current_tenant",
         "input_key",
         "learn_statistics",
         "narrowed",
         "own_audit",
         "part_key",
+        "principal_keys",
         "reach_data_version",
         "stemmer",
         "stems",

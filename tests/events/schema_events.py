@@ -40,7 +40,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "media_type": TEXT,
     "file_name": TEXT,
     "title": TEXT,
-    "acl": st.lists(NAME | st.just("p" * 256), max_size=3) | st.just(["p"] * 1000),
+    "acl": st.lists(NAME | st.just("p" * 256), max_size=3) | st.just(["p"] * 10_000),
     "metadata": st.dictionaries(TEXT, TEXT, max_size=2),
     "content": st.text(max_size=8),
     "content_base64": st.binary(max_size=8).map(lambda content: base64.b64encode(content).decode()),

@@ -120,7 +120,7 @@ ACCEPTED = {
     "a description": _set("description", to="Other words."),
     "a field is optional": _set("required", to=["specversion", "id", "type", "subject"]),
     "a type is new": _set("properties", "type", "enum", to=[DELETE, UPSERT, "headrace.document.move.v1"]),
-    "a bound is looser": _set(*UPSERTS, "acl", "maxItems", to=2000),
+    "a bound is looser": _set(*UPSERTS, "acl", "maxItems", to=20_000),
     "a bound is gone": lambda of: of["$defs"]["sequence"].pop("maximum"),
     "a value may be null": _set(*UPSERTS, "acl", "type", to=["array", "null"]),
     "a new field takes anything": _set(*UPSERTS, "lang", to={"description": "A language tag; anything else is ignored."}),

@@ -18,8 +18,8 @@ FROM chunk WHERE generation = %(generation)s ORDER BY text_hash
 
 -- name: sources
 -- The columns that search cites.
-SELECT s.text_hash AS chunk, s.document, s.ordinal, s.page, s.acl, i.name, i.title, i.uri, i.sequence
-FROM chunk_source s JOIN indexed i ON i.generation = s.generation AND i.document = s.document
+SELECT s.text_hash AS chunk, s.document, s.ordinal, s.page, a.principals AS acl, i.name, i.title, i.uri, i.sequence
+FROM chunk_source s JOIN indexed i ON i.generation = s.generation AND i.document = s.document JOIN access_list a ON a.number = i.access
 WHERE s.generation = %(generation)s ORDER BY s.document, s.ordinal
 
 -- name: outcomes
