@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from pgvector import HalfVector
+from psycopg import sql
 
 from core.errors import HeadraceError
+from core.records import convert
 from core.sql import statements
 from core.tenancy import Connection
 from retrieval.access import allowed
@@ -19,6 +22,10 @@ from retrieval.request import SearchRequest
 
 SPARE: Final = 16
 """Chunks that are ranked beyond those asked for: some pass the filter and have no readable source."""
+EF_SEARCH: Final = 100
+"""Chunks that a search of an HNSW index keeps in view."""
+MOST_SCANNED: Final = 40_000
+"""Chunks that a search of an HNSW index looks at before it gives up, and every chunk is compared."""
 
 
 class QueryEncoder(Protocol):
@@ -46,38 +53,62 @@ class VectorSearch:
     def candidates(self, open_reader: OpenReader, request: SearchRequest) -> list[Candidate]:
         model = self._encoder.identity
         with open_reader() as connection:
-            if _generation(connection, model) is None:
+            if _active(connection, model) is None:
                 return []
         vector = HalfVector(self._encoder.encode([request.query], "query")[0]).to_text()
         with open_reader() as connection:
             # another generation may have been promoted in the meantime
-            generation = _generation(connection, model)
+            generation = _active(connection, model)
             return [] if generation is None else _nearest(connection, generation, vector, request)
 
 
-def _generation(connection: Connection, model: str) -> int | None:
+class _Generation(msgspec.Struct, frozen=True):
+    """The active generation. `indexed`: whether it has an HNSW index that is ready."""
+
+    generation: int
+    model: str
+    dimension: int
+    indexed: bool | None
+
+
+def _active(connection: Connection, model: str) -> _Generation | None:
     """The active generation; None if there is none. Raises HeadraceError (`model-mismatch`) if it was built with another model."""
     rows = connection.execute(_SQL["generation"]).fetchall()
-    if rows and rows[0]["model"] != model:
+    generation = convert(rows[0], _Generation) if rows else None
+    if generation and generation.model != model:
         raise HeadraceError(
             "this tenant's active index was built with another embedding model",
             reason="model-mismatch",
             remedy="Run `headrace ingest` to build the new generation, or configure the model it was built with.",
         )
-    return rows[0]["generation"] if rows else None
+    return generation
 
 
-def _nearest(connection: Connection, generation: int, vector: str, request: SearchRequest) -> list[Candidate]:
+def _nearest(connection: Connection, generation: _Generation, vector: str, request: SearchRequest) -> list[Candidate]:
     few = allowed(connection, request.readers).lists
-    statement = "exact" if few is None else "exact_of_few"
-    values = {"generation": generation, "vector": vector, "readers": request.readers, "lists": list(few or ())}
+    values = {"generation": generation.generation, "vector": vector, "readers": request.readers, "lists": list(few or ())}
+    plans = ["exact_of_few"] if few is not None else ["indexed", "exact"] if generation.indexed else ["exact"]
     look = request.top + SPARE
     while True:
-        ranked = {row["chunk"]: float(row["score"]) for row in connection.execute(_SQL[statement], {**values, "look": look})}
-        found = cite(connection, generation, list(ranked), request.readers, request.top)
-        if len(found) == request.top or len(ranked) < look:
+        ranked = _ranked(connection, plans[0], generation, {**values, "look": look})
+        found = cite(connection, generation.generation, list(ranked), request.readers, request.top)
+        if len(found) == request.top or (len(ranked) < look and len(plans) == 1):
             return [Candidate(one.chunk, one.text, one.heading_path, ranked[one.chunk], one.cited) for one in found]
+        if len(ranked) < look or look >= MOST_SCANNED:
+            plans = plans[-1:]  # the index has no more: it stops a scan that finds too little
         look *= 4
+
+
+def _ranked(connection: Connection, plan: str, generation: _Generation, values: Mapping[str, Any]) -> dict[str, float]:
+    """Chunk → score of the nearest `look` chunks, best first."""
+    if plan == "indexed":
+        connection.execute(_SQL["scan"], {"ef_search": str(EF_SEARCH), "scanned": str(MOST_SCANNED)})
+    return {row["chunk"]: float(row["score"]) for row in connection.execute(_statement(plan, generation), values)}
+
+
+def _statement(plan: str, generation: _Generation) -> sql.Composed:
+    """With the generation in the text and not as a parameter: by it Postgres finds the index, and a text has its own plan."""
+    return sql.SQL(_SQL[plan]).format(generation=sql.Literal(generation.generation), dimension=sql.Literal(generation.dimension))
 
 
 _SQL = statements("retrieval", "sql/vector.sql")
