@@ -50,7 +50,7 @@ def swap(connection: Connection, generation: int, model: str, versions: Mapping[
         lists = access_lists.of_documents(connection, list(ready))
         access = _access(connection, ready)
         _list(connection, generation, ready, access)
-        chunks = _chunks(ready, access)
+        chunks = chunk_rows(ready, access)
         connection.execute(_SQL["add_chunks"], {"generation": generation, "model": model, "chunks": Jsonb(chunks)})
         before = _drop_sources(connection, list(ready), generation)
         sources = [row for document, version in ready.items() for row in _sources(document, version)]
@@ -117,7 +117,7 @@ def _list(connection: Connection, generation: int, versions: Mapping[str, Versio
     connection.execute(_SQL["list"], {"generation": generation, "documents": Jsonb(rows)})
 
 
-def _chunks(versions: Mapping[str, Version], access: Mapping[str, int]) -> list[dict[str, Any]]:
+def chunk_rows(versions: Mapping[str, Version], access: Mapping[str, int]) -> list[dict[str, Any]]:
     """A row for each text, with the list that all its sources among these documents have, or 0."""
     chunks: dict[str, Chunk] = {}
     lists: dict[str, set[int]] = {}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, LiteralString
 
 import msgspec
 
@@ -45,7 +44,7 @@ class LexicalSearch:
     def candidates(self, open_reader: OpenReader, request: SearchRequest) -> list[Candidate]:
         with open_reader() as connection:
             rows = connection.execute(_SQL["lexicon"]).fetchall()
-            weighted = _weighted(connection, request.query, **rows[0]) if rows else []
+            weighted = weighted_terms(connection, request.query, **rows[0]) if rows else []
             if not weighted:
                 return []
             generation = rows[0]["generation"]
@@ -101,7 +100,7 @@ def _rarest(weighted: Sequence[Weighted]) -> list[Weighted]:
     return found
 
 
-def _weighted(connection: Connection, query: str, generation: int, passages: Mapping[str, int]) -> list[Weighted]:
+def weighted_terms(connection: Connection, query: str, generation: int, passages: Mapping[str, int]) -> list[Weighted]:
     """The query's terms that the generation has, stemmed by each language of its passages; the rarest of them."""
     found = terms(query)
     values = {"words": sorted(set(found.words)), "others": sorted({*found.names, *found.pairs}), "languages": sorted(passages)}
@@ -114,16 +113,32 @@ def _weighted(connection: Connection, query: str, generation: int, passages: Map
 def _best(connection: Connection, generation: int, weighted: Sequence[Weighted], request: SearchRequest) -> dict[str, float]:
     """Chunk → score of the best readable passages, best first."""
     few = allowed(connection, request.readers).lists
-    values = {"generation": generation, "query": _vector(weighted), "readers": request.readers, "top": request.top}
     if few is not None:
-        return _ranked(connection, _SQL["best_of_few"], {**values, "lists": list(few), "wanted": _any(weighted)})
-    best = _ranked(connection, _SQL["best"], {**values, "wanted": _any(_rarest(weighted))})
-    wanted = _any(weighted) if len(best) < request.top else pruned(weighted, min(best.values()))
-    return _ranked(connection, _SQL["best"], {**values, "wanted": wanted}) if wanted else best
+        return ranked(connection, generation, weighted, request, lists=few)
+    best = ranked(connection, generation, weighted, request, _any(_rarest(weighted)))
+    if len(best) < request.top:
+        return ranked(connection, generation, weighted, request)
+    # nothing else can reach the last of them if there is no query left
+    wanted = pruned(weighted, min(best.values()))
+    return ranked(connection, generation, weighted, request, wanted) if wanted else best
 
 
-def _ranked(connection: Connection, statement: LiteralString, values: Mapping[str, Any]) -> dict[str, float]:
-    return {row["chunk"]: float(row["score"]) for row in connection.execute(statement, values)}
+def ranked(
+    connection: Connection,
+    generation: int,
+    weighted: Sequence[Weighted],
+    request: SearchRequest,
+    wanted: str | None = None,
+    lists: Sequence[int] | None = None,
+) -> dict[str, float]:
+    """Chunk → score of the best readable passages, best first, of those that `wanted` matches: a tsquery, any term if there is none.
+
+    `lists`: those of a reader of few passages (`retrieval.access`).
+    """
+    statement = _SQL["best" if lists is None else "best_of_few"]
+    values = {"generation": generation, "query": _vector(weighted), "wanted": wanted or _any(weighted), "lists": list(lists or ())}
+    rows = connection.execute(statement, {**values, "readers": request.readers, "top": request.top})
+    return {row["chunk"]: float(row["score"]) for row in rows}
 
 
 def _vector(weighted: Sequence[Weighted]) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Sequence
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -20,9 +20,12 @@ from retrieval.candidates import Candidate, OpenReader
 from retrieval.citations import cite
 from retrieval.request import SearchRequest
 
+Plan = Literal["exact", "exact_of_few", "indexed"]
+"""How chunks are ranked: by comparing all that pass the filter, those of few access lists alone, or by the generation's HNSW index."""
+
 SPARE: Final = 16
 """Chunks that are ranked beyond those asked for: some pass the filter and have no readable source."""
-EF_SEARCH: Final = 100
+EF_SEARCH: Final = 64
 """Chunks that a search of an HNSW index keeps in view."""
 MOST_SCANNED: Final = 40_000
 """Chunks that a search of an HNSW index looks at before it gives up, and every chunk is compared."""
@@ -53,16 +56,16 @@ class VectorSearch:
     def candidates(self, open_reader: OpenReader, request: SearchRequest) -> list[Candidate]:
         model = self._encoder.identity
         with open_reader() as connection:
-            if _active(connection, model) is None:
+            if active_generation(connection, model) is None:
                 return []
         vector = HalfVector(self._encoder.encode([request.query], "query")[0]).to_text()
         with open_reader() as connection:
             # another generation may have been promoted in the meantime
-            generation = _active(connection, model)
+            generation = active_generation(connection, model)
             return [] if generation is None else _nearest(connection, generation, vector, request)
 
 
-class _Generation(msgspec.Struct, frozen=True):
+class Generation(msgspec.Struct, frozen=True):
     """The active generation. `indexed`: whether it has an HNSW index that is ready."""
 
     generation: int
@@ -71,10 +74,10 @@ class _Generation(msgspec.Struct, frozen=True):
     indexed: bool | None
 
 
-def _active(connection: Connection, model: str) -> _Generation | None:
+def active_generation(connection: Connection, model: str) -> Generation | None:
     """The active generation; None if there is none. Raises HeadraceError (`model-mismatch`) if it was built with another model."""
     rows = connection.execute(_SQL["generation"]).fetchall()
-    generation = convert(rows[0], _Generation) if rows else None
+    generation = convert(rows[0], Generation) if rows else None
     if generation and generation.model != model:
         raise HeadraceError(
             "this tenant's active index was built with another embedding model",
@@ -84,29 +87,34 @@ def _active(connection: Connection, model: str) -> _Generation | None:
     return generation
 
 
-def _nearest(connection: Connection, generation: _Generation, vector: str, request: SearchRequest) -> list[Candidate]:
+def _nearest(connection: Connection, generation: Generation, vector: str, request: SearchRequest) -> list[Candidate]:
     few = allowed(connection, request.readers).lists
-    values = {"generation": generation.generation, "vector": vector, "readers": request.readers, "lists": list(few or ())}
-    plans = ["exact_of_few"] if few is not None else ["indexed", "exact"] if generation.indexed else ["exact"]
+    plans: list[Plan] = ["exact_of_few"] if few is not None else ["indexed", "exact"] if generation.indexed else ["exact"]
     look = request.top + SPARE
     while True:
-        ranked = _ranked(connection, plans[0], generation, {**values, "look": look})
-        found = cite(connection, generation.generation, list(ranked), request.readers, request.top)
-        if len(found) == request.top or (len(ranked) < look and len(plans) == 1):
-            return [Candidate(one.chunk, one.text, one.heading_path, ranked[one.chunk], one.cited) for one in found]
-        if len(ranked) < look or look >= MOST_SCANNED:
+        best = ranked(connection, plans[0], generation, vector, request.readers, look, few or ())
+        found = cite(connection, generation.generation, list(best), request.readers, request.top)
+        if len(found) == request.top or (len(best) < look and len(plans) == 1):
+            return [Candidate(one.chunk, one.text, one.heading_path, best[one.chunk], one.cited) for one in found]
+        if len(best) < look or look >= MOST_SCANNED:
             plans = plans[-1:]  # the index has no more: it stops a scan that finds too little
         look *= 4
 
 
-def _ranked(connection: Connection, plan: str, generation: _Generation, values: Mapping[str, Any]) -> dict[str, float]:
-    """Chunk → score of the nearest `look` chunks, best first."""
+def ranked(
+    connection: Connection, plan: Plan, generation: Generation, vector: str, readers: Sequence[str], look: int, lists: Sequence[int] = ()
+) -> dict[str, float]:
+    """Chunk → score of the `look` nearest chunks that pass the filter, best first. `vector` as pgvector's text.
+
+    `lists`: of the plan `exact_of_few` (`retrieval.access`). The plan `indexed` sets how this transaction searches.
+    """
     if plan == "indexed":
         connection.execute(_SQL["scan"], {"ef_search": str(EF_SEARCH), "scanned": str(MOST_SCANNED)})
-    return {row["chunk"]: float(row["score"]) for row in connection.execute(_statement(plan, generation), values)}
+    values = {"vector": vector, "readers": list(readers), "look": look, "lists": list(lists)}
+    return {row["chunk"]: float(row["score"]) for row in connection.execute(statement(plan, generation), values)}
 
 
-def _statement(plan: str, generation: _Generation) -> sql.Composed:
+def statement(plan: Plan, generation: Generation) -> sql.Composed:
     """With the generation in the text and not as a parameter: by it Postgres finds the index, and a text has its own plan."""
     return sql.SQL(_SQL[plan]).format(generation=sql.Literal(generation.generation), dimension=sql.Literal(generation.dimension))
 

@@ -209,7 +209,6 @@ def test_no_statement_that_a_search_runs_reads_a_whole_table(world: World) -> No
         ("lexical", "best_of_few"): {"query": "{1:1}/1000000000", "wanted": "'97' | '1234'", "lists": [1], "top": 5},
         ("access", "lists"): {"most": 9},
         ("access", "count"): {"lists": [1], "most": 9},
-        ("vector", "exact_of_few"): {"vector": "[1,0]", "lists": [1], "look": 5},
         ("citations", "cite"): {"chunks": ["a", "b"], "top": 5},
     }
     with world.app.readers.tenant(world.tenant) as connection:

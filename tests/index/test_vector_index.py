@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import get_args
 
 import psycopg
 import pytest
@@ -55,13 +56,12 @@ def indexes(library: Library) -> list[tuple[str, bool]]:
         return owner.execute(query, (f'"tenant_{library.world.tenant}"',)).fetchall()
 
 
-def ranked(library: Library, plan: str, *principals: str, look: int = 10) -> dict[str, float]:
-    values = {"readers": [*principals, EVERYONE], "look": look, "lists": []}
-    values["vector"] = HalfVector(library.encoder.encode(["a question"])[0]).to_text()
+def ranked(library: Library, plan: vector.Plan, *principals: str, look: int = 10) -> dict[str, float]:
+    asked = HalfVector(library.encoder.encode(["a question"])[0]).to_text()
     with library.world.app.readers.snapshot(library.world.tenant) as connection:
-        generation = vector._active(connection, library.encoder.identity)
+        generation = vector.active_generation(connection, library.encoder.identity)
         assert generation
-        return vector._ranked(connection, plan, generation, values)
+        return vector.ranked(connection, plan, generation, asked, [*principals, EVERYONE], look)
 
 
 def test_a_small_generation_wants_no_index(library: Library) -> None:
@@ -77,11 +77,11 @@ def test_a_large_generation_gets_an_index_and_it_is_used(library: Library) -> No
     assert row["vector_index"].items() >= {"state": "ready", "m": 16, "ef_construction": 200, "done": 1.0}.items()
     with library.world.app.readers.tenant(library.world.tenant) as connection:
         connection.execute("SET LOCAL enable_sort = off")  # 300 chunks are sorted sooner than an index is opened
-        active = vector._active(connection, library.encoder.identity)
+        active = vector.active_generation(connection, library.encoder.identity)
         assert active is not None
         assert active.indexed
-        statement = sql.SQL("EXPLAIN ") + vector._statement("indexed", active)
-        connection.execute(vector._SQL["scan"], {"ef_search": "100", "scanned": "1000"})
+        vector.ranked(connection, "indexed", active, str([0.0] * active.dimension), [EVERYONE], 1)  # sets how to search
+        statement = sql.SQL("EXPLAIN ") + vector.statement("indexed", active)
         values = {"readers": [EVERYONE], "look": 10, "vector": str([0.0] * active.dimension)}
         plan = "\n".join(row["QUERY PLAN"] for row in connection.execute(statement, values))
     assert f"Index Scan using hnsw_{generation}" in plan
@@ -159,8 +159,8 @@ def test_a_dimension_that_no_index_takes_is_searched_exactly(library: Library) -
 def test_the_statements_of_a_search_differ_by_generation(library: Library) -> None:
     """A prepared statement keeps its plan: a text must never serve two plans."""
     with library.world.app.readers.tenant(library.world.tenant) as connection:
-        active = vector._active(connection, library.encoder.identity)
+        active = vector.active_generation(connection, library.encoder.identity)
     assert active is not None
-    texts = {vector._statement(plan, active).as_string(None) for plan in ("exact", "exact_of_few", "indexed")}
+    texts = {vector.statement(plan, active).as_string(None) for plan in get_args(vector.Plan)}
     assert len(texts) == 3
     assert all(f"generation = {active.generation}" in text for text in texts)
