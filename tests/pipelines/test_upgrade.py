@@ -16,6 +16,7 @@ from core import artifacts, envelopes
 from core.ledger.stage import Session
 from core.records import encode
 from core.schema.migrate import owner
+from core.sensitivity import SEALED
 from events.digests import document_key
 from events.publish import Publisher
 from pipelines import maintenance, upgrade
@@ -57,7 +58,7 @@ def spell_as_before(app: Runtime, tenant: str, name: str = NAME) -> None:
         connection.execute("UPDATE document SET parent = %(former)s WHERE parent = %(key)s", values)
         for table in ("event", "outcome", "stage_record"):
             connection.execute(f"UPDATE {table} SET document = %(former)s WHERE document = %(key)s", values)
-        for stage in artifacts.SEALED:
+        for stage in SEALED:
             for payload in artifacts.get(connection, session.keys, stage, [key]).values():
                 artifacts.put(connection, session.keys, stage, {former: payload})
             artifacts.discard(connection, [stage], [key])
@@ -65,7 +66,7 @@ def spell_as_before(app: Runtime, tenant: str, name: str = NAME) -> None:
         if row["envelope"]:
             envelope = replace(envelopes.unseal(session.keys, row["envelope"], key), name=normalize("NFD", name))
             values |= {"envelope": envelopes.seal(session.keys, envelope, former)}
-            values |= {"envelope_key": session.keys.digest(encode(envelope), "envelope"), "state_key": "0" * 32}
+            values |= {"envelope_key": envelopes.digest(session.keys, encode(envelope)), "state_key": "0" * 32}
             connection.execute(
                 "UPDATE document SET envelope = %(envelope)s, envelope_key = %(envelope_key)s, state_key = %(state_key)s"
                 " WHERE document = %(former)s",
