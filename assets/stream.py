@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import dagster as dg
 
-from assets import metadata
+from assets import maintenance, metadata
 from assets.picture import lines
 from assets.runtime import Landed, StageCounts
 from assets.stages import GROUP, STAGE_ASSETS, prefixed
@@ -31,7 +31,7 @@ STREAM = dg.AssetSpec(
     "`waits for` names the stage or server that delays them. An observation comes every 30 seconds, every 5 minutes while nothing lags.",
     kinds={"kafka", "postgres"},
     group_name=GROUP,
-    tags={"headrace/holds": "counts"},
+    tags={"headrace/sensitivity": "counts"},
 )
 
 TENANTS_SHOWN = 20
@@ -80,6 +80,11 @@ def work(
         of_stage = metadata.of_stage(reports[stage], now[stage])
         described |= prefixed(of_stage, stage) if len(_STAGES[asset]) > 1 else of_stage
     return _materialization(asset, tenant, described | dict(extra))
+
+
+def upkeep(tenant: str, counts: Mapping[str, int], due: Sequence[str], extra: Mapping[str, Any]) -> dg.AssetMaterialization:
+    """Maintenance tasks that an idle stream ran, `<task>/<count>` → number, as a materialization of `maintenance`."""
+    return _materialization(maintenance.NAME, tenant, maintenance.metadata(counts, due) | dict(extra))
 
 
 def _materialization(asset: str, tenant: str, described: Mapping[str, Any]) -> dg.AssetMaterialization:

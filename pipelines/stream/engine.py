@@ -263,7 +263,9 @@ class Stream:
         self._lanes.add(tenant, recovery.find(session, partitions, self._lanes.in_flight(tenant)))
         if has_unpublished(session):
             self._publish_outcomes(tenant)
-        maintenance.run_due(self._headrace, session)
+        if counts := +maintenance.counts(maintenance.run_due(self._headrace, session)):
+            self._observer.maintained(tenant, counts)
+            self._observer.noted({"tenant": tenant, "maintenance": dict(counts)})
 
     # errors
 

@@ -32,8 +32,12 @@ LATENCY_S = (0.05, 0.1, 0.15, 0.25, 0.35, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300, 9
 STATUSES = ("done", "deleted", "failed", "waiting", "superseded", "revalidated")
 
 
+_MAINTENANCE = "maintenance/"
+"""Begins the counts of maintenance in a stage's tally (`pipelines.app.Headrace.step`)."""
+
+
 class Metrics(Observer):
-    """Counts what a stream tells, in a registry of its own. Thread-safe."""
+    """Counts what a stream reports, in a registry of its own. Thread-safe."""
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each: when this process first counted it
@@ -43,6 +47,7 @@ class Metrics(Observer):
         self._failures = Counter(
             "headrace_failures", "Events refused, and documents left out.", ("tenant", "stage", "reason"), registry=page
         )
+        self._maintenance = Counter("headrace_maintenance", "What maintenance tasks did.", ("tenant", "task", "count"), registry=page)
         self._stage_s = Histogram("headrace_stage_seconds", "A micro-batch's time.", ("stage",), registry=page, buckets=STAGE_S)
         self._latency_s = Histogram(
             "headrace_latency_seconds", "From publishing to a stage's commit.", ("stage",), registry=page, buckets=LATENCY_S
@@ -68,9 +73,17 @@ class Metrics(Observer):
             if count := getattr(report, status):
                 self._documents.labels(tenant, report.stage, status).inc(count)
         self._left_out(tenant, report.stage, report.reasons)
+        after_stage = {name.removeprefix(_MAINTENANCE): n for name, n in report.tally.items() if name.startswith(_MAINTENANCE)}
+        self.maintained(tenant, after_stage)
         self._stage_s.labels(report.stage).observe(report.seconds)
         for latency_s in report.latencies:
             self._latency_s.labels(report.stage).observe(latency_s)
+
+    def maintained(self, tenant: str, counts: Mapping[str, int]) -> None:
+        for name, number in counts.items():
+            task, _, count = name.partition("/")
+            if number:
+                self._maintenance.labels(tenant, task, count).inc(number)
 
     def heartbeat(self, beat: Heartbeat) -> None:
         _replace(self._lag, beat.lag)

@@ -149,8 +149,8 @@ def test_a_run_reports_counts_reasons_and_timings_and_a_second_one_does_nothing(
     assert {f"embed/{name}" for name in ("tokens", "padding_share", "backend", "device", "precision")} <= materialized["embeddings"].keys()
     assert materialized["vector_index"]["documents/done"] == materialized["knowledge_graph"]["project/documents/done"] == 2
     assert all(any(key.endswith("time/seconds") for key in metadata) for metadata in materialized.values())
-    assert all(any(key.endswith("overview") for key in metadata) for metadata in materialized.values())
-    assert len(materialized) == 7
+    assert all(any(key.endswith("overview") for key in metadata) for asset, metadata in materialized.items() if asset != "maintenance")
+    assert len(materialized) == 8
 
     again = dagster.materialized(dagster.ingest(acme))
     assert again["document_events"]["events"] == 0
@@ -196,6 +196,19 @@ def test_both_instances_give_a_pool_one_place_and_take_it_back_when_a_run_has_en
         assert "free_slots_after_run_end_seconds" in configured["run_monitoring"]
 
 
+def test_a_run_does_the_maintenance_that_follows_no_stage_after_the_stages_and_shows_what_is_due(
+    app: Runtime, acme: str, dagster: Dagster
+) -> None:
+    publish(app, acme, guide_md=GUIDE)
+    assert dagster.ingest(acme).success
+    execute(app, acme, "UPDATE lexicon SET behind = true")
+    assert app.maintenance_due(acme) == ["terms"]
+    result = dagster.ingest(acme)
+    shown = dagster.materialized(result)["maintenance"]
+    assert (shown["terms/passages"], shown["due"], shown["tasks due"]) == (2, "nothing", 0)
+    assert [event.asset_key for event in result.get_asset_materialization_events()][-1] == dg.AssetKey("maintenance")
+
+
 def _counts(materialized: dict[str, dict[str, Any]]) -> dict[str, int]:
     """What this run did, over all its assets."""
     return {f"{asset}/{key}": n for asset, metadata in materialized.items() for key, n in metadata.items() if "documents/" in key}
@@ -226,7 +239,7 @@ def test_personal_data_that_redaction_left_stops_the_stages_below(app: Runtime, 
     result = dagster.ingest(acme)
     assert not result.success
     assert [each.check_name for each in result.get_asset_check_evaluations() if not each.passed] == ["residual_pii"]
-    assert set(dagster.materialized(result)) == {"document_events", "parsed_documents", "redacted_documents"}
+    assert set(dagster.materialized(result)) == {"document_events", "parsed_documents", "redacted_documents", "maintenance"}
     assert app.stage_counts(acme, "chunk").documents["behind"] == 2
     assert leak not in dagster.everything()
 

@@ -212,6 +212,19 @@ def test_parts_of_two_stages_of_one_asset_are_reported_as_one(own: Runtime, tena
     assert number(event, "project/waits for") == "Neo4j: away"
 
 
+def test_maintenance_of_an_idle_stream_is_reported_with_what_is_still_due(own: Runtime, tenant: str) -> None:
+    add(own, tenant)
+    heard: list[Any] = []
+    observer = Reporter(own, heard.append, lambda *_: None)
+    observer.maintained(tenant, {"terms/passages": 3})
+    observer.maintained(tenant, {"terms/passages": 2, "unused-vectors/vectors": 7})
+    observer.report(0.0)
+    [event] = heard
+    assert (event.asset_key.to_user_string(), event.partition) == ("maintenance", tenant)
+    assert (number(event, "terms/passages"), number(event, "unused-vectors/vectors")) == (5, 7)
+    assert (number(event, "due"), number(event, "tasks due")) == ("nothing", 0)
+
+
 def test_lag_is_reported_rarely_with_the_worst_tenants_first_and_hardly_ever_without_lag(own: Runtime) -> None:
     heard: list[Any] = []
     observer = Reporter(own, heard.append, lambda *_: None)
