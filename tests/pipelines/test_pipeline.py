@@ -231,7 +231,7 @@ def test_explain_shows_each_stage_and_where_a_chunk_comes_from(app: Runtime, acm
     reported = explain.explain(app, acme, "manual.md")[0]
     assert reported.verdict == "searchable"
     assert [record.stage for record in reported.stages] == list(NAMES)
-    assert reported.signals["characters"] > 10
+    assert int(reported.signals["characters"]) > 10
     chunk = ask(app, acme, "guide bearing")[0].chunk
     assert documents.find(app, acme, chunk) == [reported.document]
 

@@ -129,7 +129,7 @@ def test_a_document_is_moved_with_everything_that_it_has_and_searchable_all_the_
     after = {table: rows(app, lemurs, f"SELECT count(*) AS n FROM {table} WHERE document = '{key}'")[0]["n"] for table in TABLES}
     assert after == before
     assert app.models.projection.documents(lemurs).keys() == {key}
-    assert app.models.projection.holds(lemurs, key)["documents"] == 1
+    assert app.models.projection.document_counts(lemurs, key)["documents"] == 1
     assert explain.explain(app, lemurs, NAME)[0].verdict == "searchable"
     assert sum(run_stages(app, lemurs).values()) == 0
 
