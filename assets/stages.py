@@ -51,7 +51,7 @@ by the stream merges the micro-batches since the previous one; `stream/micro_bat
 - `documents/…` counts this run: *done*, *deleted*, *unchanged* (landed again with the same input: no work), *overtaken* (a newer
   version landed while it was computed; the result was discarded), *waiting* (retried later), *failed* (a dead letter).
 - `now/…` counts the tenant's documents: *done*, *failed*, *waiting*, *behind* (this stage has still to process them),
-  *held_up* (an earlier stage failed or waits).
+  *blocked* (an earlier stage failed or waits).
 - `latency/…` is the time in seconds from an event's arrival in Kafka to this stage's commit, for this run's documents.
 - `reasons` counts failures by reason code. `headrace dead-letters list` and `headrace explain` show single documents; Dagster never does.
 """

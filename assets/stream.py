@@ -26,7 +26,7 @@ STREAM = dg.AssetSpec(
     "The stream reports its work as materializations of the assets of `documents_to_index`, by tenant: each merges the micro-batches "
     "since the previous one, at most one in 15 seconds for an asset and tenant, fewer with many tenants.\n\n"
     "**Reading an observation.** `lag` shows the tenants that are furthest behind, each on its own scale: *events* are in the "
-    "tenant's topic and have not landed, *in hand* are documents that have landed and are in progress. "
+    "tenant's topic and have not landed, *in flight* are documents that have landed and are in progress. "
     "The numbers are one slot's, and under Plots each is a line over time. "
     "`waits for` names the stage or server that delays them. An observation comes every 30 seconds, every 5 minutes while nothing lags.",
     kinds={"kafka", "postgres"},
@@ -98,7 +98,7 @@ def lag(history: Sequence[Heartbeat], every_s: float) -> dg.AssetObservation:
     described: dict[str, Any] = {
         "lag": dg.MetadataValue.md(_picture(history, every_s)),
         f"events behind/{now.slot}": sum(now.lag.values()),
-        f"documents in hand/{now.slot}": sum(now.waiting.values()),
+        f"documents in flight/{now.slot}": sum(now.waiting.values()),
         f"tenants behind/{now.slot}": len(behind),
         "slot": now.slot,
         f"partitions/{now.slot}": now.partitions,
@@ -111,7 +111,7 @@ def lag(history: Sequence[Heartbeat], every_s: float) -> dg.AssetObservation:
 def _words(now: Heartbeat, behind: set[str]) -> str:
     if not behind:
         return "nothing lags."
-    return f"{sum(now.lag.values())} events behind, {sum(now.waiting.values())} documents in hand, of {len(behind)} tenants."
+    return f"{sum(now.lag.values())} events behind, {sum(now.waiting.values())} documents in flight, of {len(behind)} tenants."
 
 
 def _picture(history: Sequence[Heartbeat], every_s: float) -> str:
@@ -132,4 +132,4 @@ def _of(beat: Heartbeat, tenant: str) -> int:
 
 
 def _note(beat: Heartbeat, tenant: str, most: int) -> str:
-    return f"{beat.lag.get(tenant, 0)} events, {beat.waiting.get(tenant, 0)} in hand; {most} at the most"
+    return f"{beat.lag.get(tenant, 0)} events, {beat.waiting.get(tenant, 0)} in flight; {most} at the most"

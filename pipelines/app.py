@@ -32,7 +32,7 @@ class Headrace(Resources):
     def warm(self) -> None:
         """Load every model and start a worker process, so that the first document need not wait. Raises ConfigurationError.
 
-        A tenant whose policy cannot work (its model is missing) is told when its documents come.
+        A tenant whose policy cannot work (its model is missing) is reported when its documents arrive.
         """
         warmed = {self.settings.policy({})}
         self._warm(*warmed)

@@ -101,7 +101,7 @@ def _normalised(session: Session, former: str, envelope: Envelope) -> str:
         stays = key not in found or not _is_newer(found[key], document)
         if stays:
             _move(connection, session, document, key, structs.replace(envelope, name=name), found.get(key))
-        connection.execute(_SQL["bury"], {"former": former, "moved_to": key if stays else None})
+        connection.execute(_SQL["mark_deleted"], {"former": former, "moved_to": key if stays else None})
         if stays:
             ledger.invalidate(connection, [former])
         else:

@@ -102,8 +102,8 @@ def _slot_cells(row: dict[str, Any]) -> dict[str, Any]:
         "seen": f"{_age(row['silent_s']) or '0 s'} ago",
         "tenants": row["tenants"],
         "partitions": row["partitions"],
-        "in hand": row["in_hand"],
-        "deaths": row["deaths"] or None,
+        "in flight": row["in_flight"],
+        "crashes": row["crashes"] or None,
         "trouble": row["trouble"],
     }
 

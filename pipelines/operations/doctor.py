@@ -237,7 +237,7 @@ def _own_models(resources: Resources) -> Callable[[Tenant], None]:
     def examine(tenant: Tenant) -> None:
         try:
             policy = resources.session(tenant.tenant).policy
-        except Exception:  # noqa: BLE001 - told among the settings
+        except Exception:  # noqa: BLE001 - reported among the settings
             return
         load(policy.privacy, lambda: resources.models.redactor(policy.privacy))
         load(policy.reading, lambda: resources.models.parsers.warm(policy.reading))

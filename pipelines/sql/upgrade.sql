@@ -30,7 +30,7 @@ ON CONFLICT (tenant, document) DO UPDATE SET
   received_at = excluded.received_at, landed_at = excluded.landed_at, released_key = excluded.released_key,
   appended_at = excluded.appended_at
 
--- name: bury
+-- name: mark_deleted
 -- Of a moved document, inside of it: who erases one of the two, as a receipt from before says, erases both.
 UPDATE document SET deleted = true, envelope = NULL, acl = '{}', revision = revision + 1, landed_at = now(),
   parent = coalesce(%(moved_to)s, parent)

@@ -53,7 +53,7 @@ class Metrics(Observer):
             "headrace_latency_seconds", "From publishing to a stage's commit.", ("stage",), registry=page, buckets=LATENCY_S
         )
         self._lag = Gauge("headrace_lag_events", "Events not landed, of this slot's partitions.", ("tenant",), registry=page)
-        self._in_hand = Gauge("headrace_documents_in_hand", "Documents landed that wait for a stage.", ("tenant",), registry=page)
+        self._in_flight = Gauge("headrace_documents_in_flight", "Documents landed that wait for a stage.", ("tenant",), registry=page)
         self._waits = Gauge("headrace_waits", "1 for a stage or server that is waited for.", ("stage",), registry=page)
         self._tenants = Gauge("headrace_tenants", "Tenants that this slot reads for.", registry=page)
         self._partitions = Gauge("headrace_partitions", "Partitions that this slot reads.", registry=page)
@@ -87,7 +87,7 @@ class Metrics(Observer):
 
     def heartbeat(self, beat: Heartbeat) -> None:
         _replace(self._lag, beat.lag)
-        _replace(self._in_hand, beat.waiting)
+        _replace(self._in_flight, beat.waiting)
         _replace(self._waits, dict.fromkeys(beat.waits, 1))
         self._tenants.set(beat.tenants)
         self._partitions.set(beat.partitions)

@@ -55,7 +55,7 @@ Call me at {PHONE}, or pay to {IBAN}. My card is {CARD}.
 The weir by the sawmill needs a new plank before the thaw.
 """
 GUIDE = "# Guide\n\nGrease the guide bearing every 250 operating hours.\n\n## Seals\n\nThe seal is inspected once a year.\n"
-PLANTED = (EMAIL, PHONE, PHONE.replace(" ", ""), IBAN, CARD, "jane.roe", "sawmill", "guide bearing", "Guide", "guide.md", "broken.docx")
+PERSONAL = (EMAIL, PHONE, PHONE.replace(" ", ""), IBAN, CARD, "jane.roe", "sawmill", "guide bearing", "Guide", "guide.md", "broken.docx")
 
 
 class Dagster:
@@ -140,7 +140,7 @@ def test_a_run_reports_counts_reasons_and_timings_and_a_second_one_does_nothing(
     parsed = materialized["parsed_documents"]
     assert (parsed["documents/done"], parsed["documents/failed"], parsed["now/done"], parsed["now/failed"]) == (2, 1, 2, 1)
     assert "| `corrupt-document` | 1 | 1 |" in parsed["reasons"]
-    assert (materialized["chunks"]["now/done"], materialized["chunks"]["now/behind"], materialized["chunks"]["now/held_up"]) == (2, 0, 1)
+    assert (materialized["chunks"]["now/done"], materialized["chunks"]["now/behind"], materialized["chunks"]["now/blocked"]) == (2, 0, 1)
     assert materialized["redacted_documents"]["redact/EMAIL"] > 0
     embedded = materialized["embeddings"]
     assert embedded["embed/embedded"] == embedded["embed/texts"] == materialized["chunks"]["chunk/chunks"] == 4
@@ -250,7 +250,7 @@ def test_nothing_that_came_out_of_a_document_is_in_dagsters_records(app: Runtime
     assert dagster.ingest(acme, **requests[0].tags).success
     kept = dagster.everything()
     assert "corrupt-document" in kept
-    assert [planted for planted in PLANTED if planted in kept] == []
+    assert [value for value in PERSONAL if value in kept] == []
     with app.session(acme).transaction() as connection:
         documents = [row["document"] for row in connection.execute("SELECT document FROM document").fetchall()]
     assert [document for document in documents if document in kept] == []

@@ -328,7 +328,7 @@ def test_status_as_json_has_every_tenant_and_slot(call: Callable[..., Any], app:
     code, output = call("status", "--json")
     (found,) = [found for found in output["slots"] if found["slot"] == slot]
     assert code in (0, 7)
-    assert (found["state"], found["trouble"], found["deaths"], output["unavailable"]) == ("failed", "unavailable", 1, None)
+    assert (found["state"], found["trouble"], found["crashes"], output["unavailable"]) == ("failed", "unavailable", 1, None)
     (tenant,) = [tenant for tenant in output["tenants"] if tenant["tenant"] == acme]
     assert (tenant["fresh"], tenant["not_landed"], tenant["failures"], tenant["maintenance"]) == (True, 0, {}, [])
 

@@ -83,7 +83,7 @@ def test_the_page_counts_what_was_reported(metrics: Metrics, page: str) -> None:
     assert found["headrace_maintenance_total{count=generations,task=promotion,tenant=acme}"] == 1
     assert found["headrace_maintenance_total{count=vectors,task=unused-vectors,tenant=acme}"] == 6
     assert found["headrace_lag_events{tenant=acme}"] == 5
-    assert found["headrace_documents_in_hand{tenant=acme}"] == 7
+    assert found["headrace_documents_in_flight{tenant=acme}"] == 7
     assert found["headrace_waits{stage=project}"] == 1
     assert (found["headrace_tenants{}"], found["headrace_partitions{}"], found["headrace_slot_up{slot=s1}"]) == (2, 6, 1)
 
@@ -101,7 +101,7 @@ def test_a_tenant_that_is_gone_is_not_behind_and_a_server_that_is_back_is_not_wa
     found = values(page)
     assert "headrace_lag_events{tenant=acme}" not in found
     assert found["headrace_lag_events{tenant=globex}"] == 0
-    assert not any(name.startswith(("headrace_documents_in_hand", "headrace_waits")) for name in found)
+    assert not any(name.startswith(("headrace_documents_in_flight", "headrace_waits")) for name in found)
 
 
 def test_why_a_server_is_waited_for_is_not_on_the_page(metrics: Metrics, page: str) -> None:
