@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from events import validation
 from events.contract import DELETE, UPSERT, Event, KafkaRecord, read
-from tests.events.schema_compat import Schema, narrowings
+from tests.events.schema_compat import Schema, incompatibilities
 from tests.events.schema_events import events, validator
 
 FOLDER = Path(validation.__file__).parent / "schema"
@@ -63,7 +63,7 @@ def test_events_are_validated_with_the_newest_published_schema() -> None:
 
 @pytest.mark.parametrize("older", OF_THIS_MAJOR)
 def test_the_newest_schema_takes_everything_that_a_published_one_of_its_version_takes(older: str) -> None:
-    assert narrowings(schema(older), NEWEST) == []
+    assert incompatibilities(schema(older), NEWEST) == []
 
 
 @pytest.mark.slow
@@ -131,14 +131,14 @@ ACCEPTED = {
 def test_a_change_that_refuses_what_was_valid_is_found(what: str) -> None:
     changed = deepcopy(NEWEST)
     REFUSED[what](changed)
-    assert narrowings(NEWEST, changed) != []
+    assert incompatibilities(NEWEST, changed) != []
 
 
 @pytest.mark.parametrize("what", ACCEPTED)
 def test_a_change_that_accepts_more_is_compatible(what: str) -> None:
     changed = deepcopy(NEWEST)
     ACCEPTED[what](changed)
-    assert narrowings(NEWEST, changed) == []
+    assert incompatibilities(NEWEST, changed) == []
 
 
 def places(of: Any) -> list[Schema]:
@@ -167,7 +167,7 @@ def changed(draw: st.DrawFn) -> Schema:
 @settings(max_examples=200)
 def test_if_the_comparison_finds_no_break_every_event_stays_valid(changed: Schema, data: st.DataObject) -> None:
     try:
-        after, broken = validator(changed), narrowings(NEWEST, changed)
+        after, broken = validator(changed), incompatibilities(NEWEST, changed)
     except (ValueError, KeyError, TypeError, AttributeError, AssertionError):
         return  # no schema, or one that the comparison refuses
     if not broken:
