@@ -85,7 +85,7 @@ def trouble(error: HeadraceError) -> Trouble:
 def _attempt(do: Callable[[Tenant], T], tenant: Tenant) -> Attempt[T]:
     try:
         return Attempt(tenant.tenant, do(tenant))
-    except Exception as error:  # noqa: BLE001 - a bug that one tenant's data or settings bring out is not the next tenant's
+    except Exception as error:  # noqa: BLE001 - an unexpected exception for one tenant must not stop the others
         return Attempt(tenant.tenant, error=described(error))
 
 

@@ -73,7 +73,7 @@ def _console(*, stderr: bool) -> Console:
 
 
 def end_quietly() -> NoReturn:
-    """Exit without a message, even at the interpreter's own flush: nobody reads the output any more (`headrace … | head`)."""
+    """Exit without a message, even when the interpreter flushes: the reader has closed the pipe (`headrace … | head`)."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(INTERRUPTED)
 

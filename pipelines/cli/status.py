@@ -44,14 +44,14 @@ def _print(found: dict[str, Any]) -> None:
 
 
 def _print_troubles(tenants: list[dict[str, Any]]) -> None:
-    """Nothing without any."""
+    """Print a table of the tenants with an error, if there are any."""
     rows = [{"tenant": row["tenant"], **row["error"]} for row in tenants if row["error"]]
     if rows:
         out().print(table(rows, "Tenants in trouble"))
 
 
 def _print_maintenance(tenants: list[dict[str, Any]]) -> None:
-    """A table of its own, as the tenants' one fills a terminal's width; nothing if no task is due."""
+    """Print due tasks, if there are any, in a table of their own: that of the tenants fills a terminal's width."""
     due = [{"tenant": row["tenant"], "tasks": ", ".join(row["maintenance"])} for row in tenants if row["maintenance"]]
     if due:
         out().print(table(due, "Maintenance due"))

@@ -140,12 +140,12 @@ class Reporter(Observer):
             self._messages.popleft()
 
     def _report_parts(self, parts: Sequence[tuple[Key, Part]]) -> None:
-        """In order. After a server failed the others are not tried: each would wait as long. A tenant's own error delays no other."""
+        """Report in order. If a server fails, stop: every other part would wait until it times out. One tenant's error delays no other."""
         for number, (key, part) in enumerate(parts):
             try:
                 event = self._event(key, part)
             except TenantError:
-                continue  # it is gone
+                continue  # the tenant was removed
             except Unavailable:
                 return self._put_back(parts[number:])
             except Exception as error:  # noqa: BLE001 - what this tenant's rows or settings bring out

@@ -82,7 +82,7 @@ def _answer(instance: dg.DagsterInstance, location: Mapping[str, str], headrace:
     if wait_s > 0:
         return f"{name}: {events} events and {unfinished} unfinished documents; the next one in {wait_s:.0f} s."
     tags = {STATE: state, "headrace/events": str(events), "headrace/left_over": str(unfinished)}
-    # until another run has been, asking again for the same ends is the same request
+    # the same key until another run exists: Dagster ignores a repeated request
     key = f"{name}:{state}:{recent[0].dagster_run.run_id if recent else 'first'}"
     return dg.RunRequest(run_key=key, partition_key=name, tags=tags)
 

@@ -32,7 +32,7 @@ SILENT_S, LOADING_S = 60.0, 900.0
 """A slot is silent if its process was not seen for `SILENT_S`; one that does not stream yet may be fetching its model for `LOADING_S`."""
 
 SKEW_S = 10.0
-"""Postgres' clock, by which slots are seen, and that of the run's host may differ."""
+"""Tolerated clock skew between Postgres and the run's host, in seconds."""
 
 KEEPS_CRASHING = 3
 AGAIN_S = 600.0
@@ -80,7 +80,7 @@ def stream_sensor(context: dg.SensorEvaluationContext, headrace: dg.ResourcePara
     try:
         seen = _seen(headrace) if wanted else {}
     except HeadraceError as error:
-        # without Postgres there is nothing to stream into, and nobody knows which slots are alive
+        # without Postgres no stream can land anything, and which slots are alive is not known
         return dg.SensorResult(skip_reason=str(error))
     places = _places(context.instance, location, wanted, seen)
     requests = [_request(place) for place in places if not place.live and place.next_at <= time()]
@@ -163,7 +163,7 @@ def _crashed_early(record: dg.RunRecord) -> bool:
 
 
 def _request(place: Place) -> dg.RunRequest:
-    # until another run has been, asking again is the same request
+    # the same key until another run exists: Dagster ignores a repeated request
     return dg.RunRequest(run_key=f"slot {place.number}:{place.last_run}", tags={SLOT: str(place.number)})
 
 

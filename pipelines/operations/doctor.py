@@ -229,7 +229,7 @@ def _own_models(resources: Resources) -> Callable[[Tenant], None]:
             try:
                 warm()
                 tried[section] = None
-            except Exception as error:  # noqa: BLE001 - whatever a model's library raises is that model's trouble
+            except Exception as error:  # noqa: BLE001 - a model's library may raise anything; the finding is this model's
                 tried[section] = described(error)
         if failed := tried[section]:
             raise failed

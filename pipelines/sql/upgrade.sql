@@ -31,7 +31,7 @@ ON CONFLICT (tenant, document) DO UPDATE SET
   appended_at = excluded.appended_at
 
 -- name: mark_deleted
--- Of a moved document, inside of it: who erases one of the two, as a receipt from before says, erases both.
+-- `parent` becomes the new key, so that erasing either key, as an earlier receipt may ask for, erases both.
 UPDATE document SET deleted = true, envelope = NULL, acl = '{}', revision = revision + 1, landed_at = now(),
   parent = coalesce(%(moved_to)s, parent)
 WHERE document = %(former)s

@@ -112,7 +112,7 @@ BY_NAME = {entry.name: entry for entry in STAGES}
 NAMES = tuple(BY_NAME)
 
 LANES = tuple(tuple(entry.name for entry in STAGES if entry.lane == lane) for lane in sorted({entry.lane for entry in STAGES}))
-"""The stages of each lane of the stream, in order. Redaction keeps Python busy, embedding the processor, Neo4j neither."""
+"""The stages of each lane of the stream, in order: the first computes in Python, the second in native code, the third waits for Neo4j."""
 
 QUARANTINING = tuple(entry.name for entry in STAGES if entry.quarantines)
 

@@ -1,7 +1,7 @@
 """The metrics page: what one stream process does, counted for Prometheus. What the names mean to an operator is in docs/operations.md.
 
-A label is a tenant, a stage, a fate, a status, a reason code or a slot: never a value that came out of a document.
-Histograms know no tenant: a thousand of them times every bucket would be more than the page is worth.
+A label is a tenant, a stage, a fate, a status, a reason code, a task, a count or a slot: never a value from a document.
+Histograms have no label for the tenant: a thousand tenants times every bucket would be too many series.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 PORTS = 64
-"""A slot takes the first free port of this many: each slot of a host has a page of its own."""
+"""Ports to try, from the configured one on: each slot of a host serves its metrics on the first that is free."""
 
 STAGE_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 LATENCY_S = (0.05, 0.1, 0.15, 0.25, 0.35, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300, 900, 3600)
@@ -100,7 +100,7 @@ class Metrics(Observer):
 
 
 def _replace(gauge: Gauge, values: Mapping[str, float]) -> None:
-    """These and no others: a tenant that is gone is not behind. One by one, so that no scrape finds the gauge empty."""
+    """Set the gauge to exactly these labels and values, one label at a time, so that no scrape finds it empty."""
     known = {sample.labels[name] for metric in gauge.collect() for sample in metric.samples for name in sample.labels}
     for label in known - values.keys():
         gauge.remove(label)
@@ -110,7 +110,7 @@ def _replace(gauge: Gauge, values: Mapping[str, float]) -> None:
 
 @contextmanager
 def exposed(port: int | None, host: str = HOST) -> Iterator[Observer]:
-    """A listener whose counts are at `http://host:port/metrics` until the block ends; one that hears nothing where there is no port."""
+    """An observer whose counts are at `http://host:port/metrics` until the block ends; one that ignores everything if `port` is None."""
     if port is None:
         yield Observer()
         return
@@ -121,7 +121,7 @@ def exposed(port: int | None, host: str = HOST) -> Iterator[Observer]:
 
 @contextmanager
 def served(metrics: Metrics, port: int, host: str = HOST) -> Iterator[int]:
-    """The page at the first free port from `port` on, which is given. Raises ConfigurationError where none of them is free."""
+    """Serve the page at the first free port from `port` on; yields that port. Raises ConfigurationError if none is free."""
     server, thread = _listening(metrics.registry, port, host)
     try:
         yield server.server_port

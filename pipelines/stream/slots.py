@@ -53,7 +53,7 @@ class Slot:
 
     @property
     def series(self) -> str:
-        """What its crashes are counted by: its name, or its host if each process is its own slot, named by its pid."""
+        """The key under which crashes are added up: the slot's name, or the host if the slot is named after its process."""
         return self.host if self.slot == _name(self.host, self.pid) else self.slot
 
 
@@ -71,7 +71,7 @@ def record_heartbeat(resources: Resources, slot: str, beat: Heartbeat) -> None:
         "tenants": beat.tenants,
         "partitions": beat.partitions,
         "in_flight": sum(beat.waiting.values()),
-        # what is waited for, not why: a reason is a sentence of some driver
+        # the names alone: a reason may quote a driver's message
         "trouble": ", ".join(sorted(beat.waits)) or None,
     }
     _write(resources, "seen", slot, values)
@@ -119,7 +119,7 @@ def slots(resources: Resources) -> list[Slot]:
 
 
 def crashing(found: Sequence[Slot]) -> dict[str, int]:
-    """Deaths within the last ten minutes of each slot that keeps crashing; streams without a name are counted by their host."""
+    """Crashes within the last ten minutes, by `Slot.series`, of those that keep crashing."""
     crashes: Counter[str] = Counter()
     for slot in found:
         crashes[slot.series] += slot.crashes

@@ -1,5 +1,5 @@
 -- name: enrol
--- Who is found under the name and never left has died: at the last time it was seen. Every clock here is Postgres'.
+-- If the process that had the name never left, it crashed when it was last seen. All times are Postgres'.
 INSERT INTO headrace.slot AS s (slot, host, pid) VALUES (%(slot)s, %(host)s, %(pid)s)
 ON CONFLICT (slot) DO UPDATE SET
   host = excluded.host, pid = excluded.pid, started_at = now(), seen_at = now(), state = 'running',
@@ -8,7 +8,7 @@ ON CONFLICT (slot) DO UPDATE SET
            || CASE WHEN s.state <> 'left' THEN ARRAY[s.seen_at] ELSE '{}' END
 
 -- name: seen
--- Also brings back the row of a process that slept for a day. Whoever took over the name since keeps it.
+-- Also restores the row of a process that was suspended for a day, unless another process has taken over the name.
 INSERT INTO headrace.slot AS s (slot, host, pid, tenants, partitions, in_flight, trouble)
 VALUES (%(slot)s, %(host)s, %(pid)s, %(tenants)s, %(partitions)s, %(in_flight)s, %(trouble)s)
 ON CONFLICT (slot) DO UPDATE SET
