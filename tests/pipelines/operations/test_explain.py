@@ -57,8 +57,7 @@ def test_a_verdict_says_who_can_read_it_and_what_is_deleted(app: Headrace, acme:
     publish(app, acme, 1, acl=[], page=PAGE.format("pump"))
     app.ingest(acme)
     assert verdict(app, acme, "page") == "indexed, but its acl lets nobody read it"
-    with Publisher(app.endpoints.kafka_client(), acme, "/wiki") as publisher:
-        publisher.delete("page", sequence=2)
+    publish(app, acme, 2, page=None)
     app.land(acme)
     assert verdict(app, acme, "page").startswith("deleted; its tombstone keeps the sequence; still to pass: parse")
     app.ingest(acme)

@@ -23,7 +23,6 @@ import pytest
 import services
 from core.config import Settings
 from core.schema.migrate import configure_tenant, migrate
-from events.publish import Publisher
 from pipelines.app import Headrace
 from pipelines.governance import tenants
 from pipelines.operations import explain, replay
@@ -249,8 +248,7 @@ def test_an_error_that_nobody_foresaw_is_its_tenants_alone_and_over_with_its_cau
 
 def test_a_replayed_document_is_taken_though_no_event_comes(own: Own) -> None:
     stream, tenant = own.running(), own.tenant()
-    with Publisher(own.app.endpoints.kafka_client(), tenant, "/wiki") as publisher:
-        publisher.upsert("broken.docx", content=b"PK\x03\x04 cut off", sequence=1)
+    publish(own.app, tenant, 1, broken_docx=b"PK\x03\x04 cut off")
     stream.until(tenant=tenant, failed=1)
     assert [row["outcome"] for row in replay.dead_letters(own.app, tenant)] == ["stale"]
     assert stream.until(tenant=tenant, failed=1).get("events") is None
