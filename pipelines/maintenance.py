@@ -53,6 +53,11 @@ def due(resources: Resources, session: Session) -> list[str]:
     return [task.name for task in _due(resources, session, None) if not task.every_s]
 
 
+def is_due_without_a_stage(resources: Resources, session: Session) -> bool:
+    """Whether a task that follows no stage is due, but for those that are due by the clock alone: then a run is worth starting."""
+    return any(task.after is None and not task.every_s for task in _due(resources, session, None))
+
+
 def _due(resources: Resources, session: Session, after: str | None) -> list[Task]:
     candidates = [task for task in tasks() if after in (None, task.after) and _is_time(resources, session, task)]
     if not candidates:

@@ -31,10 +31,13 @@ class Runtime(Headrace):
         return stage_counts(self, tenant, stage)
 
     def due(self, tenant: str) -> int:
-        """Documents that a run would move although nothing new was published; one more if outcomes are left to publish."""
+        """Documents that a run would process although nothing new was published.
+
+        One more if outcomes are left to publish, and one more if maintenance is due that follows no stage.
+        """
         from pipelines.operations.stage_counts import due
 
-        return due(self, tenant)
+        return due(self, tenant) + maintenance.is_due_without_a_stage(self, self.session(tenant))
 
     def maintain(self, tenant: str) -> Mapping[str, int]:
         """Run every maintenance task that is due. Returns the counts of those that ran, as `<task>/<count>` → number."""

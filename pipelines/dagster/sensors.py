@@ -1,4 +1,4 @@
-"""Sensors that start runs: for topics that are ahead of their positions, for unfinished documents; and tenants as partitions."""
+"""Sensors that start runs: for topics that are ahead of their positions, and for unfinished work; and tenants as partitions."""
 
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
@@ -42,9 +42,10 @@ def tenant_sensor(context: dg.SensorEvaluationContext, headrace: dg.ResourcePara
     job=ingest_job,
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Starts ingest_tenant for each tenant whose topic has events that have not landed, or that has unfinished documents: "
-    "an interrupted run left them, or they wait for a server and are due. One run at a time for a tenant. If runs leave documents "
-    "unfinished and nothing new is published, the next one waits 30 s, then twice as long each time, up to 15 minutes. "
+    description="Starts ingest_tenant for each tenant whose topic has events that have not landed, or that has unfinished documents "
+    "(an interrupted run left them, or they wait for a server and are due), outcomes or maintenance. "
+    "One run at a time for a tenant. If runs leave documents unfinished and nothing new is published, the next one waits "
+    "30 s, then twice as long each time, up to 15 minutes. "
     "A changed model or setting is not seen here: start ingest_tenant by hand for that. "
     "Starts nothing while Dagster runs a stream (the setting `stream.slots`), which takes every event as it arrives.",
 )

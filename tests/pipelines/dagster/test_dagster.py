@@ -203,10 +203,12 @@ def test_a_run_does_the_maintenance_that_follows_no_stage_after_the_stages_and_s
     assert dagster.ingest(acme).success
     execute(app, acme, "UPDATE lexicon SET behind = true")
     assert app.maintenance_due(acme) == ["terms"]
+    assert [request.partition_key for request in dagster.lag(acme).run_requests or []] == [acme]
     result = dagster.ingest(acme)
     shown = dagster.materialized(result)["maintenance"]
     assert (shown["terms/passages"], shown["due"], shown["tasks due"]) == (2, "nothing", 0)
     assert [event.asset_key for event in result.get_asset_materialization_events()][-1] == dg.AssetKey("maintenance")
+    assert not dagster.lag(acme).run_requests
 
 
 def _counts(materialized: dict[str, dict[str, Any]]) -> dict[str, int]:
