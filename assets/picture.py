@@ -18,7 +18,7 @@ COLOURS = {
     "unknown-document": "#8d99ae",
     "waiting": "#f0a202",
     "behind": "#c9c9c9",
-    "held_up": "#e3b7bd",
+    "blocked": "#e3b7bd",
     "failed": "#d1495b",
     "dead-lettered": "#d1495b",
 }

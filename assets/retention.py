@@ -15,7 +15,7 @@ GROUP = "governance"
     partitions_def=TENANTS,
     group_name=GROUP,
     kinds={"postgres"},
-    tags={"headrace/holds": "counts"},
+    tags={"headrace/sensitivity": "counts"},
     retry_policy=RETRY,
     description="What was deleted of a tenant because it was old enough, by the section `retention` of its configuration; once a day, by "
     "`retention_schedule`.\n\n"

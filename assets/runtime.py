@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import dagster as dg
@@ -77,5 +77,9 @@ class Runtime(Protocol):
     def check(self, tenant: str, name: str) -> Checked: ...
 
     def stage_counts(self, tenant: str, stage: str) -> StageCounts: ...
+
+    def maintain(self, tenant: str) -> Mapping[str, int]: ...
+
+    def maintenance_due(self, tenant: str) -> Sequence[str]: ...
 
     def enforce_retention(self, tenant: str) -> Enforced: ...

@@ -10,6 +10,7 @@ import dagster as dg
 from assets import metadata
 from assets.boundary import plain_failures
 from assets.runtime import TENANTS, Runtime
+from core.sensitivity import sensitivity
 
 GROUP = "documents_to_index"
 RETRY = dg.RetryPolicy(max_retries=3, delay=2, backoff=dg.Backoff.EXPONENTIAL)
@@ -27,17 +28,20 @@ machine's cores. Only the asset that computes vectors is in it. The stream is no
 class StageAsset:
     """An asset: the stages that it runs, the asset above it, and its description.
 
-    `holds`: whether its rows are `sealed`, because they precede redaction, or `redacted`. `pool`: the concurrency pool that limits it
-    across all runs.
+    `pool`: the concurrency pool that limits it across all runs.
     """
 
     asset: str
     stages: tuple[str, ...]
     upstream: str
     kinds: frozenset[str]
-    holds: str
     description: str
     pool: str | None = None
+
+    @property
+    def sensitivity(self) -> str:
+        """Whether its rows are `sealed`, because they precede redaction, or `redacted`."""
+        return sensitivity(self.stages)
 
 
 _LEGEND = """
@@ -47,14 +51,14 @@ by the stream merges the micro-batches since the previous one; `stream/micro_bat
 - `documents/…` counts this run: *done*, *deleted*, *unchanged* (landed again with the same input: no work), *overtaken* (a newer
   version landed while it was computed; the result was discarded), *waiting* (retried later), *failed* (a dead letter).
 - `now/…` counts the tenant's documents: *done*, *failed*, *waiting*, *behind* (this stage has still to process them),
-  *held_up* (an earlier stage failed or waits).
+  *blocked* (an earlier stage failed or waits).
 - `latency/…` is the time in seconds from an event's arrival in Kafka to this stage's commit, for this run's documents.
 - `reasons` counts failures by reason code. `headrace dead-letters list` and `headrace explain` show single documents; Dagster never does.
 """
 
 STAGE_ASSETS = (
     StageAsset(
-        "parsed_documents", ("parse",), "document_events", frozenset({"docling", "postgres"}), "sealed",
+        "parsed_documents", ("parse",), "document_events", frozenset({"docling", "postgres"}),
         "Content, inline or by reference, parsed to blocks: headings, paragraphs, lists, tables, code.\n\n"
         "Encrypted under the tenant's key, as it precedes redaction. A file that is damaged, too large, of an unknown format or that may "
         "not be fetched fails alone; its older version stays searchable. A document whose text is of too low quality, by the tenant's "
@@ -64,7 +68,7 @@ STAGE_ASSETS = (
         "were read, `parse/dropped/…` omitted content, by kind.",
     ),
     StageAsset(
-        "redacted_documents", ("redact",), "parsed_documents", frozenset({"presidio", "postgres"}), "redacted",
+        "redacted_documents", ("redact",), "parsed_documents", frozenset({"presidio", "postgres"}),
         "Every text with its personal data replaced by keyed surrogates, such as `<EMAIL:7f3a>`.\n\n"
         "The same value has the same surrogate within a tenant, and a different one in another tenant. Titles, headings, link targets, "
         "file names and metadata are texts too. `redact/…` counts the values that were replaced, by kind. A document with a value "
@@ -72,12 +76,12 @@ STAGE_ASSETS = (
         "released by `headrace release`.",
     ),
     StageAsset(
-        "chunks", ("chunk",), "redacted_documents", frozenset({"python", "postgres"}), "redacted",
+        "chunks", ("chunk",), "redacted_documents", frozenset({"python", "postgres"}),
         "Passages along the document's structure, bounded in the embedding model's tokens, stable under edits elsewhere.\n\n"
         "`chunk/chunks` and `chunk/tokens` count those of this run's documents.",
     ),
     StageAsset(
-        "embeddings", ("embed",), "chunks", frozenset({"pytorch", "postgres"}), "redacted",
+        "embeddings", ("embed",), "chunks", frozenset({"pytorch", "postgres"}),
         "Vectors of the texts that this tenant has not embedded under this model.\n\n"
         "`embed/texts` counts the passages of this run's documents, `embed/cache_hits` those that had a vector already, `embed/embedded` "
         "those that the model had to compute: an edit embeds only what it changed. If there are any: `embed/tokens`, "
@@ -87,14 +91,14 @@ STAGE_ASSETS = (
         EMBEDDER,
     ),
     StageAsset(
-        "vector_index", ("index",), "embeddings", frozenset({"postgres"}), "redacted",
+        "vector_index", ("index",), "embeddings", frozenset({"postgres"}),
         "The swap: a document's new passages replace its old ones in one transaction.\n\n"
         "Until then the old version is searchable. An exact duplicate is stored once, with every document that has it. "
         "`headrace search` and the APIs read this index. `index/chunks` counts the passages of this run's documents, `index/empty` the "
         "documents that have none.",
     ),
     StageAsset(
-        "knowledge_graph", ("graph", "project"), "vector_index", frozenset({"neo4j", "postgres"}), "redacted",
+        "knowledge_graph", ("graph", "project"), "vector_index", frozenset({"neo4j", "postgres"}),
         "Each document's contribution to Neo4j: sections, links, references, entities.\n\n"
         "Written to Postgres first (`graph/…`), then projected (`project/…`). While Neo4j is unavailable this asset fails after three "
         "retries; the index above it is complete all the same, and the lag sensor tries again.",
@@ -106,7 +110,7 @@ TOPIC = dg.AssetSpec(
     description="The Kafka topics `documents.<tenant>`, written by source systems: one event per upsert or delete, keyed by document.",
     kinds={"kafka"},
     group_name=GROUP,
-    tags={"headrace/holds": "clear-text"},
+    tags={"headrace/sensitivity": "clear-text"},
 )
 
 
@@ -115,7 +119,7 @@ TOPIC = dg.AssetSpec(
     deps=[TOPIC],
     group_name=GROUP,
     kinds={"kafka", "postgres"},
-    tags={"headrace/stage": "land", "headrace/holds": "sealed"},
+    tags={"headrace/stage": "land", "headrace/sensitivity": sensitivity(["land"])},
     retry_policy=RETRY,
     description="Events, each landed once: the contract is checked, sequence and ownership are enforced, event and position commit "
     "together.\n\n"
@@ -142,7 +146,7 @@ def stage_asset(declared: StageAsset) -> dg.AssetsDefinition:
         deps=[declared.upstream],
         group_name=GROUP,
         kinds=set(declared.kinds),
-        tags={"headrace/stage": ".".join(declared.stages), "headrace/holds": declared.holds},
+        tags={"headrace/stage": ".".join(declared.stages), "headrace/sensitivity": declared.sensitivity},
         description=declared.description + "\n" + _LEGEND,
         retry_policy=RETRY,
         pool=declared.pool,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import dagster as dg
 
-from assets import metadata
+from assets import maintenance, metadata
 from assets.picture import lines
 from assets.runtime import Landed, StageCounts
 from assets.stages import GROUP, STAGE_ASSETS, prefixed
@@ -26,12 +26,12 @@ STREAM = dg.AssetSpec(
     "The stream reports its work as materializations of the assets of `documents_to_index`, by tenant: each merges the micro-batches "
     "since the previous one, at most one in 15 seconds for an asset and tenant, fewer with many tenants.\n\n"
     "**Reading an observation.** `lag` shows the tenants that are furthest behind, each on its own scale: *events* are in the "
-    "tenant's topic and have not landed, *in hand* are documents that have landed and are in progress. "
+    "tenant's topic and have not landed, *in flight* are documents that have landed and are in progress. "
     "The numbers are one slot's, and under Plots each is a line over time. "
     "`waits for` names the stage or server that delays them. An observation comes every 30 seconds, every 5 minutes while nothing lags.",
     kinds={"kafka", "postgres"},
     group_name=GROUP,
-    tags={"headrace/holds": "counts"},
+    tags={"headrace/sensitivity": "counts"},
 )
 
 TENANTS_SHOWN = 20
@@ -82,6 +82,11 @@ def work(
     return _materialization(asset, tenant, described | dict(extra))
 
 
+def upkeep(tenant: str, counts: Mapping[str, int], due: Sequence[str], extra: Mapping[str, Any]) -> dg.AssetMaterialization:
+    """Maintenance tasks that an idle stream ran, `<task>/<count>` → number, as a materialization of `maintenance`."""
+    return _materialization(maintenance.NAME, tenant, maintenance.metadata(counts, due) | dict(extra))
+
+
 def _materialization(asset: str, tenant: str, described: Mapping[str, Any]) -> dg.AssetMaterialization:
     return dg.AssetMaterialization(asset, description=f"{tenant}: by the stream", partition=tenant, metadata=described)
 
@@ -93,7 +98,7 @@ def lag(history: Sequence[Heartbeat], every_s: float) -> dg.AssetObservation:
     described: dict[str, Any] = {
         "lag": dg.MetadataValue.md(_picture(history, every_s)),
         f"events behind/{now.slot}": sum(now.lag.values()),
-        f"documents in hand/{now.slot}": sum(now.waiting.values()),
+        f"documents in flight/{now.slot}": sum(now.waiting.values()),
         f"tenants behind/{now.slot}": len(behind),
         "slot": now.slot,
         f"partitions/{now.slot}": now.partitions,
@@ -106,7 +111,7 @@ def lag(history: Sequence[Heartbeat], every_s: float) -> dg.AssetObservation:
 def _words(now: Heartbeat, behind: set[str]) -> str:
     if not behind:
         return "nothing lags."
-    return f"{sum(now.lag.values())} events behind, {sum(now.waiting.values())} documents in hand, of {len(behind)} tenants."
+    return f"{sum(now.lag.values())} events behind, {sum(now.waiting.values())} documents in flight, of {len(behind)} tenants."
 
 
 def _picture(history: Sequence[Heartbeat], every_s: float) -> str:
@@ -127,4 +132,4 @@ def _of(beat: Heartbeat, tenant: str) -> int:
 
 
 def _note(beat: Heartbeat, tenant: str, most: int) -> str:
-    return f"{beat.lag.get(tenant, 0)} events, {beat.waiting.get(tenant, 0)} in hand; {most} at the most"
+    return f"{beat.lag.get(tenant, 0)} events, {beat.waiting.get(tenant, 0)} in flight; {most} at the most"

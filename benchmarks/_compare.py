@@ -79,7 +79,7 @@ def read_state(headrace: Headrace, tenant: str) -> TenantState:
 def in_graph(headrace: Headrace, tenant: str, documents: Iterable[str]) -> set[str]:
     """Return those of the documents that have more than a tombstone in Neo4j."""
     projection = headrace.models.projection
-    return {d for d in documents if any(count for what, count in projection.holds(tenant, d).items() if what != "tombstones")}
+    return {d for d in documents if any(count for what, count in projection.document_counts(tenant, d).items() if what != "tombstones")}
 
 
 class Names:

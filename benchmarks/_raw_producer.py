@@ -121,7 +121,7 @@ class RawProducer:
             raise RuntimeError(why)
 
     def flush(self) -> None:
-        """Wait until nothing is queued. A record that the broker refuses is not told of: count what arrived."""
+        """Wait until nothing is queued. A record that the broker refuses is not reported: count what arrived."""
         if self._library.rd_kafka_flush(self._producer, _FLUSH_MS):
             raise RuntimeError("Kafka did not take all records within a minute")
 

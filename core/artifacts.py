@@ -1,6 +1,6 @@
 """Artifacts: the newest output of each stage for each document, in Postgres.
 
-Compressed always, and sealed under the tenant's key if it precedes redaction (`SEALED`). An artifact is written in the same
+Compressed always, and sealed under the tenant's key if it precedes redaction (`core.sensitivity`). An artifact is written in the same
 transaction as the ledger's record of it, so neither exists without the other.
 """
 
@@ -11,11 +11,9 @@ from collections.abc import Mapping, Sequence
 import zstandard
 
 from core.keys import TenantKeys
+from core.sensitivity import SEALED
 from core.sql import statements
 from core.tenancy import Connection
-
-SEALED = frozenset({"land", "parse"})
-"""The stages whose output precedes redaction: the event's content, and the parsed document."""
 
 
 def put(connection: Connection, keys: TenantKeys, stage: str, payloads: Mapping[str, bytes]) -> None:

@@ -97,6 +97,6 @@ def place(error: BaseException) -> str:
 
 
 def is_crash(error: BaseException) -> bool:
-    """Whether nobody foresaw it. A panic of a Rust library counts, though it is no Exception."""
+    """Whether it is an unexpected exception: none of ours, no interrupt, no exit. A panic of a Rust library is one."""
     unforeseen = isinstance(error, Exception) or type(error).__name__ == "PanicException"
     return unforeseen and not isinstance(error, HeadraceError)

@@ -22,7 +22,7 @@ class SharedExclusiveLock:
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """Beside other shared holders, never beside an exclusive one."""
+        """Hold the lock together with other shared holders, never with an exclusive one."""
         with self._changed:
             self._changed.wait_for(lambda: not self._exclusive and not self._waiting)
             self._shared += 1
@@ -35,7 +35,7 @@ class SharedExclusiveLock:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Beside nobody."""
+        """Hold the lock alone."""
         with self._changed:
             self._waiting += 1
             try:

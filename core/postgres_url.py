@@ -1,4 +1,4 @@
-"""URLs of Postgres: which are taken, and what is said of the others. A URL contains a password, so no message has a part of one."""
+"""URLs of Postgres: which are accepted, and the error for others. A URL contains a password, so no message quotes any part of it."""
 
 from __future__ import annotations
 

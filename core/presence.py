@@ -38,7 +38,7 @@ class Presence:
             self._close()
 
     def __del__(self) -> None:
-        # a Database that nobody closed loses this session as it loses its pool
+        # the session of a Database that was never closed ends with its pool
         self._close()
 
     def _close(self) -> None:
@@ -64,7 +64,7 @@ def _locked(url: str, key: int) -> psycopg.Connection:
 
 
 def _was_cut(connection: psycopg.Connection) -> bool:
-    """The server sends nothing to a session that only holds a lock, except its end."""
+    """Whether the server has ended the session: it sends nothing else to a session that only holds a lock."""
     return connection.closed or has_input(connection)
 
 

@@ -10,7 +10,7 @@ EVERYONE = "*"
 
 
 Principals = list[str] | tuple[str, ...] | set[str] | frozenset[str]
-"""What is taken as principals. Not any collection: a text is one too, of its characters."""
+"""Types accepted for a collection of principals. Not `Collection[str]`: a `str` is one, of its characters."""
 
 
 def principals(given: object) -> list[str]:

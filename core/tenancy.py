@@ -66,7 +66,7 @@ class Database:
         self._role = role
         self._presence = Presence(url)
         self.computing = SharedExclusiveLock()
-        """Who may compute in this process: batches share it, a document that may crash the process holds it alone."""
+        """Held shared by each batch that computes in this process, and exclusively by a document that may crash it."""
         self._pool: ConnectionPool[Connection] = ConnectionPool(
             url,
             connection_class=psycopg.Connection[Row],
@@ -77,7 +77,7 @@ class Database:
             timeout=10,
             reconnect_timeout=5,
             max_idle=60,
-            # a connection that a restart of Postgres has cut is replaced before it is lent, not after it failed somebody
+            # check before lending: a connection that a restart of Postgres has cut is replaced instead of failing its user
             check=_check,
             open=False,
         )
@@ -146,7 +146,7 @@ class Database:
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
-        """In whatever role the connection was left: the first statement has to say which."""
+        """A transaction in the role that the connection's last user left: its first statement has to set the role."""
         with translated():
             self._pool.open()
             with self._pool.connection() as connection:

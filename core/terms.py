@@ -14,7 +14,7 @@ import msgspec
 import regex
 
 LONGEST = 128
-"""In characters: what is longer is no name, and is cut where it is a word."""
+"""The longest term, in characters: a longer run is not kept as a name, and a longer word is cut."""
 
 
 class Terms(msgspec.Struct, frozen=True):

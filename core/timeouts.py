@@ -13,7 +13,7 @@ import psycopg
 from core.sql import statements
 
 IDLE_S = 60
-"""How long a transaction may stay idle. Work done inside one elsewhere (in the graph) takes less."""
+"""Seconds that a transaction may stay idle. Writes to Neo4j inside a transaction take less."""
 
 CONNECTION: Final[dict[str, Any]] = {
     "connect_timeout": 5,

@@ -87,7 +87,7 @@ def _row(keys: TenantKeys, parent: str, envelope: Envelope, child: Child) -> dic
         "document": document,
         "parent": parent,
         "content_key": content_key(keys, b"inline\0%b\0%b" % (child.reason.encode(), child.content), own.media_type, own.file_name),
-        "envelope_key": keys.digest(encode(own), "envelope"),
+        "envelope_key": envelopes.digest(keys, encode(own)),
         "envelope": envelopes.seal(keys, own, document),
         "content": child.content,
     }

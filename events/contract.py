@@ -1,22 +1,18 @@
 """The contract of a document event: which records of `documents.<tenant>` are valid, and what they mean.
 
-The newest schema in `schema/` defines the contract and `docs/events.md` explains it. `read` turns a record into an `Event`, or into a
-`Rejected` that gives the reason without quoting the record. No Kafka client and no database: `events.kafka` reads records,
-`events.landing` stores events.
+The newest schema in `schema/` defines the contract (`events.validation`) and `docs/events.md` explains it. `read` turns a record into an
+`Event`, or into a `Rejected` that gives the reason without quoting the record. No Kafka client and no database: `events.kafka` reads
+records, `events.landing` stores events.
 """
 
 from __future__ import annotations
 
 import base64
-import json
 import logging
 import re
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from importlib.resources import files
 from typing import Any, Literal
 
-import jsonschema_rs
 import msgspec
 from cloudevents.core.bindings.common import CONTENT_TYPE_HEADER
 from cloudevents.core.bindings.kafka import CE_PREFIX, KafkaMessage, from_binary, from_structured
@@ -26,12 +22,10 @@ from core.principals import EVERYONE
 from core.tenancy import valid_tenant
 from events.digests import canonical, canonical_key
 from events.strict_json import REPLACING, StrictJson, Unchecked
+from events.validation import check_schema
 
 UPSERT = "headrace.document.upsert.v1"
 DELETE = "headrace.document.delete.v1"
-
-SCHEMA = "schema/document-event.v1.2.json"
-"""The newest published schema. What is valid under an older one of its version is valid under it: see docs/events.md."""
 
 NOT_CLOUDEVENTS = "not-cloudevents"
 VIOLATION = "contract-violation"
@@ -142,7 +136,7 @@ def tenant_of(topic: str) -> str:
 
 
 def read(message: KafkaRecord) -> Event | Rejected:
-    """The record's event, or why it is rejected. Never raises, whatever the bytes: what nobody foresaw rejects this record alone."""
+    """The record's event, or why it is rejected. Never raises, whatever the bytes: an unexpected exception rejects this record only."""
     try:
         return _event(message, _checked(message))
     except ContractError as refusal:
@@ -169,7 +163,7 @@ def _checked(message: KafkaRecord) -> dict[str, Any]:
     instance = _null_value(message) if message.value is None else _decoded(message, message.value)
     _check_type(instance)
     instance = _with_data(instance)
-    _check_schema(instance)
+    check_schema(instance)
     _check_key(message.key, instance["subject"])
     return instance
 
@@ -291,17 +285,6 @@ def _check_type(instance: dict[str, Any]) -> None:
         raise ContractError("type: enum", reason=UNSUPPORTED_VERSION)
 
 
-def _check_schema(instance: dict[str, Any]) -> None:
-    try:
-        _validator().validate(instance)
-    except jsonschema_rs.ValidationError as error:
-        raise ContractError(_explained(error)) from None
-    except UnicodeEncodeError:
-        raise ContractError("unicode: lone surrogate") from None
-    except ValueError:
-        raise ContractError("value: nested too deep") from None
-
-
 def _check_key(key: bytes | None, subject: str) -> None:
     if key is None:
         raise ContractError("key: required", reason=KEY_MISMATCH)
@@ -309,31 +292,6 @@ def _check_key(key: bytes | None, subject: str) -> None:
         raise ContractError("subject: maxLength")
     if canonical_key(key) != canonical(subject).encode():
         raise ContractError("key, subject: not the same", reason=KEY_MISMATCH)
-
-
-def _explained(error: jsonschema_rs.ValidationError) -> str:
-    """The path and the keyword that failed. Names outside the contract (in metadata, or of unknown fields) become `*`."""
-    names = [name if name in _property_names() else "*" for name in error.instance_path if isinstance(name, str)]
-    if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Required):
-        names.append(error.kind.property)
-    return f"{'.'.join(names) or 'event'}: {error.kind.name}"
-
-
-@cache
-def _schema() -> dict[str, Any]:
-    schema: dict[str, Any] = json.loads(files("events").joinpath(SCHEMA).read_text(encoding="utf-8"))
-    return schema
-
-
-@cache
-def _validator() -> jsonschema_rs.Validator:
-    return jsonschema_rs.validator_for(_schema(), validate_formats=True, ignore_unknown_formats=False, offline=True)
-
-
-@cache
-def _property_names() -> frozenset[str]:
-    places = (_schema(), *_schema()["$defs"].values())
-    return frozenset(name for place in places for name in place.get("properties", {}))
 
 
 def _event(message: KafkaRecord, instance: dict[str, Any]) -> Event:

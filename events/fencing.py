@@ -92,7 +92,7 @@ def _first(before: State | None, proposed: State, topic_base: int) -> Verdict:
     comparable = proposed.sequence_explicit == before.sequence_explicit
     order = _order(before, proposed, topic_base) if comparable else None
     if proposed.deleted:
-        # of two kinds of sequence, the source's own fences: only such events come in any order
+        # between an explicit sequence and an offset the explicit one wins: only numbered events may arrive in any order
         raises = order == "newer" if comparable else proposed.sequence_explicit
         return Verdict("unknown-document", _following(before, replace(proposed, source_key="")) if raises else before)
     if order == "newer" or not comparable:
@@ -132,7 +132,7 @@ def _order(before: State, proposed: State, topic_base: int) -> Order | None:
 
 
 def _by_append_time(before: State, proposed: State) -> Order | None:
-    """The order of records of two partitions. Equal times do not tell it."""
+    """The order of records of two partitions, by append time; unknown if the times are equal."""
     if proposed.appended_at is None:
         return None
     if before.appended_at is None:

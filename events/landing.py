@@ -160,7 +160,7 @@ def propose(event: Event, document: str, keys: TenantKeys) -> State:
         source_key=keys.digest(event.source.encode("utf-8", "surrogatepass"), "source") if event.source else "",
         state_key=keys.digest(body, "state"),
         content_key=content_key(keys, content, event.media_type or "", event.file_name or ""),
-        envelope_key=keys.digest(envelope, "envelope"),
+        envelope_key=envelopes.digest(keys, envelope),
         acl_key=keys.digest(acl, "acl"),
         deleted=event.operation == "delete",
         kafka_partition=event.partition,

@@ -86,7 +86,7 @@ class Projection:
                 totals[row["what"]] = totals.get(row["what"], 0) + row["number"]
         return totals
 
-    def holds(self, tenant: str, document: str) -> dict[str, int]:
+    def document_counts(self, tenant: str, document: str) -> dict[str, int]:
         """Counts for one document: documents, sections, chunks, mentions, relations, tombstones; zeros included."""
         (found,) = self._connection.read(tenant, lambda run: run(_READ["document_counts"], document=document))
         return {what: int(number) for what, number in found.items()}

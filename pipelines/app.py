@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ class Headrace(Resources):
     def warm(self) -> None:
         """Load every model and start a worker process, so that the first document need not wait. Raises ConfigurationError.
 
-        A tenant whose policy cannot work (its model is missing) is told when its documents come.
+        A tenant whose policy cannot work (its model is missing) is reported when its documents arrive.
         """
         warmed = {self.settings.policy({})}
         self._warm(*warmed)
@@ -135,12 +135,14 @@ class Headrace(Resources):
         """
         report = run(registry.build(stage, self, session.policy, session.keys.epoch), session, progress, only)
         if report.moved or only is None:
-            for task, counts in maintenance.run_due(self, session, after=stage).items():
-                report.tally.update({f"maintenance/{task}/{name}": count for name, count in counts.items()})
+            _count_maintenance(report, maintenance.run_due(self, session, after=stage))
         return report
 
     def ingest(self, tenant: str, progress: Callable[[str, Any], None] = lambda *_: None) -> tuple[Landed, dict[str, Report]]:
-        """Land, then run every stage until nothing is stale. Returns what landed and each stage's report."""
+        """Land, run every stage until nothing is stale, then all maintenance that is due.
+
+        Returns what landed and each stage's report. The last stage's tally has the counts of the maintenance at the end.
+        """
         landed = self.land(tenant, lambda total: progress("land", total))
         totals: dict[str, Report] = {}
         moved = True
@@ -149,5 +151,9 @@ class Headrace(Resources):
             # a stage may make an earlier one stale again (`index.swap`): once more, until a round moves nothing
             moved = any(report.moved or report.tally["parse_again"] for report in reports)
             totals = {r.stage: totals[r.stage].followed_by(r) if r.stage in totals else r for r in reports}
-        maintenance.run_due(self, self.session(tenant))
+        _count_maintenance(totals[registry.NAMES[-1]], maintenance.run_due(self, self.session(tenant)))
         return landed, totals
+
+
+def _count_maintenance(report: Report, done: Mapping[str, Mapping[str, int]]) -> None:
+    report.tally.update({f"maintenance/{name}": count for name, count in maintenance.counts(done).items()})

@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from assets import checks, stages
+from assets.maintenance import maintenance
 from assets.retention import retention
 from assets.runtime import RESOURCE
 from assets.stream import STREAM
@@ -46,7 +47,7 @@ def _process(context: dg.InitResourceContext, headrace: Any) -> AbstractContextM
 def build(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     """Everything the UI shows. One process per run: the models are loaded once for all its steps."""
     return dg.Definitions(
-        assets=[stages.TOPIC, STREAM, *stages.PIPELINE, retention],
+        assets=[stages.TOPIC, STREAM, *stages.PIPELINE, maintenance, retention],
         asset_checks=[*checks.ALL, stream_slots],
         jobs=[ingest_job, stream_job, retention_job],
         schedules=[retention_schedule],

@@ -1,4 +1,4 @@
-"""The one loop over tenants: what is done for each of them, so that one tenant's trouble is not the next one's."""
+"""The one loop over tenants: each is attempted by itself, so that one tenant's error does not stop the others."""
 
 from __future__ import annotations
 
@@ -6,18 +6,29 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import msgspec
+
 from core.errors import HeadraceError, TenantError, described
 from core.tenancy import PostgresUnavailable, Tenant
 from pipelines.resources import Resources
 
 T = TypeVar("T")
 
+
+class Trouble(msgspec.Struct, frozen=True, rename={"remedy": "next"}):
+    """An error as people and programs read it: its reason code, what happened, what to do. JSON has the remedy as `next`."""
+
+    reason: str
+    detail: str
+    remedy: str
+
+
 _NAMED = 5
 
 
 @dataclass(frozen=True)
 class Attempt(Generic[T]):
-    """What became of one tenant: the `result`, or the `error`. An error that nobody foresaw has the reason `bug` and its cause."""
+    """The outcome for one tenant: the `result`, or the `error`. An unexpected exception has the reason `bug` and its cause."""
 
     tenant: str
     result: T | None = None
@@ -31,18 +42,18 @@ class Attempt(Generic[T]):
         return self.result  # type: ignore[return-value]  # without an error there is one, of whatever type T is
 
     @property
-    def trouble(self) -> dict[str, Any] | None:
+    def trouble(self) -> Trouble | None:
         """The error for people and programs, None without one."""
-        return row(self.error) if self.error else None
+        return trouble(self.error) if self.error else None
 
     def __str__(self) -> str:
         return f"{self.tenant}: {self.error or 'done'}"
 
 
 def each_tenant(resources: Resources, do: Callable[[Tenant], T], tenants: Iterable[Tenant] | None = None) -> Iterator[Attempt[T]]:
-    """`do` for every tenant, or for these, by name; one attempt each. A tenant that is removed meanwhile is left out.
+    """Run `do` for every tenant, or for these, in order of name; one attempt each. A tenant that is removed meanwhile is left out.
 
-    After a server failed that answers nobody, the tenants that are left get its error without an attempt: each would wait as long.
+    Once a server does not answer at all, the remaining tenants get its error without an attempt, as each would wait until it times out.
     Raises Unavailable if Postgres does not answer at the beginning.
     """
     outage: HeadraceError | None = None
@@ -56,7 +67,7 @@ def each_tenant(resources: Resources, do: Callable[[Tenant], T], tenants: Iterab
 
 
 def by_error(made: Iterable[Attempt[Any]]) -> Iterator[tuple[HeadraceError, str]]:
-    """Each error, once, and the tenants that it met, at most five of them by name."""
+    """Each error once, with the tenants that have it, at most five of them by name."""
     met: dict[str, tuple[HeadraceError, list[str]]] = {}
     for attempt in made:
         if attempt.error:
@@ -66,20 +77,20 @@ def by_error(made: Iterable[Attempt[Any]]) -> Iterator[tuple[HeadraceError, str]
         yield error, ", ".join(tenants[:_NAMED]) + more
 
 
-def row(error: HeadraceError) -> dict[str, Any]:
-    """An error as programs read it."""
-    return {"reason": error.reason, "detail": error.detail, "next": error.next_step}
+def trouble(error: HeadraceError) -> Trouble:
+    """An error as a record."""
+    return Trouble(error.reason, error.detail, error.next_step)
 
 
 def _attempt(do: Callable[[Tenant], T], tenant: Tenant) -> Attempt[T]:
     try:
         return Attempt(tenant.tenant, do(tenant))
-    except Exception as error:  # noqa: BLE001 - a bug that one tenant's data or settings bring out is not the next tenant's
+    except Exception as error:  # noqa: BLE001 - an unexpected exception for one tenant must not stop the others
         return Attempt(tenant.tenant, error=described(error))
 
 
 def _outage(resources: Resources, error: HeadraceError) -> HeadraceError | None:
-    """The error of a server if it answers nobody, and not only for that tenant."""
+    """The server's error if it does not answer at all, None if only this tenant's request failed."""
     from events.kafka.client import KafkaUnavailable
 
     try:

@@ -1,13 +1,14 @@
 """Maintenance: upkeep of a tenant that follows from what its stages did. Each task is declared beside what it maintains.
 
-Tasks run after the stage that they follow, at the end of an ingest, and by a stream that is idle, so that what a process left undone
-when it died is finished by the next one. A task is safe to repeat, and safe beside others. `DECLARED` names the modules that have
-`TASKS`, each a `pipelines.tasks.Task`. They are imported by name, when the first task is looked at, because some of them are above this
-module: a new task is one more declaration, and no change to what runs it.
+Tasks run after the stage that they follow, at the end of an ingest by the command line or by Dagster, and by a stream that is idle. So the
+next process finishes what one that died left undone. A task is safe to repeat, and safe beside others. `DECLARED` names the modules that
+have `TASKS`, each a `pipelines.tasks.Task`. They are imported by name, when the tasks are first listed, because some of them are above this
+module in the order of imports: a new task is one more declaration, and no change to what runs it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
@@ -42,9 +43,19 @@ def run_due(resources: Resources, session: Session, after: str | None = None) ->
     return done
 
 
+def counts(done: Mapping[str, Mapping[str, int]]) -> Counter[str]:
+    """The counts of tasks that ran, as `<task>/<count>` → number, zeros included."""
+    return Counter({f"{task}/{name}": count for task, of_task in done.items() for name, count in of_task.items()})
+
+
 def due(resources: Resources, session: Session) -> list[str]:
     """The names of the tasks that are due for a tenant, but for those that are due by the clock alone."""
     return [task.name for task in _due(resources, session, None) if not task.every_s]
+
+
+def is_due_without_a_stage(resources: Resources, session: Session) -> bool:
+    """Whether a task that follows no stage is due, but for those that are due by the clock alone: then a run is worth starting."""
+    return any(task.after is None and not task.every_s for task in _due(resources, session, None))
 
 
 def _due(resources: Resources, session: Session, after: str | None) -> list[Task]:

@@ -22,6 +22,7 @@ from core import artifacts, envelopes, outcomes
 from core.ledger import ledger
 from core.ledger.stage import Session
 from core.records import Envelope, encode
+from core.sensitivity import SEALED
 from core.sql import statements
 from core.tenancy import Connection
 from pipelines.resources import Resources
@@ -100,7 +101,7 @@ def _normalised(session: Session, former: str, envelope: Envelope) -> str:
         stays = key not in found or not _is_newer(found[key], document)
         if stays:
             _move(connection, session, document, key, structs.replace(envelope, name=name), found.get(key))
-        connection.execute(_SQL["bury"], {"former": former, "moved_to": key if stays else None})
+        connection.execute(_SQL["mark_deleted"], {"former": former, "moved_to": key if stays else None})
         if stays:
             ledger.invalidate(connection, [former])
         else:
@@ -130,10 +131,10 @@ def _move(connection: Connection, session: Session, document: State, key: str, e
         ledger.invalidate(connection, [key])
         for statement in ("drop_records", "drop_artifacts"):
             connection.execute(_SQL[statement], values)
-    envelope_key = session.keys.digest(encode(envelope), "envelope")
+    envelope_key = envelopes.digest(session.keys, encode(envelope))
     sealed = {"envelope": envelopes.seal(session.keys, envelope, key), "envelope_key": envelope_key}
     connection.execute(_SQL["move_document"], values | sealed | {"revision": other.revision if other else 0})
-    for stage in artifacts.SEALED:
+    for stage in SEALED:
         payload = artifacts.get(connection, session.keys, stage, [document.document]).get(document.document)
         if payload is not None:
             artifacts.put(connection, session.keys, stage, {key: payload})

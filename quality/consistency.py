@@ -86,6 +86,6 @@ def stream_slots(configured: int, alive: int, crashes: Mapping[str, int]) -> Che
         expect("slots", f"are alive, {configured} of them", max(0, configured - alive)),
         expect("slots", "do not crash again and again", len(crashes)),
     ]
-    measured: dict[str, Measure] = {"wanted": configured, "alive": alive, "dying": len(crashes)}
-    measured |= {f"deaths of {slot}": count for slot, count in crashes.items()}
+    measured: dict[str, Measure] = {"wanted": configured, "alive": alive, "crashing": len(crashes)}
+    measured |= {f"crashes of {slot}": count for slot, count in crashes.items()}
     return conclude("stream_slots", findings, measured, f"{alive} slots are alive, {configured} are configured.")

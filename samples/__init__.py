@@ -1,7 +1,7 @@
 """The sample documents of the demo and the tests, the generator of the binary ones, and the demo.
 
 `documents/<tenant>/` contains the documents to publish, `sources/` the sources of the binary formats (`python -m samples.make`),
-`pii.json` every planted personal value, and `questions.json` questions with the documents that answer them. All people, addresses,
+`pii.json` every personal value in them, and `questions.json` questions with the documents that answer them. All people, addresses,
 numbers and accounts are invented. No other package imports this one.
 """
 

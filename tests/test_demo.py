@@ -23,7 +23,7 @@ from services.files import layout
 
 pytestmark = pytest.mark.servers
 
-PLANTED: dict[str, list[dict[str, str]]] = json.loads((FOLDER / "pii.json").read_text(encoding="utf-8"))
+PII: dict[str, list[dict[str, str]]] = json.loads((FOLDER / "pii.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +39,9 @@ def demo(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         services.down(own)
 
 
-def planted(*kinds: str) -> set[str]:
-    """Return the planted values of these kinds."""
-    return {entry["value"] for entries in PLANTED.values() for entry in entries if entry["kind"] in kinds}
+def pii_values(*kinds: str) -> set[str]:
+    """Return the known values of these kinds."""
+    return {entry["value"] for entries in PII.values() for entry in entries if entry["kind"] in kinds}
 
 
 def variants(value: str) -> set[str]:
@@ -49,12 +49,12 @@ def variants(value: str) -> set[str]:
     return {value, re.sub(r"[\s()-]", "", value)}
 
 
-REDACTED = sorted({written for value in planted("EMAIL", "PHONE", "IBAN", "CARD") for written in variants(value)})
-NAMES = sorted(planted("PERSON"))
+REDACTED = sorted({written for value in pii_values("EMAIL", "PHONE", "IBAN", "CARD") for written in variants(value)})
+NAMES = sorted(pii_values("PERSON"))
 
 
 def found_in(haystack: str | bytes) -> set[str]:
-    """Return the planted values that occur in the text, of the kinds that patterns find."""
+    """Return the known values that occur in the text, of the kinds that patterns find."""
     if isinstance(haystack, bytes):
         lowered = haystack.lower()
         return {value for value in REDACTED if value.lower().encode() in lowered}
@@ -79,7 +79,7 @@ def superuser(settings: Settings, database: str) -> str:
     return f"postgresql://postgres:{secret}@{address}/{database}"
 
 
-def test_no_table_holds_a_planted_value(demo: Settings) -> None:
+def test_no_table_contains_a_personal_value(demo: Settings) -> None:
     leaks = {(table, value) for table, row in cells(superuser(demo, "headrace")) for value in found_in(row)}
     assert {table for table, _ in leaks} == set()
 
@@ -91,13 +91,13 @@ def test_at_most_a_tenth_of_the_names_are_left_in_the_index(demo: Settings) -> N
     assert len(missed) <= len(NAMES) // 10
 
 
-def test_no_file_of_postgres_holds_a_planted_value(demo: Settings) -> None:
+def test_no_file_of_postgres_contains_a_personal_value(demo: Settings) -> None:
     data = layout(demo).home("postgres")
     leaks = {path.relative_to(data) for path in data.rglob("*") if path.is_file() and found_in(path.read_bytes())}
     assert leaks == set()
 
 
-def test_no_log_holds_a_planted_value(demo: Settings) -> None:
+def test_no_log_contains_a_personal_value(demo: Settings) -> None:
     logs = [
         path for path in demo.data_dir.rglob("*") if path.is_file() and (path.suffix in {".log", ".out", ".txt"} or "logs" in path.parts)
     ]
@@ -105,7 +105,7 @@ def test_no_log_holds_a_planted_value(demo: Settings) -> None:
     assert {path.name for path in logs if found_in(path.read_bytes())} == set()
 
 
-def test_no_property_in_neo4j_holds_a_planted_value(demo: Settings) -> None:
+def test_no_property_in_neo4j_contains_a_personal_value(demo: Settings) -> None:
     endpoints = services.endpoints(demo)
     auth = (endpoints.neo4j_username, endpoints.neo4j_password.get_secret_value())
     with neo4j.GraphDatabase.driver(endpoints.neo4j_url, auth=auth) as driver:
@@ -123,6 +123,6 @@ def test_the_receipt_contains_nothing_that_was_erased(demo: Settings) -> None:
     assert "jane" not in receipt.lower()
 
 
-def test_the_scan_would_find_a_planted_value(tmp_path: Path) -> None:
+def test_the_scan_would_find_a_personal_value(tmp_path: Path) -> None:
     (tmp_path / "leak.log").write_text(f"oops {REDACTED[0]}", encoding="utf-8")
     assert found_in((tmp_path / "leak.log").read_bytes()) == {REDACTED[0]}

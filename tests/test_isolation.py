@@ -31,7 +31,7 @@ SECRET = "Ottilie Vanderbeek"
 
 READABLE = {"chunk", "chunk_source", "indexed", "generation", "lexical", "term", "lexicon", "access_list"}
 
-PLANTS = {
+ROWS = {
     "stream_position": "(topic, kafka_partition, next_offset) VALUES ('documents.x', 0, 7)",
     "event": "(kafka_partition, kafka_offset, document, fate, received_at) VALUES (0, 0, repeat('d', 32), 'landed', now())",
     "document": """(document, revision, sequence, sequence_explicit, deleted, source_key, state_key, content_key, envelope_key, acl_key,
@@ -95,7 +95,7 @@ def pair(app: Headrace) -> Iterator[Pair]:
     )
     for tenant, text in ((pair.acme, "nothing of note"), (pair.globex, SECRET)):
         add(app, tenant)
-        plant(app, tenant, text)
+        insert_rows(app, tenant, text)
     with pair.superuser() as superuser:
         superuser.execute(pair.sql(_customer(name, password)))
         superuser.execute("ANALYZE")
@@ -103,9 +103,9 @@ def pair(app: Headrace) -> Iterator[Pair]:
         superuser.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
 
 
-def plant(app: Headrace, tenant: str, text: str) -> None:
+def insert_rows(app: Headrace, tenant: str, text: str) -> None:
     with app.database.tenant(tenant) as connection:
-        for table, values in PLANTS.items():
+        for table, values in ROWS.items():
             connection.execute(f"INSERT INTO {table} {values}", {"tenant": tenant, "text": text})
 
 
@@ -257,7 +257,7 @@ def outcome(connection: Connection, statement: sql.Composed) -> str:
         with connection.transaction():
             run(connection, statement)
     except psycopg.Error as error:
-        return type(error).__name__ if SECRET not in str(error) else "told"
+        return type(error).__name__ if SECRET not in str(error) else "shown"
     return "let in"
 
 
@@ -270,9 +270,9 @@ def test_what_no_tenant_needs_is_refused(pair: Pair, attacker: Attacker) -> None
 
 @every_attacker
 def test_no_row_of_another_tenant_is_read_whatever_the_search_path_says(pair: Pair, attacker: Attacker) -> None:
-    assert set(PLANTS) == _tables(pair), "plant a row in every table"
+    assert set(ROWS) == _tables(pair), "insert a row into every table"
     with attacker(pair) as connection:
-        for path, table in itertools.product(('"tenant_{}"', '"tenant_{}", headrace', "headrace", 'pg_temp, "tenant_{}"'), PLANTS):
+        for path, table in itertools.product(('"tenant_{}"', '"tenant_{}", headrace', "headrace", 'pg_temp, "tenant_{}"'), ROWS):
             connection.execute("SELECT set_config('search_path', %s, true)", (path.format(pair.globex),))
             if (table, "headrace" in path) == ("stream_position", True) and connection.info.user == "headrace_pipeline":
                 continue  # positions over all tenants are what the pipeline's login is for, and they hold no document
@@ -312,7 +312,7 @@ WRITES = [
 @pytest.mark.parametrize("attacker", [UNDER_A_ROLE["reader as acme"], customer], ids=["reader", "customer"])
 def test_a_reader_reads_the_index_and_writes_nothing(pair: Pair, attacker: Attacker) -> None:
     with attacker(pair) as connection:
-        for table in PLANTS:
+        for table in ROWS:
             assert outcome(connection, pair.sql("TABLE " + table)) == ("let in" if table in READABLE else "InsufficientPrivilege")
             assert {outcome(connection, pair.sql(write.format(table))) for write in WRITES} == {"InsufficientPrivilege"}
 
@@ -327,7 +327,7 @@ def test_the_information_schema_shows_ones_own_tables_alone(pair: Pair, attacker
 
 def test_a_row_in_another_tenants_name_is_refused_in_ones_own_partitions(pair: Pair) -> None:
     with pair.app.database.tenant(pair.acme) as connection:
-        for table, values in PLANTS.items():
+        for table, values in ROWS.items():
             columns, row = values.replace("(", "(tenant, ", 1).split("VALUES (")
             forged = f"INSERT INTO {table} {columns} VALUES (%(other)s, {row}"
             with pytest.raises((errors.InsufficientPrivilege, errors.CheckViolation)), connection.transaction():
@@ -428,7 +428,7 @@ def test_a_foreign_key_reveals_nothing_of_another_tenant(pair: Pair) -> None:
 def test_a_key_that_another_tenant_uses_is_free(pair: Pair) -> None:
     with pair.app.database.tenant(pair.acme) as connection, connection.transaction(force_rollback=True):
         for table in ("embedding", "chunk"):
-            connection.execute(f"INSERT INTO {table} {PLANTS[table]}", {"tenant": pair.globex, "text": "x"})
+            connection.execute(f"INSERT INTO {table} {ROWS[table]}", {"tenant": pair.globex, "text": "x"})
 
 
 def test_what_the_catalogs_tell_every_login_is_names_and_numbers(pair: Pair) -> None:

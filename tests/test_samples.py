@@ -1,4 +1,4 @@
-"""The samples contain every planted value in the place that the list gives, and no other personal values."""
+"""The samples contain every known value in the place that the list gives, and no other personal values."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from samples import DOCUMENTS, FOLDER
 from samples.make import CORRUPT, write_all
 
 Places = dict[str, str]
-PLANTED: Mapping[str, list[dict[str, str]]] = json.loads((FOLDER / "pii.json").read_text(encoding="utf-8"))
+PII: Mapping[str, list[dict[str, str]]] = json.loads((FOLDER / "pii.json").read_text(encoding="utf-8"))
 QUESTIONS: Mapping[str, list[dict[str, Any]]] = json.loads((FOLDER / "questions.json").read_text(encoding="utf-8"))
 NAMES = sorted(path.relative_to(DOCUMENTS).as_posix() for path in DOCUMENTS.rglob("*") if path.is_file())
 READABLE = [name for name in NAMES if name != CORRUPT]
@@ -181,11 +181,11 @@ def patterned(text: str) -> set[tuple[str, str]]:
 
 
 def listed(name: str, place: str) -> set[tuple[str, str]]:
-    return {(entry["kind"], entry["value"]) for entry in PLANTED.get(name, []) if entry["where"] == place}
+    return {(entry["kind"], entry["value"]) for entry in PII.get(name, []) if entry["where"] == place}
 
 
 def values(kind: str) -> list[str]:
-    return sorted({entry["value"] for entries in PLANTED.values() for entry in entries if entry["kind"] == kind})
+    return sorted({entry["value"] for entries in PII.values() for entry in entries if entry["kind"] == kind})
 
 
 def test_two_tenants_have_at_least_fourteen_documents_in_at_least_ten_formats() -> None:
@@ -201,7 +201,7 @@ def test_every_sample_is_small_enough_to_review() -> None:
 @pytest.mark.parametrize("name", READABLE)
 def test_every_listed_value_is_in_the_listed_place(name: str) -> None:
     found = places(name)
-    missing = [number for number, entry in enumerate(PLANTED.get(name, [])) if entry["value"] not in found.get(entry["where"], "")]
+    missing = [number for number, entry in enumerate(PII.get(name, [])) if entry["value"] not in found.get(entry["where"], "")]
     assert missing == []
 
 
@@ -220,13 +220,13 @@ def test_a_listed_person_is_listed_in_every_place_with_that_name(name: str) -> N
 
 
 def test_the_list_names_only_documents_and_kinds_that_exist() -> None:
-    assert set(PLANTED) <= set(NAMES)
-    assert {entry["kind"] for entries in PLANTED.values() for entry in entries} == KINDS
+    assert set(PII) <= set(NAMES)
+    assert {entry["kind"] for entries in PII.values() for entry in entries} == KINDS
 
 
-def test_every_kind_of_place_has_planted_values() -> None:
+def test_every_kind_of_place_has_known_values() -> None:
     expected = {"text", "heading", "table", "link", "alt", "property", "header", "note", "file-name"}
-    assert {entry["where"] for entries in PLANTED.values() for entry in entries} == expected
+    assert {entry["where"] for entries in PII.values() for entry in entries} == expected
 
 
 @pytest.mark.parametrize("iban", values("IBAN"))

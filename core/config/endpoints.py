@@ -40,7 +40,7 @@ class Endpoints(Section):
 
 
 def master_key_bytes(value: SecretStr) -> bytes:
-    """The 32 bytes behind a base64 master key. Raises ValueError, without the value, where it is anything else."""
+    """The 32 bytes behind a base64 master key. Raises ValueError, without the value, if it is anything else."""
     try:
         key = base64.b64decode(value.get_secret_value(), validate=True)
     except ValueError as error:

@@ -59,7 +59,7 @@ def release(connection: Connection, step: Step, documents: Collection[str], proc
 
 
 def choose(found: Sequence[Stale], dead: Collection[int]) -> Claimed:
-    """The documents that no process crashed with; else as many as may be attempted together of those suspected least."""
+    """The documents without crashes, if any; else one batch of those that were claimed in the largest batches, the least suspected."""
     known = [replace(row, claim=_updated(row.claim, dead)) for row in found]
     trusted = [row for row in known if not (row.claim and row.claim.crashes)]
     if trusted or not known:
@@ -71,7 +71,7 @@ def choose(found: Sequence[Stale], dead: Collection[int]) -> Claimed:
 
 
 def _is_poisoned(row: Stale, dead: Collection[int]) -> bool:
-    # a delete is attempted for as long as it takes: nobody may go on finding what it deletes
+    # deletes are never poisoned: their documents must leave the index
     return row.claim is not None and row.claim.solo_attempts >= SOLO_ATTEMPTS and row.claim.process in dead and not row.deleted
 
 

@@ -133,7 +133,7 @@ def record(connection: Connection, step: Step, entries: Sequence[Entry]) -> None
 
 
 def invalidate(connection: Connection, documents: Sequence[str]) -> None:
-    """At landing: every record of these documents is about an older state now, and so are the claims on them."""
+    """At landing: mark every record of these documents as `behind`, and delete the claims on them, which are about an older state."""
     connection.execute(_SQL["invalidate"], {"documents": list(documents)})
 
 

@@ -240,7 +240,7 @@ class _Run:
                 raise
 
     def abandon_claims(self) -> None:
-        """Without Postgres no claim can be released, and none need be: when it is back, this process is known to be alive."""
+        """Forget the claims without releasing them: Postgres is unavailable, and when it is back this process still counts as alive."""
         self._claimed.clear()
 
     def release_claims(self) -> None:

@@ -17,7 +17,7 @@ SELECT tenant, status, configuration, wrapped_key, surrogate_epoch, wrapped_surr
 FROM headrace.tenant WHERE status = 'active' AND tenant = %(tenant)s
 
 -- name: timeouts
--- A session that stands still in a transaction, stopped or disconnected, loses it, and with it the locks that others wait for.
+-- A transaction that stays idle, because its process is stopped or disconnected, is ended, so that its locks are released.
 SELECT set_config('idle_in_transaction_session_timeout', %(idle)s, false), set_config('tcp_user_timeout', '25s', false),
   set_config('tcp_keepalives_idle', '10', false), set_config('tcp_keepalives_interval', '5', false), set_config('tcp_keepalives_count', '3', false)
 

@@ -30,11 +30,11 @@ MOST_OFFSETS = 2**31
 """A batch has no more: it counts its offsets with 31 bits."""
 
 SILENCE_S = 2.0
-"""How long nothing may come of records that are there until the client is suspected of reading none of them."""
+"""Seconds without a record, though the partition has some, after which the client is suspected of being unable to read them."""
 
 _POLL_S = 0.02
 _REPEATS = 3
-"""How often the client fails to parse what it fetched until it is believed."""
+"""Failures to parse the same fetch before the batch counts as malformed."""
 
 _PROBING = {
     "group.id": GROUP,

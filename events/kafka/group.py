@@ -204,7 +204,7 @@ class Member:
             self.discard(place)
 
     def _raise_lasting(self, error: KafkaError) -> None:
-        """Raise an error of the whole client, unless it passes: who did not poll for too long has left the group, and joins it again."""
+        """Raise an error of the whole client, unless it passes: a client that did not poll in time has left the group and rejoins it."""
         if not error.retriable() and error.code() != KafkaError._MAX_POLL_EXCEEDED:  # noqa: SLF001
             raise self._errors.translate(error, "reading")
 

@@ -3,7 +3,7 @@ SELECT document, envelope FROM document WHERE document = ANY (%(documents)s) AND
 
 -- name: existing
 -- The documents that have these ids now. One that belongs to another parent, or to an event of its own, stays as it is. A tombstone of an id
--- that was never published belongs to nobody.
+-- that was never published has no owner.
 SELECT document, parent, published, content_key, envelope_key, acl_key, deleted FROM document WHERE document = ANY (%(documents)s)
 
 -- name: upsert_children

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import typer
 
 from pipelines.cli.exit_codes import BUG, IN_PART, UNAVAILABLE, exit_code
-from pipelines.cli.output import visible
+from pipelines.cli.output import builtins, visible
 
 if TYPE_CHECKING:
     from core.errors import HeadraceError
@@ -23,7 +23,7 @@ NO_TENANTS = "no tenants yet: `headrace tenant add NAME`"
 
 
 def attempts(resources: Resources, tenant: str | None, do: Callable[[str], T]) -> Iterator[Attempt[T]]:
-    """`do` for the one tenant, whose error is raised, or for every tenant, each by itself."""
+    """Run `do` for the one tenant, raising its error, or for every tenant, each by itself."""
     from pipelines.each_tenant import Attempt, each_tenant
 
     if tenant is not None:
@@ -45,12 +45,12 @@ def end(made: Sequence[Attempt[Any]], *, as_json: bool) -> None:
 
 
 def row_in_trouble(attempt: Attempt[Any], columns: Iterable[str] = ()) -> dict[str, Any]:
-    """The tenant's row among those of the others, which have these columns: its name and its error."""
-    return {**dict.fromkeys(("tenant", *columns)), "tenant": attempt.tenant, "error": attempt.trouble}
+    """The row of a tenant whose attempt failed: its name and its error. The other tenants' `columns` are None in it."""
+    return {**dict.fromkeys(("tenant", *columns)), "tenant": attempt.tenant, "error": builtins(attempt.trouble)}
 
 
 def code(made: Sequence[Attempt[Any]]) -> int:
-    """0 without trouble; 70 if one was a bug; 4 if a server is unavailable and nobody was done; else 7."""
+    """0 without errors; 70 if one was a bug; 4 if a server is unavailable and no tenant succeeded; else 7."""
     errors = [attempt.error for attempt in made if attempt.error]
     codes = {exit_code(error) for error in errors}
     if BUG in codes:
@@ -71,7 +71,7 @@ def debugging() -> bool:
 
 
 def raise_bug_if_debugging(made: Sequence[Attempt[Any]]) -> None:
-    """With `--debug`, raise the first error that nobody foresaw, for its traceback."""
+    """With `--debug`, raise the first unexpected exception, for its traceback."""
     for attempt in made if debugging() else ():
         if attempt.error and attempt.error.reason == "bug":
             raise attempt.error

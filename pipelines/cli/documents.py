@@ -45,7 +45,7 @@ def _print_part(part: str, value: Any) -> None:
 
 
 def release(tenant: Tenant, name: DocumentId, as_json: AsJson = False) -> None:
-    """Release a document from quarantine: its present content passes, and no other."""
+    """Release the document's current content from quarantine."""
     from pipelines.governance.audit import recorded
     from pipelines.governance.quarantine import release as release_document
 

@@ -10,7 +10,7 @@ from pipelines.cli.attempts import NO_TENANTS, attempts, end
 from pipelines.cli.exit_codes import IN_PART
 from pipelines.cli.installation import opened
 from pipelines.cli.options import AsJson, OneTenant
-from pipelines.cli.output import out, print_json, progress, table, without
+from pipelines.cli.output import builtins, out, print_json, progress, table, without
 
 if TYPE_CHECKING:
     from core.ledger.stage import Report
@@ -27,7 +27,7 @@ def ingest(tenant: OneTenant = None, as_json: AsJson = False) -> None:
             if attempt.result and not as_json:
                 _print_result(attempt.tenant, attempt.result)
     if as_json:
-        print_json({attempt.tenant: {**(attempt.result or _NOTHING), "error": attempt.trouble} for attempt in made})
+        print_json({attempt.tenant: {**(attempt.result or _NOTHING), "error": builtins(attempt.trouble)} for attempt in made})
     elif not made:
         out().print(f"[dim]{NO_TENANTS}[/dim]")
     elif len(made) > 1:

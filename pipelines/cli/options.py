@@ -61,7 +61,7 @@ def principals(option: str, values: Sequence[str]) -> list[str]:
 
 
 def callers_principals(option: str, values: Sequence[str]) -> list[str]:
-    """As `principals`, but a value that is a directory's name as a whole is one: a caller gains no access by it but its own."""
+    """As `principals`, but a value that is one distinguished name is one principal: it can only be the caller's own."""
     return principals(option, [f'"{value.strip()}"' if _DIRECTORY_NAME.fullmatch(value) else value for value in values])
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from datetime import date, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
@@ -73,7 +73,7 @@ def _console(*, stderr: bool) -> Console:
 
 
 def end_quietly() -> NoReturn:
-    """Exit without a message, even at the interpreter's own flush: nobody reads the output any more (`headrace … | head`)."""
+    """Exit without a message, even when the interpreter flushes: the reader has closed the pipe (`headrace … | head`)."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(INTERRUPTED)
 
@@ -86,11 +86,11 @@ def line(text: str, *, err: bool = False) -> None:
         end_quietly()
 
 
-def builtins(record: Any) -> dict[str, Any]:
-    """A record as the mapping that `--json` prints; times stay `datetime`, for tables."""
+def builtins(record: Any) -> Any:
+    """A record as what `--json` prints, a mapping or None; times stay `datetime`, for tables."""
     import msgspec
 
-    return cast("dict[str, Any]", msgspec.to_builtins(record, builtin_types=(datetime,)))
+    return msgspec.to_builtins(record, builtin_types=(datetime,))
 
 
 def print_json(data: object) -> None:

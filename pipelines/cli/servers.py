@@ -9,7 +9,7 @@ import typer
 
 from pipelines.cli.attempts import end, row_in_trouble
 from pipelines.cli.options import AsJson, Yes, confirm
-from pipelines.cli.output import out, print_json, print_record, progress, table, without
+from pipelines.cli.output import builtins, out, print_json, print_record, progress, table, without
 
 if TYPE_CHECKING:
     from core.config import Endpoints, Settings
@@ -97,17 +97,6 @@ def print_servers(rows: list[dict[str, Any]], settings: Settings) -> None:
 
 def server_rows(settings: Settings) -> list[dict[str, Any]]:
     """One row per server: its state, address, version, process and memory."""
-    import services
+    from pipelines.operations.status import servers
 
-    return [
-        {
-            "server": status.name,
-            "state": status.state,
-            "address": status.address,
-            "version": status.version,
-            "pid": status.pid,
-            "memory_mb": status.memory_bytes and status.memory_bytes // 1024**2,
-            "log": status.log and str(status.log),
-        }
-        for status in services.status(settings)
-    ]
+    return [builtins(server) for server in servers(settings)]

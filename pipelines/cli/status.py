@@ -6,34 +6,27 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from pipelines.cli.attempts import NO_TENANTS, raise_bug_if_debugging, row_in_trouble
+from pipelines.cli.attempts import NO_TENANTS, raise_bug_if_debugging
 from pipelines.cli.exit_codes import BUG, IN_PART
 from pipelines.cli.options import AsJson
 from pipelines.cli.output import builtins, out, print_json, print_rows, table
-from pipelines.cli.servers import print_servers, server_rows
+from pipelines.cli.servers import print_servers
 
 if TYPE_CHECKING:
     from core.config import Settings
-    from pipelines.each_tenant import Attempt
-    from pipelines.operations.status import TenantStatus
+    from pipelines.operations.status import Status
 
 
 def status(as_json: AsJson = False) -> None:
     """Show each server, each tenant's progress and each slot."""
     from core.config import load
-    from core.errors import HeadraceError
 
     settings = load()
-    servers = server_rows(settings)
-    found: dict[str, Any] = {"tenants": None, "slots": None, "unavailable": None}
-    try:
-        found |= _tenants_and_slots(settings)
-    except HeadraceError as error:
-        found["unavailable"] = f"{error.detail}. {error.remedy}".strip()
+    found = builtins(_status(settings))
     if as_json:
-        print_json({"servers": servers, **found})
+        print_json(found)
     else:
-        print_servers(servers, settings)
+        print_servers(found["servers"], settings)
         _print(found)
     if reasons := {row["error"]["reason"] for row in found["tenants"] or () if row["error"]}:
         raise typer.Exit(BUG if "bug" in reasons else IN_PART)
@@ -51,39 +44,35 @@ def _print(found: dict[str, Any]) -> None:
 
 
 def _print_troubles(tenants: list[dict[str, Any]]) -> None:
-    """Nothing without any."""
+    """Print a table of the tenants with an error, if there are any."""
     rows = [{"tenant": row["tenant"], **row["error"]} for row in tenants if row["error"]]
     if rows:
         out().print(table(rows, "Tenants in trouble"))
 
 
 def _print_maintenance(tenants: list[dict[str, Any]]) -> None:
-    """A table of its own, as the tenants' one fills a terminal's width; nothing if no task is due."""
+    """Print due tasks, if there are any, in a table of their own: that of the tenants fills a terminal's width."""
     due = [{"tenant": row["tenant"], "tasks": ", ".join(row["maintenance"])} for row in tenants if row["maintenance"]]
     if due:
         out().print(table(due, "Maintenance due"))
 
 
-def _tenants_and_slots(settings: Settings) -> dict[str, Any]:
-    """Raises HeadraceError if Postgres does not answer or has no schema yet."""
+def _status(settings: Settings) -> Status:
+    """Without tenants and slots if Postgres does not answer or has no schema yet."""
     import services
+    from core.errors import HeadraceError
     from pipelines.app import Headrace
     from pipelines.operations import status
     from pipelines.stream.slots import slots
 
-    with Headrace(settings, services.endpoints(settings)) as headrace:
-        made = status.tenants(headrace)
-        raise_bug_if_debugging(made)
-        return {"tenants": [_row(attempt) for attempt in made], "slots": [vars(slot) for slot in slots(headrace)]}
-
-
-def _row(attempt: Attempt[TenantStatus]) -> dict[str, Any]:
-    """The tenant's status; one that could not be read has an error alone."""
-    from pipelines.operations.status import TenantStatus
-
-    if attempt.result:
-        return builtins(attempt.result)
-    return {**row_in_trouble(attempt, TenantStatus.__struct_fields__), "maintenance": []}
+    servers = status.servers(settings)
+    try:
+        with Headrace(settings, services.endpoints(settings)) as headrace:
+            made, streaming = status.tenants(headrace), slots(headrace)
+    except HeadraceError as error:
+        return status.Status(servers, unavailable=f"{error.detail}. {error.remedy}".strip())
+    raise_bug_if_debugging(made)
+    return status.Status(servers, [status.of_attempt(attempt) for attempt in made], streaming)
 
 
 def _tenant_cells(row: dict[str, Any]) -> dict[str, Any]:
@@ -113,8 +102,8 @@ def _slot_cells(row: dict[str, Any]) -> dict[str, Any]:
         "seen": f"{_age(row['silent_s']) or '0 s'} ago",
         "tenants": row["tenants"],
         "partitions": row["partitions"],
-        "in hand": row["in_hand"],
-        "deaths": row["deaths"] or None,
+        "in flight": row["in_flight"],
+        "crashes": row["crashes"] or None,
         "trouble": row["trouble"],
     }
 

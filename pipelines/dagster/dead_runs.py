@@ -23,7 +23,7 @@ START_S = 600.0
 """A run to which no process comes is given up after this long, or after the instance's own start timeout if that is longer."""
 
 LONGEST_STEP_S = 30.0
-"""One look adds at most this much to an absence: nobody looked in between, when the machine and its processes may have been asleep."""
+"""The most that one evaluation adds to an absence, in seconds: between two evaluations the whole machine may have been suspended."""
 
 ACTIVE = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 """Runs that have a process, or should be getting one. A queued run has none yet, and waits for as long as other runs take."""
@@ -57,7 +57,7 @@ def dead_run_sensor(context: dg.SensorEvaluationContext, headrace: dg.ResourcePa
     try:
         living = headrace.database.living() if runs else set()
     except Unavailable as error:
-        # nobody knows who lives: nothing is added, and nothing forgotten
+        # which processes live is not known: absences neither grow nor end
         return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
     now, start_s = time(), max(START_S, _start_timeout_s(context.instance))
     at, before = _remembered(context.cursor)

@@ -22,7 +22,7 @@ ASSETS = frozenset({STREAM.key, retention.key, *(asset.key for asset in PIPELINE
 
 
 def location_tags(context: dg.SensorEvaluationContext) -> Mapping[str, str]:
-    """The tag that runs of this sensor's code location have; none where a sensor is called by hand."""
+    """The tag that runs of this sensor's code location have; empty if the sensor is called by hand."""
     origin = context.code_location_origin
     return {REPOSITORY: f"{context.repository_name}@{origin.location_name}"} if origin and context.repository_name else {}
 

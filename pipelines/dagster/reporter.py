@@ -1,7 +1,7 @@
 """What a stream reports to Dagster: materializations that merge micro-batches, lag as a plot, waits and errors in the run's log.
 
-The stream's threads only take notes; another thread reports, so that a slow or missing event log delays no document. How often is decided
-here, what it looks like in `assets.stream`.
+The stream's threads only store what happened; another thread reports it, so that a slow or unavailable event log delays no document. This
+module decides how often, `assets.stream` how a report looks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets import stream
+from assets import maintenance, stream
 from assets.runtime import Landed
 from core.errors import TenantError, Unavailable, described
 from core.ledger.stage import Report
@@ -25,19 +25,20 @@ from pipelines.dagster.throttle import Throttle
 from pipelines.stream.observer import Heartbeat, Observer
 
 EVERY_S = 15.0
-"""Between two materializations of an asset and tenant."""
+"""Minimum seconds between two materializations of an asset and tenant."""
 
 PER_S, BURST = 5.0, 50
-"""Materializations a second on average, of all slots together: an event log takes 160, and at 5 a person can no longer read them."""
+"""Materializations a second on average, over all slots: an event log can store 160 a second, a person can read fewer than 5."""
 
 LAG_S, QUIET_S = 30.0, 300.0
-"""Between two observations of the stream; `QUIET_S` while nothing lags."""
+"""Minimum seconds between two observations of the stream; `QUIET_S` while nothing lags."""
 
 BEAT_S, BEATS = 10.0, 60
-"""Between two points of the plot, and their number: ten minutes."""
+"""Minimum seconds between two points of the plot, and the number of points: ten minutes."""
 
 LATENCIES = 4096
-"""Percentiles are over this many of a materialization's documents, the newest, so that a long outage of the event log costs no memory."""
+"""Percentiles are computed over at most this many documents of a materialization, the newest, to bound memory while the event log is
+unavailable."""
 
 FINISH_S = 20.0
 
@@ -50,12 +51,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Part:
-    """What one asset did for one tenant in some micro-batches: its stages' reports, or what landed, in `seconds`."""
+    """What one asset did for one tenant in some micro-batches: its stages' reports, or what landed, in `seconds`.
+
+    Of the asset `maintenance`: the counts of the tasks that an idle stream ran.
+    """
 
     reports: Mapping[str, Report] = field(default_factory=dict)
     events: int = 0
     fates: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
+    maintenance: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     batches: int = 1
 
@@ -67,6 +72,7 @@ class Part:
             self.events + later.events,
             self.fates + later.fates,
             self.reasons + later.reasons,
+            self.maintenance + later.maintenance,
             self.seconds + later.seconds,
             self.batches + later.batches,
         )
@@ -104,6 +110,9 @@ class Reporter(Observer):
         if report.moved or report.superseded or report.revalidated:
             self._parts.add((stream.asset_of(report.stage), tenant), Part({report.stage: report}))
 
+    def maintained(self, tenant: str, counts: Mapping[str, int]) -> None:
+        self._parts.add((maintenance.NAME, tenant), Part(maintenance=Counter(counts)))
+
     def heartbeat(self, beat: Heartbeat) -> None:
         self._now = beat
 
@@ -131,12 +140,12 @@ class Reporter(Observer):
             self._messages.popleft()
 
     def _report_parts(self, parts: Sequence[tuple[Key, Part]]) -> None:
-        """In order. After a server failed the others are not tried: each would wait as long. A tenant's own error delays no other."""
+        """Report in order. If a server fails, stop: every other part would wait until it times out. One tenant's error delays no other."""
         for number, (key, part) in enumerate(parts):
             try:
                 event = self._event(key, part)
             except TenantError:
-                continue  # it is gone
+                continue  # the tenant was removed
             except Unavailable:
                 return self._put_back(parts[number:])
             except Exception as error:  # noqa: BLE001 - what this tenant's rows or settings bring out
@@ -157,6 +166,8 @@ class Reporter(Observer):
         beside = {"stream/micro_batches": part.batches, **lag}
         if part.events:
             return stream.landing(tenant, part, self._headrace.stage_counts(tenant, "land"), part.seconds, beside)
+        if part.maintenance:
+            return stream.upkeep(tenant, part.maintenance, self._headrace.maintenance_due(tenant), lag)
         now = {stage: self._headrace.stage_counts(tenant, stage) for stage in part.reports}
         return stream.work(asset, tenant, part.reports, now, beside)
 

@@ -21,14 +21,14 @@ PROCESS = "headrace/process"
 """The run tag with the run's id and the key of its process: a run that executes another one again may have that one's tags."""
 
 EVERY_S = 5.0
-"""Between two looks at the presence: it ends where Postgres restarts or the network was cut, and is opened again."""
+"""Seconds between presence checks. A presence that a restart of Postgres or a network failure ended is opened again."""
 
 _log = logging.getLogger(__name__)
 
 
 @contextmanager
 def present(database: Database, instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
-    """Until the block ends, this process is present, and is the run's. It goes on where Postgres or Dagster's records do not answer."""
+    """Register this process in Postgres as the run's until the block ends. An unavailable Postgres or Dagster storage is retried."""
     over = Event()
     tagged = _keep(database, instance, run_id, tagged=False)
     thread = Thread(target=_keep_until, args=(over, database, instance, run_id, tagged), name="presence", daemon=True)
@@ -52,7 +52,7 @@ def _keep_until(over: Event, database: Database, instance: dg.DagsterInstance, r
 
 
 def _keep(database: Database, instance: dg.DagsterInstance, run_id: str, *, tagged: bool) -> bool:
-    """Be present. Returns whether the run has its tag."""
+    """Hold the presence, and tag the run if it has no tag yet. Returns whether it is tagged."""
     try:
         key = database.presence()
         if not tagged:

@@ -1,9 +1,12 @@
-"""Headrace as Dagster's assets and sensors see it: the resource `headrace`, with checks, counts and retention beside landing and stages."""
+"""Headrace as Dagster's assets and sensors see it: the resource `headrace`, with checks, counts, maintenance and retention beside landing
+and stages."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from pipelines import maintenance
 from pipelines.app import Headrace
 
 if TYPE_CHECKING:
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Runtime(Headrace):
-    """What `assets.runtime.Runtime` asks for, put together from the rooms that do it."""
+    """What `assets.runtime.Runtime` asks for, composed from the sub-packages that do it."""
 
     def check(self, tenant: str, name: str) -> Check:
         """One quality check, by its name."""
@@ -28,10 +31,21 @@ class Runtime(Headrace):
         return stage_counts(self, tenant, stage)
 
     def due(self, tenant: str) -> int:
-        """Documents that a run would move although nothing new was published; one more if outcomes are left to publish."""
+        """Documents that a run would process although nothing new was published.
+
+        One more if outcomes are left to publish, and one more if maintenance is due that follows no stage.
+        """
         from pipelines.operations.stage_counts import due
 
-        return due(self, tenant)
+        return due(self, tenant) + maintenance.is_due_without_a_stage(self, self.session(tenant))
+
+    def maintain(self, tenant: str) -> Mapping[str, int]:
+        """Run every maintenance task that is due. Returns the counts of those that ran, as `<task>/<count>` → number."""
+        return maintenance.counts(maintenance.run_due(self, self.session(tenant)))
+
+    def maintenance_due(self, tenant: str) -> Sequence[str]:
+        """The names of the maintenance tasks that are due."""
+        return maintenance.due(self, self.session(tenant))
 
     def enforce_retention(self, tenant: str) -> Enforced:
         """Delete what is old enough by the tenant's retention."""

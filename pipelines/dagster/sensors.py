@@ -1,4 +1,4 @@
-"""Sensors that start runs: for topics that are ahead of their positions, for unfinished documents; and tenants as partitions."""
+"""Sensors that start runs: for topics that are ahead of their positions, and for unfinished work; and tenants as partitions."""
 
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
@@ -42,9 +42,10 @@ def tenant_sensor(context: dg.SensorEvaluationContext, headrace: dg.ResourcePara
     job=ingest_job,
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Starts ingest_tenant for each tenant whose topic has events that have not landed, or that has unfinished documents: "
-    "an interrupted run left them, or they wait for a server and are due. One run at a time for a tenant. If runs leave documents "
-    "unfinished and nothing new is published, the next one waits 30 s, then twice as long each time, up to 15 minutes. "
+    description="Starts ingest_tenant for each tenant whose topic has events that have not landed, or that has unfinished documents "
+    "(an interrupted run left them, or they wait for a server and are due), outcomes or maintenance. "
+    "One run at a time for a tenant. If runs leave documents unfinished and nothing new is published, the next one waits "
+    "30 s, then twice as long each time, up to 15 minutes. "
     "A changed model or setting is not seen here: start ingest_tenant by hand for that. "
     "Starts nothing while Dagster runs a stream (the setting `stream.slots`), which takes every event as it arrives.",
 )
@@ -82,7 +83,7 @@ def _answer(instance: dg.DagsterInstance, location: Mapping[str, str], headrace:
     if wait_s > 0:
         return f"{name}: {events} events and {unfinished} unfinished documents; the next one in {wait_s:.0f} s."
     tags = {STATE: state, "headrace/events": str(events), "headrace/left_over": str(unfinished)}
-    # until another run has been, asking again for the same ends is the same request
+    # the same key until another run exists: Dagster ignores a repeated request
     key = f"{name}:{state}:{recent[0].dagster_run.run_id if recent else 'first'}"
     return dg.RunRequest(run_key=key, partition_key=name, tags=tags)
 

@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 30.0, 900.0
 STEADY_S = 600.0
-"""A run that lived this long was healthy: its end does not count as one of several deaths in a row."""
+"""A run that lived this long was healthy: its end does not count as one of several crashes in a row."""
 
 SILENT_S, LOADING_S = 60.0, 900.0
 """A slot is silent if its process was not seen for `SILENT_S`; one that does not stream yet may be fetching its model for `LOADING_S`."""
 
 SKEW_S = 10.0
-"""Postgres' clock, by which slots are seen, and that of the run's host may differ."""
+"""Tolerated clock skew between Postgres and the run's host, in seconds."""
 
-KEEPS_DYING = 3
+KEEPS_CRASHING = 3
 AGAIN_S = 600.0
 """The check's result is reported when it changes, and again after this many seconds: every tick's would be thousands a day."""
 
@@ -52,14 +52,14 @@ class Place:
     number: int
     live: bool
     silent: bool = False
-    deaths: int = 0
+    crashes: int = 0
     next_at: float = 0.0
     last_run: str = "first"
 
     @property
     def healthy(self) -> bool:
         """Alive and at work, or back within half a minute."""
-        return not self.silent if self.live else self.deaths <= 1
+        return not self.silent if self.live else self.crashes <= 1
 
 
 def _description() -> str:
@@ -80,7 +80,7 @@ def stream_sensor(context: dg.SensorEvaluationContext, headrace: dg.ResourcePara
     try:
         seen = _seen(headrace) if wanted else {}
     except HeadraceError as error:
-        # without Postgres there is nothing to stream into, and nobody knows which slots are alive
+        # without Postgres no stream can land anything, and which slots are alive is not known
         return dg.SensorResult(skip_reason=str(error))
     places = _places(context.instance, location, wanted, seen)
     requests = [_request(place) for place in places if not place.live and place.next_at <= time()]
@@ -96,8 +96,8 @@ def stream_sensor(context: dg.SensorEvaluationContext, headrace: dg.ResourcePara
 @dg.asset_check(
     asset=STREAM.key,
     name="stream_slots",
-    description="Are as many slots alive as `stream.slots` says, and does none keep dying? `stream_sensor` evaluates it every ten seconds "
-    "and reports when the result changes, without any materialization. Informational; never blocks.",
+    description="Are as many slots alive as `stream.slots` says, and does none keep crashing? `stream_sensor` evaluates it every ten "
+    "seconds and reports when the result changes, without any materialization. Informational; never blocks.",
 )
 def stream_slots(context: dg.AssetCheckExecutionContext, headrace: dg.ResourceParam[Any]) -> dg.AssetCheckResult:
     with plain_failures():
@@ -107,22 +107,22 @@ def stream_slots(context: dg.AssetCheckExecutionContext, headrace: dg.ResourcePa
 
 
 def judge(places: Sequence[Place], seen: "Iterable[Slot]") -> "Check":
-    """Do all slots have a run, and does no stream, whoever started it, keep dying?"""
+    """Do all slots have a run, and does no stream, whoever started it, keep crashing?"""
     import quality
-    from pipelines.stream.slots import dying
+    from pipelines.stream.slots import crashing
 
-    deaths = {name_of(str(place.number)): place.deaths for place in places if place.deaths >= KEEPS_DYING}
-    return quality.stream_slots(len(places), sum(place.healthy for place in places), dying(list(seen)) | deaths)
-
-
-def pause_s(deaths: int) -> float:
-    """Seconds between the last of `deaths` in a row and the next run."""
-    return backoff_s(deaths, FIRST_PAUSE_S, LONGEST_PAUSE_S) if deaths else 0.0
+    crashes = {name_of(str(place.number)): place.crashes for place in places if place.crashes >= KEEPS_CRASHING}
+    return quality.stream_slots(len(places), sum(place.healthy for place in places), crashing(list(seen)) | crashes)
 
 
-def deaths_in_a_row(recent: Sequence[dg.RunRecord]) -> int:
+def pause_s(crashes: int) -> float:
+    """Seconds between the last of `crashes` in a row and the next run."""
+    return backoff_s(crashes, FIRST_PAUSE_S, LONGEST_PAUSE_S) if crashes else 0.0
+
+
+def crashes_in_a_row(recent: Sequence[dg.RunRecord]) -> int:
     """How many runs of a slot, the newest first, ended badly before they had lived ten minutes."""
-    return len(list(takewhile(_died_young, recent)))
+    return len(list(takewhile(_crashed_early, recent)))
 
 
 def _seen(headrace: Any) -> "Mapping[str, Slot]":
@@ -141,10 +141,10 @@ def _place(instance: dg.DagsterInstance, location: Mapping[str, str], number: in
     unfinished = [record for record in recent if not record.dagster_run.is_finished]
     if unfinished:
         return Place(number, live=True, silent=all(_is_silent(record, seen) for record in unfinished))
-    deaths = deaths_in_a_row(recent)
+    crashes = crashes_in_a_row(recent)
     last = recent[0] if recent else None
-    next_at = (last.end_time or last.create_timestamp.timestamp()) + pause_s(deaths) if last else 0.0
-    return Place(number, live=False, deaths=deaths, next_at=next_at, last_run=last.dagster_run.run_id if last else "first")
+    next_at = (last.end_time or last.create_timestamp.timestamp()) + pause_s(crashes) if last else 0.0
+    return Place(number, live=False, crashes=crashes, next_at=next_at, last_run=last.dagster_run.run_id if last else "first")
 
 
 def _is_silent(record: dg.RunRecord, seen: "Slot | None") -> bool:
@@ -157,13 +157,13 @@ def _is_silent(record: dg.RunRecord, seen: "Slot | None") -> bool:
     return seen.state == "lost" and seen.silent_s > (SILENT_S if streams else LOADING_S)
 
 
-def _died_young(record: dg.RunRecord) -> bool:
+def _crashed_early(record: dg.RunRecord) -> bool:
     lived_s = (record.end_time or 0.0) - record.start_time if record.start_time else 0.0
     return record.dagster_run.status == dg.DagsterRunStatus.FAILURE and lived_s < STEADY_S
 
 
 def _request(place: Place) -> dg.RunRequest:
-    # until another run has been, asking again is the same request
+    # the same key until another run exists: Dagster ignores a repeated request
     return dg.RunRequest(run_key=f"slot {place.number}:{place.last_run}", tags={SLOT: str(place.number)})
 
 
@@ -188,8 +188,8 @@ def _summary(places: Sequence[Place]) -> Iterator[str]:
     for place in places:
         if place.silent:
             yield f"Slot {place.number} has a run, and its process has not been seen for a minute: it hangs, or is gone."
-        if place.deaths:
-            yield f"Slot {place.number} died {place.deaths} times in a row; the next run in {max(0.0, place.next_at - time()):.0f} s."
+        if place.crashes:
+            yield f"Slot {place.number} crashed {place.crashes} times in a row; the next run in {max(0.0, place.next_at - time()):.0f} s."
 
 
 def _alert(cursor: str | None, places: Sequence[Place], seen: "Iterable[Slot]") -> tuple[list[Any], str | None]:

@@ -73,7 +73,7 @@ def _cut(connection: Connection, session: Session, documents: Sequence[str]) -> 
 
 def in_graph(resources: Resources, tenant: str, documents: Sequence[str]) -> int:
     """Nodes and relationships of the documents. Tombstones do not count: a key and a version, kept so that a late write is refused."""
-    found = (resources.models.projection.holds(tenant, document) for document in documents)
+    found = (resources.models.projection.document_counts(tenant, document) for document in documents)
     return sum(count for counts in found for kind, count in counts.items() if kind != "tombstones")
 
 

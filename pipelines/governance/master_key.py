@@ -99,7 +99,7 @@ def _rewrap_tenants(connection: Connection, old: bytes, new: bytes) -> int:
             after = encryption.rewrap_surrogates(old, new, tenant, before)
             wrapped = encryption.rewrap(old, new, tenant, row["wrapped_key"])
         except encryption.CannotDecrypt as error:
-            # all tenants or none: who is left under the old key would be lost with it
+            # all tenants or none: a tenant left under the old key would be lost with it
             raise encryption.CannotDecrypt(f"tenant {tenant!r}: {error.detail}") from None
         values = {"wrapped": wrapped, "surrogate": after.wrapped, "former": after.former}
         connection.execute(_SQL["rewrap"], {"tenant": tenant, **values})

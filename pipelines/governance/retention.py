@@ -123,7 +123,7 @@ def _documents(connection: Connection, name: str, values: Mapping[str, Any], of:
 
 def _old_enough(session: Session, days: Mapping[str, int | None]) -> dict[str, int]:
     with session.transaction() as connection:
-        return dict(connection.execute(_SQL["held_back"], {f"{name}_days": of for name, of in days.items()}).fetchall()[0])
+        return dict(connection.execute(_SQL["kept_back"], {f"{name}_days": of for name, of in days.items()}).fetchall()[0])
 
 
 _SQL = statements("pipelines.governance", "sql/retention.sql")

@@ -154,7 +154,7 @@ def _forgotten(resources: Resources, session: Session, withdrawn: Mapping[str, i
         vectors = swap.sweep(connection, UNUSED_VECTOR_AGE_S)
         forgotten = bool(_one(connection, "forget", epoch=session.keys.epoch)["forgotten"])
         if forgotten:
-            # before the commit: a process that dies between the two leaves an entry too many, and not one too few
+            # before the commit: if the process dies between the two, the log has one entry too many rather than one too few
             details = {"epoch": session.keys.epoch, "withdrawn": len(withdrawn), "vectors": vectors}
             audit.note(resources, "surrogates-forget", session.tenant, "done", details)
     return forgotten

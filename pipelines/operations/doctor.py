@@ -229,7 +229,7 @@ def _own_models(resources: Resources) -> Callable[[Tenant], None]:
             try:
                 warm()
                 tried[section] = None
-            except Exception as error:  # noqa: BLE001 - whatever a model's library raises is that model's trouble
+            except Exception as error:  # noqa: BLE001 - a model's library may raise anything; the finding is this model's
                 tried[section] = described(error)
         if failed := tried[section]:
             raise failed
@@ -237,7 +237,7 @@ def _own_models(resources: Resources) -> Callable[[Tenant], None]:
     def examine(tenant: Tenant) -> None:
         try:
             policy = resources.session(tenant.tenant).policy
-        except Exception:  # noqa: BLE001 - told among the settings
+        except Exception:  # noqa: BLE001 - reported among the settings
             return
         load(policy.privacy, lambda: resources.models.redactor(policy.privacy))
         load(policy.reading, lambda: resources.models.parsers.warm(policy.reading))

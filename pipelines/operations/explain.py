@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
@@ -99,12 +98,27 @@ class DocumentDeadLetter(msgspec.Struct, frozen=True):
     resolved_at: datetime | None
 
 
+class InGraph(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Counts of a document's nodes and relationships, as `graph.projection.Projection.document_counts`.
+
+    If Neo4j does not answer, only `unavailable`, the reason.
+    """
+
+    documents: int | None = None
+    sections: int | None = None
+    chunks: int | None = None
+    mentions: int | None = None
+    relations: int | None = None
+    tombstones: int | None = None
+    unavailable: str | None = None
+
+
 class Explanation(msgspec.Struct, frozen=True):
     """Everything known of one document.
 
     `document`: its key. `verdict`: one sentence. `state`: None if every event of it was refused. `events`: the newest 20. `signals`: its
-    language and how well it could be read; empty if the parsed document is not kept. `graph`: counts of nodes and relationships by kind,
-    or only `unavailable`, the reason, if Neo4j does not answer.
+    language and how well it could be read (`core.records.Signals`), counts by kind as `name/kind`; empty if the parsed document is not
+    kept.
     """
 
     document: str
@@ -112,9 +126,9 @@ class Explanation(msgspec.Struct, frozen=True):
     state: DocumentState | None
     events: Sequence[LandedEvent]
     stages: Sequence[StageRecord]
-    signals: Mapping[str, Any]
+    signals: Mapping[str, str | int | float]
     index: Sequence[Placement]
-    graph: Mapping[str, int | str]
+    graph: InGraph
     dead_letters: Sequence[DocumentDeadLetter]
 
 
@@ -145,23 +159,23 @@ def _explanation(resources: Resources, tenant: str, document: str) -> Explanatio
     )
 
 
-def _signals(resources: Resources, tenant: str, connection: Connection, document: str) -> dict[str, Any]:
+def _signals(resources: Resources, tenant: str, connection: Connection, document: str) -> dict[str, str | int | float]:
     payload = artifacts.get(connection, resources.session(tenant).keys, "parse", [document]).get(document)
     return {} if payload is None else flat(decode(payload, Measured))
 
 
-def flat(measured: Measured) -> dict[str, Any]:
+def flat(measured: Measured) -> dict[str, str | int | float]:
     """The signals that have a value, nested counts as `name/kind`."""
     values = {"language": measured.language, **msgspec.to_builtins(measured.signals)}
     nested = {f"{name}/{kind}": count for name, counts in values.items() if isinstance(counts, dict) for kind, count in counts.items()}
     return {name: value for name, value in values.items() if not isinstance(value, dict) and value not in (None, "")} | nested
 
 
-def _in_graph(resources: Resources, tenant: str, document: str) -> dict[str, int | str]:
+def _in_graph(resources: Resources, tenant: str, document: str) -> InGraph:
     try:
-        return dict(resources.models.projection.holds(tenant, document))
+        return msgspec.convert(resources.models.projection.document_counts(tenant, document), InGraph)
     except Unavailable as error:
-        return {"unavailable": error.detail}
+        return InGraph(unavailable=error.detail)
 
 
 def verdict(state: DocumentState | None, stages: Sequence[StageRecord], placed: Sequence[Placement]) -> str:

@@ -30,7 +30,7 @@ class Unlanded:
 
 @dataclass(frozen=True)
 class Lag:
-    """What is not searchable yet: events not landed (None: Kafka does not say), documents landed, and when the oldest was published."""
+    """What is not searchable yet: events not landed (None if Kafka does not answer), landed documents, the oldest one's publication."""
 
     events: int | None
     documents: int

@@ -16,7 +16,7 @@ from pipelines.stages.registry import NAMES
 class StageCounts:
     """`documents` by state, and the failed or waiting ones by reason.
 
-    States: `done`, `failed`, `waiting`, `behind`, `held_up` (an earlier stage failed or waits); at landing `live` and `tombstones`.
+    States: `done`, `failed`, `waiting`, `behind`, `blocked` (an earlier stage failed or waits); at landing `live` and `tombstones`.
     """
 
     documents: Mapping[str, int]

@@ -1,13 +1,13 @@
-"""The state of every tenant at a glance: sizes, lag, throughput, failures, freshness, maintenance that is due.
+"""The state of servers, tenants and slots: of each tenant sizes, lag, throughput, failures, freshness, and maintenance that is due.
 
-Slots are in `pipelines.stream.slots`; the state of one document is in `pipelines.operations.explain`.
+The state of one document is in `pipelines.operations.explain`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import msgspec
 
@@ -16,9 +16,14 @@ from core.freshness import target_s
 from core.sql import statements
 from core.tenancy import Connection, Tenant
 from pipelines import maintenance
-from pipelines.each_tenant import Attempt, each_tenant, row
+from pipelines.each_tenant import Attempt, Trouble, each_tenant, trouble
 from pipelines.operations import lag
 from pipelines.resources import Resources
+from pipelines.stream.slots import Slot
+
+if TYPE_CHECKING:
+    from core.config import Settings
+    from services import ServiceStatus
 
 T = TypeVar("T")
 
@@ -50,8 +55,8 @@ class TenantOverview(TenantSizes, frozen=True):
     oldest_not_indexed: datetime | None
 
 
-class TenantStatus(TenantSizes, frozen=True):
-    """A tenant's sizes and state.
+class TenantStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant's sizes, as in `TenantSizes`, and state. Of a tenant that could not be read: its name and `error`, else None.
 
     `not_landed`: events in Kafka, None if Kafka does not say. `oldest_unprocessed`: when the oldest event that is not searchable was
     published, and `lag_s`, its age in seconds: 0 if nothing waits, None if it is not known. `landed_per_min` and `indexed_per_min`: over
@@ -60,17 +65,65 @@ class TenantStatus(TenantSizes, frozen=True):
     tasks of `pipelines.maintenance` that are due; empty if that is not known. `error`: why something is not known, None if all is.
     """
 
-    not_landed: int | None
-    oldest_unprocessed: datetime | None
-    lag_s: float | None
-    landed_per_min: float
-    indexed_per_min: float
-    failures: Mapping[str, int]
-    outcomes_waiting: int
-    freshness_seconds: float | None
-    fresh: bool | None
-    maintenance: tuple[str, ...]
-    error: Mapping[str, Any] | None
+    tenant: str
+    documents: int | None = None
+    tombstones: int | None = None
+    last_landed: datetime | None = None
+    chunks: int | None = None
+    indexed: int | None = None
+    empty: int | None = None
+    dead_letters: int | None = None
+    not_indexed: int | None = None
+    not_landed: int | None = None
+    oldest_unprocessed: datetime | None = None
+    lag_s: float | None = None
+    landed_per_min: float | None = None
+    indexed_per_min: float | None = None
+    failures: Mapping[str, int] | None = None
+    outcomes_waiting: int | None = None
+    freshness_seconds: float | None = None
+    fresh: bool | None = None
+    maintenance: tuple[str, ...] = ()
+    error: Trouble | None = None
+
+
+class ServerStatus(msgspec.Struct, frozen=True):
+    """A server, as in `services.ServiceStatus`. `memory_mb` in MiB; `log`: a path."""
+
+    server: str
+    state: str
+    address: str | None
+    version: str | None
+    pid: int | None
+    memory_mb: int | None
+    log: str | None
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The whole answer of `headrace status`. `tenants` and `slots` are None if Postgres is unavailable; `unavailable` has the reason."""
+
+    servers: Sequence[ServerStatus]
+    tenants: Sequence[TenantStatus] | None = None
+    slots: Sequence[Slot] | None = None
+    unavailable: str | None = None
+
+
+def servers(settings: Settings) -> list[ServerStatus]:
+    """Each server's state. None of those given by URL is asked."""
+    import services
+
+    return [_server(found) for found in services.status(settings)]
+
+
+def _server(found: ServiceStatus) -> ServerStatus:
+    memory_mb = found.memory_bytes and found.memory_bytes // 1024**2
+    log = str(found.log) if found.log else None
+    return ServerStatus(found.name, found.state, found.address, found.version, found.pid, memory_mb, log)
+
+
+def of_attempt(made: Attempt[TenantStatus]) -> TenantStatus:
+    """The tenant's status, or its name and error if it could not be read."""
+    return made.result or TenantStatus(tenant=made.tenant, error=made.trouble)
 
 
 def overview(resources: Resources, tenant: str) -> TenantOverview:
@@ -115,12 +168,12 @@ def _status(resources: Resources, tenant: Tenant, unlanded: Mapping[str, lag.Unl
         freshness_seconds=target,
         fresh=None if target is None else behind.fresh(target),
         maintenance=tuple(due or ()),
-        error=row(troubles[0]) if troubles else None,
+        error=trouble(troubles[0]) if troubles else None,
     )
 
 
 def _asked(question: Callable[[], T], troubles: list[HeadraceError]) -> T | None:
-    """The answer, or None and one more trouble: it must not hide the rest of the status."""
+    """The answer, or None if it raises, with the error appended to `troubles`: it must not hide the rest of the status."""
     try:
         return question()
     except Exception as error:  # noqa: BLE001 - as `each_tenant`

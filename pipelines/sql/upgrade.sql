@@ -30,8 +30,8 @@ ON CONFLICT (tenant, document) DO UPDATE SET
   received_at = excluded.received_at, landed_at = excluded.landed_at, released_key = excluded.released_key,
   appended_at = excluded.appended_at
 
--- name: bury
--- Of a moved document, inside of it: who erases one of the two, as a receipt from before says, erases both.
+-- name: mark_deleted
+-- `parent` becomes the new key, so that erasing either key, as an earlier receipt may ask for, erases both.
 UPDATE document SET deleted = true, envelope = NULL, acl = '{}', revision = revision + 1, landed_at = now(),
   parent = coalesce(%(moved_to)s, parent)
 WHERE document = %(former)s

@@ -18,7 +18,7 @@ from pipelines.stages import expired
 from pipelines.stages.inputs import Failure, envelope, failures, frame, load
 
 FETCHED_BYTES = 64 * 1024 * 1024
-"""Contents by reference that are taken into memory at a time. One document may be larger; those that do not fit have the next batch."""
+"""Bytes of contents by reference that are in memory at a time. One document may be larger; the next batch fetches those that do not fit."""
 
 
 def fetched(session: Session, rows: Sequence[Stale], fetching: Fetching) -> tuple[pl.DataFrame, list[Result]]:

@@ -28,7 +28,10 @@ EMBED_TEXTS = 1024
 
 @dataclass(frozen=True)
 class Embed(Stage):
-    """Reads the chunks; leaves vectors in the table `embedding`. Its output is as new as its input: nothing of it is the document's own."""
+    """Reads the chunks; writes vectors to the table `embedding`.
+
+    Its output key follows its input key: vectors are shared between documents, so none is one document's output.
+    """
 
     step: Step
     embedder: Embedder

@@ -47,7 +47,7 @@ class Index(Stage):
         from index import generations, swap
 
         if not payloads:
-            # deletes alone: they leave every generation, and wait for none
+            # only deletes: they apply to every generation, so none has to be open
             return ()
         embedder, epoch = self.embedder, session.keys.epoch
         generation = generations.open_generation(connection, self.step.fingerprint, embedder.model, embedder.dimension, epoch)

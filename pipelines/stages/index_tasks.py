@@ -79,6 +79,6 @@ TASKS = (
     Task("statistics", "index", _lacks_statistics, _learn_statistics),
     Task("promotion", "index", _is_building, promote),
     Task("terms", None, _lacks_terms, _give_terms),
-    # a look through all vectors, for what was embedded for versions that never came to their swap
+    # a full scan: deletes vectors of versions that were never swapped in
     Task("unused-vectors", None, lambda *_: True, _sweep, every_s=3600.0),
 )

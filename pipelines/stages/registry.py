@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from core import artifacts, crashpoints
+from core import crashpoints
 from core.ledger.ledger import Part, Step
 from core.ledger.stage import Stage
 from core.policy import Policy
@@ -25,9 +25,10 @@ class Entry:
     """One stage.
 
     `upstream`: the stage whose output it is computed from. `part`: the part of the event that it depends on besides. `lane`: the thread
-    group of the stream that runs it. `fingerprint`: everything but the input that decides its result. `keyed`: its result depends on the
-    tenant's surrogate key. `quarantines`: it may put a document aside until an operator releases it. `crash_points`: where a test may
-    make the process die, besides before and after the commit.
+    group of the stream that runs it. `fingerprint`: everything but the input that decides its result. `sealed`: its output precedes
+    redaction, so that it is encrypted at rest (`core.sensitivity`). `keyed`: its result depends on the tenant's surrogate key.
+    `quarantines`: it may put a document aside until an operator releases it. `crash_points`: where a test may make the process die,
+    besides before and after the commit.
     """
 
     name: str
@@ -36,14 +37,10 @@ class Entry:
     lane: int
     fingerprint: Callable[[Models, Policy], str]
     build: Build
+    sealed: bool = False
     keyed: bool = False
     quarantines: bool = False
     crash_points: tuple[str, ...] = ()
-
-    @property
-    def sealed(self) -> bool:
-        """Whether its output precedes redaction, so that it is encrypted at rest."""
-        return self.name in artifacts.SEALED
 
 
 STAGES = (
@@ -54,6 +51,7 @@ STAGES = (
         lane=0,
         fingerprint=lambda models, policy: models.reading(policy.reading),
         build=lambda step, resources, policy: parse.Parse(step, resources.models, policy.reading, resources.settings.fetching),
+        sealed=True,
         quarantines=True,
     ),
     Entry(
@@ -114,7 +112,7 @@ BY_NAME = {entry.name: entry for entry in STAGES}
 NAMES = tuple(BY_NAME)
 
 LANES = tuple(tuple(entry.name for entry in STAGES if entry.lane == lane) for lane in sorted({entry.lane for entry in STAGES}))
-"""The stages of each lane of the stream, in order. Redaction keeps Python busy, embedding the processor, Neo4j neither."""
+"""The stages of each lane of the stream, in order: the first computes in Python, the second in native code, the third waits for Neo4j."""
 
 QUARANTINING = tuple(entry.name for entry in STAGES if entry.quarantines)
 

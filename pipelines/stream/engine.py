@@ -38,19 +38,20 @@ from pipelines.stream.observer import Heartbeat, Observer, Observers
 from pipelines.stream.recovery import Recovery, has_unpublished
 
 MAX_RECORDS, MAX_BYTES = 64, 16 * 1024 * 1024
-"""Of one landing: it takes tens of milliseconds, and a new tenant waits no longer than that behind a busy one."""
+"""Limits of one landing, so that it takes tens of milliseconds, the longest that a quiet tenant waits behind a busy one."""
 
 MAX_IN_FLIGHT = 256
-"""Documents of one tenant in flight; then its partitions are paused until half of them are through."""
+"""Documents of one tenant in flight at which its partitions are paused; they resume at half of it."""
 
 Key = Place | tuple[str, str] | str
-"""What is retried after a pause: a partition, a tenant's stage, a stage or a server."""
+"""What can be paused and retried: a partition, a stage of one tenant, a stage, or a server."""
 
 OUTCOMES = "outcomes"
-"""Stands for a stage where the publishing of a tenant's outcomes is paused."""
+"""Used in place of a stage's name when the publishing of a tenant's outcomes is paused."""
 
 SWITCH_S = 0.0005
-"""How soon a thread whose server has answered runs beside one that computes: with Python's default of 5 ms, most of a batch is waiting."""
+"""Interpreter switch interval, in seconds. With Python's default of 5 ms, threads that wait for servers spend most of a batch waiting for
+the interpreter lock."""
 
 POLL_S, STEER_S, MAX_IDLE_S, DRAIN_S = 0.2, 2.0, 60.0, 20.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 15.0
@@ -65,7 +66,7 @@ def run(headrace: Headrace, seconds: float | None = None, observer: Observer | N
     port = headrace.settings.stream.metrics_port
     with stopped_by_signals() as stop, _ending_after(seconds, stop), exposed(port) as metrics, slots.occupied(headrace, slot) as place:
         sys.setswitchinterval(SWITCH_S)
-        headrace.warm()  # the first document need not wait
+        headrace.warm()  # so that the first document does not wait for models
         stream = Stream(headrace, stop, Observers(place, metrics, observer or Observer()), place.slot)
         stream.run()
     return dict(stream.totals)
@@ -106,12 +107,12 @@ class Stream:
         self._changing = Lock()
 
     def run(self) -> None:
-        """Until it is stopped. Raises what no stream can continue with."""
+        """Run until stopped. Raises errors that the stream cannot recover from."""
         self._publisher = ThreadPoolExecutor(1, "outcomes")
         self._lanes = Lanes(*(partial(self._advance, stages) for stages in registry.LANES))
         Thread(target=self._recover_until_stopped, name="recovery", daemon=True).start()
         try:
-            # the next owner of its partitions need not wait for what is in flight: the ledger decides between them
+            # leave the group before the lanes end: the compare-and-set makes it safe for the next owner to start on the same documents
             with Member(self._headrace.endpoints.kafka_client(), self._slot, max_records=MAX_RECORDS, max_bytes=MAX_BYTES) as member:
                 self._poll(member)
         finally:
@@ -138,7 +139,7 @@ class Stream:
                 self._set_waiting("Kafka", error.detail)
 
     def _steer(self, member: Member) -> None:
-        """Follow tenants that come and go, and send a heartbeat."""
+        """Subscribe to the topics of added tenants, drop those of removed ones, and send a heartbeat."""
         try:
             self._follow(member, [tenant.tenant for tenant in self._headrace.tenants()])
             self._set_waiting("Postgres", None)
@@ -161,13 +162,13 @@ class Stream:
         return Heartbeat(self._slot, len(self._tenants or ()), len(member.places), self._lanes.counts(), lag, dict(self._waits))
 
     def _pause_full_tenants(self, member: Member) -> None:
-        """A tenant with too many documents in flight is not read on: what waits in Kafka costs nothing."""
+        """Stop reading tenants with too many documents in flight: a record that waits in Kafka takes no memory here."""
         counts = self._lanes.counts()
         self._paused = {t for t, count in counts.items() if count >= (MAX_IN_FLIGHT // 2 if t in self._paused else MAX_IN_FLIGHT)}
         member.pause({topic_of(tenant) for tenant in self._paused})
 
     def _open(self, member: Member) -> None:
-        """Read partitions that were assigned to us from where Postgres says."""
+        """Start reading newly assigned partitions, from the positions stored in Postgres."""
         for tenant, partitions in _by_tenant(place for place in member.unopened if self._may_try(place)).items():
             with self._contained(tenant, *((topic_of(tenant), partition) for partition in partitions)):
                 reconciled = self._headrace.reconcile(tenant, partitions)
@@ -177,10 +178,10 @@ class Stream:
                     self._observer.noted({"tenant": tenant, "error": reset.reason, "detail": reset.detail})
 
     def _land(self, member: Member, batch: Batch) -> None:
-        """Land a batch. If that fails, its partition is read again from where Postgres says."""
+        """Land a batch. If that fails, its partition is read again from its stored position."""
         tenant, place, started, landed = tenant_of(batch.topic), (batch.topic, batch.partition), perf_counter(), None
         if place not in member.places:
-            return  # an earlier batch of it was not landed
+            return  # an earlier batch of this partition failed, and it will be read again
         with self._contained(tenant, place):
             landed = self._headrace.land_batch(tenant, batch, self._topic_ids.get(place))
         if landed is None:
@@ -204,14 +205,14 @@ class Stream:
                 for stage in stages:
                     if self._may_try(stage) and self._may_try((batch.tenant, stage)):
                         counts += self._step(session, stage, batch)
-        except BaseException as error:  # noqa: BLE001 - the end of this thread: without it the stream would go on with one thread less
+        except BaseException as error:  # noqa: BLE001 - this thread ends: stop the stream rather than continue with one thread less
             self._fatal = error
             self._stop.set()
         self._note_batch(batch.tenant, counts, started)
 
     def _step(self, session: Session, stage: str, batch: backlog.Batch) -> Counter[str]:
         report = Report(stage, batch.tenant)
-        # if the index was built with another model, or a stage is broken: what needs neither, deletes first of all, goes on
+        # an error of one stage (another model's index, a bug) leaves the others running: deletes must still pass
         with self._contained(batch.tenant, (batch.tenant, stage)):
             try:
                 report = self._headrace.step(session, stage, only=batch.documents)
@@ -225,7 +226,7 @@ class Stream:
         return +Counter(failed=report.failed, **searchable)
 
     def _publish_outcomes(self, tenant: str) -> None:
-        """In a thread of its own: no document waits for a broker's answer. After a failure the tenant pauses, and the others go on."""
+        """Publish in a thread of its own, so that no document waits for the broker. After a failure only this tenant pauses."""
         with self._changing:
             if tenant in self._publishing or not self._may_try((tenant, OUTCOMES)):
                 return
@@ -255,7 +256,7 @@ class Stream:
                         started = monotonic()
                         self._recover(recovery, tenant, partitions)
                         took += monotonic() - started
-            # with a thousand tenants a round takes longer, and stays a small part of the work
+            # wait ten times as long as the round took: with a thousand tenants it takes long, and must stay a small part of the work
             self._stop.wait(min(max(STEER_S, 10 * took), MAX_IDLE_S))
 
     def _recover(self, recovery: Recovery, tenant: str, partitions: frozenset[int]) -> None:
@@ -263,7 +264,9 @@ class Stream:
         self._lanes.add(tenant, recovery.find(session, partitions, self._lanes.in_flight(tenant)))
         if has_unpublished(session):
             self._publish_outcomes(tenant)
-        maintenance.run_due(self._headrace, session)
+        if counts := +maintenance.counts(maintenance.run_due(self._headrace, session)):
+            self._observer.maintained(tenant, counts)
+            self._observer.noted({"tenant": tenant, "maintenance": dict(counts)})
 
     # errors
 
@@ -290,7 +293,7 @@ class Stream:
             yield
         except ConfigurationError:
             raise
-        except Exception as error:  # noqa: BLE001 - a bug that one tenant's data or settings bring out is not the next tenant's
+        except Exception as error:  # noqa: BLE001 - an unexpected exception for one tenant must not stop the others
             if isinstance(error, PostgresUnavailable | KafkaUnavailable):
                 self._set_waiting("Postgres" if isinstance(error, PostgresUnavailable) else "Kafka", error.detail)
             else:

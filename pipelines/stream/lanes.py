@@ -18,10 +18,11 @@ CONCURRENCY = 2
 """Batches in a lane at once, each of another tenant."""
 
 LINGER_S, LINGER_DOCUMENTS = 0.5, 8
-"""The last lane waits up to this long for this many documents: no search waits for the graph, and Neo4j takes eight as fast as one."""
+"""The last lane collects up to this many documents for up to this long: search does not depend on it, and Neo4j writes eight documents as
+fast as one."""
 
 TARGET_S = 0.5
-"""The duration that a batch is sized for: the longest that a quiet tenant waits in a lane that busy ones fill."""
+"""The intended duration of a batch, in seconds: the longest that a quiet tenant waits in a lane that busy ones fill."""
 
 Work = Callable[[Batch], None]
 

@@ -1,7 +1,7 @@
 """The metrics page: what one stream process does, counted for Prometheus. What the names mean to an operator is in docs/operations.md.
 
-A label is a tenant, a stage, a fate, a status, a reason code or a slot: never a value that came out of a document.
-Histograms know no tenant: a thousand of them times every bucket would be more than the page is worth.
+A label is a tenant, a stage, a fate, a status, a reason code, a task, a count or a slot: never a value from a document.
+Histograms have no label for the tenant: a thousand tenants times every bucket would be too many series.
 """
 
 from __future__ import annotations
@@ -25,15 +25,19 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 PORTS = 64
-"""A slot takes the first free port of this many: each slot of a host has a page of its own."""
+"""Ports to try, from the configured one on: each slot of a host serves its metrics on the first that is free."""
 
 STAGE_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 LATENCY_S = (0.05, 0.1, 0.15, 0.25, 0.35, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 300, 900, 3600)
 STATUSES = ("done", "deleted", "failed", "waiting", "superseded", "revalidated")
 
 
+_MAINTENANCE = "maintenance/"
+"""Begins the counts of maintenance in a stage's tally (`pipelines.app.Headrace.step`)."""
+
+
 class Metrics(Observer):
-    """Counts what a stream tells, in a registry of its own. Thread-safe."""
+    """Counts what a stream reports, in a registry of its own. Thread-safe."""
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each: when this process first counted it
@@ -43,12 +47,13 @@ class Metrics(Observer):
         self._failures = Counter(
             "headrace_failures", "Events refused, and documents left out.", ("tenant", "stage", "reason"), registry=page
         )
+        self._maintenance = Counter("headrace_maintenance", "What maintenance tasks did.", ("tenant", "task", "count"), registry=page)
         self._stage_s = Histogram("headrace_stage_seconds", "A micro-batch's time.", ("stage",), registry=page, buckets=STAGE_S)
         self._latency_s = Histogram(
             "headrace_latency_seconds", "From publishing to a stage's commit.", ("stage",), registry=page, buckets=LATENCY_S
         )
         self._lag = Gauge("headrace_lag_events", "Events not landed, of this slot's partitions.", ("tenant",), registry=page)
-        self._in_hand = Gauge("headrace_documents_in_hand", "Documents landed that wait for a stage.", ("tenant",), registry=page)
+        self._in_flight = Gauge("headrace_documents_in_flight", "Documents landed that wait for a stage.", ("tenant",), registry=page)
         self._waits = Gauge("headrace_waits", "1 for a stage or server that is waited for.", ("stage",), registry=page)
         self._tenants = Gauge("headrace_tenants", "Tenants that this slot reads for.", registry=page)
         self._partitions = Gauge("headrace_partitions", "Partitions that this slot reads.", registry=page)
@@ -68,13 +73,21 @@ class Metrics(Observer):
             if count := getattr(report, status):
                 self._documents.labels(tenant, report.stage, status).inc(count)
         self._left_out(tenant, report.stage, report.reasons)
+        after_stage = {name.removeprefix(_MAINTENANCE): n for name, n in report.tally.items() if name.startswith(_MAINTENANCE)}
+        self.maintained(tenant, after_stage)
         self._stage_s.labels(report.stage).observe(report.seconds)
         for latency_s in report.latencies:
             self._latency_s.labels(report.stage).observe(latency_s)
 
+    def maintained(self, tenant: str, counts: Mapping[str, int]) -> None:
+        for name, number in counts.items():
+            task, _, count = name.partition("/")
+            if number:
+                self._maintenance.labels(tenant, task, count).inc(number)
+
     def heartbeat(self, beat: Heartbeat) -> None:
         _replace(self._lag, beat.lag)
-        _replace(self._in_hand, beat.waiting)
+        _replace(self._in_flight, beat.waiting)
         _replace(self._waits, dict.fromkeys(beat.waits, 1))
         self._tenants.set(beat.tenants)
         self._partitions.set(beat.partitions)
@@ -87,7 +100,7 @@ class Metrics(Observer):
 
 
 def _replace(gauge: Gauge, values: Mapping[str, float]) -> None:
-    """These and no others: a tenant that is gone is not behind. One by one, so that no scrape finds the gauge empty."""
+    """Set the gauge to exactly these labels and values, one label at a time, so that no scrape finds it empty."""
     known = {sample.labels[name] for metric in gauge.collect() for sample in metric.samples for name in sample.labels}
     for label in known - values.keys():
         gauge.remove(label)
@@ -97,7 +110,7 @@ def _replace(gauge: Gauge, values: Mapping[str, float]) -> None:
 
 @contextmanager
 def exposed(port: int | None, host: str = HOST) -> Iterator[Observer]:
-    """A listener whose counts are at `http://host:port/metrics` until the block ends; one that hears nothing where there is no port."""
+    """An observer whose counts are at `http://host:port/metrics` until the block ends; one that ignores everything if `port` is None."""
     if port is None:
         yield Observer()
         return
@@ -108,7 +121,7 @@ def exposed(port: int | None, host: str = HOST) -> Iterator[Observer]:
 
 @contextmanager
 def served(metrics: Metrics, port: int, host: str = HOST) -> Iterator[int]:
-    """The page at the first free port from `port` on, which is given. Raises ConfigurationError where none of them is free."""
+    """Serve the page at the first free port from `port` on; yields that port. Raises ConfigurationError if none is free."""
     server, thread = _listening(metrics.registry, port, host)
     try:
         yield server.server_port

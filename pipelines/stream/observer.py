@@ -25,10 +25,12 @@ class Heartbeat:
 
 
 class Observer:
-    """Is told what a stream does; every method may be called from any of its threads. This one ignores it all.
+    """Receives what a stream does. Every method may be called from any of its threads. This class ignores everything.
 
-    `noted`: how many tenants are followed (`following`), each micro-batch (`tenant` and counts), tenants with an error (`tenant`, `error`),
-    and what is unavailable (`waits`, with the `stage` if it is one's). `landed` and `ran` have the same micro-batches in full.
+    `noted`: how many tenants are followed (`following`), each micro-batch (`tenant` and counts), maintenance that changed something
+    (`tenant`, `maintenance`), tenants with an error (`tenant`, `error`), and what is unavailable (`waits`, with the `stage` that waits).
+    `landed` and `ran` have the same micro-batches in full. `maintained`: the counts of the tasks that ran while the stream was idle, as
+    `<task>/<count>` → number, zeros left out; the counts of tasks that follow a stage are in that stage's report.
     """
 
     def noted(self, event: dict[str, Any]) -> None: ...
@@ -36,6 +38,8 @@ class Observer:
     def landed(self, tenant: str, landed: Landed, seconds: float) -> None: ...
 
     def ran(self, tenant: str, report: Report) -> None: ...
+
+    def maintained(self, tenant: str, counts: Mapping[str, int]) -> None: ...
 
     def heartbeat(self, beat: Heartbeat) -> None: ...
 
@@ -57,6 +61,10 @@ class Observers(Observer):
     def ran(self, tenant: str, report: Report) -> None:
         for observer in self._observers:
             observer.ran(tenant, report)
+
+    def maintained(self, tenant: str, counts: Mapping[str, int]) -> None:
+        for observer in self._observers:
+            observer.maintained(tenant, counts)
 
     def heartbeat(self, beat: Heartbeat) -> None:
         for observer in self._observers:

@@ -1,4 +1,4 @@
-"""The registry of slots: which stream processes there are, on which hosts, when each was last seen, and which ones keep dying.
+"""The registry of slots: which stream processes there are, on which hosts, when each was last seen, and which ones keep crashing.
 
 A slot is the place of one stream process. The process itself writes it; `headrace status` and the sensor that keeps slots alive read it.
 It holds no tenant's data, and nothing depends on it: Kafka's consumer group decides who reads which partition.
@@ -25,8 +25,8 @@ LOST_S = 15.0
 STARTING_S = 300.0
 """A slot that was never seen may be loading its models for this long."""
 REMEMBERED_S = 24 * 60 * 60.0
-DYING_S, DYING = 600.0, 3
-"""A slot with this many deaths within this many seconds keeps dying."""
+CRASHING_S, CRASHING = 600.0, 3
+"""A slot with this many crashes within this many seconds keeps crashing."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Slot:
     """A stream process as it was last seen, by Postgres' clock.
 
     `state`: `running`, `starting` (loading its models), `lost` (it did not leave and is not seen any more), `left` (it was told to end)
-    or `failed` (`trouble` has the reason). `trouble` of a running one: the stages and servers that it waits for. `in_hand`: documents in
-    flight. `deaths`: how often the slot died within the last ten minutes.
+    or `failed` (`trouble` has the reason). `trouble` of a running one: the stages and servers that it waits for. `in_flight`: documents in
+    flight. `crashes`: how often the slot died within the last ten minutes.
     """
 
     slot: str
@@ -47,13 +47,13 @@ class Slot:
     silent_s: float
     tenants: int
     partitions: int
-    in_hand: int
-    deaths: int
+    in_flight: int
+    crashes: int
     trouble: str | None
 
     @property
     def series(self) -> str:
-        """What its deaths are counted by: its name, or its host if each process is its own slot, named by its pid."""
+        """The key under which crashes are added up: the slot's name, or the host if the slot is named after its process."""
         return self.host if self.slot == _name(self.host, self.pid) else self.slot
 
 
@@ -70,8 +70,8 @@ def record_heartbeat(resources: Resources, slot: str, beat: Heartbeat) -> None:
     values = {
         "tenants": beat.tenants,
         "partitions": beat.partitions,
-        "in_hand": sum(beat.waiting.values()),
-        # what is waited for, not why: a reason is a sentence of some driver
+        "in_flight": sum(beat.waiting.values()),
+        # the names alone: a reason may quote a driver's message
         "trouble": ", ".join(sorted(beat.waits)) or None,
     }
     _write(resources, "seen", slot, values)
@@ -118,19 +118,19 @@ def slots(resources: Resources) -> list[Slot]:
         return [_slot(row) for row in connection.execute(_SQL["slots"]).fetchall() if row["silent_s"] < REMEMBERED_S]
 
 
-def dying(found: Sequence[Slot]) -> dict[str, int]:
-    """Deaths within the last ten minutes of each slot that keeps dying; streams without a name are counted by their host."""
-    deaths: Counter[str] = Counter()
+def crashing(found: Sequence[Slot]) -> dict[str, int]:
+    """Crashes within the last ten minutes, by `Slot.series`, of those that keep crashing."""
+    crashes: Counter[str] = Counter()
     for slot in found:
-        deaths[slot.series] += slot.deaths
-    return {series: count for series, count in sorted(deaths.items()) if count >= DYING}
+        crashes[slot.series] += slot.crashes
+    return {series: count for series, count in sorted(crashes.items()) if count >= CRASHING}
 
 
 def _slot(row: Mapping[str, Any]) -> Slot:
     state = _state(row)
-    died = [row["now_s"] - at.timestamp() for at in row["deaths"]] + ([row["silent_s"]] if state in ("lost", "failed") else [])
-    columns = {name: row[name] for name in Slot.__dataclass_fields__ if name not in ("state", "deaths")}
-    return Slot(**columns, state=state, deaths=sum(ago_s <= DYING_S for ago_s in died))
+    died = [row["now_s"] - at.timestamp() for at in row["crashes"]] + ([row["silent_s"]] if state in ("lost", "failed") else [])
+    columns = {name: row[name] for name in Slot.__dataclass_fields__ if name not in ("state", "crashes")}
+    return Slot(**columns, state=state, crashes=sum(ago_s <= CRASHING_S for ago_s in died))
 
 
 def _state(row: Mapping[str, Any]) -> str:

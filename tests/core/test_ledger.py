@@ -47,7 +47,7 @@ class Crash(BaseException):
 
 
 @dataclass
-class Plant:
+class Pipeline:
     """The three stages over one tenant. `fingerprints` may be changed; `computed` counts documents by stage."""
 
     world: World
@@ -133,8 +133,8 @@ def _work(name: str, fingerprint: str, row: Mapping[str, Any]) -> bytes:
 
 
 @pytest.fixture
-def plant(world: World) -> Plant:
-    return Plant(world)
+def pipeline(world: World) -> Pipeline:
+    return Pipeline(world)
 
 
 def statuses(world: World) -> set[str]:
@@ -144,281 +144,281 @@ def statuses(world: World) -> set[str]:
 # what is stale
 
 
-def test_after_a_run_nothing_is_stale_and_a_second_run_computes_nothing(plant: Plant, inlet: Inlet) -> None:
+def test_after_a_run_nothing_is_stale_and_a_second_run_computes_nothing(pipeline: Pipeline, inlet: Inlet) -> None:
     inlet.land(*[inlet.upsert(f"{n}.md", f"text {n}") for n in range(5)])
-    assert [report.done for report in plant.run_all().values()] == [5, 5, 5]
-    with plant.computing() as computed:
-        assert [report.moved for report in plant.run_all().values()] == [0, 0, 0]
+    assert [report.done for report in pipeline.run_all().values()] == [5, 5, 5]
+    with pipeline.computing() as computed:
+        assert [report.moved for report in pipeline.run_all().values()] == [0, 0, 0]
     assert not computed
-    assert plant.world.artifact("keep", "3.md") == plant.expected("3.md", "text 3", "", ["*"])["keep"]
+    assert pipeline.world.artifact("keep", "3.md") == pipeline.expected("3.md", "text 3", "", ["*"])["keep"]
 
 
-def test_a_stage_takes_nothing_before_the_stage_above_is_done(plant: Plant, inlet: Inlet) -> None:
+def test_a_stage_takes_nothing_before_the_stage_above_is_done(pipeline: Pipeline, inlet: Inlet) -> None:
     inlet.land(inlet.upsert("a.md"))
-    assert plant.run("count").moved == 0
-    plant.run("upper")
-    assert plant.run("keep").moved == 0
-    assert plant.run("count").done == 1
+    assert pipeline.run("count").moved == 0
+    pipeline.run("upper")
+    assert pipeline.run("keep").moved == 0
+    assert pipeline.run("count").done == 1
 
 
-def test_a_landed_edit_recomputes_that_document_alone(plant: Plant, inlet: Inlet) -> None:
+def test_a_landed_edit_recomputes_that_document_alone(pipeline: Pipeline, inlet: Inlet) -> None:
     inlet.land(*[inlet.upsert(f"{n}.md", f"text {n}") for n in range(5)])
-    plant.run_all()
+    pipeline.run_all()
     inlet.land(inlet.upsert("2.md", "text two has more words"))
-    with plant.computing() as computed:
-        plant.run_all()
+    with pipeline.computing() as computed:
+        pipeline.run_all()
     assert computed == {"upper": 1, "count": 1, "keep": 1}
 
 
-def test_a_part_of_the_event_recomputes_only_the_stages_that_read_it(plant: Plant, inlet: Inlet) -> None:
+def test_a_part_of_the_event_recomputes_only_the_stages_that_read_it(pipeline: Pipeline, inlet: Inlet) -> None:
     inlet.land(inlet.upsert("a.md", "text", 1, title="A"))
-    plant.run_all()
+    pipeline.run_all()
     inlet.land(inlet.upsert("a.md", "text", 2, title="B"))
-    with plant.computing() as titled:
-        reports = plant.run_all()
+    with pipeline.computing() as titled:
+        reports = pipeline.run_all()
     assert (titled, reports["upper"].revalidated) == ({"count": 1, "keep": 1}, 1)
-    assert plant.world.artifact("keep", "a.md") == plant.expected("a.md", "text", "B", ["*"])["keep"]
+    assert pipeline.world.artifact("keep", "a.md") == pipeline.expected("a.md", "text", "B", ["*"])["keep"]
 
 
-def test_an_unchanged_landing_is_reaffirmed_without_work(plant: Plant, inlet: Inlet) -> None:
+def test_an_unchanged_landing_is_revalidated_without_work(pipeline: Pipeline, inlet: Inlet) -> None:
     inlet.land(inlet.upsert("a.md", "text", 1))
-    plant.run_all()
+    pipeline.run_all()
     inlet.land(inlet.upsert("a.md", "text", 2))
-    assert statuses(plant.world) == {"behind"}
-    with plant.computing() as computed:
-        reports = plant.run_all()
+    assert statuses(pipeline.world) == {"behind"}
+    with pipeline.computing() as computed:
+        reports = pipeline.run_all()
     assert [report.revalidated for report in reports.values()] == [1, 1, 0]
     assert computed == {"keep": 1}
-    assert statuses(plant.world) == {"done"}
+    assert statuses(pipeline.world) == {"done"}
 
 
-def test_a_content_that_comes_back_before_any_run_is_reaffirmed(plant: Plant, inlet: Inlet) -> None:
+def test_a_content_that_comes_back_before_any_run_is_reaffirmed(pipeline: Pipeline, inlet: Inlet) -> None:
     inlet.land(inlet.upsert("a.md", "text", 1))
-    plant.run_all()
+    pipeline.run_all()
     inlet.land(inlet.upsert("a.md", "other", 2))
     inlet.land(inlet.delete("a.md", 3))
     inlet.land(inlet.upsert("a.md", "text", 4))
-    with plant.computing() as computed:
-        plant.run_all()
+    with pipeline.computing() as computed:
+        pipeline.run_all()
     assert computed == {"keep": 1}
-    assert plant.world.artifact("keep", "a.md") == plant.expected("a.md", "text", "", ["*"])["keep"]
+    assert pipeline.world.artifact("keep", "a.md") == pipeline.expected("a.md", "text", "", ["*"])["keep"]
 
 
-def test_a_changed_fingerprint_recomputes_its_stage_and_below_only_what_changed(plant: Plant, inlet: Inlet) -> None:
+def test_a_changed_fingerprint_recomputes_its_stage_and_below_only_what_changed(pipeline: Pipeline, inlet: Inlet) -> None:
     inlet.land(*[inlet.upsert(f"{n}.md", "some text") for n in range(4)])
-    plant.run_all()
-    plant.fingerprints["upper"] = "2"
-    with plant.computing() as computed:
-        plant.run_all()
+    pipeline.run_all()
+    pipeline.fingerprints["upper"] = "2"
+    with pipeline.computing() as computed:
+        pipeline.run_all()
     # the fingerprint is in the output of `upper`, and not in the number of its words
     assert computed == {"upper": 4, "count": 4}
-    plant.fingerprints["count"] = "2"
-    with plant.computing() as computed:
-        plant.run_all()
+    pipeline.fingerprints["count"] = "2"
+    with pipeline.computing() as computed:
+        pipeline.run_all()
     assert computed == {"count": 4, "keep": 4}
-    with plant.computing() as computed:
-        plant.run_all()
+    with pipeline.computing() as computed:
+        pipeline.run_all()
     assert not computed
 
 
-def test_a_run_for_some_documents_leaves_the_others(plant: Plant, inlet: Inlet) -> None:
+def test_a_run_for_some_documents_leaves_the_others(pipeline: Pipeline, inlet: Inlet) -> None:
     inlet.land(inlet.upsert("a.md"), inlet.upsert("b.md"))
-    assert run(plant.stage("upper"), plant.world.session, only=[plant.world.key("a.md")]).done == 1
-    assert (plant.world.artifact("upper", "a.md"), plant.world.artifact("upper", "b.md")) == (b"TEXT#1", None)
+    assert run(pipeline.stage("upper"), pipeline.world.session, only=[pipeline.world.key("a.md")]).done == 1
+    assert (pipeline.world.artifact("upper", "a.md"), pipeline.world.artifact("upper", "b.md")) == (b"TEXT#1", None)
 
 
 # deletes
 
 
-def test_a_delete_passes_every_stage_and_leaves_no_artifact(plant: Plant, inlet: Inlet) -> None:
+def test_a_delete_passes_every_stage_and_leaves_no_artifact(pipeline: Pipeline, inlet: Inlet) -> None:
     inlet.land(inlet.upsert("a.md"), inlet.upsert("b.md"))
-    plant.run_all()
+    pipeline.run_all()
     inlet.land(inlet.delete("a.md"))
-    with plant.computing() as computed:
-        assert [report.deleted for report in plant.run_all().values()] == [1, 1, 1]
-        assert [report.moved for report in plant.run_all().values()] == [0, 0, 0]
+    with pipeline.computing() as computed:
+        assert [report.deleted for report in pipeline.run_all().values()] == [1, 1, 1]
+        assert [report.moved for report in pipeline.run_all().values()] == [0, 0, 0]
     assert not computed
-    left = plant.world.rows("SELECT DISTINCT document FROM artifact")
-    assert [row["document"] for row in left] == [plant.world.key("b.md")]
-    assert {plant.world.record(name, "a.md")["output_key"] for name in STAGES} == {"deleted"}
+    left = pipeline.world.rows("SELECT DISTINCT document FROM artifact")
+    assert [row["document"] for row in left] == [pipeline.world.key("b.md")]
+    assert {pipeline.world.record(name, "a.md")["output_key"] for name in STAGES} == {"deleted"}
 
 
-def test_a_delete_passes_stages_below_one_that_never_came_to_an_end(plant: Plant, inlet: Inlet) -> None:
+def test_a_delete_passes_stages_below_one_that_never_came_to_an_end(pipeline: Pipeline, inlet: Inlet) -> None:
     inlet.land(inlet.upsert("a.md", POISON))
-    plant.run_all()
+    pipeline.run_all()
     inlet.land(inlet.delete("a.md"))
-    assert [report.deleted for report in plant.run_all().values()] == [1, 1, 1]
-    assert [letter["resolved_at"] is None for letter in plant.world.letters()] == [False]
+    assert [report.deleted for report in pipeline.run_all().values()] == [1, 1, 1]
+    assert [letter["resolved_at"] is None for letter in pipeline.world.letters()] == [False]
 
 
-def test_a_document_that_comes_back_after_its_delete_is_computed_anew(plant: Plant, inlet: Inlet) -> None:
+def test_a_document_that_comes_back_after_its_delete_is_computed_anew(pipeline: Pipeline, inlet: Inlet) -> None:
     inlet.land(inlet.upsert("a.md", "text", 1))
-    plant.run_all()
+    pipeline.run_all()
     inlet.land(inlet.delete("a.md", 2))
-    plant.run("upper")
+    pipeline.run("upper")
     inlet.land(inlet.upsert("a.md", "text", 3))
-    plant.run_all()
-    assert plant.world.artifact("keep", "a.md") == plant.expected("a.md", "text", "", ["*"])["keep"]
+    pipeline.run_all()
+    assert pipeline.world.artifact("keep", "a.md") == pipeline.expected("a.md", "text", "", ["*"])["keep"]
 
 
 # failures
 
 
-def test_a_document_that_fails_is_dead_lettered_once_and_its_neighbours_go_on(plant: Plant, inlet: Inlet) -> None:
+def test_a_document_that_fails_is_dead_lettered_once_and_its_neighbours_go_on(pipeline: Pipeline, inlet: Inlet) -> None:
     bad = inlet.upsert("bad.md", POISON)
     inlet.land(inlet.upsert("a.md"), bad, inlet.upsert("b.md"))
     for _ in range(3):
-        plant.run_all()
-    assert [plant.world.record("keep", name)["status"] for name in ("a.md", "b.md")] == ["done", "done"]
-    letters = plant.world.letters()
+        pipeline.run_all()
+    assert [pipeline.world.record("keep", name)["status"] for name in ("a.md", "b.md")] == ["done", "done"]
+    letters = pipeline.world.letters()
     assert [(x["stage"], x["kafka_partition"], x["kafka_offset"]) for x in letters] == [("upper", inlet.partition, bad.offset)]
     assert (letters[0]["reason"], letters[0]["detail"]) == ("indigestible", "it does not agree with this stage")
-    assert (letters[0]["document"], letters[0]["attempts"], letters[0]["resolved_at"]) == (plant.world.key("bad.md"), 1, None)
-    assert plant.computed["upper"] == 3
+    assert (letters[0]["document"], letters[0]["attempts"], letters[0]["resolved_at"]) == (pipeline.world.key("bad.md"), 1, None)
+    assert pipeline.computed["upper"] == 3
 
 
-def test_a_report_counts_what_failed_by_reason(plant: Plant, inlet: Inlet) -> None:
+def test_a_report_counts_what_failed_by_reason(pipeline: Pipeline, inlet: Inlet) -> None:
     inlet.land(inlet.upsert("a.md"), inlet.upsert("bad.md", POISON), inlet.upsert("away.md", ELSEWHERE))
-    report = plant.run("upper")
+    report = pipeline.run("upper")
     assert (report.done, report.failed, report.waiting, report.moved) == (1, 1, 1, 3)
     assert report.reasons == Counter({"indigestible": 1, "unavailable": 1})
-    with plant.world.session.transaction() as connection:
+    with pipeline.world.session.transaction() as connection:
         assert ledger.failure_reasons(connection, "upper") == {"indigestible": 1, "unavailable": 1}
         assert ledger.progress(connection)["upper"] == {"done": 1, "failed": 1, "waiting": 1}
 
 
-def test_a_replay_tries_what_failed_again_and_counts_it(plant: Plant, inlet: Inlet) -> None:
+def test_a_replay_tries_what_failed_again_and_counts_it(pipeline: Pipeline, inlet: Inlet) -> None:
     inlet.land(inlet.upsert("bad.md", POISON), inlet.upsert("a.md"))
-    plant.run_all()
-    with plant.world.session.transaction() as connection:
-        assert ledger.retry(connection, [plant.world.key(name) for name in ("bad.md", "a.md")], "upper") == 1
-    with plant.computing() as computed:
-        plant.run_all()
+    pipeline.run_all()
+    with pipeline.world.session.transaction() as connection:
+        assert ledger.retry(connection, [pipeline.world.key(name) for name in ("bad.md", "a.md")], "upper") == 1
+    with pipeline.computing() as computed:
+        pipeline.run_all()
     assert computed == {"upper": 1}
-    assert [(letter["attempts"], letter["resolved_at"]) for letter in plant.world.letters()] == [(2, None)]
+    assert [(letter["attempts"], letter["resolved_at"]) for letter in pipeline.world.letters()] == [(2, None)]
 
 
-def test_a_success_resolves_the_dead_letter(plant: Plant, inlet: Inlet) -> None:
+def test_a_success_resolves_the_dead_letter(pipeline: Pipeline, inlet: Inlet) -> None:
     inlet.land(inlet.upsert("bad.md", POISON))
-    plant.run_all()
+    pipeline.run_all()
     inlet.land(inlet.upsert("bad.md", "mended"))
-    plant.run_all()
-    assert plant.world.letters()[0]["resolved_at"] is not None
-    assert plant.world.artifact("upper", "bad.md") == b"MENDED#1"
+    pipeline.run_all()
+    assert pipeline.world.letters()[0]["resolved_at"] is not None
+    assert pipeline.world.artifact("upper", "bad.md") == b"MENDED#1"
 
 
-def test_the_old_results_stay_while_a_new_version_fails(plant: Plant, inlet: Inlet) -> None:
+def test_the_old_results_stay_while_a_new_version_fails(pipeline: Pipeline, inlet: Inlet) -> None:
     inlet.land(inlet.upsert("a.md", "text"))
-    plant.run_all()
-    before = plant.world.artifact("keep", "a.md")
+    pipeline.run_all()
+    before = pipeline.world.artifact("keep", "a.md")
     inlet.land(inlet.upsert("a.md", POISON))
-    with plant.computing() as computed:
-        plant.run_all()
+    with pipeline.computing() as computed:
+        pipeline.run_all()
     assert computed == {"upper": 1}
-    assert plant.world.artifact("keep", "a.md") == before
-    assert plant.world.record("keep", "a.md")["status"] == "behind"
+    assert pipeline.world.artifact("keep", "a.md") == before
+    assert pipeline.world.record("keep", "a.md")["status"] == "behind"
 
 
-def test_a_value_that_postgres_refuses_fails_its_document_alone(plant: Plant, inlet: Inlet) -> None:
+def test_a_value_that_postgres_refuses_fails_its_document_alone(pipeline: Pipeline, inlet: Inlet) -> None:
     inlet.land(*[inlet.upsert(f"{n}.md", f"text {n}") for n in range(3)], inlet.upsert("nul.md", b"a\0b"))
-    report = plant.run("upper", batch=64)
+    report = pipeline.run("upper", batch=64)
     assert (report.done, report.failed, dict(report.reasons)) == (3, 1, {"unstorable": 1})
-    assert [(letter["stage"], letter["reason"]) for letter in plant.world.letters()] == [("upper", "unstorable")]
-    assert plant.world.artifact("upper", "nul.md") is None
-    assert plant.world.artifact("upper", "2.md") == b"TEXT 2#1"
-    assert plant.run("upper").moved == 0
+    assert [(letter["stage"], letter["reason"]) for letter in pipeline.world.letters()] == [("upper", "unstorable")]
+    assert pipeline.world.artifact("upper", "nul.md") is None
+    assert pipeline.world.artifact("upper", "2.md") == b"TEXT 2#1"
+    assert pipeline.run("upper").moved == 0
 
 
-def test_a_server_that_is_away_stops_the_stage_and_the_next_run_goes_on(plant: Plant, inlet: Inlet) -> None:
+def test_a_server_that_is_away_stops_the_stage_and_the_next_run_goes_on(pipeline: Pipeline, inlet: Inlet) -> None:
     inlet.land(*[inlet.upsert(f"{n}.md") for n in range(2)])
     inlet.land(inlet.upsert("z.md", f"{ELSEWHERE} all"), inlet.upsert("y.md"))
-    report = plant.run("upper")
+    report = pipeline.run("upper")
     assert (report.done, report.unavailable) == (2, "its server is away")
-    assert not plant.world.letters()
-    assert len(plant.world.rows("SELECT * FROM stage_record")) == 2
+    assert not pipeline.world.letters()
+    assert len(pipeline.world.rows("SELECT * FROM stage_record")) == 2
     inlet.land(inlet.upsert("z.md", "back"))
-    assert (plant.run("upper").done, plant.computed["upper"]) == (2, 6)
+    assert (pipeline.run("upper").done, pipeline.computed["upper"]) == (2, 6)
 
 
-def test_what_waits_is_tried_with_growing_pauses_and_ends_as_a_dead_letter(plant: Plant, inlet: Inlet) -> None:
+def test_what_waits_is_tried_with_growing_pauses_and_ends_as_a_dead_letter(pipeline: Pipeline, inlet: Inlet) -> None:
     inlet.land(inlet.upsert("away.md", ELSEWHERE), inlet.upsert("a.md"))
     pauses = []
     for attempt in range(1, MAX_ATTEMPTS):
-        assert plant.run("upper").waiting == 1
-        assert plant.run("upper").moved == 0, "it is not due yet"
-        record = plant.world.record("upper", "away.md")
+        assert pipeline.run("upper").waiting == 1
+        assert pipeline.run("upper").moved == 0, "it is not due yet"
+        record = pipeline.world.record("upper", "away.md")
         assert (record["status"], record["attempts"], record["reason"]) == ("waiting", attempt, "unavailable")
         pauses.append((record["next_attempt"] - record["updated_at"]).total_seconds())
-        assert not plant.world.letters()
-        plant.world.rows("UPDATE stage_record SET next_attempt = now() WHERE status = 'waiting' RETURNING 1")
+        assert not pipeline.world.letters()
+        pipeline.world.rows("UPDATE stage_record SET next_attempt = now() WHERE status = 'waiting' RETURNING 1")
     longest = [4, 16, 64, 256, 600, 600, 600]
     assert all(most / 2 <= pause <= most for pause, most in zip(pauses, longest, strict=True))
-    assert plant.run("upper").failed == 1
-    assert [(letter["stage"], letter["reason"]) for letter in plant.world.letters()] == [("upper", "unavailable")]
-    assert plant.run("upper").moved == 0
+    assert pipeline.run("upper").failed == 1
+    assert [(letter["stage"], letter["reason"]) for letter in pipeline.world.letters()] == [("upper", "unavailable")]
+    assert pipeline.run("upper").moved == 0
 
 
-def test_a_new_version_does_not_wait_for_the_old_ones_next_attempt(plant: Plant, inlet: Inlet) -> None:
+def test_a_new_version_does_not_wait_for_the_old_ones_next_attempt(pipeline: Pipeline, inlet: Inlet) -> None:
     inlet.land(inlet.upsert("away.md", ELSEWHERE))
-    plant.run("upper")
+    pipeline.run("upper")
     inlet.land(inlet.upsert("away.md", "text"))
-    assert plant.run("upper").done == 1
+    assert pipeline.run("upper").done == 1
 
 
-def test_what_failed_together_is_not_tried_together(plant: Plant, inlet: Inlet) -> None:
+def test_what_failed_together_is_not_tried_together(pipeline: Pipeline, inlet: Inlet) -> None:
     inlet.land(*[inlet.upsert(f"{n}.md", ELSEWHERE) for n in range(8)])
-    assert plant.run("upper", batch=64).waiting == 8
-    assert len(plant.world.rows("SELECT DISTINCT next_attempt FROM stage_record")) == 8
+    assert pipeline.run("upper", batch=64).waiting == 8
+    assert len(pipeline.world.rows("SELECT DISTINCT next_attempt FROM stage_record")) == 8
 
 
 # races
 
 
-def test_a_slower_workers_result_is_thrown_away(plant: Plant, inlet: Inlet) -> None:
+def test_a_slower_workers_result_is_thrown_away(pipeline: Pipeline, inlet: Inlet) -> None:
     inlet.land(inlet.upsert("a.md", "old", 1), inlet.upsert("b.md", "text", 1))
 
     def land_meanwhile(stage: str, place: str) -> None:
         if place == "after-compute":
-            plant.at = lambda *_: None
+            pipeline.at = lambda *_: None
             inlet.land(inlet.upsert("a.md", "new", 2))
 
-    plant.at = land_meanwhile
-    report = plant.run("upper")
+    pipeline.at = land_meanwhile
+    report = pipeline.run("upper")
     assert (report.done, report.superseded) == (2, 1)
-    assert plant.world.artifact("upper", "a.md") == b"NEW#1"
+    assert pipeline.world.artifact("upper", "a.md") == b"NEW#1"
 
 
-def test_a_delete_that_lands_meanwhile_throws_the_result_away(plant: Plant, inlet: Inlet) -> None:
+def test_a_delete_that_lands_meanwhile_throws_the_result_away(pipeline: Pipeline, inlet: Inlet) -> None:
     inlet.land(inlet.upsert("a.md", "old", 1))
 
     def delete_after_computing(_: str, place: str) -> None:
         if place == "after-compute":
             inlet.land(inlet.delete("a.md", 2))
 
-    plant.at = delete_after_computing
-    assert plant.run("upper").superseded == 1
-    assert plant.world.artifact("upper", "a.md") is None
+    pipeline.at = delete_after_computing
+    assert pipeline.run("upper").superseded == 1
+    assert pipeline.world.artifact("upper", "a.md") is None
 
 
-def test_a_worker_that_saw_a_state_come_and_go_records_nothing_of_it(plant: Plant, inlet: Inlet) -> None:
+def test_a_worker_that_saw_a_state_come_and_go_records_nothing_of_it(pipeline: Pipeline, inlet: Inlet) -> None:
     inlet.land(inlet.upsert("a.md", "first", 1))
 
     def come_and_go(stage: str, place: str) -> None:
         if place == "before-load":
             inlet.land(inlet.upsert("a.md", "passing", 2))
         if place == "after-compute":
-            plant.at = lambda *_: None
+            pipeline.at = lambda *_: None
             inlet.land(inlet.upsert("a.md", "first", 3))
 
-    plant.at = come_and_go
-    report = plant.run("upper")
+    pipeline.at = come_and_go
+    report = pipeline.run("upper")
     assert (report.superseded, report.done) == (1, 1)
-    assert plant.world.artifact("upper", "a.md") == b"FIRST#1"
+    assert pipeline.world.artifact("upper", "a.md") == b"FIRST#1"
 
 
-def test_of_two_workers_the_one_with_the_older_version_writes_nothing(plant: Plant, inlet: Inlet) -> None:
+def test_of_two_workers_the_one_with_the_older_version_writes_nothing(pipeline: Pipeline, inlet: Inlet) -> None:
     inlet.land(inlet.upsert("a.md", "old", 1, title="old"))
-    plant.run("upper")
+    pipeline.run("upper")
     computed, go_on = Flag(), Flag()
 
     def hold_back(_: str, place: str) -> None:
@@ -426,55 +426,55 @@ def test_of_two_workers_the_one_with_the_older_version_writes_nothing(plant: Pla
             computed.set()
             assert go_on.wait(20)
 
-    slow = replace(plant, at=hold_back)
+    slow = replace(pipeline, at=hold_back)
     with ThreadPoolExecutor(1) as thread:
         running = thread.submit(slow.run, "count")
         assert computed.wait(20)
         inlet.land(inlet.upsert("a.md", "new words", 2, title="new"))
-        plant.run_all()
-        after = plant.world.everything()
+        pipeline.run_all()
+        after = pipeline.world.everything()
         go_on.set()
         assert running.result(20).superseded == 1
-    assert plant.world.everything() == after
-    assert plant.world.artifact("keep", "a.md") == plant.expected("a.md", "new words", "new", ["*"])["keep"]
+    assert pipeline.world.everything() == after
+    assert pipeline.world.artifact("keep", "a.md") == pipeline.expected("a.md", "new words", "new", ["*"])["keep"]
 
 
-def test_a_worker_that_waits_for_a_lock_compares_with_what_is_there_when_it_has_it(plant: Plant, inlet: Inlet) -> None:
+def test_a_worker_that_waits_for_a_lock_compares_with_what_is_there_when_it_has_it(pipeline: Pipeline, inlet: Inlet) -> None:
     """What else a waiting statement reads may be older than its lock, so that the comparing is another statement's."""
-    names = sorted(("a.md", "b.md"), key=plant.world.key)
+    names = sorted(("a.md", "b.md"), key=pipeline.world.key)
     inlet.land(*[inlet.upsert(name, "old words", 1) for name in names])
-    plant.run("upper")
-    plant.fingerprints["upper"] = "2"
-    slow = replace(plant)
+    pipeline.run("upper")
+    pipeline.fingerprints["upper"] = "2"
+    slow = replace(pipeline)
     with ThreadPoolExecutor(1) as thread:
-        with plant.world.session.transaction() as connection:
-            connection.execute("SELECT FROM document WHERE document = %s FOR UPDATE", [plant.world.key(names[0])])
-            with plant.world.until_blocked():
+        with pipeline.world.session.transaction() as connection:
+            connection.execute("SELECT FROM document WHERE document = %s FOR UPDATE", [pipeline.world.key(names[0])])
+            with pipeline.world.until_blocked():
                 running = thread.submit(slow.run, "count", 64)
             for stage in ("upper", "count"):
-                assert run(plant.stage(stage), plant.world.session, only=[plant.world.key(names[1])]).done == 1
-            after = plant.world.record("count", names[1])
+                assert run(pipeline.stage(stage), pipeline.world.session, only=[pipeline.world.key(names[1])]).done == 1
+            after = pipeline.world.record("count", names[1])
         assert running.result(20).superseded >= 1
-    assert plant.world.record("count", names[1]) == after
+    assert pipeline.world.record("count", names[1]) == after
 
 
-def test_what_lands_while_a_stage_is_reaffirmed_stays_behind(plant: Plant, inlet: Inlet) -> None:
+def test_what_lands_while_a_stage_is_revalidated_stays_behind(pipeline: Pipeline, inlet: Inlet) -> None:
     inlet.land(inlet.upsert("a.md", "text", 1))
-    plant.run_all()
+    pipeline.run_all()
     inlet.land(inlet.upsert("a.md", "text", 2))
 
-    def reaffirm() -> int:
-        with plant.world.session.transaction() as connection:
-            return ledger.revalidate(connection, plant.stage("upper").step)
+    def revalidate() -> int:
+        with pipeline.world.session.transaction() as connection:
+            return ledger.revalidate(connection, pipeline.stage("upper").step)
 
     with ThreadPoolExecutor(1) as thread:
         batch = inlet.batch(inlet.upsert("a.md", "other", 3))
-        with plant.world.session.transaction() as connection:
-            land(connection, plant.world.session.keys, batch)
-            with plant.world.until_blocked():
-                running = thread.submit(reaffirm)
+        with pipeline.world.session.transaction() as connection:
+            land(connection, pipeline.world.session.keys, batch)
+            with pipeline.world.until_blocked():
+                running = thread.submit(revalidate)
         assert running.result(20) == 0
-    assert plant.world.record("upper", "a.md")["status"] == "behind"
+    assert pipeline.world.record("upper", "a.md")["status"] == "behind"
 
 
 # crashes
@@ -528,7 +528,7 @@ def test_whatever_lands_runs_and_crashes_the_end_is_that_of_one_whole_run_from_n
     world: World, steps: list[Land | Run | Change]
 ) -> None:
     world.clear()
-    plant, inlet, newest = Plant(world), world.inlet(), dict[str, Land]()
+    pipeline, inlet, newest = Pipeline(world), world.inlet(), dict[str, Land]()
 
     def take(what: Land) -> None:
         newest[what.name] = what
@@ -538,18 +538,18 @@ def test_whatever_lands_runs_and_crashes_the_end_is_that_of_one_whole_run_from_n
         if isinstance(step, Land):
             take(step)
         elif isinstance(step, Change):
-            plant.fingerprints[step.stage] = step.fingerprint
+            pipeline.fingerprints[step.stage] = step.fingerprint
         else:
-            _interrupted(plant, step, take)
-    plant.at = lambda *_: None
-    plant.run_all()
-    _as_from_nothing(plant, newest)
-    with plant.computing() as computed:
-        assert not any(report.moved for report in plant.run_all().values())
+            _interrupted(pipeline, step, take)
+    pipeline.at = lambda *_: None
+    pipeline.run_all()
+    _as_from_nothing(pipeline, newest)
+    with pipeline.computing() as computed:
+        assert not any(report.moved for report in pipeline.run_all().values())
     assert not computed
 
 
-def _interrupted(plant: Plant, step: Run, take: Callable[[Land], None]) -> None:
+def _interrupted(pipeline: Pipeline, step: Run, take: Callable[[Land], None]) -> None:
     passed = Counter[str]()
 
     def at(_: str, place: str) -> None:
@@ -561,35 +561,36 @@ def _interrupted(plant: Plant, step: Run, take: Callable[[Land], None]) -> None:
         if place.endswith(("load", "compute", "commit")):
             take(step.lands)
 
-    plant.at = at
+    pipeline.at = at
     try:
-        plant.run(step.stage)
+        pipeline.run(step.stage)
     except Crash:
         pass
     finally:
-        plant.at = lambda *_: None
+        pipeline.at = lambda *_: None
 
 
-def _as_from_nothing(plant: Plant, newest: Mapping[str, Land]) -> None:
+def _as_from_nothing(pipeline: Pipeline, newest: Mapping[str, Land]) -> None:
     for name, what in newest.items():
-        outputs = {stage: plant.world.artifact(stage, name) for stage in STAGES}
+        outputs = {stage: pipeline.world.artifact(stage, name) for stage in STAGES}
         records = {
-            row["stage"]: row for row in plant.world.rows("SELECT * FROM stage_record WHERE document = %(d)s", d=plant.world.key(name))
+            row["stage"]: row
+            for row in pipeline.world.rows("SELECT * FROM stage_record WHERE document = %(d)s", d=pipeline.world.key(name))
         }
         if what.deletes:
             assert outputs == dict.fromkeys(STAGES)
-            assert plant.world.artifact("land", name) is None
+            assert pipeline.world.artifact("land", name) is None
             assert {row["output_key"] for row in records.values()} == {"deleted"}
         elif what.content == POISON:
-            assert (records["upper"]["status"], records["upper"]["fingerprint"]) == ("failed", plant.fingerprints["upper"])
+            assert (records["upper"]["status"], records["upper"]["fingerprint"]) == ("failed", pipeline.fingerprints["upper"])
             assert all(records[stage]["status"] != "done" for stage in STAGES if stage in records)
             continue
         else:
-            assert outputs == plant.expected(name, what.content, what.title, what.acl)
-            digests = {stage: artifacts.output_key(plant.world.session.keys, payload or b"") for stage, payload in outputs.items()}
+            assert outputs == pipeline.expected(name, what.content, what.title, what.acl)
+            digests = {stage: artifacts.output_key(pipeline.world.session.keys, payload or b"") for stage, payload in outputs.items()}
             assert {stage: row["output_key"] for stage, row in records.items()} == digests
         assert {stage: row["status"] for stage, row in records.items()} == dict.fromkeys(STAGES, "done")
         if not what.deletes:
-            assert {stage: row["fingerprint"] for stage, row in records.items()} == plant.fingerprints
-    open_letters = {letter["document"] for letter in plant.world.letters() if letter["resolved_at"] is None}
-    assert open_letters == {plant.world.key(name) for name, what in newest.items() if what.content == POISON and not what.deletes}
+            assert {stage: row["fingerprint"] for stage, row in records.items()} == pipeline.fingerprints
+    open_letters = {letter["document"] for letter in pipeline.world.letters() if letter["resolved_at"] is None}
+    assert open_letters == {pipeline.world.key(name) for name, what in newest.items() if what.content == POISON and not what.deletes}

@@ -2,6 +2,10 @@
 
 `before_claims.sql.xz` is a dump of what the last commit before migration 0011 left: two tenants with documents that were indexed,
 deleted and refused, one that landed and no stage took, and the claim of a dead process on it.
+
+Of a data folder only Postgres is restored, because no migration touches the rest. Kafka is read from positions that Postgres has, and what
+it lost is a reset (`tests/events/test_positions.py`). Neo4j is a projection: the stages write it again, as here. The secrets are files of
+one value each, whose format has not changed since the dump; the master key is given.
 """
 
 from __future__ import annotations

@@ -379,7 +379,7 @@ def test_what_a_stage_leaves_out_of_a_batch_is_taken_by_the_same_run(clean: Worl
     assert claimed(clean) == 0
 
 
-def test_a_run_for_some_documents_reaffirms_no_others(clean: World) -> None:
+def test_a_run_for_some_documents_revalidates_no_others(clean: World) -> None:
     inlet = land(clean, "one", "two")
     run(fragile(), clean.session)
     inlet.land(inlet.upsert("0.md", "one"), inlet.upsert("1.md", "two"))

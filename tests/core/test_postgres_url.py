@@ -81,7 +81,7 @@ def test_another_url_is_refused_with_the_keys_name_and_no_part_of_it(url: str, s
     assert error.reason == "bad-configuration"
     assert "reader_url: " in error.detail
     assert "postgresql://" in error.detail or "%40" in error.detail or not url
-    assert SECRET not in told(error)
+    assert SECRET not in text_of(error)
 
 
 def index(url: str) -> None:
@@ -103,7 +103,7 @@ def refusal(read: Callable[[str], None], url: str) -> ConfigurationError | None:
     return None
 
 
-def told(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
     """What a traceback shows, with the errors that it comes from."""
     return f"{error!r} {''.join(traceback.format_exception(error))}"
 
@@ -127,11 +127,11 @@ def test_no_message_and_no_part_that_a_message_shows_has_the_password(url: str) 
     """A URL is refused without a part of it, or read as it was meant: libpq's errors show the user, the host, the port and the database."""
     for read in READERS.values():
         error = refusal(read, url)
-        assert error is None or SECRET not in told(error)
+        assert error is None or SECRET not in text_of(error)
     try:
         shown = [str(value) for name, value in conninfo_to_dict(postgres_url(url)).items() if name != "password"]
     except ValueError as error:
-        shown = [told(error)]
+        shown = [text_of(error)]
     assert not any(SECRET in text for text in shown)
 
 

@@ -1,7 +1,7 @@
 """Compares two JSON Schemas keyword by keyword, to find what the later one refuses and the earlier one accepts.
 
-It may report a narrowing that is none, never the reverse: it reports what it cannot compare. Objects are open by default, so a property
-that one side does not name has the schema of its `additionalProperties`.
+It may report an incompatibility that is none, never the reverse: it reports what it cannot compare. Objects are open by default, so a
+property that one side does not name has the schema of its `additionalProperties`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ UNCHANGED = {"pattern", "format", "contentEncoding", "multipleOf", "uniqueItems"
 BRANCHES = {"then", "else"}
 
 
-def narrowings(old: Schema, new: Schema) -> list[str]:
+def incompatibilities(old: Schema, new: Schema) -> list[str]:
     """Where the later schema accepts less, as `path: keyword`; empty if it accepts everything that the earlier one does."""
     return list(dict.fromkeys(_Comparison(old, new).compare(old, new, "event")))
 

@@ -11,7 +11,8 @@ import jsonschema_rs
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from events.contract import DELETE, SCHEMA, UPSERT
+from events.contract import DELETE, UPSERT
+from events.validation import SCHEMA
 from tests.events.schema_compat import Schema
 
 NEWEST: Schema = json.loads(files("events").joinpath(SCHEMA).read_text(encoding="utf-8"))

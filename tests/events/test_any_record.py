@@ -1,4 +1,4 @@
-"""Whatever bytes a record has, it lands or becomes a dead letter, is told, and stops nobody: from the contract to what people read."""
+"""Whatever bytes a record has, it lands or becomes a dead letter, is reported, and stops no other record: from the contract to the CLI."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import TenantError
-from events.contract import DELETE, SCHEMA, UPSERT, Event, KafkaRecord, Rejected, read, tenant_of, topic_of
+from events.contract import DELETE, UPSERT, Event, KafkaRecord, Rejected, read, tenant_of, topic_of
+from events.validation import SCHEMA
 
 STRUCTURED = (("content-type", b"application/cloudevents+json; charset=utf-8"),)
 SECRET = "Ada Lovelace"

@@ -15,9 +15,10 @@ from core.records import decode
 from events import contract, fencing
 from events.contract import DELETE, UPSERT, Event, KafkaRecord, read
 from events.outcomes import Outcome
+from events.validation import SCHEMA as SCHEMA_FILE
 
 PAGE = (Path(__file__).parents[2] / "docs/events.md").read_text(encoding="utf-8")
-SCHEMA = json.loads((Path(contract.__file__).parent / contract.SCHEMA).read_text(encoding="utf-8"))
+SCHEMA = json.loads((Path(contract.__file__).parent / SCHEMA_FILE).read_text(encoding="utf-8"))
 STRUCTURED = (("content-type", b"application/cloudevents+json"),)
 
 

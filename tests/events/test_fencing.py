@@ -89,7 +89,7 @@ def test_in_whatever_order_two_partitions_are_read_the_state_is_that_of_what_was
 
 
 @given(two_partitions(), st.booleans())
-def test_without_append_times_what_comes_by_another_partition_is_refused_and_never_told_as_older_or_the_same(
+def test_without_append_times_what_comes_by_another_partition_is_refused_and_never_reported_as_older_or_the_same(
     given_records: tuple[list[list[State]], list[State]], first_has_one: bool
 ) -> None:
     _, order = given_records

@@ -1,7 +1,7 @@
 """The rule of docs/events.md: within a version of the contract, what was valid stays valid.
 
 Every published schema stays in `events/schema/`, with its digest. A published file is never edited, because users validate with copies
-of it. A change of the contract is a new file with the next number, a line in SHA256SUMS, and `events.contract.SCHEMA` pointing to it.
+of it. A change of the contract is a new file with the next number, a line in SHA256SUMS, and `events.validation.SCHEMA` pointing to it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from events import contract
+from events import validation
 from events.contract import DELETE, UPSERT, Event, KafkaRecord, read
-from tests.events.schema_compat import Schema, narrowings
+from tests.events.schema_compat import Schema, incompatibilities
 from tests.events.schema_events import events, validator
 
-FOLDER = Path(contract.__file__).parent / "schema"
+FOLDER = Path(validation.__file__).parent / "schema"
 STRUCTURED = (("content-type", b"application/cloudevents+json"),)
 
 
@@ -58,12 +58,12 @@ def test_a_published_schema_is_never_edited_and_none_is_unpublished() -> None:
 
 
 def test_events_are_validated_with_the_newest_published_schema() -> None:
-    assert Path(contract.SCHEMA).name == PUBLISHED[-1]
+    assert Path(validation.SCHEMA).name == PUBLISHED[-1]
 
 
 @pytest.mark.parametrize("older", OF_THIS_MAJOR)
 def test_the_newest_schema_takes_everything_that_a_published_one_of_its_version_takes(older: str) -> None:
-    assert narrowings(schema(older), NEWEST) == []
+    assert incompatibilities(schema(older), NEWEST) == []
 
 
 @pytest.mark.slow
@@ -131,14 +131,14 @@ ACCEPTED = {
 def test_a_change_that_refuses_what_was_valid_is_found(what: str) -> None:
     changed = deepcopy(NEWEST)
     REFUSED[what](changed)
-    assert narrowings(NEWEST, changed) != []
+    assert incompatibilities(NEWEST, changed) != []
 
 
 @pytest.mark.parametrize("what", ACCEPTED)
 def test_a_change_that_accepts_more_is_compatible(what: str) -> None:
     changed = deepcopy(NEWEST)
     ACCEPTED[what](changed)
-    assert narrowings(NEWEST, changed) == []
+    assert incompatibilities(NEWEST, changed) == []
 
 
 def places(of: Any) -> list[Schema]:
@@ -167,7 +167,7 @@ def changed(draw: st.DrawFn) -> Schema:
 @settings(max_examples=200)
 def test_if_the_comparison_finds_no_break_every_event_stays_valid(changed: Schema, data: st.DataObject) -> None:
     try:
-        after, broken = validator(changed), narrowings(NEWEST, changed)
+        after, broken = validator(changed), incompatibilities(NEWEST, changed)
     except (ValueError, KeyError, TypeError, AttributeError, AssertionError):
         return  # no schema, or one that the comparison refuses
     if not broken:

@@ -139,7 +139,14 @@ def test_a_late_update_does_not_resurrect_a_removed_document(projection: Project
     projection.project(tenant, [projected(A, 3, "acme")])
     assert graph(connection, tenant) == removed
     assert projection.counts(tenant) == {"Tombstone": 1}
-    assert projection.holds(tenant, A) == {"documents": 0, "sections": 0, "chunks": 0, "mentions": 0, "relations": 0, "tombstones": 1}
+    assert projection.document_counts(tenant, A) == {
+        "documents": 0,
+        "sections": 0,
+        "chunks": 0,
+        "mentions": 0,
+        "relations": 0,
+        "tombstones": 1,
+    }
 
 
 def test_a_removal_that_arrives_first_prevents_the_older_write(projection: Projection, tenant: str) -> None:
@@ -338,8 +345,15 @@ def test_names_of_any_length_are_written_and_stay_distinct(projection: Projectio
 
 def test_a_documents_nodes_and_relationships_are_counted(projection: Projection, tenant: str) -> None:
     projection.project(tenant, [projected(A, 1, "acme", "globex", refers_to=["b.md"]), projected(B, 1, "acme")])
-    assert projection.holds(tenant, A) == {"documents": 1, "sections": 2, "chunks": 2, "mentions": 2, "relations": 3, "tombstones": 0}
-    assert set(projection.holds(tenant, C).values()) == {0}
+    assert projection.document_counts(tenant, A) == {
+        "documents": 1,
+        "sections": 2,
+        "chunks": 2,
+        "mentions": 2,
+        "relations": 3,
+        "tombstones": 0,
+    }
+    assert set(projection.document_counts(tenant, C).values()) == {0}
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,15 @@ def test_tasks_run_after_their_stage_and_their_counts_stand_in_its_tally(app: Ru
     assert maintenance.due(app, app.session(rotating)) == []
 
 
+def test_the_counts_of_maintenance_at_the_end_of_an_ingest_stand_in_the_last_stages_tally(app: Runtime, acme: str) -> None:
+    publish(app, acme, page_md=PAGE)
+    app.ingest(acme)
+    with app.session(acme).transaction() as connection:
+        connection.execute("UPDATE lexicon SET behind = true")
+    _, reports = app.ingest(acme)
+    assert reports["project"].tally["maintenance/terms/passages"] == 1
+
+
 def test_a_task_by_the_clock_runs_once_in_its_time(app: Runtime, acme: str) -> None:
     session = app.session(acme)
     assert "unused-vectors" in maintenance.run_due(app, session)

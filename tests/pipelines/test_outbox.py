@@ -266,7 +266,7 @@ def test_a_delete_is_published_when_the_document_has_left_the_index(mill: Mill, 
     assert sent(mill) == ["0 indexed", "1 deleted"]
 
 
-def test_a_delete_of_an_unknown_id_is_told_at_once_and_each_time(mill: Mill, inlet: Inlet) -> None:
+def test_a_delete_of_an_unknown_id_is_published_at_once_and_each_time(mill: Mill, inlet: Inlet) -> None:
     mill.land(inlet.delete("never-seen.md", 1))
     mill.run()
     mill.land(inlet.delete("never-seen.md", 1), inlet.delete("never-seen.md", 2), inlet.null("another.md"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from typing import Any
@@ -16,6 +15,7 @@ from core import artifacts, envelopes
 from core.ledger.stage import Session
 from core.records import encode
 from core.schema.migrate import owner
+from core.sensitivity import SEALED
 from events.digests import document_key
 from events.publish import Publisher
 from pipelines import maintenance, upgrade
@@ -24,7 +24,7 @@ from pipelines.governance import erasure
 from pipelines.operations import explain, replay
 from pipelines.operations.search import ask
 from pipelines.stages.registry import NAMES
-from tests.tenant_fixture import WIKI, rows
+from tests.tenant_fixture import WIKI, publish, rows
 
 NAME = "notes/Überblick.md"
 DECOMPOSED = normalize("NFD", NAME)
@@ -37,16 +37,6 @@ def former_key(session: Session, name: str = NAME) -> str:
     return session.keys.digest(normalize("NFD", name).encode(), "document")
 
 
-def send(app: Runtime, tenant: str, contents: Mapping[str, str | bytes | None], sequence: int | None = None, source: str = WIKI) -> None:
-    """Publish upserts by id, and deletes for None."""
-    with Publisher(app.endpoints.kafka_client(), tenant, source) as publisher:
-        for name, content in contents.items():
-            if content is None:
-                publisher.delete(name, sequence=sequence)
-            else:
-                publisher.upsert(name, content=content, sequence=sequence)
-
-
 def spell_as_before(app: Runtime, tenant: str, name: str = NAME) -> None:
     """Store a document that has landed, and is parsed at most, as the earlier version did for the decomposed id."""
     session = app.session(tenant)
@@ -57,7 +47,7 @@ def spell_as_before(app: Runtime, tenant: str, name: str = NAME) -> None:
         connection.execute("UPDATE document SET parent = %(former)s WHERE parent = %(key)s", values)
         for table in ("event", "outcome", "stage_record"):
             connection.execute(f"UPDATE {table} SET document = %(former)s WHERE document = %(key)s", values)
-        for stage in artifacts.SEALED:
+        for stage in SEALED:
             for payload in artifacts.get(connection, session.keys, stage, [key]).values():
                 artifacts.put(connection, session.keys, stage, {former: payload})
             artifacts.discard(connection, [stage], [key])
@@ -65,7 +55,7 @@ def spell_as_before(app: Runtime, tenant: str, name: str = NAME) -> None:
         if row["envelope"]:
             envelope = replace(envelopes.unseal(session.keys, row["envelope"], key), name=normalize("NFD", name))
             values |= {"envelope": envelopes.seal(session.keys, envelope, former)}
-            values |= {"envelope_key": session.keys.digest(encode(envelope), "envelope"), "state_key": "0" * 32}
+            values |= {"envelope_key": envelopes.digest(session.keys, encode(envelope)), "state_key": "0" * 32}
             connection.execute(
                 "UPDATE document SET envelope = %(envelope)s, envelope_key = %(envelope_key)s, state_key = %(state_key)s"
                 " WHERE document = %(former)s",
@@ -101,7 +91,7 @@ def documents_of(app: Runtime, tenant: str) -> dict[str, bool]:
 @pytest.fixture
 def lemurs(app: Runtime, acme: str) -> str:
     """A tenant with one document that an earlier version landed under its decomposed id, indexed and in the graph."""
-    send(app, acme, {NAME: PAGE})
+    publish(app, acme, None, {NAME: PAGE})
     app.land(acme)
     spell_as_before(app, acme)
     run_stages(app, acme)
@@ -128,7 +118,7 @@ def test_a_document_is_moved_with_everything_that_it_has_and_searchable_all_the_
     after = {table: rows(app, lemurs, f"SELECT count(*) AS n FROM {table} WHERE document = '{key}'")[0]["n"] for table in TABLES}
     assert after == before
     assert app.models.projection.documents(lemurs).keys() == {key}
-    assert app.models.projection.holds(lemurs, key)["documents"] == 1
+    assert app.models.projection.document_counts(lemurs, key)["documents"] == 1
     assert explain.explain(app, lemurs, NAME)[0].verdict == "searchable"
     assert sum(run_stages(app, lemurs).values()) == 0
 
@@ -159,12 +149,12 @@ def test_a_receipt_from_before_erases_the_document_that_was_moved(app: Runtime, 
 
 
 def test_the_next_event_changes_the_document_and_lands_no_second_one(app: Runtime, lemurs: str) -> None:
-    send(app, lemurs, {NAME: PAGE.replace("once", "twice")})
+    publish(app, lemurs, None, {NAME: PAGE.replace("once", "twice")})
     landed, _ = app.ingest(lemurs)
     assert landed.fates == {"landed": 1}
     assert sum(documents_of(app, lemurs).values()) == 1
     assert cited(app, lemurs) == {NAME}
-    send(app, lemurs, {NAME: None})
+    publish(app, lemurs, None, {NAME: None})
     app.ingest(lemurs)
     assert cited(app, lemurs) == set()
     assert app.models.projection.documents(lemurs) == {}
@@ -178,11 +168,13 @@ def test_a_replay_of_the_topic_lands_no_second_document(app: Runtime, lemurs: st
 
 @pytest.mark.parametrize("newer", ["composed", "decomposed"])
 def test_of_two_documents_that_are_spelt_alike_the_newer_stays(app: Runtime, acme: str, newer: str) -> None:
-    send(app, acme, {NAME: PAGE})
+    publish(app, acme, None, {NAME: PAGE})
     app.land(acme)
     spell_as_before(app, acme)
     app.maintained_at[acme, "upgrade"] = 0.0  # as the earlier version, which landed a second document
-    send(app, acme, {NAME: "# Lynxes\n\nThe overview of lynxes is read once a week.\n", "other": "# Cats\n\nThe overview of cats.\n"})
+    publish(
+        app, acme, None, {NAME: "# Lynxes\n\nThe overview of lynxes is read once a week.\n", "other": "# Cats\n\nThe overview of cats.\n"}
+    )
     app.land(acme)
     app.maintained_at.clear()
     session = app.session(acme)
@@ -226,7 +218,7 @@ def test_members_of_an_archive_keep_their_parent(app: Runtime, acme: str) -> Non
     assert {row["document"]: row["parent"] for row in parents} == {
         document_key(member, session.keys): document_key(name, session.keys) for member in members
     }
-    send(app, acme, {normalize("NFD", name): None})
+    publish(app, acme, None, {normalize("NFD", name): None})
     app.ingest(acme)
     assert set(documents_of(app, acme).values()) == {False}
     assert cited(app, acme, "overview of members") == set()
@@ -234,15 +226,15 @@ def test_members_of_an_archive_keep_their_parent(app: Runtime, acme: str) -> Non
 
 @pytest.mark.parametrize("spelling", [NAME, DECOMPOSED])
 def test_a_tombstone_under_another_spelling_fences(app: Runtime, acme: str, spelling: str) -> None:
-    send(app, acme, {NAME: PAGE}, 1)
-    send(app, acme, {NAME: None}, 5)
+    publish(app, acme, 1, {NAME: PAGE})
+    publish(app, acme, 5, {NAME: None})
     app.land(acme)
     spell_as_before(app, acme)
-    send(app, acme, {spelling: PAGE}, 4)
+    publish(app, acme, 4, {spelling: PAGE})
     assert app.land(acme).fates == {"superseded": 1}
-    send(app, acme, {spelling: PAGE}, 6, "/other")
+    publish(app, acme, 6, {spelling: PAGE}, source="/other")
     assert app.land(acme).reasons == {"source-mismatch": 1}
-    send(app, acme, {spelling: PAGE}, 6)
+    publish(app, acme, 6, {spelling: PAGE})
     assert app.ingest(acme)[0].fates == {"landed": 1}
     assert cited(app, acme) == {spelling}
     return_to_version_0(app, acme)
@@ -251,15 +243,15 @@ def test_a_tombstone_under_another_spelling_fences(app: Runtime, acme: str, spel
 
 
 def test_a_tombstone_of_an_id_that_was_never_published_belongs_to_nobody(app: Runtime, acme: str) -> None:
-    send(app, acme, {NAME: PAGE})
-    send(app, acme, {"wiki/page": None}, source="/stranger")
+    publish(app, acme, None, {NAME: PAGE})
+    publish(app, acme, None, {"wiki/page": None}, source="/stranger")
     app.land(acme)
-    send(app, acme, {NAME: None})
+    publish(app, acme, None, {NAME: None})
     app.land(acme)
     rows(app, acme, "UPDATE document SET published = true, source_key = 'stranger' WHERE NOT published RETURNING document")
     return_to_version_0(app, acme)
     assert upgrade.upgrade(app, app.session(acme)) == {"disowned": 1}
-    send(app, acme, {"wiki/page": PAGE, NAME: PAGE})
+    publish(app, acme, None, {"wiki/page": PAGE, NAME: PAGE})
     assert app.land(acme).fates == {"landed": 2}
 
 

@@ -16,7 +16,7 @@ from core.policy import Privacy
 from privacy import LABELS, Redactor, new_data_key, redact_text, surrogate, tenant_keys
 from privacy.folding import fold
 from privacy.redactor import Kind
-from tests.privacy.test_values import MASTER, Planted, patterns, values
+from tests.privacy.test_values import MASTER, PiiValue, patterns, values
 
 KEYS = tenant_keys(MASTER, "acme", new_data_key(MASTER, "acme"))
 
@@ -148,12 +148,12 @@ def test_an_ordinary_id_stays_unchanged(document: str) -> None:
 
 
 @given(values(precise=True))
-def test_a_value_in_an_id_is_replaced(planted: Planted) -> None:
-    assert planted.text not in redacted(f"inbox/{planted.text}.eml", kind="id")
+def test_a_value_in_an_id_is_replaced(pii: PiiValue) -> None:
+    assert pii.text not in redacted(f"inbox/{pii.text}.eml", kind="id")
 
 
 PIECES = st.one_of(
-    values().map(lambda planted: planted.text),
+    values().map(lambda pii: pii.text),
     st.sampled_from(
         ["account", "SSN", "passport", "phone", "card", " ", "\n", "<EMAIL:", ">", "@", "+", "%40", "://", "\u200b", "\ufffc", "\x00"]
     ),
@@ -181,7 +181,7 @@ def test_a_result_does_not_depend_on_earlier_texts(text: str, others: list[str])
 
 
 @given(values(), values(), st.sampled_from([" ", ", ", "\n", "; ", " | ", "\t", "\u00a0"]))
-def test_neighbouring_values_are_both_found(first: Planted, second: Planted, between: str) -> None:
+def test_neighbouring_values_are_both_found(first: PiiValue, second: PiiValue, between: str) -> None:
     result = redacted(f"{first.text}{between}{second.text}")
     assert first.text not in result
     assert second.text not in result
@@ -207,18 +207,18 @@ class RecordingHandler(logging.Handler):
 
 
 @given(values())
-def test_no_log_line_shows_a_value(planted: Planted) -> None:
+def test_no_log_line_shows_a_value(pii: PiiValue) -> None:
     handler = RecordingHandler()
     root = logging.getLogger()
     level = root.level
     root.addHandler(handler)
     root.setLevel(logging.DEBUG)
     try:
-        redacted(f"account card phone passport {planted.text}")
+        redacted(f"account card phone passport {pii.text}")
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
-    assert not [record for record in handler.records if planted.text in record.getMessage()]
+    assert not [record for record in handler.records if pii.text in record.getMessage()]
 
 
 def test_the_fingerprint_names_profile_rules_and_libraries() -> None:

@@ -15,7 +15,7 @@ from core.policy import Privacy
 from privacy import Redactor, new_data_key, surrogate, tenant_keys
 from privacy.finders.context import Finder, Text
 from privacy.folding import fold
-from tests.privacy.test_values import MASTER, SHOWN, Planted, patterns, values
+from tests.privacy.test_values import MASTER, SHOWN, PiiValue, patterns, values
 
 KEYS = tenant_keys(MASTER, "acme", new_data_key(MASTER, "acme"))
 CYRILLIC = str.maketrans("aeopcyxABEKMHOPCTX", "аеорсухАВЕКМНОРСТХ")
@@ -69,8 +69,8 @@ def test_a_number_in_disguise_has_the_surrogate_of_the_plain_one(entity: str, di
 
 
 @given(values(), st.sampled_from(["Имя ", "Ελλάς ", "\u200b", "𝐍𝐨 ", "①. "]))
-def test_text_before_a_value_stays_unchanged(planted: Planted, before: str) -> None:
-    assert replaced(f"{before}{planted.text}").startswith(before)
+def test_text_before_a_value_stays_unchanged(pii: PiiValue, before: str) -> None:
+    assert replaced(f"{before}{pii.text}").startswith(before)
 
 
 @given(st.text("аеорсухАВЕКМНОРСТХбгдж @.19", max_size=30))

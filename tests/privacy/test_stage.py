@@ -14,14 +14,14 @@ from core.frames import PARSED, RESULT
 from core.keys import TenantKeys
 from core.records import Block, BlockKind, Content, Envelope, Link, Redacted
 from privacy import new_data_key, redact, redact_text, surrogate, tenant_keys
-from tests.privacy.test_values import MASTER, SHOWN, Planted, patterns, values
+from tests.privacy.test_values import MASTER, SHOWN, PiiValue, patterns, values
 
 pytestmark = pytest.mark.slow
 
 ACME, GLOBEX = (tenant_keys(MASTER, tenant, new_data_key(MASTER, tenant)) for tenant in ("acme", "globex"))
 KINDS: tuple[BlockKind, ...] = ("heading", "paragraph", "list_item", "code", "caption", "formula")
 
-Document = tuple[Envelope, Content, list[Planted]]
+Document = tuple[Envelope, Content, list[PiiValue]]
 
 
 def parsed(*documents: tuple[Envelope, Content]) -> pl.DataFrame:
@@ -46,36 +46,36 @@ SENTENCES = st.sampled_from(["{}", "Reach her at {}.", "({})", "see {} for more"
 @st.composite
 def planted_documents(draw: st.DrawFn) -> Document:
     """A document with a different value in every field, and the values."""
-    planted: list[Planted] = []
+    inserted: list[PiiValue] = []
 
-    def plant(template: str = "{}", *, precise: bool = False) -> str:
+    def insert(template: str = "{}", *, precise: bool = False) -> str:
         value = draw(values(precise=precise))
-        planted.append(value)
+        inserted.append(value)
         return template.replace("{}", value.text)
 
     def sentence() -> str:
-        return plant(draw(SENTENCES))
+        return insert(draw(SENTENCES))
 
     blocks = [Block(kind, text=sentence(), level=1 if kind == "heading" else 0) for kind in KINDS]
     blocks.append(Block("table", rows=((sentence(), sentence()), (sentence(), sentence()))))
     target = draw(st.sampled_from(["https://x.example/a?q={}&p=1", "https://x.example/a/{}", "mailto:{}", "tel:{}", "{}"]))
-    blocks.append(Block("paragraph", text="a link", links=(Link(text=sentence(), target=plant(target)),)))
+    blocks.append(Block("paragraph", text="a link", links=(Link(text=sentence(), target=insert(target)),)))
     envelope = Envelope(
-        name=plant("inbox/{}/1", precise=True),
+        name=insert("inbox/{}/1", precise=True),
         source="crm",
         title=sentence() if draw(st.booleans()) else "",
-        uri=plant("https://x.example/{}", precise=True),
-        metadata={"owner": sentence(), plant(precise=True): "key"},
+        uri=insert("https://x.example/{}", precise=True),
+        metadata={"owner": sentence(), insert(precise=True): "key"},
     )
-    return envelope, Content(tuple(blocks), title=plant(), properties={"author": sentence()}), planted
+    return envelope, Content(tuple(blocks), title=insert(), properties={"author": sentence()}), inserted
 
 
 @settings(max_examples=50)
 @given(planted_documents())
 def test_no_value_survives_in_any_field(document: Document) -> None:
-    envelope, content, planted = document
+    envelope, content, inserted = document
     payload = redact(parsed((envelope, content)), patterns(), ACME)["payload"][0].decode()
-    for value in planted:
+    for value in inserted:
         assert value.text not in payload, value.entity
         assert squeezed(value.text) not in squeezed(payload), value.entity
 

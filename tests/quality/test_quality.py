@@ -351,7 +351,7 @@ class TestStreamSlots:
         check = quality.stream_slots(configured, alive, crashes)
         assert check.passed == (alive >= configured and not crashes)
         assert check.severity == "error"
-        assert {f"deaths of {slot}": count for slot, count in crashes.items()}.items() <= check.measured.items()
+        assert {f"crashes of {slot}": count for slot, count in crashes.items()}.items() <= check.measured.items()
 
 
 class TestCompleteness:

@@ -32,7 +32,7 @@ UPDATE headrace.tenant SET configuration = configuration || %(changes)s WHERE te
 SELECT set_config('search_path', %(schema)s, true), set_config('lock_timeout', '60s', true)
 
 -- name: lock_out
--- Wait for processes that work for the tenant here, where only they are affected, and not in the drop, behind which everybody waits:
+-- Wait for the processes that work for the tenant here and not in the drop, behind which every other process would wait:
 -- stages and landing, then writers of the graph, then publishers of outcomes, in the order in which they lock these.
 LOCK TABLE document, artifact, outcome IN ACCESS EXCLUSIVE MODE
 

@@ -17,7 +17,7 @@ SELECT (SELECT count(*) FROM document WHERE document = ANY (%(documents)s) AND e
        (SELECT count(*) FROM indexed WHERE document = ANY (%(documents)s)) AS citations,
        (SELECT count(*) FROM dead_letter WHERE document = ANY (%(documents)s)) AS dead_letters,
        (SELECT count(*) FROM stage_record WHERE document = ANY (%(documents)s) AND output_key IS DISTINCT FROM 'deleted') AS stage_records,
-       (SELECT count(*) FROM claim WHERE document = ANY (%(documents)s)) AS in_hand
+       (SELECT count(*) FROM claim WHERE document = ANY (%(documents)s)) AS claims
 
 -- name: tombstones
 -- Documents that were erased and have not come back under a higher sequence.
@@ -29,7 +29,7 @@ SELECT (SELECT count(*) FROM document WHERE NOT deleted) AS documents, (SELECT c
        (SELECT count(*) FROM chunk_source) AS chunk_sources, (SELECT count(*) FROM chunk) AS chunks,
        (SELECT count(*) FROM embedding) AS cached_vectors, (SELECT count(*) FROM indexed) AS citations,
        (SELECT count(*) FROM dead_letter) AS dead_letters, (SELECT count(*) FROM stage_record) AS stage_records,
-       (SELECT count(*) FROM claim) AS in_hand, (SELECT count(*) FROM stream_position) AS positions
+       (SELECT count(*) FROM claim) AS claims, (SELECT count(*) FROM stream_position) AS positions
 
 -- name: traces
 -- A tenant's key, schema and roles.

@@ -38,7 +38,7 @@ DELETE FROM event WHERE (kafka_partition, kafka_offset) IN (
 -- Only resolved ones: an open one is the record of a failure.
 DELETE FROM dead_letter WHERE resolved_at < now() - make_interval(days => %(days)s)
 
--- name: held_back
+-- name: kept_back
 -- Rows that are old enough and stay, because they are still needed.
 SELECT (SELECT count(*) FROM artifact JOIN document d USING (document) WHERE stage = 'land' AND NOT d.deleted
           AND d.landed_at < now() - make_interval(days => %(landed_days)s)) AS landed,

@@ -4,13 +4,13 @@
 SELECT count(*) FILTER (WHERE r.status = 'done' AND r.output_key IS DISTINCT FROM 'deleted') AS done,
        count(*) FILTER (WHERE r.status = 'failed') AS failed,
        count(*) FILTER (WHERE r.status = 'waiting') AS waiting,
-       count(*) FILTER (WHERE s.open AND NOT h.held) AS behind,
-       count(*) FILTER (WHERE s.open AND h.held) AS held_up
+       count(*) FILTER (WHERE s.open AND NOT b.blocked) AS behind,
+       count(*) FILTER (WHERE s.open AND b.blocked) AS blocked
 FROM document d
 LEFT JOIN stage_record r ON r.document = d.document AND r.stage = %(stage)s
 CROSS JOIN LATERAL (SELECT r.status = 'behind' OR (r.document IS NULL AND NOT d.deleted) AS open) s
 CROSS JOIN LATERAL (SELECT s.open AND EXISTS (SELECT FROM stage_record f WHERE f.document = d.document
-                                              AND f.status IN ('failed', 'waiting')) AS held) h
+                                              AND f.status IN ('failed', 'waiting')) AS blocked) b
 
 -- name: reasons
 SELECT reason, count(*) AS documents FROM stage_record WHERE stage = %(stage)s AND status IN ('failed', 'waiting') GROUP BY reason

@@ -55,7 +55,7 @@ Call me at {PHONE}, or pay to {IBAN}. My card is {CARD}.
 The weir by the sawmill needs a new plank before the thaw.
 """
 GUIDE = "# Guide\n\nGrease the guide bearing every 250 operating hours.\n\n## Seals\n\nThe seal is inspected once a year.\n"
-PLANTED = (EMAIL, PHONE, PHONE.replace(" ", ""), IBAN, CARD, "jane.roe", "sawmill", "guide bearing", "Guide", "guide.md", "broken.docx")
+PERSONAL = (EMAIL, PHONE, PHONE.replace(" ", ""), IBAN, CARD, "jane.roe", "sawmill", "guide bearing", "Guide", "guide.md", "broken.docx")
 
 
 class Dagster:
@@ -140,7 +140,7 @@ def test_a_run_reports_counts_reasons_and_timings_and_a_second_one_does_nothing(
     parsed = materialized["parsed_documents"]
     assert (parsed["documents/done"], parsed["documents/failed"], parsed["now/done"], parsed["now/failed"]) == (2, 1, 2, 1)
     assert "| `corrupt-document` | 1 | 1 |" in parsed["reasons"]
-    assert (materialized["chunks"]["now/done"], materialized["chunks"]["now/behind"], materialized["chunks"]["now/held_up"]) == (2, 0, 1)
+    assert (materialized["chunks"]["now/done"], materialized["chunks"]["now/behind"], materialized["chunks"]["now/blocked"]) == (2, 0, 1)
     assert materialized["redacted_documents"]["redact/EMAIL"] > 0
     embedded = materialized["embeddings"]
     assert embedded["embed/embedded"] == embedded["embed/texts"] == materialized["chunks"]["chunk/chunks"] == 4
@@ -149,8 +149,8 @@ def test_a_run_reports_counts_reasons_and_timings_and_a_second_one_does_nothing(
     assert {f"embed/{name}" for name in ("tokens", "padding_share", "backend", "device", "precision")} <= materialized["embeddings"].keys()
     assert materialized["vector_index"]["documents/done"] == materialized["knowledge_graph"]["project/documents/done"] == 2
     assert all(any(key.endswith("time/seconds") for key in metadata) for metadata in materialized.values())
-    assert all(any(key.endswith("overview") for key in metadata) for metadata in materialized.values())
-    assert len(materialized) == 7
+    assert all(any(key.endswith("overview") for key in metadata) for asset, metadata in materialized.items() if asset != "maintenance")
+    assert len(materialized) == 8
 
     again = dagster.materialized(dagster.ingest(acme))
     assert again["document_events"]["events"] == 0
@@ -196,6 +196,21 @@ def test_both_instances_give_a_pool_one_place_and_take_it_back_when_a_run_has_en
         assert "free_slots_after_run_end_seconds" in configured["run_monitoring"]
 
 
+def test_a_run_does_the_maintenance_that_follows_no_stage_after_the_stages_and_shows_what_is_due(
+    app: Runtime, acme: str, dagster: Dagster
+) -> None:
+    publish(app, acme, guide_md=GUIDE)
+    assert dagster.ingest(acme).success
+    execute(app, acme, "UPDATE lexicon SET behind = true")
+    assert app.maintenance_due(acme) == ["terms"]
+    assert [request.partition_key for request in dagster.lag(acme).run_requests or []] == [acme]
+    result = dagster.ingest(acme)
+    shown = dagster.materialized(result)["maintenance"]
+    assert (shown["terms/passages"], shown["due"], shown["tasks due"]) == (2, "nothing", 0)
+    assert [event.asset_key for event in result.get_asset_materialization_events()][-1] == dg.AssetKey("maintenance")
+    assert not dagster.lag(acme).run_requests
+
+
 def _counts(materialized: dict[str, dict[str, Any]]) -> dict[str, int]:
     """What this run did, over all its assets."""
     return {f"{asset}/{key}": n for asset, metadata in materialized.items() for key, n in metadata.items() if "documents/" in key}
@@ -226,7 +241,7 @@ def test_personal_data_that_redaction_left_stops_the_stages_below(app: Runtime, 
     result = dagster.ingest(acme)
     assert not result.success
     assert [each.check_name for each in result.get_asset_check_evaluations() if not each.passed] == ["residual_pii"]
-    assert set(dagster.materialized(result)) == {"document_events", "parsed_documents", "redacted_documents"}
+    assert set(dagster.materialized(result)) == {"document_events", "parsed_documents", "redacted_documents", "maintenance"}
     assert app.stage_counts(acme, "chunk").documents["behind"] == 2
     assert leak not in dagster.everything()
 
@@ -237,7 +252,7 @@ def test_nothing_that_came_out_of_a_document_is_in_dagsters_records(app: Runtime
     assert dagster.ingest(acme, **requests[0].tags).success
     kept = dagster.everything()
     assert "corrupt-document" in kept
-    assert [planted for planted in PLANTED if planted in kept] == []
+    assert [value for value in PERSONAL if value in kept] == []
     with app.session(acme).transaction() as connection:
         documents = [row["document"] for row in connection.execute("SELECT document FROM document").fetchall()]
     assert [document for document in documents if document in kept] == []

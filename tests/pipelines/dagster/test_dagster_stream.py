@@ -212,6 +212,19 @@ def test_parts_of_two_stages_of_one_asset_are_reported_as_one(own: Runtime, tena
     assert number(event, "project/waits for") == "Neo4j: away"
 
 
+def test_maintenance_of_an_idle_stream_is_reported_with_what_is_still_due(own: Runtime, tenant: str) -> None:
+    add(own, tenant)
+    heard: list[Any] = []
+    observer = Reporter(own, heard.append, lambda *_: None)
+    observer.maintained(tenant, {"terms/passages": 3})
+    observer.maintained(tenant, {"terms/passages": 2, "unused-vectors/vectors": 7})
+    observer.report(0.0)
+    [event] = heard
+    assert (event.asset_key.to_user_string(), event.partition) == ("maintenance", tenant)
+    assert (number(event, "terms/passages"), number(event, "unused-vectors/vectors")) == (5, 7)
+    assert (number(event, "due"), number(event, "tasks due")) == ("nothing", 0)
+
+
 def test_lag_is_reported_rarely_with_the_worst_tenants_first_and_hardly_ever_without_lag(own: Runtime) -> None:
     heard: list[Any] = []
     observer = Reporter(own, heard.append, lambda *_: None)
@@ -225,7 +238,7 @@ def test_lag_is_reported_rarely_with_the_worst_tenants_first_and_hardly_ever_wit
         observer.report(float(second))
     assert len(heard) == 5
     markdown = str(number(heard[-1], "lag"))
-    assert markdown.startswith("![tenant-29: 290 events, 7 in hand; 297 at the most; tenant-28")
+    assert markdown.startswith("![tenant-29: 290 events, 7 in flight; 297 at the most; tenant-28")
     svg = b64decode(markdown.split("base64,")[1].rstrip(")")).decode()
     assert len(re.findall("<polyline", svg)) == 20
     assert "9 more tenants are not shown" in svg
@@ -269,7 +282,7 @@ def test_each_slot_has_one_run_and_a_missing_one_is_asked_for_once(own: Runtime,
     assert request.run_key not in {request.run_key for request in first.run_requests or []}
 
 
-def test_a_slot_whose_runs_keep_dying_waits_longer_each_time_and_fails_the_check_until_it_is_back(
+def test_a_slot_whose_runs_keep_crashing_waits_longer_each_time_and_fails_the_check_until_it_is_back(
     own: Runtime, instance: dg.DagsterInstance
 ) -> None:
     cursor, pauses, passed = None, [], []
@@ -300,7 +313,7 @@ def test_only_short_lives_that_ended_badly_and_in_a_row_count(lives: list[tuple[
     ]
     young = [status == dg.DagsterRunStatus.FAILURE and lived_s < stream_sensor.STEADY_S for status, lived_s in lives]
     expected = young.index(False) if False in young else len(young)
-    assert stream_sensor.deaths_in_a_row(records) == expected
+    assert stream_sensor.crashes_in_a_row(records) == expected
 
 
 def test_a_run_whose_process_is_silent_fails_the_check_and_keeps_its_slot(own: Runtime, instance: dg.DagsterInstance) -> None:

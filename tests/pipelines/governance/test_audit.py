@@ -280,7 +280,7 @@ def test_a_subjects_value_comes_by_standard_input_and_its_receipt_is_verified(
 
 
 _TABLES = ("envelopes", "events", "outcomes", "artifacts", "chunk_sources", "chunks", "cached_vectors", "citations")
-_NOTHING = {"stores": dict.fromkeys((*_TABLES, "dead_letters", "stage_records", "in_hand", "graph"), 0), "came_back": 0}
+_NOTHING = {"stores": dict.fromkeys((*_TABLES, "dead_letters", "stage_records", "claims", "graph"), 0), "came_back": 0}
 
 
 @pytest.mark.parametrize(

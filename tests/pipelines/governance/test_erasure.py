@@ -242,14 +242,14 @@ def test_a_claim_that_is_never_released_is_in_the_receipt(world: World, inlet: I
     inlet.land(inlet.upsert("page", "one", sequence=1))
     with claimed(world, "page"):
         receipt = erasure.erase(world.app, world.tenant, "page")
-    assert (receipt.stores["in_hand"].after, receipt.complete) == (1, False)
+    assert (receipt.stores["claims"].after, receipt.complete) == (1, False)
 
 
 def test_the_claim_of_a_dead_process_is_not_waited_for(world: World, inlet: Inlet) -> None:
     inlet.land(inlet.upsert("page", "one", sequence=1))
     world.rows(CLAIM, document=world.key("page"), stage="parse", process=7)
     receipt = erasure.erase(world.app, world.tenant, "page")
-    assert receipt.stores["in_hand"] == StoreCounts(1, 0)
+    assert receipt.stores["claims"] == StoreCounts(1, 0)
 
 
 @settings(max_examples=15)
@@ -369,8 +369,8 @@ def test_a_receipt_holds_no_key_of_a_document_and_is_verified_until_something_is
     assert key not in json.dumps(written)
     assert receipts.opened(world.session.keys, written["receipt"], written["documents_sealed"]) == [key]
     assert verify(world.app, receipt).verified
-    plant = "INSERT INTO artifact (document, stage, key, payload) VALUES (%(key)s, 'parse', 'k', 'x') RETURNING 1"
-    world.rows(plant, key=key)
+    insert = "INSERT INTO artifact (document, stage, key, payload) VALUES (%(key)s, 'parse', 'k', 'x') RETURNING 1"
+    world.rows(insert, key=key)
     found = verify(world.app, receipt)
     assert (found.verified, found.signature, found.stores["artifacts"]) == (False, True, 1)
     assert erasure.erase_again(world.app, world.tenant, receipts.as_written(receipt)).stores["artifacts"] == StoreCounts(1, 0)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from confluent_kafka import Producer
 
@@ -22,7 +23,7 @@ from events.positions import dismiss
 from pipelines import cli
 from pipelines.app import Headrace
 from pipelines.governance import surrogate_keys, tenants
-from pipelines.operations import status
+from pipelines.operations import explain, status
 from pipelines.operations.checks import check
 from pipelines.operations.lag import Lag, lag, unlanded
 from pipelines.stream import slots
@@ -51,6 +52,11 @@ def publish_as_of(app: Headrace, tenant: str, ago_s: float, partition: int = 0, 
 
 def row(app: Headrace, tenant: str) -> status.TenantStatus:
     return next(attempt.done for attempt in status.tenants(app) if attempt.tenant == tenant)
+
+
+def reason(app: Headrace, tenant: str) -> str | None:
+    error = row(app, tenant).error
+    return error.reason if error else None
 
 
 def dead_letter(app: Headrace, tenant: str, reason: str, offset: int = 7) -> None:
@@ -108,7 +114,7 @@ def test_a_tenant_whose_topic_is_gone_is_not_called_fresh_and_its_neighbours_are
 
     delete_topics(app.endpoints.kafka_client(), acme)
     assert (row(app, acme).not_landed, row(app, acme).lag_s, row(app, acme).fresh) == (None, None, None)
-    assert (row(app, acme).error or {})["reason"] == "unknown-topic"
+    assert reason(app, acme) == "unknown-topic"
     assert (row(app, globex).not_landed, row(app, globex).fresh, row(app, globex).error) == (0, True, None)
     with pytest.raises(HeadraceError, match="unknown-topic"):
         lag(app, acme)
@@ -181,7 +187,7 @@ def test_a_tenant_whose_settings_are_invalid_has_no_known_maintenance_and_hides_
     with pytest.raises(PolicyError):
         app.session(acme)
     assert (row(app, acme).maintenance, row(app, acme).fresh) == ((), True)
-    assert (row(app, acme).error or {})["reason"] == "bad-policy"
+    assert reason(app, acme) == "bad-policy"
     assert row(app, globex).maintenance == ("end-of-rotation",)
 
 
@@ -234,7 +240,7 @@ def test_an_invalid_target_written_by_hand_fails_only_its_own_check(app: Headrac
     with pytest.raises(ConfigurationError, match="soon"):
         check(app, acme, "freshness")
     assert (row(app, acme).freshness_seconds, row(app, acme).fresh) == (None, None)
-    assert (row(app, acme).error or {})["reason"] == "bad-freshness"
+    assert reason(app, acme) == "bad-freshness"
     assert row(app, globex).fresh is True
 
 
@@ -308,13 +314,21 @@ def test_status_counts_empty_documents(call: Callable[..., Any], app: Headrace, 
     assert "empty" in printed
 
 
+def test_the_answers_of_status_and_explain_have_a_schema() -> None:
+    for record in (status.Status, explain.Explanation):
+        records = msgspec.json.schema(record)["$defs"]
+        assert set(records[record.__name__]["properties"]) == set(record.__struct_fields__)
+        fields = {f"{name}.{field}": of for name, one in records.items() for field, of in one["properties"].items()}
+        assert [field for field, of in fields.items() if not of.keys() - {"default"}] == []
+
+
 def test_status_as_json_has_every_tenant_and_slot(call: Callable[..., Any], app: Headrace, acme: str) -> None:
     slot = slots.enrol(app, f"json-{os.getpid()}")
     slots.leave(app, slot, Unavailable("x"))
     code, output = call("status", "--json")
     (found,) = [found for found in output["slots"] if found["slot"] == slot]
     assert code in (0, 7)
-    assert (found["state"], found["trouble"], found["deaths"], output["unavailable"]) == ("failed", "unavailable", 1, None)
+    assert (found["state"], found["trouble"], found["crashes"], output["unavailable"]) == ("failed", "unavailable", 1, None)
     (tenant,) = [tenant for tenant in output["tenants"] if tenant["tenant"] == acme]
     assert (tenant["fresh"], tenant["not_landed"], tenant["failures"], tenant["maintenance"]) == (True, 0, {}, [])
 

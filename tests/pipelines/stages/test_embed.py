@@ -147,13 +147,8 @@ Open = Callable[[Embedding], Runtime]
 
 @pytest.fixture
 def world(app: Runtime, acme: str) -> World:
-    """A tenant for each test: a tenant's first model stays its model."""
+    """A tenant for each test, not for the file: a tenant's first model stays its model."""
     return World(app, acme)
-
-
-@pytest.fixture
-def inlet(world: World) -> Inlet:
-    return world.inlet()
 
 
 def put(inlet: Inlet, **texts: str) -> None:

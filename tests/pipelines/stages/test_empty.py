@@ -67,7 +67,7 @@ def test_an_emptied_document_leaves_no_passage_and_is_indexed(app: Runtime, acme
 
     # the documents stay in the graph under their names, and all else that they contributed is gone
     assert app.models.projection.counts(acme)["Document"] == graph["Document"]
-    left = app.models.projection.holds(acme, placed_key(app, acme, "blank.md"))
+    left = app.models.projection.document_counts(acme, placed_key(app, acme, "blank.md"))
     assert {what: count for what, count in left.items() if count} == {"documents": 1, "relations": 1}
     # and nothing that only they used is left
     texts = {row["text"] for row in rows(app, acme, "SELECT text FROM chunk")}

@@ -55,16 +55,18 @@ def beat(**changes: object) -> Heartbeat:
 
 
 def everything(metrics: Metrics) -> None:
-    """One of each thing that a stream tells."""
+    """One of each thing that a stream reports."""
     metrics.landed("acme", Landed(events=3, fates=Counter(landed=2, unchanged=1), reasons=Counter({"not-cloudevents": 1})), 0.02)
     metrics.ran("acme", Report("index", "acme", done=2, deleted=1, seconds=0.3, latencies=[0.2, 0.4, 9.0]))
     metrics.ran(
         "acme", Report("parse", "acme", failed=1, waiting=1, seconds=0.1, reasons=Counter({"corrupt-document": 1, "unavailable": 1}))
     )
+    metrics.ran("acme", Report("index", "acme", tally=Counter({"chunks": 4, "maintenance/promotion/generations": 1})))
+    metrics.maintained("acme", {"unused-vectors/vectors": 6})
     metrics.heartbeat(beat(lag={"acme": 5}, waiting={"acme": 7}, waits={"project": "Neo4j: ServiceUnavailable"}))
 
 
-def test_the_page_counts_what_was_told(metrics: Metrics, page: str) -> None:
+def test_the_page_counts_what_was_reported(metrics: Metrics, page: str) -> None:
     everything(metrics)
     metrics.landed("acme", Landed(events=1, fates=Counter(landed=1)), 0.03)
     found = values(page)
@@ -78,8 +80,10 @@ def test_the_page_counts_what_was_told(metrics: Metrics, page: str) -> None:
     assert found["headrace_stage_seconds_sum{stage=land}"] == pytest.approx(0.05)
     assert found["headrace_latency_seconds_count{stage=index}"] == 3
     assert found["headrace_latency_seconds_sum{stage=index}"] == pytest.approx(9.6)
+    assert found["headrace_maintenance_total{count=generations,task=promotion,tenant=acme}"] == 1
+    assert found["headrace_maintenance_total{count=vectors,task=unused-vectors,tenant=acme}"] == 6
     assert found["headrace_lag_events{tenant=acme}"] == 5
-    assert found["headrace_documents_in_hand{tenant=acme}"] == 7
+    assert found["headrace_documents_in_flight{tenant=acme}"] == 7
     assert found["headrace_waits{stage=project}"] == 1
     assert (found["headrace_tenants{}"], found["headrace_partitions{}"], found["headrace_slot_up{slot=s1}"]) == (2, 6, 1)
 
@@ -97,7 +101,7 @@ def test_a_tenant_that_is_gone_is_not_behind_and_a_server_that_is_back_is_not_wa
     found = values(page)
     assert "headrace_lag_events{tenant=acme}" not in found
     assert found["headrace_lag_events{tenant=globex}"] == 0
-    assert not any(name.startswith(("headrace_documents_in_hand", "headrace_waits")) for name in found)
+    assert not any(name.startswith(("headrace_documents_in_flight", "headrace_waits")) for name in found)
 
 
 def test_why_a_server_is_waited_for_is_not_on_the_page(metrics: Metrics, page: str) -> None:

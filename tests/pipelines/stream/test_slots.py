@@ -1,4 +1,4 @@
-"""Slots: who streams where, who died, and who keeps dying. By Postgres' clock; what passes in between is written into the rows."""
+"""Slots: who streams where, who died, and who keeps crashing. By Postgres' clock; what passes in between is written into the rows."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def pass_by(app: Headrace, seconds: float) -> None:
     """As if all that was written had been written earlier."""
     execute(
         app,
-        "UPDATE headrace.slot SET seen_at = seen_at - p, started_at = started_at - p, deaths = ARRAY(SELECT d - p FROM unnest(deaths) d)"
+        "UPDATE headrace.slot SET seen_at = seen_at - p, started_at = started_at - p, crashes = ARRAY(SELECT d - p FROM unnest(crashes) d)"
         " FROM make_interval(secs => %(seconds)s) AS p",
         seconds=seconds,
     )
@@ -62,7 +62,7 @@ def test_a_slot_is_seen_with_what_it_does(app: Headrace, name: str) -> None:
         app, name, beat(waiting={"acme": 3, "globex": 4}, waits={"project": "Neo4j: ServiceUnavailable", "embed": "503"})
     )
     found = one(app, name)
-    assert (found.state, found.tenants, found.partitions, found.in_hand, found.trouble) == ("running", 3, 9, 7, "embed, project")
+    assert (found.state, found.tenants, found.partitions, found.in_flight, found.trouble) == ("running", 3, 9, 7, "embed, project")
     assert (found.host, found.pid) == (socket.gethostname(), os.getpid())
     slots.record_heartbeat(app, name, beat())
     assert one(app, name).trouble is None
@@ -79,20 +79,20 @@ def test_a_slot_that_is_not_seen_is_lost_and_one_that_leaves_is_not(app: Headrac
     pass_by(app, slots.LOST_S - 1)
     assert one(app, name).state == "running"
     pass_by(app, 2)
-    assert (one(app, name).state, one(app, name).deaths) == ("lost", 1)
+    assert (one(app, name).state, one(app, name).crashes) == ("lost", 1)
     slots.record_heartbeat(app, name, beat())
-    assert (one(app, name).state, one(app, name).deaths) == ("running", 0)
+    assert (one(app, name).state, one(app, name).crashes) == ("running", 0)
     slots.leave(app, name)
     pass_by(app, 2 * slots.LOST_S)
-    assert (one(app, name).state, one(app, name).deaths) == ("left", 0)
+    assert (one(app, name).state, one(app, name).crashes) == ("left", 0)
 
 
 def test_a_slot_that_was_never_seen_is_starting_and_then_lost(app: Headrace, name: str) -> None:
     slots.enrol(app, name)
     pass_by(app, slots.LOST_S + 1)
-    assert (one(app, name).state, one(app, name).deaths) == ("starting", 0)
+    assert (one(app, name).state, one(app, name).crashes) == ("starting", 0)
     pass_by(app, slots.STARTING_S)
-    assert (one(app, name).state, one(app, name).deaths) == ("lost", 1)
+    assert (one(app, name).state, one(app, name).crashes) == ("lost", 1)
 
 
 def test_a_slot_is_taken_while_its_process_streams_and_left_after_that(app: Headrace, name: str) -> None:
@@ -108,21 +108,21 @@ def test_a_slot_is_taken_while_its_process_streams_and_left_after_that(app: Head
 def test_an_end_with_an_error_keeps_its_reason_and_nothing_that_it_says(app: Headrace, name: str) -> None:
     slots.enrol(app, name)
     slots.leave(app, name, Unavailable("Jane Roe"))
-    assert (one(app, name).state, one(app, name).trouble, one(app, name).deaths) == ("failed", "unavailable", 1)
+    assert (one(app, name).state, one(app, name).trouble, one(app, name).crashes) == ("failed", "unavailable", 1)
     slots.enrol(app, name)
     slots.leave(app, name, RuntimeError("Jane Roe"))
-    assert (one(app, name).state, one(app, name).trouble, one(app, name).deaths) == ("failed", "RuntimeError", 2)
+    assert (one(app, name).state, one(app, name).trouble, one(app, name).crashes) == ("failed", "RuntimeError", 2)
 
 
-def test_deaths_count_for_ten_minutes(app: Headrace, name: str) -> None:
+def test_crashes_count_for_ten_minutes(app: Headrace, name: str) -> None:
     for _ in range(3):
         slots.enrol(app, name)
         pass_by(app, 100)
     slots.enrol(app, name)
-    assert (one(app, name).state, one(app, name).deaths) == ("running", 3)
+    assert (one(app, name).state, one(app, name).crashes) == ("running", 3)
     pass_by(app, 450)
     slots.enrol(app, name)
-    assert one(app, name).deaths == 1 + 1
+    assert one(app, name).crashes == 1 + 1
 
 
 def test_one_that_wakes_up_does_not_take_the_row_of_who_took_over(app: Headrace, name: str) -> None:
@@ -145,21 +145,21 @@ def test_what_was_not_seen_for_a_day_is_forgotten_and_may_come_back(app: Headrac
 
 
 def test_a_slot_that_keeps_dying_is_named_though_it_is_alive_now(app: Headrace, name: str) -> None:
-    for _ in range(1 + slots.DYING):
-        assert slots.dying(slots.slots(app)) == {}
+    for _ in range(1 + slots.CRASHING):
+        assert slots.crashing(slots.slots(app)) == {}
         slots.enrol(app, name)
-    assert slots.dying(slots.slots(app)) == {name: slots.DYING}
-    pass_by(app, slots.DYING_S + 1)
+    assert slots.crashing(slots.slots(app)) == {name: slots.CRASHING}
+    pass_by(app, slots.CRASHING_S + 1)
     slots.record_heartbeat(app, name, beat())
-    assert slots.dying(slots.slots(app)) == {}
+    assert slots.crashing(slots.slots(app)) == {}
 
 
 def test_processes_without_a_name_that_die_one_after_the_other_are_counted_by_their_host(app: Headrace) -> None:
-    for pid in range(slots.DYING):
+    for pid in range(slots.CRASHING):
         execute(app, "INSERT INTO headrace.slot (slot, host, pid, seen_at) VALUES ('box-' || %(p)s, 'box', %(p)s, now() + '1 s')", p=pid)
-    assert slots.dying(slots.slots(app)) == {}
+    assert slots.crashing(slots.slots(app)) == {}
     pass_by(app, slots.LOST_S + 2)
-    assert slots.dying(slots.slots(app)) == {"box": slots.DYING}
+    assert slots.crashing(slots.slots(app)) == {"box": slots.CRASHING}
 
 
 def test_without_postgres_a_stream_goes_on_and_nothing_is_written(app: Headrace, name: str) -> None:

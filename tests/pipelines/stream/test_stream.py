@@ -23,7 +23,6 @@ import pytest
 import services
 from core.config import Settings
 from core.schema.migrate import configure_tenant, migrate
-from events.publish import Publisher
 from pipelines.app import Headrace
 from pipelines.governance import tenants
 from pipelines.operations import explain, replay
@@ -175,20 +174,36 @@ def test_what_is_published_edited_and_deleted_is_searchable_so_within_seconds(ow
     assert own.found(tenant, "shaft seal") == []
 
 
+def page_of(own: Own) -> str:
+    """The stream's page of metrics."""
+    port = tomllib.loads(own.config.read_text(encoding="utf-8"))["stream"]["metrics_port"]
+    line = HTTPConnection("127.0.0.1", port, timeout=10)
+    line.request("GET", "/metrics")
+    page = line.getresponse().read().decode()
+    line.close()
+    return page
+
+
 def test_a_running_stream_is_a_slot_and_a_page_of_metrics(own: Own) -> None:
     stream, tenant = own.running(), own.tenant()
     publish(own.app, tenant, 1, media_type="text/markdown", page="# Seals\n\nThe shaft seal is inspected once a year.")
     stream.until(tenant=tenant, indexed=1)
     (slot,) = [slot for slot in slots.slots(own.app) if slot.pid == stream.process.pid]
     assert (slot.state, slot.trouble) == ("running", None)
-    port = tomllib.loads(own.config.read_text(encoding="utf-8"))["stream"]["metrics_port"]
-    line = HTTPConnection("127.0.0.1", port, timeout=10)
-    line.request("GET", "/metrics")
-    page = line.getresponse().read().decode()
-    line.close()
+    page = page_of(own)
     assert f'headrace_events_total{{fate="landed",tenant="{tenant}"}} 1.0' in page
     assert f'headrace_documents_total{{stage="index",status="done",tenant="{tenant}"}} 1.0' in page
     assert f'headrace_slot_up{{slot="{slot.slot}"}} 1.0' in page
+
+
+def test_maintenance_of_an_idle_stream_is_reported_and_counted(own: Own) -> None:
+    stream, tenant = own.running(), own.tenant()
+    publish(own.app, tenant, 1, media_type="text/markdown", page="# Seals\n\nThe shaft seal is inspected once a year.")
+    stream.until(tenant=tenant, indexed=1)
+    with own.app.session(tenant).transaction() as connection:
+        connection.execute("UPDATE lexicon SET behind = true")
+    assert stream.until(tenant=tenant, maintenance=...)["maintenance"] == {"terms/passages": 1}
+    assert f'headrace_maintenance_total{{count="passages",task="terms",tenant="{tenant}"}} 1.0' in page_of(own)
 
 
 def test_a_tenant_that_is_removed_and_made_again_under_the_stream_leaves_and_joins(own: Own) -> None:
@@ -233,8 +248,7 @@ def test_an_error_that_nobody_foresaw_is_its_tenants_alone_and_over_with_its_cau
 
 def test_a_replayed_document_is_taken_though_no_event_comes(own: Own) -> None:
     stream, tenant = own.running(), own.tenant()
-    with Publisher(own.app.endpoints.kafka_client(), tenant, "/wiki") as publisher:
-        publisher.upsert("broken.docx", content=b"PK\x03\x04 cut off", sequence=1)
+    publish(own.app, tenant, 1, broken_docx=b"PK\x03\x04 cut off")
     stream.until(tenant=tenant, failed=1)
     assert [row["outcome"] for row in replay.dead_letters(own.app, tenant)] == ["stale"]
     assert stream.until(tenant=tenant, failed=1).get("events") is None
