@@ -35,9 +35,9 @@ PROGRESS_S = 2.0
 Reported = Callable[[float], None]
 
 
-def wanting(connection: Connection, needed_from: int = NEEDED_FROM) -> dict[int, int]:
+def wanting(connection: Connection) -> dict[int, int]:
     """Generation → dimension, of those that are large and have no finished index."""
-    values = {"needed_from": needed_from, "largest": LARGEST_DIMENSION}
+    values = {"needed_from": NEEDED_FROM, "largest": LARGEST_DIMENSION}
     return {row["generation"]: row["dimension"] for row in connection.execute(_SQL["wanting"], values)}
 
 

@@ -9,7 +9,7 @@ module in the order of imports: a new task is one more declaration, and no chang
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
@@ -30,17 +30,29 @@ def tasks() -> tuple[Task, ...]:
     return tuple(task for module in DECLARED for task in import_module(module).TASKS)
 
 
-def run_due(resources: Resources, session: Session, after: str | None = None) -> dict[str, Mapping[str, int]]:
+def run_due(
+    resources: Resources, session: Session, after: str | None = None, start: Callable[[Task], None] | None = None
+) -> dict[str, Mapping[str, int]]:
     """Run what is due for a tenant: the tasks that follow one stage, or every task. Returns the counts by task.
 
-    A task whose server is unavailable stays due.
+    A task whose server is unavailable stays due. Slow tasks are passed to `start`, if it is given, and not waited for.
     """
     done: dict[str, Mapping[str, int]] = {}
     for task in _due(resources, session, after):
-        with suppress(Unavailable):
-            done[task.name] = task.run(resources, session)
-            resources.maintained_at[session.tenant, task.name] = monotonic()
+        if task.slow and start:
+            start(task)
+        else:
+            done |= run(resources, session, task)
     return done
+
+
+def run(resources: Resources, session: Session, task: Task) -> dict[str, Mapping[str, int]]:
+    """Run one task. Returns its counts by its name; nothing if a server that it needs is unavailable."""
+    with suppress(Unavailable):
+        done = {task.name: task.run(resources, session)}
+        resources.maintained_at[session.tenant, task.name] = monotonic()
+        return done
+    return {}
 
 
 def counts(done: Mapping[str, Mapping[str, int]]) -> Counter[str]:

@@ -22,7 +22,7 @@ class Task:
 
     `after`: the stage that may make it due; None if it waits for an idle moment. `due`: a cheap query. `run` does what is due and
     returns counts for people; it may be cut off anywhere, and may find that there is nothing to do after all. `every_s`: the least number
-    of seconds between two runs for a tenant in one process.
+    of seconds between two runs for a tenant in one process. `slow`: it may take many minutes, so that a stream runs it beside all others.
     """
 
     name: str
@@ -30,3 +30,4 @@ class Task:
     due: Due
     run: Run
     every_s: float = 0.0
+    slow: bool = False

@@ -13,7 +13,8 @@ SELECT generation FROM generation WHERE state = 'retired' AND vector_index IS NO
 UPDATE generation SET vector_index = %(state)s WHERE generation = %(generation)s
 
 -- name: prepare
-SELECT set_config('maintenance_work_mem', %(memory)s, false)
+-- A backend whose client is gone does not build on.
+SELECT set_config('maintenance_work_mem', %(memory)s, false), set_config('client_connection_check_interval', '10s', false)
 
 -- name: do_not_wait
 SET LOCAL lock_timeout = '1s'

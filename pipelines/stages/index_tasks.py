@@ -1,5 +1,5 @@
-"""Maintenance of the index: statistics of a young tenant's tables, promotion of a complete generation, terms of passages, vectors that
-nothing uses."""
+"""Maintenance of the index: statistics of a young tenant's tables, promotion of a complete generation, terms of passages, HNSW
+indexes, vectors that nothing uses."""
 
 from __future__ import annotations
 
@@ -72,6 +72,41 @@ def _give_terms(_: Resources, session: Session) -> Mapping[str, int]:
     return {"passages": lexical.catch_up(session.transaction, swap.lock)}
 
 
+def _lacks_vector_index(connection: Connection, resources: Resources, session: Session) -> bool:  # noqa: ARG001
+    from index import vector_index
+
+    return bool(vector_index.wanting(connection) or vector_index.unused(connection))
+
+
+def _build_vector_indexes(resources: Resources, session: Session) -> Mapping[str, int]:
+    from index import vector_index
+
+    with session.transaction() as connection:
+        wanting, unused = vector_index.wanting(connection), vector_index.unused(connection)
+    dropped = [generation for generation in unused if vector_index.drop(resources.owner_url, session.tenant, generation)]
+    with session.transaction() as connection:
+        for generation in dropped:
+            vector_index.record(connection, generation, None)
+    built = [_build_vector_index(resources, session, *of_one) for of_one in wanting.items()]
+    return {"built": sum(built), "dropped": len(dropped)}
+
+
+def _build_vector_index(resources: Resources, session: Session, generation: int, dimension: int) -> bool:
+    """Build one, and record how far it is. Returns whether it is built: another process may be at it."""
+    from index import vector_index
+
+    def record(state: Mapping[str, object]) -> None:
+        with session.transaction() as connection:
+            vector_index.record(connection, generation, dict(state))
+
+    state = vector_index.build(
+        resources.owner_url, session.tenant, generation, dimension, lambda done: record({"state": "building", "done": round(done, 3)})
+    )
+    if state:
+        record(state)
+    return bool(state)
+
+
 crashpoints.commit_points("promote")
 
 TASKS = (
@@ -79,6 +114,7 @@ TASKS = (
     Task("statistics", "index", _lacks_statistics, _learn_statistics),
     Task("promotion", "index", _is_building, promote),
     Task("terms", None, _lacks_terms, _give_terms),
+    Task("vector-index", None, _lacks_vector_index, _build_vector_indexes, slow=True),
     # a full scan: deletes vectors of versions that were never swapped in
     Task("unused-vectors", None, lambda *_: True, _sweep, every_s=3600.0),
 )

@@ -36,6 +36,7 @@ from pipelines.stream.lanes import Lanes
 from pipelines.stream.metrics import exposed
 from pipelines.stream.observer import Heartbeat, Observer, Observers
 from pipelines.stream.recovery import Recovery, has_unpublished
+from pipelines.tasks import Task
 
 MAX_RECORDS, MAX_BYTES = 64, 16 * 1024 * 1024
 """Limits of one landing, so that it takes tens of milliseconds, the longest that a quiet tenant waits behind a busy one."""
@@ -109,6 +110,7 @@ class Stream:
     def run(self) -> None:
         """Run until stopped. Raises errors that the stream cannot recover from."""
         self._publisher = ThreadPoolExecutor(1, "outcomes")
+        self._slow: Thread | None = None
         self._lanes = Lanes(*(partial(self._advance, stages) for stages in registry.LANES))
         Thread(target=self._recover_until_stopped, name="recovery", daemon=True).start()
         try:
@@ -264,9 +266,22 @@ class Stream:
         self._lanes.add(tenant, recovery.find(session, partitions, self._lanes.in_flight(tenant)))
         if has_unpublished(session):
             self._publish_outcomes(tenant)
-        if counts := +maintenance.counts(maintenance.run_due(self._headrace, session)):
+        self._report_maintenance(tenant, maintenance.run_due(self._headrace, session, start=partial(self._start_slow, tenant)))
+
+    def _report_maintenance(self, tenant: str, done: Mapping[str, Mapping[str, int]]) -> None:
+        if counts := +maintenance.counts(done):
             self._observer.maintained(tenant, counts)
             self._observer.noted({"tenant": tenant, "maintenance": dict(counts)})
+
+    def _start_slow(self, tenant: str, task: Task) -> None:
+        """One slow task at a time, in a thread that ends with the process: the task is safe to cut off, and stays due."""
+        if self._slow is None or not self._slow.is_alive():
+            self._slow = Thread(target=self._run_slow, args=(tenant, task), name=task.name, daemon=True)
+            self._slow.start()
+
+    def _run_slow(self, tenant: str, task: Task) -> None:
+        with self._contained(tenant):
+            self._report_maintenance(tenant, maintenance.run(self._headrace, self._headrace.session(tenant), task))
 
     # errors
 

@@ -14,6 +14,7 @@ from psycopg import sql
 from core.errors import Unavailable
 from core.principals import EVERYONE
 from index import vector_index
+from pipelines import maintenance
 from retrieval import vector
 from tests.faults.harness import eventually
 from tests.index.test_index import Library, landed, version
@@ -25,7 +26,8 @@ TEXTS = [f"one of many: {n}" for n in range(300)]
 
 
 @pytest.fixture
-def library(world: World) -> Iterator[Library]:
+def library(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
+    monkeypatch.setattr(vector_index, "NEEDED_FROM", 300)
     library = Library(world)
     landed(world, "a.md", "b.md")
     library.keep(TEXTS)
@@ -41,11 +43,11 @@ def owner_url(library: Library) -> str:
 
 def build(library: Library) -> int:
     with library.world.session.transaction() as connection:
-        [(generation, dimension)] = vector_index.wanting(connection, 300).items()
+        [(generation, dimension)] = vector_index.wanting(connection).items()
     state = vector_index.build(owner_url(library), library.world.tenant, generation, dimension)
     with library.world.session.transaction() as connection:
         vector_index.record(connection, generation, state)
-        assert vector_index.wanting(connection, 300) == {}
+        assert vector_index.wanting(connection) == {}
     return generation
 
 
@@ -64,10 +66,10 @@ def ranked(library: Library, plan: vector.Plan, *principals: str, look: int = 10
         return vector.ranked(connection, plan, generation, asked, [*principals, EVERYONE], look)
 
 
-def test_a_small_generation_wants_no_index(library: Library) -> None:
+def test_a_small_generation_wants_no_index(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vector_index, "NEEDED_FROM", 301)
     with library.world.session.transaction() as connection:
         assert vector_index.wanting(connection) == {}
-        assert vector_index.wanting(connection, 301) == {}
 
 
 def test_a_large_generation_gets_an_index_and_it_is_used(library: Library) -> None:
@@ -113,7 +115,7 @@ def test_a_search_that_the_index_gives_up_compares_every_chunk(library: Library,
 def test_a_build_that_was_cut_off_is_begun_again(library: Library) -> None:
     """It waits for a transaction that writes; there its backend is ended, as by a kill of its process."""
     with library.world.session.transaction() as connection:
-        [(generation, dimension)] = vector_index.wanting(connection, 300).items()
+        [(generation, dimension)] = vector_index.wanting(connection).items()
     with ThreadPoolExecutor(1) as threads:
         with library.world.session.transaction() as writing:
             writing.execute("UPDATE chunk SET token_count = token_count WHERE text_hash = (SELECT min(text_hash) FROM chunk)")
@@ -140,6 +142,26 @@ def test_of_two_builders_one_gives_up(library: Library) -> None:
     assert indexes(library) == [(f"hnsw_{generation}", True)]
 
 
+def test_maintenance_builds_the_index_records_it_and_drops_it(library: Library) -> None:
+    app, session = library.world.app, library.world.session
+    assert "vector-index" in maintenance.due(app, session)
+    assert maintenance.run_due(app, session)["vector-index"] == {"built": 1, "dropped": 0}
+    assert [row["vector_index"]["state"] for row in library.world.rows("SELECT vector_index FROM generation")] == ["ready"]
+    assert "vector-index" not in maintenance.due(app, session)
+    with session.transaction() as connection:
+        connection.execute("UPDATE generation SET state = 'retired'")
+    assert maintenance.run_due(app, session)["vector-index"] == {"built": 0, "dropped": 1}
+    assert indexes(library) == []
+    assert "vector-index" not in maintenance.due(app, session)
+
+
+def test_a_slow_task_is_started_and_not_waited_for(library: Library) -> None:
+    started: list[str] = []
+    done = maintenance.run_due(library.world.app, library.world.session, start=lambda task: started.append(task.name))
+    assert started == ["vector-index"]
+    assert "vector-index" not in done
+
+
 def test_an_index_goes_with_its_generation(library: Library) -> None:
     generation = build(library)
     with library.world.session.transaction() as connection:
@@ -153,7 +175,7 @@ def test_an_index_goes_with_its_generation(library: Library) -> None:
 def test_a_dimension_that_no_index_takes_is_searched_exactly(library: Library) -> None:
     with library.world.session.transaction() as connection:
         connection.execute("UPDATE generation SET dimension = 4001")
-        assert vector_index.wanting(connection, 1) == {}
+        assert vector_index.wanting(connection) == {}
 
 
 def test_the_statements_of_a_search_differ_by_generation(library: Library) -> None:
