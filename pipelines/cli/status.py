@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,12 +17,17 @@ if TYPE_CHECKING:
     from pipelines.operations.status import Status
 
 
-def status(as_json: AsJson = False) -> None:
+def status(
+    as_json: AsJson = False,
+    sizes: Annotated[
+        bool, typer.Option("--sizes", help="Show what each tenant's tables and indexes take on disk, and per passage.")
+    ] = False,
+) -> None:
     """Show each server, each tenant's progress and each slot."""
     from core.config import load
 
     settings = load()
-    found = builtins(_status(settings))
+    found = builtins(_status(settings, sizes=sizes))
     if as_json:
         print_json(found)
     else:
@@ -41,6 +46,29 @@ def _print(found: dict[str, Any]) -> None:
     _print_troubles(found["tenants"])
     _print_maintenance(found["tenants"])
     print_rows([_slot_cells(row) for row in found["slots"]], as_json=False, title="Slots", empty="no stream within a day")
+    for storage in found["sizes"] or ():
+        _print_sizes(storage)
+
+
+def _print_sizes(storage: dict[str, Any]) -> None:
+    index = storage["vector_index"]
+    state = f"HNSW index {index['state']}, {index['done']:.0%}" if index else "searched exactly, without a vector index"
+    rows = [
+        {
+            "table": row["table"],
+            "rows": row["rows"],
+            "table size": _size(row["table_bytes"]),
+            "indexes": _size(row["index_bytes"]),
+            "bytes per passage": row["bytes_per_chunk"],
+        }
+        for row in storage["tables"]
+    ]
+    out().print(table(rows, f"Sizes of {storage['tenant']}"))
+    out().print(f"{storage['chunks']:,} passages in {_size(storage['bytes'])}; {state}", markup=False, soft_wrap=True)
+
+
+def _size(size: int) -> str:
+    return f"{size / 1024**2:,.1f} MiB"
 
 
 def _print_troubles(tenants: list[dict[str, Any]]) -> None:
@@ -57,7 +85,7 @@ def _print_maintenance(tenants: list[dict[str, Any]]) -> None:
         out().print(table(due, "Maintenance due"))
 
 
-def _status(settings: Settings) -> Status:
+def _status(settings: Settings, *, sizes: bool) -> Status:
     """Without tenants and slots if Postgres does not answer or has no schema yet."""
     import services
     from core.errors import HeadraceError
@@ -69,10 +97,11 @@ def _status(settings: Settings) -> Status:
     try:
         with Headrace(settings, services.endpoints(settings)) as headrace:
             made, streaming = status.tenants(headrace), slots(headrace)
+            storage = status.storage(headrace) if sizes else None
     except HeadraceError as error:
         return status.Status(servers, unavailable=f"{error.detail}. {error.remedy}".strip())
     raise_bug_if_debugging(made)
-    return status.Status(servers, [status.of_attempt(attempt) for attempt in made], streaming)
+    return status.Status(servers, [status.of_attempt(attempt) for attempt in made], streaming, sizes=storage)
 
 
 def _tenant_cells(row: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from core.tenancy import Connection, Tenant
 from pipelines import maintenance
 from pipelines.each_tenant import Attempt, Trouble, each_tenant, trouble
 from pipelines.operations import lag
+from pipelines.operations.sizes import StorageSizes, sizes
 from pipelines.resources import Resources
 from pipelines.stream.slots import Slot
 
@@ -100,12 +101,16 @@ class ServerStatus(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """The whole answer of `headrace status`. `tenants` and `slots` are None if Postgres is unavailable; `unavailable` has the reason."""
+    """The whole answer of `headrace status`. `tenants` and `slots` are None if Postgres is unavailable; `unavailable` has the reason.
+
+    `sizes`: of the tenants that could be read, if they were asked for.
+    """
 
     servers: Sequence[ServerStatus]
     tenants: Sequence[TenantStatus] | None = None
     slots: Sequence[Slot] | None = None
     unavailable: str | None = None
+    sizes: Sequence[StorageSizes] | None = None
 
 
 def servers(settings: Settings) -> list[ServerStatus]:
@@ -131,6 +136,13 @@ def overview(resources: Resources, tenant: str) -> TenantOverview:
     with resources.database.tenant(tenant) as connection:
         landed = lag.landed(connection)
         return TenantOverview(tenant, **_sizes(connection), not_indexed=landed["documents"], oldest_not_indexed=landed["oldest"])
+
+
+def storage(resources: Resources) -> list[StorageSizes]:
+    """What each tenant's tables take, by name. Leaves out tenants that cannot be read: `tenants` says why."""
+    return [
+        made.result for made in each_tenant(resources, lambda tenant: sizes(resources, tenant.tenant), resources.tenants()) if made.result
+    ]
 
 
 def tenants(resources: Resources) -> list[Attempt[TenantStatus]]:

@@ -314,6 +314,33 @@ def test_status_counts_empty_documents(call: Callable[..., Any], app: Headrace, 
     assert "empty" in printed
 
 
+def test_sizes_are_those_of_the_tenants_tables_and_per_passage(call: Callable[..., Any], app: Headrace, acme: str, globex: str) -> None:
+    publish(app, acme, None, page=PAGE.format("pump"))
+    app.ingest(acme)
+    found = {row["tenant"]: row for row in call("status", "--sizes", "--json")[1]["sizes"]}
+    assert (found[globex]["chunks"], found[globex]["bytes_per_chunk"], found[acme]["vector_index"]) == (0, None, None)
+    tables = {row["table"]: row for row in found[acme]["tables"]}
+    assert {"chunk", "lexical", "embedding", "artifact", "indexed"} <= tables.keys()
+    assert found[acme]["bytes"] == sum(row["table_bytes"] + row["index_bytes"] for row in tables.values())
+    assert min(tables["chunk"]["table_bytes"], tables["chunk"]["index_bytes"]) >= 8192
+    assert found[acme]["bytes_per_chunk"] == pytest.approx(found[acme]["bytes"] / found[acme]["chunks"], abs=0.1)
+    assert call("status", "--json")[1]["sizes"] is None
+
+
+def test_sizes_are_printed_with_the_state_of_the_vector_index(
+    call: Callable[..., Any], app: Headrace, acme: str, columns: Callable[[int], None]
+) -> None:
+    publish(app, acme, None, page=PAGE.format("pump"))
+    app.ingest(acme)
+    columns(160)
+    _, printed = call("status", "--sizes")
+    assert f"Sizes of {acme}" in printed
+    assert "searched exactly" in printed
+    with app.session(acme).transaction() as connection:
+        connection.execute("UPDATE generation SET vector_index = jsonb_build_object('state', 'building', 'done', 0.42)")
+    assert "HNSW index building, 42%" in call("status", "--sizes")[1]
+
+
 def test_the_answers_of_status_and_explain_have_a_schema() -> None:
     for record in (status.Status, explain.Explanation):
         records = msgspec.json.schema(record)["$defs"]
