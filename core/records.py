@@ -6,6 +6,8 @@ No further behaviour is here, and no I/O.
 
 from __future__ import annotations
 
+import re
+from hashlib import blake2b
 from threading import Lock
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -140,6 +142,25 @@ class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
 def embedded_text(heading_path: tuple[str, ...], text: str) -> str:
     """The heading path on one line, then the text; the text alone if there is no heading."""
     return f"{' > '.join(heading_path)}\n{text}" if heading_path else text
+
+
+def text_hash(text: str) -> str:
+    """32 hex characters, equal only for equal texts."""
+    return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+LONGEST_CONTEXT = 120
+"""In characters: a title, with room to spare in every model."""
+
+
+def document_context(title: str, name: str) -> str:
+    """What names a document beside its passages: its title, else the last part of its name. One line; empty if there is neither."""
+    own = " ".join(title.split()) or " ".join(_NAME_PARTS.split(_EXTENSION.sub("", name.rstrip("/").rsplit("/", 1)[-1])))
+    return own[:LONGEST_CONTEXT].strip()
+
+
+_EXTENSION = re.compile(r"(?<=.)\.\w{1,5}$")
+_NAME_PARTS = re.compile(r"[\s_.-]+")
 
 
 class EmbeddingModel(NamedTuple):

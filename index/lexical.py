@@ -34,12 +34,13 @@ _MOST_STEMS = 200_000
 
 
 class Passage(msgspec.Struct, frozen=True):
-    """What a passage's terms are cut from: its text below its headings, and the language that its words are stemmed by."""
+    """What a passage's terms are cut from: its text below its headings, what names its documents, and the language of its words."""
 
     text_hash: str
     language: str
     heading_path: tuple[str, ...]
     text: str
+    contexts: tuple[str, ...] = ()
 
 
 class Counted(msgspec.Struct, frozen=True):
@@ -53,8 +54,8 @@ class Counted(msgspec.Struct, frozen=True):
 def refresh(connection: Connection, text_hashes: Sequence[str]) -> None:
     """Bring the terms of these texts up to date, in every generation.
 
-    Those of chunks that are gone, or whose sources have another smallest language now, or whose generation has another pivot, leave the
-    statistics; those of chunks without any enter them. The caller holds the tenant's swap lock.
+    Those of chunks that are gone leave the statistics, and those of chunks whose sources have another smallest language or other contexts
+    now, or whose generation has another pivot; those of chunks without any enter them. The caller holds the tenant's swap lock.
     """
     values = {"text_hashes": list(text_hashes)}
     unused = [row["term"] for row in connection.execute(_SQL["remove"], values) if not row["passages"]]
@@ -130,7 +131,7 @@ def impact(frequency: int, length: int, pivot: float) -> float:
 
 
 def _counted(connection: Connection, passages: Iterable[Passage]) -> list[Counted]:
-    cut = [(passage, terms(embedded_text(passage.heading_path, passage.text))) for passage in passages]
+    cut = [(passage, terms("\n".join((*passage.contexts, embedded_text(passage.heading_path, passage.text))))) for passage in passages]
     words: dict[str, set[str]] = {}
     for passage, found in cut:
         words.setdefault(passage.language, set()).update(found.words)

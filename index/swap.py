@@ -12,7 +12,7 @@ import msgspec
 from psycopg.types.json import Jsonb
 
 from core import access_lists
-from core.records import Chunk
+from core.records import Chunk, text_hash
 from core.sql import statements
 from core.tenancy import Connection
 from index import lexical
@@ -21,7 +21,7 @@ from index import lexical
 class Version(msgspec.Struct, frozen=True):
     """A document's version to index: what a citation shows, the principals that may read it, and its chunks in order.
 
-    `language`: ISO 639-1, empty if unknown.
+    `language`: ISO 639-1, empty if unknown. `context`: what names the document beside its passages (`core.records.document_context`).
     """
 
     name: str
@@ -30,6 +30,16 @@ class Version(msgspec.Struct, frozen=True):
     acl: tuple[str, ...]
     chunks: tuple[Chunk, ...]
     language: str = ""
+    context: str = ""
+
+    @property
+    def context_hash(self) -> str:
+        """Of its vector; empty without a context."""
+        return text_hash(self.context) if self.context else ""
+
+
+MOST_CONTEXTS = 4
+"""In a chunk's vector and terms: a passage that more documents have in common is not about one of them."""
 
 
 def lock(connection: Connection) -> None:
@@ -47,7 +57,7 @@ def swap(connection: Connection, generation: int, model: str, versions: Mapping[
     unembedded = _unembedded(connection, generation, model, versions)
     ready = {document: version for document, version in versions.items() if document not in unembedded}
     if ready:
-        lists = access_lists.of_documents(connection, list(ready))
+        lists, contexts = access_lists.of_documents(connection, list(ready)), _contexts(connection, list(ready))
         access = _access(connection, ready)
         _list(connection, generation, ready, access)
         chunks = chunk_rows(ready, access)
@@ -55,7 +65,7 @@ def swap(connection: Connection, generation: int, model: str, versions: Mapping[
         before = _drop_sources(connection, list(ready), generation)
         sources = [row for document, version in ready.items() for row in _sources(document, version)]
         connection.execute(_SQL["add_sources"], {"generation": generation, "sources": Jsonb(sources)})
-        lists |= _refresh(connection, sorted({*before, *(chunk["text_hash"] for chunk in chunks)}), before)
+        lists |= _refresh(connection, sorted({*before, *(chunk["text_hash"] for chunk in chunks)}), before, contexts)
         access_lists.drop_unused(connection, lists.difference(access.values()))
     return unembedded
 
@@ -64,10 +74,10 @@ def remove(connection: Connection, documents: Sequence[str]) -> None:
     """Remove documents from every generation; chunks with another source stay."""
     if documents:
         lock(connection)
-        lists = access_lists.of_documents(connection, documents)
+        lists, contexts = access_lists.of_documents(connection, documents), _contexts(connection, documents)
         before = _drop_sources(connection, documents, None)
         connection.execute(_SQL["unlist"], {"documents": list(documents)})
-        lists |= _refresh(connection, before, before)
+        lists |= _refresh(connection, before, before, contexts)
         access_lists.drop_unused(connection, lists)
 
 
@@ -77,7 +87,12 @@ def sweep(connection: Connection, older_than_s: float = 86_400.0) -> int:
 
 
 def _unembedded(connection: Connection, generation: int, model: str, versions: Mapping[str, Version]) -> list[str]:
-    sources = [{"document": document, "text_hash": chunk.text_hash} for document, v in versions.items() for chunk in v.chunks]
+    sources = [
+        {"document": document, "text_hash": one, "context": version.context_hash}
+        for document, version in versions.items()
+        for one in (*(chunk.text_hash for chunk in version.chunks), version.context_hash)
+        if one
+    ]
     values = {"generation": generation, "model": model, "sources": Jsonb(sources)}
     unembedded = [row["document"] for row in connection.execute(_SQL["unembedded"], values)]
     if unembedded:
@@ -90,16 +105,28 @@ def _drop_sources(connection: Connection, documents: Sequence[str], generation: 
     return sorted({row["text_hash"] for row in rows})
 
 
-def _refresh(connection: Connection, text_hashes: list[str], before: list[str]) -> set[int]:
-    """Bring what is derived of these texts up to date. `before`: those that lost a source. Returns the access lists that chunks lost."""
+def _refresh(connection: Connection, text_hashes: list[str], before: list[str], contexts: list[str]) -> set[int]:
+    """Bring what is derived of these texts up to date. `before`: those that lost a source; `contexts`: those that documents had.
+
+    Returns the access lists that chunks lost.
+    """
     lists: set[int] = set()
     if before:
         lists.update(row["access"] for row in connection.execute(_SQL["drop_orphans"], {"text_hashes": before}))
-        connection.execute(_SQL["drop_unused_embeddings"], {"text_hashes": before})
     if text_hashes:
         lists |= access_lists.refresh(connection, text_hashes)
+        lacking = connection.execute(_SQL["refresh_contexts"], {"text_hashes": text_hashes, "most": MOST_CONTEXTS}).fetchall()
+        if lacking:
+            connection.execute(_SQL["invalidate_both"], {"documents": [row["document"] for row in lacking]})
         lexical.refresh(connection, text_hashes)
+    if before or contexts:
+        connection.execute(_SQL["drop_unused_embeddings"], {"text_hashes": [*before, *contexts]})
     return lists
+
+
+def _contexts(connection: Connection, documents: Sequence[str]) -> list[str]:
+    """The hashes of these documents' contexts, in any generation."""
+    return [row["context_hash"] for row in connection.execute(_SQL["contexts_of"], {"documents": list(documents)})]
 
 
 def _access(connection: Connection, versions: Mapping[str, Version]) -> dict[str, int]:
@@ -110,31 +137,38 @@ def _access(connection: Connection, versions: Mapping[str, Version]) -> dict[str
 
 
 def _list(connection: Connection, generation: int, versions: Mapping[str, Version], access: Mapping[str, int]) -> None:
-    rows = [
-        {"document": d, "name": v.name, "title": v.title, "uri": v.uri, "language": v.language, "access": access[d]}
-        for d, v in versions.items()
-    ]
+    rows = [_listed(document, version) | {"access": access[document]} for document, version in versions.items()]
     connection.execute(_SQL["list"], {"generation": generation, "documents": Jsonb(rows)})
 
 
+def _listed(document: str, version: Version) -> dict[str, Any]:
+    shown = {"name": version.name, "title": version.title, "uri": version.uri, "language": version.language}
+    return {"document": document, **shown, "context": version.context, "context_hash": version.context_hash}
+
+
 def chunk_rows(versions: Mapping[str, Version], access: Mapping[str, int]) -> list[dict[str, Any]]:
-    """A row for each text, with the list that all its sources among these documents have, or 0."""
+    """A row for each text, with the list that all its sources among these documents have, or 0, and their contexts."""
     chunks: dict[str, Chunk] = {}
     lists: dict[str, set[int]] = {}
+    contexts: dict[str, set[str]] = {}
     for document, version in versions.items():
         for chunk in version.chunks:
             chunks[chunk.text_hash] = chunk
             lists.setdefault(chunk.text_hash, set()).add(access[document])
-    return [_chunk(chunk, lists[text_hash]) for text_hash, chunk in chunks.items()]
+            contexts.setdefault(chunk.text_hash, set()).add(version.context_hash)
+    return [_chunk(chunk, lists[one], contexts[one]) for one, chunk in chunks.items()]
 
 
-def _chunk(chunk: Chunk, lists: set[int]) -> dict[str, Any]:
+def _chunk(chunk: Chunk, lists: set[int], contexts: set[str]) -> dict[str, Any]:
+    """A reader of one source must not learn from a rank what another one is called: no contexts where access differs."""
+    named = len(lists) == 1 and len(contexts) <= MOST_CONTEXTS
     return {
         "text_hash": chunk.text_hash,
         "text": chunk.text,
         "heading_path": list(chunk.heading_path),
         "token_count": chunk.token_count,
         "access": min(lists) if len(lists) == 1 else access_lists.MIXED,
+        "contexts": sorted(contexts - {""}) if named else [],
     }
 
 

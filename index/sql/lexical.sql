@@ -1,9 +1,11 @@
 -- name: missing
-SELECT c.generation, c.text_hash, c.heading_path, c.text, x.language
+SELECT c.generation, c.text_hash, c.heading_path, c.text, x.language, x.contexts
 FROM chunk c
 CROSS JOIN LATERAL (
-  SELECT min(i.language) AS language FROM chunk_source s
-  CROSS JOIN LATERAL (SELECT language FROM indexed WHERE generation = s.generation AND document = s.document OFFSET 0) i
+  SELECT min(i.language) AS language,
+         coalesce(array_agg(DISTINCT i.context) FILTER (WHERE i.context_hash = ANY (c.contexts)), '{}') AS contexts
+  FROM chunk_source s
+  CROSS JOIN LATERAL (SELECT * FROM indexed WHERE generation = s.generation AND document = s.document OFFSET 0) i
   WHERE s.generation = c.generation AND s.text_hash = c.text_hash) x
 WHERE c.text_hash = ANY (%(text_hashes)s) AND x.language IS NOT NULL
   AND NOT EXISTS (SELECT FROM lexical l WHERE l.generation = c.generation AND l.text_hash = c.text_hash)
@@ -39,20 +41,23 @@ FROM given, unnest(%(terms)s::text[], %(passages)s::bigint[], %(bounds)s::real[]
 RETURNING term, number
 
 -- name: add
-INSERT INTO lexical (generation, text_hash, access, language, length, pivot, terms, impacts)
-SELECT c.generation, x.text_hash, c.access, x.language, x.length, %(pivot)s, array_to_tsvector(x.terms), x.impacts::sparsevec
+INSERT INTO lexical (generation, text_hash, access, contexts, language, length, pivot, terms, impacts)
+SELECT c.generation, x.text_hash, c.access, hashtextextended(array_to_string(c.contexts, ' '), 0), x.language, x.length, %(pivot)s, array_to_tsvector(x.terms), x.impacts::sparsevec
 FROM jsonb_to_recordset(%(rows)s) AS x (text_hash text, language text, length integer, terms text[], impacts text)
-CROSS JOIN LATERAL (SELECT generation, access FROM chunk WHERE generation = %(generation)s AND text_hash = x.text_hash OFFSET 0) c
+CROSS JOIN LATERAL (SELECT generation, access, contexts FROM chunk WHERE generation = %(generation)s AND text_hash = x.text_hash OFFSET 0) c
 
 -- name: remove
--- Of chunks that are gone, and of those whose sources have another smallest language now, or whose generation has another pivot.
+-- Of chunks that are gone, and of those whose sources have another smallest language or other contexts now, or whose generation has another
+-- pivot.
 WITH gone AS (
   DELETE FROM lexical l WHERE l.text_hash = ANY (%(text_hashes)s) AND (
     l.language IS DISTINCT FROM (
       SELECT min(i.language) FROM chunk_source s
       CROSS JOIN LATERAL (SELECT language FROM indexed WHERE generation = s.generation AND document = s.document OFFSET 0) i
       WHERE s.generation = l.generation AND s.text_hash = l.text_hash)
-    OR l.pivot <> (SELECT x.pivot FROM lexicon x WHERE x.generation = l.generation))
+    OR l.pivot <> (SELECT x.pivot FROM lexicon x WHERE x.generation = l.generation)
+    OR l.contexts <> (SELECT hashtextextended(array_to_string(c.contexts, ' '), 0) FROM chunk c
+                      WHERE c.generation = l.generation AND c.text_hash = l.text_hash))
   RETURNING l.generation, l.language, l.length, l.terms
 ), lexicon AS (
   UPDATE lexicon l SET words = l.words - x.words, passages = (

@@ -1,4 +1,7 @@
-"""Embed: vectors of the texts that this tenant has not embedded under this model. They are stored as they are computed."""
+"""Embed: vectors of the texts, and of what documents are called, that this tenant has not embedded under this model.
+
+They are stored as they are computed.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from core.errors import Unavailable
 from core.frames import Result
 from core.ledger.ledger import Stale, Step
 from core.ledger.stage import Session, Stage
-from core.records import Chunk, encode
+from core.records import Chunk, encode, text_hash
 from core.tenancy import Connection
 from pipelines.stages import inputs
 from pipelines.stages.inputs import Failure
@@ -43,11 +46,15 @@ class Embed(Stage):
             generations.recognise(connection, self.embedder.model)
             chunks = _first(inputs.chunks(inputs.read(connection, session, "chunk", rows)), rows, EMBED_TEXTS)
             texts = {chunk.text_hash: chunk.embedded_text for of_one in chunks.values() for chunk in of_one}
+            contexts = inputs.contexts(inputs.read(connection, session, "redact", [row for row in rows if row.document in chunks]))
+            named = {text_hash(context): context for context in contexts.values() if context}
             unknown = embeddings.unknown(connection, self.embedder.identity, list(texts))
+            unnamed = embeddings.unknown(connection, self.embedder.identity, [one for one in named if one not in texts])
         total = sum(map(len, chunks.values()))
-        tally.update(texts=total, cache_hits=total - len(unknown))
-        failed = self._embed_all(session, {text_hash: texts[text_hash] for text_hash in unknown}, tally)
-        refused = {document: failure for document, of_one in chunks.items() if (failure := _worst(failed, of_one))}
+        tally.update(texts=total, cache_hits=total - len(unknown), contexts=len(unnamed))
+        failed = self._embed_all(session, {one: texts[one] for one in unknown}, tally)
+        failed |= self._embed_all(session, {context: named[context] for context in unnamed}, Counter())
+        refused = {document: failure for document, of_one in chunks.items() if (failure := _worst(failed, of_one, contexts.get(document)))}
         passed = [row for row in rows if row.document in chunks and row.document not in refused]
         return [*(Result(row.document, encode(row.input_key)) for row in passed), *inputs.failures(refused)]
 
@@ -92,7 +99,7 @@ def _first(chunks: Mapping[str, tuple[Chunk, ...]], rows: Sequence[Stale], texts
     return taken
 
 
-def _worst(failed: Mapping[str, Failure], chunks: Sequence[Chunk]) -> Failure | None:
-    """Why a document with these chunks cannot be indexed; a permanent failure rather than a temporary one."""
-    found = [failed[chunk.text_hash] for chunk in chunks if chunk.text_hash in failed]
-    return min(found, key=lambda failure: failure[0] == Unavailable.reason, default=None)
+def _worst(failed: Mapping[str, Failure], chunks: Sequence[Chunk], context: str | None) -> Failure | None:
+    """Why a document with these chunks and this context cannot be indexed; a permanent failure rather than a temporary one."""
+    hashes = [*(chunk.text_hash for chunk in chunks), *([text_hash(context)] if context else ())]
+    return min((failed[one] for one in hashes if one in failed), key=lambda failure: failure[0] == Unavailable.reason, default=None)

@@ -11,7 +11,7 @@ from core import outcomes
 from core.frames import Result
 from core.ledger.ledger import Stale, Step
 from core.ledger.stage import Session, Stage
-from core.records import Redacted, decode, encode
+from core.records import Redacted, decode, document_context, encode
 from core.tenancy import Connection
 from pipelines.stages import inputs
 
@@ -39,7 +39,15 @@ class Index(Stage):
         for row in (row for row in rows if row.document in redacted and row.document in chunks):
             document, passages = decode(redacted[row.document], Redacted), chunks[row.document]
             tally.update(chunks=len(passages), empty=int(not passages))
-            version = swap.Version(document.name, document.title, document.uri, row.acl, passages, document.language)
+            version = swap.Version(
+                document.name,
+                document.title,
+                document.uri,
+                row.acl,
+                passages,
+                document.language,
+                document_context(document.title, document.name),
+            )
             results.append(Result(row.document, encode((row.input_key, version))))
         return results
 

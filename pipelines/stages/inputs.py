@@ -12,7 +12,7 @@ from core import artifacts, envelopes
 from core.frames import Result
 from core.ledger.ledger import Stale
 from core.ledger.stage import Session
-from core.records import Chunk, Contribution, Envelope, decode, encode
+from core.records import Chunk, Contribution, Envelope, decode, document_context, encode
 from core.sql import statements
 from core.tenancy import Connection
 
@@ -81,6 +81,19 @@ def read(connection: Connection, session: Session, stage: str, rows: Sequence[St
 def chunks(payloads: Mapping[str, bytes]) -> dict[str, tuple[Chunk, ...]]:
     """The chunks in what the chunk stage left."""
     return {document: decode(payload, Chunked).chunks for document, payload in payloads.items()}
+
+
+class _Titled(msgspec.Struct):
+    """Of a redacted document, what it is called: its blocks are not read."""
+
+    name: str
+    title: str = ""
+
+
+def contexts(payloads: Mapping[str, bytes]) -> dict[str, str]:
+    """By document, what names it beside its passages, from what the redact stage left."""
+    titled = {document: decode(payload, _Titled) for document, payload in payloads.items()}
+    return {document: document_context(of_one.title, of_one.name) for document, of_one in titled.items()}
 
 
 def envelope(session: Session, row: Stale) -> Envelope:
