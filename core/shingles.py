@@ -47,7 +47,7 @@ def similarity(one: str, other: str) -> float:
 
 
 def containment(short: str, long: str) -> float:
-    """The share of the first text's shingles that the second has, 0 to 1 (Broder, On the resemblance and containment of documents, 1997)."""
+    """The share of the first text's shingles that the second has, 0 to 1 (Broder, On the resemblance and containment, 1997)."""
     wanted = shingles(normalised(short), CONTAINED_SHINGLE)
     return len(wanted & shingles(normalised(long), CONTAINED_SHINGLE)) / len(wanted)
 

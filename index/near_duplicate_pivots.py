@@ -1,4 +1,4 @@
-"""Pivots: which passage stands for a cluster. The first of its edges to a pivot decides where a passage belongs; without one it is a pivot."""
+"""Pivots: which passage stands for a cluster. A passage belongs to the first pivot that it has an edge to; without one it is a pivot."""
 
 from __future__ import annotations
 

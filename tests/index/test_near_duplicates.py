@@ -38,7 +38,7 @@ RULES = NearDuplicates()
 
 @dataclass(frozen=True)
 class State:
-    """What is stored, or should be: edges with their similarity, clusters by passage, and hot bands with their number of passages and heads."""
+    """What is stored, or should be: similarities by edge, pivots by passage, and by hot band how many passages have it, and its heads."""
 
     edges: Mapping[tuple[str, str], float]
     pivots: Mapping[str, str]
