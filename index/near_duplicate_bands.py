@@ -6,7 +6,9 @@ the heads changes. Heads are the first of a random order, so that they change se
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from itertools import chain
 
 import msgspec
 
@@ -42,31 +44,72 @@ class Changed(msgspec.Struct, frozen=True):
     left_out: int
 
 
+class Update(msgspec.Struct, frozen=True):
+    """What happens to a band.
+
+    `hot`: if it was. `old`: its stored passages if it was not. `first`: its first stored passages if one of its heads is gone.
+    """
+
+    band: int
+    gained: Set[str]
+    lost: Set[str]
+    hot: Hot | None
+    old: Set[str]
+    first: Set[str] | None
+
+    @property
+    def before(self) -> Collection[str]:
+        return self.hot.heads if self.hot else self.old
+
+    @property
+    def passages(self) -> int:
+        return (self.hot.passages - len(self.lost) if self.hot else len(self.old)) + len(self.gained)
+
+    @property
+    def heads(self) -> list[str]:
+        return sorted({*(self.before if self.first is None else self.first), *self.gained})[:HEADS]
+
+    @property
+    def raised(self) -> list[str]:
+        """The heads that were none."""
+        return [head for head in self.heads if head not in self.before]
+
+    @property
+    def pairs(self) -> Iterator[Pair]:
+        """Of passages that are known here: of a hot band, `_below` knows the others."""
+        heads, everyone = self.heads, self.old | self.gained
+        yield from ((passage, head) for head in self.raised for passage in everyone if passage > head)
+        yield from ((passage, head) for passage in self.gained for head in heads if passage > head)
+
+    @property
+    def left_out(self) -> int:
+        heads = self.heads
+        return len(self.gained - set(heads)) * max(0, self.passages - len(heads) - 1)
+
+
 def change(connection: Connection, generation: int, added: Bands, removed: Bands) -> Changed:
     """Store the bands of `added`, those of `removed` being deleted already. The caller holds the tenant's swap lock."""
-    gained, lost = _by_band(added), _by_band(removed)
-    hot = _hot(connection, generation, gained.keys() | lost.keys())
-    others = _by_band(_sharing(connection, generation, [[band for band in bands if band not in hot] for bands in added.values()]))
+    updates = _updates(connection, generation, added, removed)
+    raised: dict[str, list[int]] = {}
+    for update in updates:
+        for head in update.raised if update.hot else ():
+            raised.setdefault(head, []).append(update.band)
+    pairs = {*chain.from_iterable(update.pairs for update in updates), *_below(connection, generation, raised)}
+    _store(connection, generation, added, updates)
+    dethroned = {head for update in updates for head in set(update.before).difference(update.heads)}
+    return Changed(pairs, dethroned - removed.keys(), sum(update.left_out for update in updates))
+
+
+def _updates(connection: Connection, generation: int, added: Bands, removed: Bands) -> list[Update]:
+    """Of every band that is hot, or that an added passage shares."""
+    counts = Counter(chain.from_iterable(added.values()))
+    hot = _hot(connection, generation, {*counts, *chain.from_iterable(removed.values())})
+    others = _by_band(_sharing(connection, generation, added, hot))
+    shared = {*hot, *(counts.keys() & others.keys()), *(band for band, passages in counts.items() if passages > 1)}
+    gained, lost = _by_band(added, shared), _by_band(removed, shared)
     first = _first(connection, generation, [band for band in hot if not lost.get(band, set()).isdisjoint(hot[band].heads)])
-    pairs, dethroned, raised, heated, left_out = set[Pair](), set[str](), dict[str, list[int]](), list[Hot](), 0
-    for band in {*hot, *(band for band, passages in gained.items() if len(passages) > 1 or band in others)}:
-        new, old = gained.get(band, set()), others.get(band, set())
-        before = hot[band].heads if band in hot else old
-        passages = hot[band].passages - len(lost.get(band, ())) + len(new) if band in hot else len(old | new)
-        heads = sorted({*first.get(band, before), *new} - lost.get(band, set()))[:HEADS]
-        entered = [head for head in heads if head not in before]
-        for head in entered:
-            pairs.update((passage, head) for passage in old | new if passage > head)
-            if band in hot:
-                raised.setdefault(head, []).append(band)
-        pairs.update((passage, head) for passage in new for head in heads if head < passage)
-        dethroned.update(head for head in before if head not in heads)
-        left_out += len(new.difference(heads)) * max(0, passages - len(heads) - 1)
-        if passages > HEADS:
-            heated.append(Hot(band, passages, tuple(heads)))
-    pairs.update(_below(connection, generation, raised))
-    _store(connection, generation, added, heated, hot.keys() - {one.band for one in heated})
-    return Changed(pairs, dethroned - removed.keys(), left_out)
+    none: Set[str] = frozenset()
+    return [Update(one, gained.get(one, none), lost.get(one, none), hot.get(one), others.get(one, none), first.get(one)) for one in shared]
 
 
 def compared(connection: Connection, generation: int, passages: Collection[str]) -> list[Pair]:
@@ -74,7 +117,7 @@ def compared(connection: Connection, generation: int, passages: Collection[str])
     rows = connection.execute(_SQL["bands"], {"generation": generation, "text_hashes": list(passages)})
     bands = {row["text_hash"]: row["bands"] for row in rows}
     hot = _hot(connection, generation, {band for of_one in bands.values() for band in of_one})
-    others = _by_band(_sharing(connection, generation, [[band for band in of_one if band not in hot] for of_one in bands.values()]))
+    others = _by_band(_sharing(connection, generation, bands, hot))
     heads = others | {band: set(one.heads) for band, one in hot.items()}
     return sorted({(one, head) for one, of_one in bands.items() for band in of_one for head in heads.get(band, ()) if head < one})
 
@@ -85,13 +128,17 @@ def clear(connection: Connection, generations: Sequence[int]) -> None:
         connection.execute(_SQL[statement], {"generations": list(generations)})
 
 
-def _hot(connection: Connection, generation: int, bands: Collection[int]) -> dict[int, Hot]:
-    rows = connection.execute(_SQL["hot"], {"generation": generation, "wanted": list(bands)})
+def _hot(connection: Connection, generation: int, bands: Iterable[int]) -> dict[int, Hot]:
+    rows = connection.execute(_SQL["hot"], {"generation": generation, "wanted": _array(bands)})
     return {row["band"]: convert(row, Hot) for row in rows}
 
 
-def _sharing(connection: Connection, generation: int, wanted: Iterable[Sequence[int]]) -> dict[str, Sequence[int]]:
-    rows = connection.execute(_SQL["sharing"], {"generation": generation, "wanted": [_array(bands) for bands in wanted]})
+def _sharing(connection: Connection, generation: int, passages: Bands, hot: Collection[int]) -> dict[str, Sequence[int]]:
+    """Every stored passage that shares a band with one of these, but for hot ones."""
+    wanted = [_array(band for band in bands if band not in hot) if hot else _array(bands) for bands in passages.values()]
+    if not wanted:
+        return {}
+    rows = connection.execute(_SQL["sharing"], {"generation": generation, "wanted": wanted})
     return {row["text_hash"]: row["bands"] for row in rows}
 
 
@@ -112,21 +159,24 @@ def _below(connection: Connection, generation: int, raised: Mapping[str, Sequenc
     return {(row["text_hash"], row["head"]) for row in connection.execute(_SQL["below"], values)}
 
 
-def _store(connection: Connection, generation: int, added: Bands, hot: Sequence[Hot], cooled: Collection[int]) -> None:
+def _store(connection: Connection, generation: int, added: Bands, updates: Sequence[Update]) -> None:
     if added:
         values = {"generation": generation, "text_hashes": list(added), "bands": [_array(bands) for bands in added.values()]}
         connection.execute(_SQL["sign"], values)
+    hot = [update for update in updates if update.passages > HEADS]
     if hot:
-        wanted, passages, heads = [one.band for one in hot], [one.passages for one in hot], [" ".join(one.heads) for one in hot]
-        connection.execute(_SQL["heat"], {"generation": generation, "wanted": wanted, "passages": passages, "heads": heads})
+        heads = [" ".join(update.heads) for update in hot]
+        values = {"wanted": [update.band for update in hot], "passages": [update.passages for update in hot], "heads": heads}
+        connection.execute(_SQL["heat"], {"generation": generation, **values})
+    cooled = [update.band for update in updates if update.hot and update.passages <= HEADS]
     if cooled:
-        connection.execute(_SQL["cool"], {"generation": generation, "wanted": list(cooled)})
+        connection.execute(_SQL["cool"], {"generation": generation, "wanted": cooled})
 
 
-def _by_band(passages: Bands) -> dict[int, set[str]]:
+def _by_band(passages: Bands, only: set[int] | None = None) -> dict[int, set[str]]:
     found: dict[int, set[str]] = {}
     for passage, bands in passages.items():
-        for band in bands:
+        for band in bands if only is None else only.intersection(bands):
             found.setdefault(band, set()).add(passage)
     return found
 

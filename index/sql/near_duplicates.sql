@@ -24,25 +24,24 @@ SELECT text_hash, text FROM chunk WHERE generation = %(generation)s AND text_has
 SELECT text_hash, bands FROM signature WHERE generation = %(generation)s AND text_hash = ANY (%(text_hashes)s)
 
 -- name: sharing
--- Row by row, with OFFSET 0: the planner does not see which bands are asked for, so that none makes it read the whole table.
+-- Row by row, so that the planner does not see which bands are asked for: none makes it read the whole table. OFFSET 0 keeps the condition on
+-- the generation out of the choice of an index: it would be read through for each row.
 SELECT DISTINCT s.text_hash, s.bands FROM unnest(%(wanted)s::text[]) AS w (bands)
-CROSS JOIN LATERAL (
-  SELECT text_hash, bands FROM signature WHERE generation = %(generation)s AND bands && w.bands::bigint[] OFFSET 0) s
+CROSS JOIN LATERAL (SELECT generation, text_hash, bands FROM signature WHERE bands && w.bands::bigint[] OFFSET 0) s
+WHERE s.generation = %(generation)s
 
 -- name: below
 -- The passages after each of these by text_hash that share one of the bands given with it.
 SELECT w.head, s.text_hash FROM unnest(%(heads)s::text[], %(wanted)s::text[]) AS w (head, bands)
-CROSS JOIN LATERAL (
-  SELECT text_hash FROM signature
-  WHERE generation = %(generation)s AND bands && w.bands::bigint[] AND text_hash > w.head COLLATE "C" OFFSET 0) s
+CROSS JOIN LATERAL (SELECT generation, text_hash FROM signature WHERE bands && w.bands::bigint[] OFFSET 0) s
+WHERE s.generation = %(generation)s AND s.text_hash > w.head COLLATE "C"
 
 -- name: first
--- The inner OFFSET 0 keeps LIMIT from choosing the plan.
+-- OFFSET 0 keeps LIMIT from choosing the plan, too.
 SELECT w.band, s.text_hash FROM unnest(%(wanted)s::bigint[]) AS w (band)
 CROSS JOIN LATERAL (
-  SELECT text_hash FROM (
-    SELECT text_hash FROM signature WHERE generation = %(generation)s AND bands @> ARRAY[w.band] OFFSET 0) x
-  ORDER BY text_hash LIMIT %(most)s) s
+  SELECT text_hash FROM (SELECT generation, text_hash FROM signature WHERE bands @> ARRAY[w.band] OFFSET 0) x
+  WHERE x.generation = %(generation)s ORDER BY text_hash LIMIT %(most)s) s
 
 -- name: hot
 SELECT band, passages, heads FROM hot_band WHERE generation = %(generation)s AND band = ANY (%(wanted)s::bigint[])

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core import shingles
+from core.errors import Unavailable
 from core.policy import NearDuplicates
 from core.records import Chunk, EmbeddingModel
+from core.sql import statements
+from core.tenancy import Connection
 from index import embeddings, generations, near_duplicate_bands, near_duplicates, swap
 from tests.index.test_index import landed, text_hash
+from tests.index.test_lexical import nodes
 from tests.tenant_fixture import World
 
 pytestmark = pytest.mark.usefixtures("empty_world")
@@ -119,3 +126,112 @@ def test_after_any_history_clusters_are_those_made_from_scratch(
         for step in steps:
             apply(world, step)
             check(world)
+
+
+@given(
+    st.lists(PUTS, min_size=1, max_size=4),
+    st.sets(st.integers(0, 6)),
+    st.sampled_from([NearDuplicates(), NearDuplicates(threshold=0.95), NearDuplicates(threshold=0.5, boilerplate="leave-out")]),
+    st.integers(0, 4),
+    st.booleans(),
+)
+@settings(max_examples=25)
+def test_what_has_no_signature_gets_one_and_other_rules_take_effect_however_often_that_is_cut_off(
+    world: World, steps: list[tuple[str, tuple[str, ...]]], without: set[int], rules: NearDuplicates, cut_off: int, other_scheme: bool
+) -> None:
+    world.clear()
+    landed(world, *NAMES)
+    for step in steps:
+        apply(world, step)
+    with world.session.transaction() as connection:
+        if other_scheme:
+            connection.execute("UPDATE deduplication SET scheme = 'another'")
+        else:  # as if an earlier version had indexed some passages
+            connection.execute("UPDATE deduplication SET behind = true")
+            forget(connection, [chunk for number, chunk in enumerate(sorted(from_scratch(world).pivots)) if number in without])
+    opened = 0
+
+    @contextmanager
+    def transaction() -> Iterator[Connection]:
+        nonlocal opened
+        opened += 1
+        if opened == cut_off:
+            raise Unavailable("cut off")
+        with world.session.transaction() as connection:
+            yield connection
+
+    with suppress(Unavailable):
+        near_duplicates.catch_up(transaction, swap.lock, rules)
+    apply(world, ("c.md", (SENTENCES[0].format("7"),)))
+    near_duplicates.catch_up(world.session.transaction, swap.lock, rules)
+    with world.session.transaction() as connection:
+        assert not near_duplicates.is_behind(connection, rules)
+    check(world, rules.threshold)
+    assert [row["boilerplate"] for row in world.rows("SELECT boilerplate FROM deduplication")] == [rules.boilerplate]
+
+
+def forget(connection: Connection, passages: list[str]) -> None:
+    """Leave these passages as they are without signatures."""
+    rows = connection.execute("SELECT generation FROM chunk WHERE text_hash = ANY (%s)", [passages]).fetchall()
+    gone = {
+        row["text_hash"]: row["bands"]
+        for row in connection.execute("SELECT text_hash, bands FROM signature WHERE text_hash = ANY (%s)", [passages])
+    }
+    connection.execute("DELETE FROM signature WHERE text_hash = ANY (%s)", [passages])
+    for generation in {row["generation"] for row in rows}:
+        near_duplicates._changed(connection, generation, RULES.threshold, {}, gone)
+
+
+def test_a_worker_with_another_scheme_adds_no_signature_and_leaves_the_passage_to_maintenance(world: World) -> None:
+    landed(world, "a.md")
+    put(world, "a.md", ["one text"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(near_duplicates, "EDGES", 5)  # part of the scheme
+        put(world, "a.md", ["one text", "another text"])
+    assert world.rows("SELECT behind FROM deduplication") == [{"behind": True}]
+    assert len(world.rows("SELECT FROM signature")) == 1
+    near_duplicates.catch_up(world.session.transaction, swap.lock, RULES)
+    check(world)
+
+
+def test_the_same_text_below_many_headings_is_one_cluster_with_few_edges(world: World) -> None:
+    landed(world, *NAMES)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(near_duplicate_bands, "HEADS", 4)
+        patch.setattr(near_duplicates, "EDGES", 2)
+        for number in range(12):
+            put(world, NAMES[number % 3], [SENTENCES[0]] * 3, heading=str(number))
+        with world.session.transaction() as connection:
+            generation = generations.open_generation(connection, "f", EmbeddingModel("m", name="m"), 2)
+            chunks = [Chunk(n, SENTENCES[0], text_hash(f"many {n}"), 2, (str(n),)) for n in range(40)]
+            embeddings.keep(connection, "m", [chunk.text_hash for chunk in chunks], np.ones((40, 2), dtype=np.float32))
+            counts: Counter[str] = Counter()
+            swap.swap(connection, generation, "m", {world.key("a.md"): swap.Version("a.md", "", "", ("*",), tuple(chunks))}, RULES, counts)
+        found = check(world)
+    assert len(set(found.pivots.values())) == 1
+    assert len(found.edges) <= 2 * len(found.pivots)
+    assert (counts["signed"], counts["left_out"] > 0, len(found.hot)) == (40, True, shingles.BANDS)
+
+
+def test_a_generation_that_is_cleared_leaves_nothing(world: World) -> None:
+    landed(world, "a.md")
+    put(world, "a.md", [SENTENCES[0].format(n) for n in range(3)])
+    with world.session.transaction() as connection:
+        near_duplicates.clear(connection, [row["generation"] for row in world.rows("SELECT generation FROM generation")])
+    for table in ("signature", "hot_band", "near_duplicate", "deduplication"):
+        assert world.rows(f"SELECT FROM {table}") == []
+
+
+def test_looking_for_a_band_reads_no_table_and_no_generation_from_beginning_to_end(world: World) -> None:
+    values: Mapping[str, dict[str, Any]] = {
+        "sharing": {"wanted": ["{1,2}"]},
+        "below": {"heads": ["a"], "wanted": ["{1,2}"]},
+        "first": {"wanted": [1, 2], "most": 16},
+    }
+    with world.session.transaction() as connection:
+        connection.execute("SET LOCAL enable_seqscan = off")
+        for name, given_values in values.items():
+            statement = statements("index", "sql/near_duplicates.sql")[name]
+            [row] = connection.execute(f"EXPLAIN (FORMAT JSON) {statement}", {"generation": 1, **given_values})
+            used = [node.get("Index Name", node.get("Relation Name", "")) for node in nodes(row["QUERY PLAN"][0]["Plan"])]
+            assert [name for name in used if "signature" in name and name != "signature"] == ["signature_bands_idx"]

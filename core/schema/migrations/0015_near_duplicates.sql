@@ -6,12 +6,13 @@ CREATE OR REPLACE FUNCTION headrace.readable() RETURNS text[]
 
 -- The MinHash bands of a passage's text. Without the list of pending entries: every swap would search it from its beginning to its end.
 CREATE TABLE headrace.signature (
-  tenant     text NOT NULL,
   generation bigint NOT NULL,
+  tenant     text NOT NULL,
   text_hash  text COLLATE "C" NOT NULL,
-  bands      bigint[] NOT NULL,
-  PRIMARY KEY (tenant, generation, text_hash)
+  bands      bigint[] NOT NULL
 ) PARTITION BY LIST (tenant);
+-- Unique, but for a column that would be the same in each of its entries.
+CREATE INDEX ON headrace.signature (generation, text_hash);
 CREATE INDEX ON headrace.signature USING gin (bands) WITH (fastupdate = off);
 
 -- A band that more passages have than are compared with each other: how many, and the first of them by text_hash, with which every other one is.
