@@ -7,8 +7,9 @@ Containment collapses nothing: it is reported among what was found.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from msgspec.structs import replace
@@ -18,7 +19,7 @@ from core.differences import difference
 from core.sql import statements
 from core.tenancy import Connection
 from retrieval.candidates import Candidate, OpenReader
-from retrieval.citations import Alike, Containing, Passage, citations
+from retrieval.citations import Alike, Cited, Containing, Passage, cite
 from retrieval.request import SearchRequest
 
 LISTED = 5
@@ -30,6 +31,7 @@ CONTAINED = 0.8
 BOILERPLATE_SHARE, BOILERPLATE_DOCUMENTS = 0.05, 20
 """A cluster is boilerplate that stands in more than this share of the tenant's documents, and in as many at least."""
 
+Setting = Literal["mark", "down-weight", "leave-out"]
 Collapse = Callable[[OpenReader, SearchRequest, Sequence[Candidate]], list[Passage]]
 
 
@@ -38,10 +40,17 @@ class Clusters(msgspec.Struct, frozen=True):
 
     pivots: Mapping[str, str] = {}
     boilerplate: Collection[str] = ()
-    setting: Literal["mark", "down-weight", "leave-out"] = "mark"
+    setting: Setting = "mark"
 
-    def pivot(self, candidate: Candidate) -> str:
-        return self.pivots.get(candidate.chunk, candidate.chunk)
+    def pivot(self, chunk: str) -> str:
+        return self.pivots.get(chunk, chunk)
+
+
+class Members(msgspec.Struct, frozen=True):
+    """The other members of a passage's cluster that may be read, some of them, and how many there are."""
+
+    listed: Sequence[Cited] = ()
+    number: int = 0
 
 
 def collapse(open_reader: OpenReader, request: SearchRequest, candidates: Sequence[Candidate]) -> list[Passage]:
@@ -49,10 +58,12 @@ def collapse(open_reader: OpenReader, request: SearchRequest, candidates: Sequen
     if not candidates:
         return []
     with open_reader() as connection:
-        clusters = _clusters(connection, candidates)
+        rules = connection.execute(_SQL["rules"]).fetchall()
+        clusters = _clusters(connection, candidates, **rules[0]) if rules else Clusters()
         shown = chosen(candidates, clusters)[: request.top]
-        alike = _alike(connection, request, {one.chunk: clusters.pivots.get(one.chunk, one.chunk) for one in shown})
-    return _related(shown, alike, candidates, clusters)
+        members = _members(connection, rules[0]["generation"], request, shown, clusters) if rules else {}
+    cut = {one.chunk: shingles.shingles(shingles.normalised(one.text), shingles.CONTAINED_SHINGLE) for one in candidates}
+    return [_related(one, members.get(one.chunk, Members()), _containing(one, candidates, cut, clusters)) for one in shown]
 
 
 def chosen(candidates: Sequence[Candidate], clusters: Clusters) -> list[Passage]:
@@ -63,7 +74,7 @@ def chosen(candidates: Sequence[Candidate], clusters: Clusters) -> list[Passage]
     """
     best: dict[str, Passage] = {}
     for candidate in candidates:
-        pivot = clusters.pivot(candidate)
+        pivot = clusters.pivot(candidate.chunk)
         best.setdefault(pivot, replace(passage(candidate), boilerplate=pivot in clusters.boilerplate))
     found = list(best.values())
     if clusters.setting == "down-weight":
@@ -90,55 +101,60 @@ def _without_boilerplate(found: Sequence[Passage]) -> list[Passage]:
     return kept
 
 
-def _clusters(connection: Connection, candidates: Sequence[Candidate]) -> Clusters:
+def _clusters(connection: Connection, candidates: Sequence[Candidate], generation: int, boilerplate: Setting) -> Clusters:
     chunks = [candidate.chunk for candidate in candidates]
-    pivots = {row["chunk"]: row["pivot"] for row in connection.execute(_SQL["clusters"], {"chunks": chunks})}
-    values = {"pivots": sorted({*chunks, *pivots.values()} - pivots.keys()), "least": BOILERPLATE_DOCUMENTS, "share": BOILERPLATE_SHARE}
-    boilerplate = frozenset(row["pivot"] for row in connection.execute(_SQL["boilerplate"], values))
-    settings = connection.execute(_SQL["setting"]).fetchall()
-    return Clusters(pivots, boilerplate, settings[0]["boilerplate"] if settings else "mark")
+    rows = connection.execute(_SQL["clusters"], {"generation": generation, "chunks": chunks})
+    pivots = {row["chunk"]: row["pivot"] for row in rows}
+    return Clusters(pivots, _boilerplate(connection, generation, {pivots.get(chunk, chunk) for chunk in chunks}), boilerplate)
 
 
-def _alike(connection: Connection, request: SearchRequest, pivots: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
-    """Of each chunk, the other members of its cluster that may be read, as rows. `pivots`: of its cluster."""
-    values = {"shown": list(pivots), "pivots": list(pivots.values()), "readers": request.readers, "listed": LISTED, "counted": COUNTED}
-    found: dict[str, list[dict[str, Any]]] = {chunk: [] for chunk in pivots}
-    for row in connection.execute(_SQL["alike"], values):
-        found[row["shown"]].append(row)
+def _boilerplate(connection: Connection, generation: int, pivots: Collection[str]) -> set[str]:
+    """Those of the clusters that stand in a large share of the tenant's documents, which are counted only if a cluster stands in many."""
+    values = {"generation": generation, "pivots": sorted(pivots), "least": BOILERPLATE_DOCUMENTS}
+    often = [row["pivot"] for row in connection.execute(_SQL["often"], values)]
+    if not often:
+        return set()
+    documents = connection.execute(_SQL["documents"], values).fetchall()[0]["documents"]
+    least = max(BOILERPLATE_DOCUMENTS, math.floor(documents * BOILERPLATE_SHARE) + 1)
+    return {row["pivot"] for row in connection.execute(_SQL["often"], {**values, "pivots": often, "least": least})}
+
+
+def _members(
+    connection: Connection, generation: int, request: SearchRequest, shown: Sequence[Passage], clusters: Clusters
+) -> dict[str, Members]:
+    """By the chunk that is shown."""
+    readers = request.readers
+    columns = {"shown": [one.chunk for one in shown], "texts": [one.text for one in shown]}
+    pivots = [clusters.pivot(one.chunk) for one in shown]
+    values = {"generation": generation, "readers": readers, "pivots": pivots, "listed": LISTED, "counted": COUNTED}
+    rows = connection.execute(_SQL["alike"], {**columns, **values}).fetchall()
+    cited = {one.chunk: one for one in cite(connection, generation, [row["chunk"] for row in rows], readers, len(rows))}
+    found: dict[str, Members] = {}
+    for row in rows:
+        before = found.get(row["shown"], Members()).listed
+        found[row["shown"]] = Members([*before, cited[row["chunk"]]], row["members"])
     return found
 
 
-def _related(
-    shown: Sequence[Passage], alike: Mapping[str, Sequence[dict[str, Any]]], candidates: Sequence[Candidate], clusters: Clusters
-) -> list[Passage]:
-    cut = {one.chunk: shingles.shingles(shingles.normalised(one.text), shingles.CONTAINED_SHINGLE) for one in candidates}
-    related = []
-    for one in shown:
-        rows = alike[one.chunk]
-        pivot = clusters.pivots.get(one.chunk, one.chunk)
-        within = (_containing(cut[one.chunk], other, cut[other.chunk]) for other in candidates if clusters.pivot(other) != pivot)
-        related.append(
-            replace(
-                one,
-                alike=tuple(_member(one, row) for row in rows),
-                more_alike=rows[0]["members"] - len(rows) if rows else 0,
-                within=tuple(other for other in within if other),
-            )
-        )
-    return related
+def _related(shown: Passage, members: Members, within: Sequence[Containing]) -> Passage:
+    alike = tuple(_alike(shown, member) for member in members.listed)
+    return replace(shown, alike=alike, more_alike=members.number - len(alike), within=tuple(within))
 
 
-def _member(shown: Passage, row: Mapping[str, Any]) -> Alike:
-    text = row["text"]
-    similarity = shingles.similarity(shown.text, text)
-    return Alike(row["chunk"], tuple(row["heading_path"]), similarity, difference(shown.text, text), citations(row["cited"]))
+def _alike(shown: Passage, member: Cited) -> Alike:
+    similarity = shingles.similarity(shown.text, member.text)
+    return Alike(member.chunk, member.heading_path, similarity, difference(shown.text, member.text), member.cited)
 
 
-def _containing(wanted: frozenset[str], other: Candidate, there: frozenset[str]) -> Containing | None:
-    if len(there) <= len(wanted):
-        return None
-    share = len(wanted & there) / len(wanted)
-    return Containing(other.chunk, other.heading_path, share, other.citations) if share >= CONTAINED else None
+def _containing(shown: Passage, candidates: Sequence[Candidate], cut: Mapping[str, frozenset[str]], clusters: Clusters) -> list[Containing]:
+    """The candidates of other clusters that contain the passage. `cut`: their shingles."""
+    wanted, found = cut[shown.chunk], list[Containing]()
+    for other in candidates:
+        share = len(wanted & cut[other.chunk]) / len(wanted)
+        is_longer = len(cut[other.chunk]) > len(wanted)
+        if share >= CONTAINED and is_longer and clusters.pivot(other.chunk) != clusters.pivot(shown.chunk):
+            found.append(Containing(other.chunk, other.heading_path, share, other.citations))
+    return found
 
 
 _SQL = statements("retrieval", "sql/collapse.sql")

@@ -117,7 +117,11 @@ def test_a_search_shows_every_cluster_that_may_be_read_once(
     pivots = from_scratch(world).pivots
     readable = {
         row["text_hash"]
-        for row in world.rows("SELECT text_hash FROM chunk_source WHERE acl && %(readers)s::text[]", readers=[*readers, EVERYONE])
+        for row in world.rows(
+            "SELECT s.text_hash FROM chunk_source s JOIN indexed i USING (generation, document) JOIN access_list a ON a.number = i.access"
+            " WHERE a.principals && %(readers)s::text[]",
+            readers=[*readers, EVERYONE],
+        )
     }
     clusters = {pivots[chunk] for chunk in readable}
     asked = SearchRequest("a question", tuple(readers), top=top)
