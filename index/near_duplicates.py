@@ -57,6 +57,7 @@ def refresh(connection: Connection, text_hashes: Sequence[str]) -> Counter[str]:
             connection.execute(_SQL["fall_behind"], values)
             missing = {}
         if removed or missing:
+            connection.execute(_SQL["interpret"])
             counts += _changed(connection, rules["generation"], rules["threshold"], missing, removed)
     return counts
 

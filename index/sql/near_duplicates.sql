@@ -23,6 +23,10 @@ SELECT text_hash, text FROM chunk WHERE generation = %(generation)s AND text_has
 -- name: bands
 SELECT text_hash, bands FROM signature WHERE generation = %(generation)s AND text_hash = ANY (%(text_hashes)s)
 
+-- name: interpret
+-- The planner overestimates lookups band by band so far that it would compile each of these statements, which takes longer than to run them.
+SET LOCAL jit = off
+
 -- name: sharing
 -- Row by row, so that the planner does not see which bands are asked for: none makes it read the whole table. OFFSET 0 keeps the condition on
 -- the generation out of the choice of an index: it would be read through for each row.
