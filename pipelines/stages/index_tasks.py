@@ -126,7 +126,7 @@ TASKS = (
     Task("statistics", "index", _lacks_statistics, _learn_statistics),
     Task("promotion", "index", _is_building, promote),
     Task("terms", None, _lacks_terms, _give_terms),
-    Task("near-duplicates", None, _lacks_signatures, _find_near_duplicates),
+    Task("near-duplicates", None, _lacks_signatures, _find_near_duplicates, slow=True),
     Task("vector-index", None, _lacks_vector_index, _build_vector_indexes, slow=True),
     # a full scan: deletes vectors of versions that were never swapped in
     Task("unused-vectors", None, lambda *_: True, _sweep, every_s=3600.0),
