@@ -1,4 +1,4 @@
-"""Settings that a tenant may override: how documents are read, what counts as personal data, how long data is retained.
+"""Settings that a tenant may override: how documents are read, what counts as personal data, how long data is retained, what is alike.
 
 Each section stands in `headrace.toml` for every tenant; a tenant's configuration overrides it key by key.
 """
@@ -111,12 +111,23 @@ class Retention(Section):
     _each = field_validator("landed_days", "parsed_days", "embeddings_days", "events_days", "dead_letters_days", mode="before")(meant)
 
 
+class NearDuplicates(Section):
+    """Which passages are near-duplicates, and what a search does with boilerplate (index/near_duplicates.py, retrieval/collapse.py).
+
+    `threshold`: of the exact Jaccard similarity of their shingles; below .5, MinHash bands find less than half of them.
+    """
+
+    threshold: Annotated[float, Field(ge=0.5, le=1)] = 0.7
+    boilerplate: Literal["mark", "down-weight", "leave-out"] = "mark"
+
+
 class Policy(Section):
     """The sections that a tenant may override, key by key."""
 
     reading: Reading = Reading()
     privacy: Privacy = Privacy()
     retention: Retention = Retention()
+    near_duplicates: NearDuplicates = NearDuplicates()
 
 
 def overlaid(settings: Policy, configuration: Mapping[str, Any]) -> Policy:

@@ -9,7 +9,7 @@ from core.errors import HeadraceError
 from core.records import EmbeddingModel
 from core.sql import statements
 from core.tenancy import Connection
-from index import lexical
+from index import lexical, near_duplicates
 
 
 def open_generation(connection: Connection, fingerprint: str, model: EmbeddingModel, dimension: int, epoch: int = 0) -> int:
@@ -97,6 +97,7 @@ def _clear(connection: Connection, generations: list[int]) -> None:
     for clear in ("clear_sources", "clear_chunks", "clear_indexed"):
         connection.execute(_SQL[clear], {"generations": generations})
     lexical.clear(connection, generations)
+    near_duplicates.clear(connection, generations)
     access_lists.drop_unused(connection)
 
 

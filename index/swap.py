@@ -5,6 +5,7 @@ Exact duplicates are stored once, with every document that contains them as a so
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,10 +13,11 @@ import msgspec
 from psycopg.types.json import Jsonb
 
 from core import access_lists
+from core.policy import NearDuplicates
 from core.records import Chunk, text_hash
 from core.sql import statements
 from core.tenancy import Connection
-from index import lexical
+from index import lexical, near_duplicates
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -47,8 +49,15 @@ def lock(connection: Connection) -> None:
     connection.execute(_SQL["lock"])
 
 
-def swap(connection: Connection, generation: int, model: str, versions: Mapping[str, Version]) -> list[str]:
-    """Replace these documents' versions in the generation.
+def swap(
+    connection: Connection,
+    generation: int,
+    model: str,
+    versions: Mapping[str, Version],
+    rules: NearDuplicates | None = None,
+    counts: Counter[str] | None = None,
+) -> list[str]:
+    """Replace these documents' versions in the generation. `rules`: for a new generation's near-duplicates, which `counts` are of.
 
     Returns the documents that could not be swapped because a vector of theirs is missing: their embedding becomes stale, and their old
     version stays.
@@ -65,7 +74,9 @@ def swap(connection: Connection, generation: int, model: str, versions: Mapping[
         before = _drop_sources(connection, list(ready), generation)
         sources = [row for document, version in ready.items() for row in _sources(document, version)]
         connection.execute(_SQL["add_sources"], {"generation": generation, "sources": Jsonb(sources)})
-        lists |= _refresh(connection, sorted({*before, *(chunk["text_hash"] for chunk in chunks)}), before, contexts)
+        near_duplicates.begin(connection, generation, rules or NearDuplicates())
+        every = sorted({*before, *(chunk["text_hash"] for chunk in chunks)})
+        lists |= _refresh(connection, every, before, contexts, counts)
         access_lists.drop_unused(connection, lists.difference(access.values()))
     return unembedded
 
@@ -105,10 +116,12 @@ def _drop_sources(connection: Connection, documents: Sequence[str], generation: 
     return sorted({row["text_hash"] for row in rows})
 
 
-def _refresh(connection: Connection, text_hashes: list[str], before: list[str], contexts: list[str]) -> set[int]:
+def _refresh(
+    connection: Connection, text_hashes: list[str], before: list[str], contexts: list[str], counts: Counter[str] | None = None
+) -> set[int]:
     """Bring what is derived of these texts up to date. `before`: those that lost a source; `contexts`: those that documents had.
 
-    Returns the access lists that chunks lost.
+    `counts`: of near-duplicates, added to. Returns the access lists that chunks lost.
     """
     lists: set[int] = set()
     if before:
@@ -119,6 +132,9 @@ def _refresh(connection: Connection, text_hashes: list[str], before: list[str], 
         if lacking:
             connection.execute(_SQL["invalidate_both"], {"documents": [row["document"] for row in lacking]})
         lexical.refresh(connection, text_hashes)
+        found = near_duplicates.refresh(connection, text_hashes)
+        if counts is not None:
+            counts.update(found)
     if before or contexts:
         connection.execute(_SQL["drop_unused_embeddings"], {"text_hashes": [*before, *contexts]})
     return lists

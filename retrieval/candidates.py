@@ -32,7 +32,7 @@ class Candidate(msgspec.Struct, frozen=True):
 class CandidateGenerator(Protocol):
     """One way to find chunks.
 
-    Guarantees: at most `request.top` candidates, best first, each chunk once, in an order that repeats on the same data. Every candidate
+    Guarantees: at most `request.limit` candidates, best first, each chunk once, in an order that repeats on the same data. Every candidate
     has a source that one of `request.readers` may read, and cites only such sources. All are read in one transaction.
     """
 

@@ -23,10 +23,36 @@ class Citation(msgspec.Struct, frozen=True):
     sequence: int
 
 
+class Alike(msgspec.Struct, frozen=True):
+    """A near-duplicate of a passage, which is not shown beside it.
+
+    `similarity`: of the two texts' shingles, 0 to 1. `difference`: `core.differences`; empty if they differ in nothing but their headings,
+    case and white space.
+    """
+
+    chunk: str
+    heading_path: tuple[str, ...]
+    similarity: float
+    difference: str
+    citations: tuple[Citation, ...]
+
+
+class Containing(msgspec.Struct, frozen=True):
+    """A longer passage that has most of a passage's text. `containment`: the share of its shingles, 0 to 1."""
+
+    chunk: str
+    heading_path: tuple[str, ...]
+    containment: float
+    citations: tuple[Citation, ...]
+
+
 class Passage(msgspec.Struct, frozen=True):
     """A passage found: its chunk's id, its text, the headings above it, its score, and its readable sources.
 
-    The score of a vector search is the cosine similarity to the query, -1 to 1.
+    The score of a vector search is the cosine similarity to the query, -1 to 1. `alike`: its near-duplicates that may be read, in part if
+    there are many: `more_alike` is the number of the others. `within`: longer passages that this search found and that contain it.
+    `boilerplate`: it stands, or one of its near-duplicates does, in a large share of the tenant's documents. `left_out`: boilerplate
+    between this passage and the one before it that the tenant's settings leave out.
     """
 
     chunk: str
@@ -34,6 +60,11 @@ class Passage(msgspec.Struct, frozen=True):
     heading_path: tuple[str, ...]
     score: float
     citations: tuple[Citation, ...]
+    alike: tuple[Alike, ...] = ()
+    more_alike: int = 0
+    within: tuple[Containing, ...] = ()
+    boilerplate: bool = False
+    left_out: int = 0
 
 
 class Cited(msgspec.Struct, frozen=True):

@@ -49,7 +49,7 @@ class LexicalSearch:
                 return []
             generation = rows[0]["generation"]
             best = _best(connection, generation, weighted, request)
-            found = cite(connection, generation, list(best), request.readers, request.top)
+            found = cite(connection, generation, list(best), request.readers, request.limit)
         total = sum(one.idf for one in weighted)
         return [Candidate(one.chunk, one.text, one.heading_path, best[one.chunk] / total, one.cited) for one in found]
 
@@ -116,7 +116,7 @@ def _best(connection: Connection, generation: int, weighted: Sequence[Weighted],
     if few is not None:
         return ranked(connection, generation, weighted, request, lists=few)
     best = ranked(connection, generation, weighted, request, _any(_rarest(weighted)))
-    if len(best) < request.top:
+    if len(best) < request.limit:
         return ranked(connection, generation, weighted, request)
     # nothing else can reach the last of them if there is no query left
     wanted = pruned(weighted, min(best.values()))
@@ -137,7 +137,7 @@ def ranked(
     """
     statement = _SQL["best" if lists is None else "best_of_few"]
     values = {"generation": generation, "query": _vector(weighted), "wanted": wanted or _any(weighted), "lists": list(lists or ())}
-    rows = connection.execute(statement, {**values, "readers": request.readers, "top": request.top})
+    rows = connection.execute(statement, {**values, "readers": request.readers, "top": request.limit})
     return {row["chunk"]: float(row["score"]) for row in rows}
 
 

@@ -23,7 +23,8 @@ class SearchRequest(msgspec.Struct, frozen=True):
 
     `query` should be redacted as the tenant's documents were (`privacy.redact_text`), so that a hidden value finds itself. `principals` are
     the caller's, who vouches for them. `mode`: the nearest in meaning (`vector`), or what has the query's words (`lexical`). `top` is the
-    number of passages, at most: 1 to `MOST_PASSAGES`. Raises HeadraceError: `bad-query` for a question without text and for a mode that is
+    number of passages, at most: 1 to `MOST_PASSAGES`. `depth`: the candidates that a generator returns, if more than `top`: some of them
+    become one passage. Raises HeadraceError: `bad-query` for a question without text and for a mode that is
     not in `AVAILABLE`, `bad-principals`, `bad-top`.
     """
 
@@ -31,6 +32,7 @@ class SearchRequest(msgspec.Struct, frozen=True):
     principals: Principals = ()
     mode: Mode = "vector"
     top: int = 5
+    depth: int = 0
 
     def __post_init__(self) -> None:
         if self.mode not in AVAILABLE:
@@ -39,6 +41,11 @@ class SearchRequest(msgspec.Struct, frozen=True):
         _check_query(self.query)
         principals(self.principals)
         _check_top(self.top)
+
+    @property
+    def limit(self) -> int:
+        """The candidates of a generator, at most."""
+        return max(self.top, self.depth)
 
     @property
     def readers(self) -> list[str]:

@@ -90,11 +90,11 @@ def active_generation(connection: Connection, model: str) -> Generation | None:
 def _nearest(connection: Connection, generation: Generation, vector: str, request: SearchRequest) -> list[Candidate]:
     few = allowed(connection, request.readers).lists
     plans: list[Plan] = ["exact_of_few"] if few is not None else ["indexed", "exact"] if generation.indexed else ["exact"]
-    look = request.top + SPARE
+    look = request.limit + SPARE
     while True:
         best = ranked(connection, plans[0], generation, vector, request.readers, look, few or ())
-        found = cite(connection, generation.generation, list(best), request.readers, request.top)
-        if len(found) == request.top or (len(best) < look and len(plans) == 1):
+        found = cite(connection, generation.generation, list(best), request.readers, request.limit)
+        if len(found) == request.limit or (len(best) < look and len(plans) == 1):
             return [Candidate(one.chunk, one.text, one.heading_path, best[one.chunk], one.cited) for one in found]
         if len(best) < look or look >= MOST_SCANNED:
             plans = plans[-1:]  # the index has no more: it stops a scan that finds too little

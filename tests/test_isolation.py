@@ -29,7 +29,18 @@ from services.files import layout
 SECRET = "Ottilie Vanderbeek"
 """What the victim's rows say, and no attacker may ever read."""
 
-READABLE = {"chunk", "chunk_source", "indexed", "generation", "lexical", "term", "lexicon", "access_list"}
+READABLE = {
+    "chunk",
+    "chunk_source",
+    "indexed",
+    "generation",
+    "lexical",
+    "term",
+    "lexicon",
+    "access_list",
+    "near_duplicate",
+    "deduplication",
+}
 
 ROWS = {
     "stream_position": "(topic, kafka_partition, next_offset) VALUES ('documents.x', 0, 7)",
@@ -54,6 +65,10 @@ ROWS = {
         VALUES (1, %(tenant)s::text, '', 1, 1, array_to_tsvector(ARRAY[%(text)s::text]), '{1:1}/1000000000')""",
     "term": "(generation, term, number, passages, bound) VALUES (1, %(text)s::text, 1, 1, 1)",
     "lexicon": "(generation, passages, words, pivot) VALUES (1, jsonb_build_object(%(text)s::text, 1), 1, 1)",
+    "signature": "(generation, text_hash, bands) VALUES (1, %(tenant)s::text, '{1}')",
+    "hot_band": "(generation, band, passages, heads) VALUES (1, 1, 1, ARRAY[%(text)s::text])",
+    "near_duplicate": "(generation, text_hash, neighbour, similarity) VALUES (1, %(tenant)s::text, %(text)s::text, 1)",
+    "deduplication": "(generation, scheme, threshold, boilerplate) VALUES (1, %(text)s::text, 0.7, 'mark')",
     "dead_letter": "(kafka_partition, kafka_offset, stage, reason, detail) VALUES (0, 0, 'parse', 'r', %(text)s::text)",
     "outcome": "(kafka_partition, kafka_offset, subject, received_at) VALUES (0, 0, convert_to(%(text)s::text, 'UTF8'), now())",
 }

@@ -19,7 +19,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from core.config.endpoints import master_key_bytes
 from core.config.sections import Chunking, Dagster, Embedding, Fetching, Kafka, Neo4j, Parsing, Postgres, Stream
 from core.errors import ConfigurationError
-from core.policy import Policy, Privacy, Reading, Retention, overlaid
+from core.policy import NearDuplicates, Policy, Privacy, Reading, Retention, overlaid
 from core.section import Section, explain, meant
 
 
@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     privacy: Privacy = Privacy()
     reading: Reading = Reading()
     retention: Retention = Retention()
+    near_duplicates: NearDuplicates = NearDuplicates()
     parsing: Parsing = Parsing()
     fetching: Fetching = Fetching()
     stream: Stream = Stream()
@@ -57,7 +58,7 @@ class Settings(BaseSettings):
 
     def policy(self, configuration: Mapping[str, Any]) -> Policy:
         """A tenant's policy: what its configuration says, and these settings where it says nothing. Raises PolicyError."""
-        return overlaid(Policy(reading=self.reading, privacy=self.privacy, retention=self.retention), configuration)
+        return overlaid(Policy(**{name: getattr(self, name) for name in Policy.model_fields}), configuration)
 
     @property
     def jars(self) -> Path:

@@ -11,6 +11,9 @@ from pipelines.cli.options import AsJson, Tenant, callers_principals
 from pipelines.cli.output import out, print_json, progress, visible
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from retrieval.citations import Alike
     from retrieval.search import Passage
 
 
@@ -53,4 +56,24 @@ def _print_passage(rank: int, passage: Passage) -> None:
     for cited in passage.citations:
         page = f", page {cited.page}" if cited.page else ""
         out().print(f"   — {visible(f'{cited.title or cited.document} ({cited.document}{page})')}", style="dim", markup=False)
+    for line in _related(passage):
+        out().print(f"   {visible(line)}", style="dim", markup=False)
     out().print(f"   chunk {passage.chunk}\n", style="dim", markup=False)
+
+
+def _related(passage: Passage) -> Iterator[str]:
+    """What a search has to say of a passage besides where it stands, one line for each kind."""
+    if passage.left_out:
+        yield f"boilerplate left out before this passage: {passage.left_out}"
+    if passage.boilerplate:
+        yield "boilerplate"
+    if passage.alike:
+        more = f"; and {passage.more_alike} more" if passage.more_alike else ""
+        yield f"alike: {'; '.join(_alike(one) for one in passage.alike)}{more}"
+    if passage.within:
+        yield f"within: {', '.join(sorted({cited.document for longer in passage.within for cited in longer.citations}))}"
+
+
+def _alike(one: Alike) -> str:
+    documents = ", ".join(dict.fromkeys(cited.document for cited in one.citations))
+    return f"{documents} {one.difference}" if one.difference else documents

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from core import outcomes
@@ -29,6 +29,8 @@ class Index(Stage):
     step: Step
     embedder: Embedder
     revalidates: bool = False
+    alike: Counter[str] = field(default_factory=Counter)
+    """Of this run's near-duplicates."""
 
     def compute(self, session: Session, rows: Sequence[Stale], tally: Counter[str]) -> Sequence[Result]:
         from index import swap
@@ -60,7 +62,7 @@ class Index(Stage):
         embedder, epoch = self.embedder, session.keys.epoch
         generation = generations.open_generation(connection, self.step.fingerprint, embedder.model, embedder.dimension, epoch)
         versions = {document: decode(payload, tuple[str, swap.Version])[1] for document, payload in payloads.items()}
-        lacking = swap.swap(connection, generation, embedder.identity, versions)
+        lacking = swap.swap(connection, generation, embedder.identity, versions, session.policy.near_duplicates, self.alike)
         outcomes.indexed(connection, versions)
         return lacking
 
@@ -70,3 +72,6 @@ class Index(Stage):
         swap.remove(connection, documents)
         outcomes.decide(connection, documents, "deleted")
         return ()
+
+    def about(self, tally: Mapping[str, int]) -> Mapping[str, str]:  # noqa: ARG002
+        return {f"near_duplicates/{name}": str(count) for name, count in sorted(self.alike.items())}

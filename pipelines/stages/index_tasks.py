@@ -1,5 +1,5 @@
-"""Maintenance of the index: statistics of a young tenant's tables, promotion of a complete generation, terms of passages, HNSW
-indexes, vectors that nothing uses."""
+"""Maintenance of the index: statistics of a young tenant's tables, promotion of a complete generation, terms and near-duplicates of
+passages, HNSW indexes, vectors that nothing uses."""
 
 from __future__ import annotations
 
@@ -72,6 +72,18 @@ def _give_terms(_: Resources, session: Session) -> Mapping[str, int]:
     return {"passages": lexical.catch_up(session.transaction, swap.lock)}
 
 
+def _lacks_signatures(connection: Connection, resources: Resources, session: Session) -> bool:  # noqa: ARG001
+    from index import near_duplicates
+
+    return near_duplicates.is_behind(connection, session.policy.near_duplicates)
+
+
+def _find_near_duplicates(_: Resources, session: Session) -> Mapping[str, int]:
+    from index import near_duplicates, swap
+
+    return near_duplicates.catch_up(session.transaction, swap.lock, session.policy.near_duplicates)
+
+
 def _lacks_vector_index(connection: Connection, resources: Resources, session: Session) -> bool:  # noqa: ARG001
     from index import vector_index
 
@@ -114,6 +126,7 @@ TASKS = (
     Task("statistics", "index", _lacks_statistics, _learn_statistics),
     Task("promotion", "index", _is_building, promote),
     Task("terms", None, _lacks_terms, _give_terms),
+    Task("near-duplicates", None, _lacks_signatures, _find_near_duplicates, slow=True),
     Task("vector-index", None, _lacks_vector_index, _build_vector_indexes, slow=True),
     # a full scan: deletes vectors of versions that were never swapped in
     Task("unused-vectors", None, lambda *_: True, _sweep, every_s=3600.0),

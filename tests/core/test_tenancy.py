@@ -258,7 +258,18 @@ def test_every_privilege_on_a_table_is_one_that_was_meant(superuser: Superuser) 
         *(("its own", None, "tenant", privilege) for privilege in ("SELECT", "INSERT", "UPDATE", "DELETE")),
         *(
             ("its own", table, "reader", "SELECT")
-            for table in ("chunk", "chunk_source", "indexed", "generation", "lexical", "term", "lexicon", "access_list")
+            for table in (
+                "chunk",
+                "chunk_source",
+                "indexed",
+                "generation",
+                "lexical",
+                "term",
+                "lexicon",
+                "access_list",
+                "near_duplicate",
+                "deduplication",
+            )
         ),
         ("headrace", "tenant", "headrace_pipeline", "SELECT"),
         ("headrace", "tenant", "headrace_reader", "SELECT"),

@@ -14,7 +14,6 @@ from core.errors import HeadraceError
 from core.tenancy import Connection
 from retrieval.candidates import Candidate, OpenReader
 from retrieval.citations import Citation, Passage
-from retrieval.collapse import collapse
 from retrieval.fusion import fuse
 from retrieval.request import AVAILABLE, Mode, SearchRequest
 from retrieval.search import retrieve
@@ -115,8 +114,3 @@ def test_a_reranker_sees_all_candidates_before_the_best_are_cut_off() -> None:
     one, other = Listed(candidate("a", 0.9, "long text"), candidate("b", 0.8, "longer text")), Listed(candidate("c", 0.1, "short"))
     assert found(one, other, top=2) == ["a", "b"]
     assert found(one, other, top=2, reranker=ShortestFirst()) == ["c", "a"]
-
-
-def test_collapse_keeps_distinct_chunks() -> None:
-    candidates = [candidate("b", 0.5), candidate("a", 0.5)]
-    assert collapse(candidates) == candidates
