@@ -17,12 +17,12 @@ from index import vector_index
 from pipelines import maintenance
 from retrieval import vector
 from tests.faults.harness import eventually
-from tests.index.test_index import Library, landed, version
+from tests.index.test_index import Library, landed, text_hash, version
 from tests.tenant_fixture import World
 
 pytestmark = pytest.mark.usefixtures("empty_world")
 
-TEXTS = [f"one of many: {n}" for n in range(300)]
+TEXTS = [text_hash(f"one of many: {n}") for n in range(300)]  # no two of them are nearly alike
 
 
 @pytest.fixture
