@@ -36,14 +36,15 @@ EXCERPTS = 4
 
 _LAYOUT = re.compile(r"[\s|\-\x00]+")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z(\"'])")
-_STOP = frozenset(
+_STOP_WORDS = (
     "about above after again against also although always among another any are because been before being below between both but can"
     " cannot could did does doing done down during each either else ever every few for from further had has have having her here hers him"
     " his how however into its itself just like made make many may might more most much must neither nor not now off often once one only"
     " other our out over own per rather same shall she should since some still such than that the their them then there these they this"
     " those through thus too under until upon use used using very was way well were what when where whether which while who whom whose"
-    " why will with within without would yet you your".split()
+    " why will with within without would yet you your"
 )
+_STOP = frozenset(_STOP_WORDS.split())
 
 
 @dataclass(frozen=True)
