@@ -278,7 +278,7 @@ def _sentences(corpus: Sequence[Document], kind: str) -> Iterator[_Passage]:
         at = 0
         for block in document.blocks if document.kind == kind else ():
             if block.kind in ("paragraph", "list_item"):
-                yield from (part for part in _placed(number, at, _SENTENCE.split(block.text)) if part.text.strip())
+                yield from (part for part in _placed(number, at, sentences(block.text)) if part.text.strip())
             at += len(squeezed(text_of(block)))
 
 
@@ -322,6 +322,10 @@ def _joined(spans: Iterable[Span]) -> tuple[Span, ...]:
 
 _UNKNOWN = 8.0
 """The rarity of a word that is in no document."""
+
+
+def sentences(text: str) -> list[str]:
+    return _SENTENCE.split(text)
 
 
 def words(text: str) -> tuple[str, ...]:
