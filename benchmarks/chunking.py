@@ -4,7 +4,7 @@ The protocol is that of Smith and Troynikov, *Evaluating Chunking Strategies for
 in one collection, and the five nearest to a question (all-MiniLM-L6-v2, exact cosine) are compared with the spans that answer it. Spans
 are counted in visible characters where the paper counts tokens. Of a question, recall is the share of its spans that the five cover;
 precision is what they cover as a share of the five's own spans; IoU is that of the spans' and the five's union. Figures are means over the
-questions.
+questions. Where a parent answers for the five (`hierarchical`), its spans count once.
 
 The documents (`_answers`): PEPs, Kubernetes' community pages, State of the Union addresses; abstracts, and openings of encyclopedia
 articles, eight to a document without headings. No language model made the questions:
@@ -61,11 +61,15 @@ NEAREST = 5
 
 
 class Placed(NamedTuple):
-    """A chunk, the number of its document, and its spans there."""
+    """A chunk, the number of its document, and the spans there of what answers: its own, or all of its parent's chunks.
+
+    `answer`: equal for chunks with one parent.
+    """
 
     chunk: Chunk
     document: int
     spans: tuple[Span, ...]
+    answer: tuple[int, int]
 
 
 class Score(NamedTuple):
@@ -120,17 +124,20 @@ class _Bench:
         return found | {"tokens_per_chunk": tokens / len(placed), "by_kind": by_kind}
 
     def _placed(self, number: int, chunks: Sequence[Chunk]) -> Iterator[Placed]:
-        at = 0
+        spans, at = [], 0
         for chunk in chunks:
-            spans, at = located(self._documents[number].squeezed, chunk.text, at)
-            yield Placed(chunk, number, spans)
+            own, at = located(self._documents[number].squeezed, chunk.text, at)
+            spans.append(own)
+        for chunk in chunks:
+            first, last = chunk.parent or (chunk.ordinal, chunk.ordinal)
+            yield Placed(chunk, number, tuple(span for own in spans[first : last + 1] for span in own), (number, first))
 
     def _scores(self, placed: Sequence[Placed]) -> dict[str, list[Score]]:
         vectors = self._encode([place.chunk.embedded_text for place in placed])
         nearest = np.argsort(-(self._asked @ vectors.T), axis=1, kind="stable")[:, :NEAREST]
         out: dict[str, list[Score]] = defaultdict(list)
         for question, row in zip(self._questions, nearest, strict=True):
-            found = score(question, [placed[at] for at in row])
+            found = score(question, list({placed[at].answer: placed[at] for at in row}.values()))
             out["all"].append(found)
             out[question.kind].append(found)
         return out

@@ -36,13 +36,13 @@ Limit = Callable[[SizedPiece], int]
 """A piece → the most tokens, lead included, of a chunk in which it is joined to the piece before."""
 
 
-def pack(sized: Sequence[SizedPiece], limit: Limit, ranks: Sequence[Any] | None = None) -> list[list[Piece]]:
+def pack(sized: Sequence[SizedPiece], limit: Limit, ranks: Sequence[Any] | None = None) -> list[list[SizedPiece]]:
     """Group a section's pieces into chunks. `ranks`: of the boundary before each piece, where content decides otherwise than here."""
     if not sized:
         return []
     starts = _chunk_starts(sized, limit, ranks or _ranks([part.piece for part in sized]))
     cuts = [*starts, len(sized)]
-    return [[part.piece for part in sized[start:end]] for start, end in pairwise(cuts)]
+    return [list(sized[start:end]) for start, end in pairwise(cuts)]
 
 
 def bisect(pieces: Sequence[Piece]) -> tuple[Sequence[Piece], Sequence[Piece]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
-from chunkers.bonds import bisect
+from chunkers.bonds import SizedPiece, bisect
 from chunkers.meter import TokenMeter
 from chunkers.pieces import Piece, halve
 from core.errors import DocumentError
@@ -15,10 +15,11 @@ from core.records import Chunk, embedded_text
 
 @dataclass(frozen=True)
 class Draft:
-    """A chunk before its tokens are counted exactly."""
+    """A chunk before its tokens are counted exactly. `parent`: the number of what answers in its place."""
 
     path: tuple[str, ...]
     pieces: Sequence[Piece]
+    parent: int | None = None
 
     @property
     def text(self) -> str:
@@ -37,7 +38,14 @@ def chunks(drafts: Iterable[Draft], meter: TokenMeter) -> list[Chunk]:
     Under some tokenizers the costs of pieces add up only approximately; this makes the limit exact. Raises DocumentError
     (`chunk-over-budget`) if a single character exceeds the limit.
     """
-    return [_chunk(ordinal, draft, count) for ordinal, (draft, count) in enumerate(_within_limit(drafts, meter))]
+    counted = list(_within_limit(drafts, meter))
+    parents = _ranges([draft.parent for draft, _ in counted])
+    return [_chunk(ordinal, draft, count, parents.get(draft.parent)) for ordinal, (draft, count) in enumerate(counted)]
+
+
+def drafted(path: tuple[str, ...], group: Sequence[SizedPiece], parent: int | None = None) -> Draft:
+    """The draft of pieces that `pack` put together."""
+    return Draft(path, [part.piece for part in group], parent)
 
 
 def digest(text: str) -> str:
@@ -68,5 +76,14 @@ def _split(draft: Draft) -> list[Draft]:
     raise DocumentError("a single character has more tokens than a chunk may have", reason="chunk-over-budget")
 
 
-def _chunk(ordinal: int, draft: Draft, count: int) -> Chunk:
-    return Chunk(ordinal, draft.text, digest(draft.embedded), count, draft.path, draft.pieces[0].page)
+def _ranges(parents: Sequence[int | None]) -> dict[int | None, tuple[int, int]]:
+    """Each parent's first and last ordinal."""
+    out: dict[int | None, tuple[int, int]] = {}
+    for ordinal, parent in enumerate(parents):
+        if parent is not None:
+            out[parent] = out.get(parent, (ordinal, ordinal))[0], ordinal
+    return out
+
+
+def _chunk(ordinal: int, draft: Draft, count: int, parent: tuple[int, int] | None) -> Chunk:
+    return Chunk(ordinal, draft.text, digest(draft.embedded), count, draft.path, draft.pieces[0].page, parent)

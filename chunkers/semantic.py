@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chunkers.bonds import SizedPiece, pack
-from chunkers.drafts import Draft, chunks
+from chunkers.drafts import chunks, drafted
 from chunkers.meter import TokenMeter
 from chunkers.outline import outline
 from chunkers.pieces import ATTACHED, sentence_pieces
@@ -33,7 +33,7 @@ def semantic(blocks: Sequence[Block], meter: TokenMeter, encode: Encode) -> list
     parts = sized(sections, meter, sentence_pieces)
     ranks = _ranks(parts, encode)
     packed = (pack(own, limit(section.budget), rank) for section, own, rank in zip(sections, parts, ranks, strict=True))
-    return chunks((Draft(section.path, group) for section, groups in zip(sections, packed, strict=True) for group in groups), meter)
+    return chunks((drafted(section.path, group) for section, groups in zip(sections, packed, strict=True) for group in groups), meter)
 
 
 def _ranks(sections: Sequence[Sequence[SizedPiece]], encode: Encode) -> list[list[Any]]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from chunkers.hierarchical import hierarchical
 from chunkers.meter import TokenMeter
 from chunkers.plain import fixed, recursive
 from chunkers.semantic import semantic
@@ -31,5 +32,6 @@ STRATEGIES: Mapping[str, Strategy] = {
     "fixed": Strategy(fixed, 1),
     "table": Strategy(table, 1),
     "code": Strategy(code, 1),
+    "hierarchical": Strategy(hierarchical, 1),
     "semantic": Strategy(semantic, 1, embeds=True),
 }

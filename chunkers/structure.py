@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chunkers.bonds import Limit, SizedPiece, pack
-from chunkers.drafts import Draft, chunks
+from chunkers.drafts import chunks, drafted
 from chunkers.meter import TokenMeter
 from chunkers.outline import outline
 from chunkers.pieces import APART, ATTACHED, Cut, indented, pieces, rows
@@ -60,4 +60,4 @@ def limit(budget: int) -> Limit:
 def _chunks(blocks: Sequence[Block], meter: TokenMeter, cut: Cut) -> list[Chunk]:
     sections = outline(blocks, meter)
     parts = zip(sections, sized(sections, meter, cut), strict=True)
-    return chunks((Draft(section.path, group) for section, own in parts for group in pack(own, limit(section.budget))), meter)
+    return chunks((drafted(section.path, group) for section, own in parts for group in pack(own, limit(section.budget))), meter)

@@ -33,7 +33,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Days = Annotated[int, Field(ge=1, le=36_500)]
 ValueList = Annotated[tuple[SecretStr, ...], BeforeValidator(_texts)]
 Action = Literal["surrogate", "mask", "drop", "keep", "quarantine"]
-Strategy = Literal["structure", "recursive", "fixed", "table", "code", "semantic"]
+Strategy = Literal["structure", "recursive", "fixed", "table", "code", "hierarchical", "semantic"]
 FormatName = Literal[
     "html",
     "markdown",

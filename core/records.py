@@ -128,7 +128,8 @@ class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
     """A passage to embed and cite.
 
     `ordinal` counts from 0 in reading order. `text_hash` is 32 hex characters over `embedded_text`;
-    equal hashes are exact duplicates. `token_count` is the embedding model's, special tokens included.
+    equal hashes are exact duplicates. `token_count` is the embedding model's, special tokens included. `parent`: the first and the last
+    ordinal of the chunks whose text together answers in this one's place.
     """
 
     ordinal: int
@@ -137,6 +138,7 @@ class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
     token_count: int
     heading_path: tuple[str, ...] = ()
     page: int | None = None
+    parent: tuple[int, int] | None = None
 
     @property
     def embedded_text(self) -> str:

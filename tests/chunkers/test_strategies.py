@@ -214,3 +214,31 @@ def test_the_settings_name_every_strategy_and_every_format() -> None:
     assert set(get_args(policy.Strategy)) == set(STRATEGIES)
     assert set(get_args(policy.FormatName)) == {form.value for form in Format}
     assert Chunking().strategy == "structure"
+
+
+# ── parents ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@given(blocks=documents(), max_tokens=st.integers(24, 80))
+@settings(max_examples=60, deadline=None)
+def test_every_child_lies_in_its_parent_and_parents_follow_each_other(blocks: list[Block], max_tokens: int) -> None:
+    chunks = split("hierarchical", blocks, max_tokens)
+    parents = list(dict.fromkeys(chunk.parent for chunk in chunks))
+    assert [ordinal for first, last in filter(None, parents) for ordinal in range(first, last + 1)] == list(range(len(chunks)))
+    for chunk in chunks:
+        assert chunk.parent
+        assert chunk.parent[0] <= chunk.ordinal <= chunk.parent[1]
+        assert chunk.heading_path == chunks[chunk.parent[0]].heading_path or not chunk.heading_path
+
+
+def test_children_are_a_quarter_of_their_parents() -> None:
+    rng = random.Random(3)
+    chunks = split("hierarchical", [paragraph(prose(rng, 5)) for _ in range(100)], max_tokens=82)
+    assert {len(chunk.text.split()) for chunk in chunks} <= {5, 10, 15}
+    counted = Counter(chunk.parent for chunk in chunks)
+    assert 3 < sum(counted.values()) / len(counted) <= 80 / 5
+
+
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"hierarchical"}))
+def test_other_chunks_answer_for_themselves(name: str) -> None:
+    assert {chunk.parent for chunk in split(name, [paragraph("a b c"), TABLE])} == {None}
