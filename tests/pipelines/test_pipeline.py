@@ -153,6 +153,17 @@ def test_a_tenants_unknown_strategy_is_refused_with_its_name(app: Runtime, acme:
         tenants.configure(app, acme, chunking=bad)
 
 
+def test_a_small_chunk_is_found_and_the_text_around_it_answers(app: Runtime, acme: str) -> None:
+    tenants.configure(app, acme, chunking={"strategy": "hierarchical"})
+    turns = "\n\n".join(f"The runner turned {n} times in its housing, and nobody was there who could have counted." for n in range(8))
+    publish(app, acme, 1, manual_md=f"# Turns\n\n{turns}\n\nGrease the guide bearing every 250 operating hours.\n")
+    app.ingest(acme)
+    passages = ask(app, acme, "when is the guide bearing greased?", top=1)
+    assert "guide bearing every 250" in passages[0].text
+    assert "nobody was there" in passages[0].text
+    assert len(ask(app, acme, "guide bearing", top=20)) < status.overview(app, acme).chunks
+
+
 def test_semantic_chunks_are_cut_with_the_tenants_embedder(app: Runtime, acme: str) -> None:
     publish(app, acme, 1, manual_md=MANUAL)
     tenants.configure(app, acme, chunking={"strategy": "semantic"})
