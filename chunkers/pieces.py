@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from chunkers.text import Part, halves, lines, one_line, sentences, visible
+from chunkers.text import Part, halves, lines, one_line, sentences, unwrapped, visible
 from core.records import Block, BlockKind
 
 # how closely a piece belongs to the one before: smaller values share a chunk first, and the last never
@@ -85,7 +85,13 @@ def is_empty(block: Block) -> bool:
 
 
 def split(piece: Piece) -> list[Piece]:
-    """Split a piece that is too long for a chunk into sentences, or a single sentence into halves. A single character stays whole."""
+    """Split a piece that is too long for a chunk into lines, a single line into sentences, a single sentence into halves.
+
+    A single character stays whole.
+    """
+    if "\n" in piece.text:
+        first, *rest = piece.text.split("\n")
+        return _parted(piece, [Part("", first), *(Part("\n", line) for line in rest)], ITEM)
     parts = sentences(piece.text)
     return _parted(piece, parts, SENTENCE) if len(parts) > 1 else halve(piece)
 
@@ -116,6 +122,10 @@ def _seam(blocks: Sequence[Block], index: int) -> tuple[str, int]:
 
 def _prose(block: Block) -> list[Piece]:
     return [Piece(one_line(block.text), page=block.page)]
+
+
+def _paragraph(block: Block) -> list[Piece]:
+    return [Piece(unwrapped(block.text), page=block.page)]
 
 
 def _list_item(block: Block) -> list[Piece]:
@@ -172,7 +182,7 @@ def _row(cells: Sequence[str]) -> str:
 
 _BODIES: Mapping[BlockKind, Callable[[Block], list[Piece]]] = {
     "heading": _prose,
-    "paragraph": _prose,
+    "paragraph": _paragraph,
     "caption": _prose,
     "formula": _prose,
     "list_item": _list_item,

@@ -7,6 +7,7 @@ import random
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 from itertools import pairwise
 from statistics import mean
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 import chunkers
 from chunkers import Chunker
 from chunkers.chunker import VERSION
-from chunkers.text import halves, sentences
+from chunkers.text import halves, sentences, unwrapped
 from core import frames, records
 from core.errors import ConfigurationError, DocumentError
 from core.records import Block, Chunk
@@ -198,6 +199,38 @@ def test_a_long_paragraph_is_split_at_sentences() -> None:
     chunks = split([paragraph(text)])
     assert len(chunks) > 3
     assert all(c.text.startswith("Sentence") and c.text.endswith(".") for c in chunks)
+
+
+def test_a_long_paragraph_is_split_at_its_authors_line_breaks() -> None:
+    speech = "\n".join(f"Miller {n}: it turns. It turns {'well ' * (n % 5)}today." for n in range(30))
+    chunks = split([paragraph(speech)])
+    assert len(chunks) > 3
+    assert "\n".join(chunk.text for chunk in chunks) == speech
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("one two\nthree four", "one two\nthree four"),
+        ("short\na line that is longer", "short\na line that is longer"),
+        ("x" * 121 + "\n" + "y" * 120, "x" * 121 + "\n" + "y" * 120),
+        ("  one \t two\r\n\n\x00three\n\u200b", "one two\nthree"),
+        ("", ""),
+    ],
+)
+def test_a_line_break_is_kept(text: str, kept: str) -> None:
+    assert unwrapped(text) == kept
+
+
+@given(st.lists(st.text("abc.", min_size=1, max_size=12), min_size=30, max_size=90), st.integers(60, 120))
+def test_what_was_wrapped_is_one_line(words: list[str], width: int) -> None:
+    assert unwrapped(textwrap.fill(" ".join(words), width)) == " ".join(words)
+
+
+@given(st.text("ab \n\t.é中", max_size=300))
+def test_unwrapping_changes_nothing_but_white_space(text: str) -> None:
+    assert unwrapped(text).split() == text.split()
+    assert unwrapped(unwrapped(text)).split() == text.split()
 
 
 @pytest.mark.parametrize(
