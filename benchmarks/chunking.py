@@ -55,7 +55,7 @@ from chunkers.strategies import STRATEGIES
 from core.records import Block, Chunk
 from embedders import Embedder, EmbedderOptions, load
 
-SIZES = (96, 128, 192, 256)
+SIZES = (128, 256)
 DRAWN = 420
 NEAREST = 5
 
