@@ -1,18 +1,19 @@
 """Content-defined chunking: which pieces of a section share a chunk depends on content, not on the distance from the section's start.
 
 Every boundary between two pieces has a rank: first how closely the two belong together, then a hash of the text after it. In the order of
-ranks, boundaries are closed, that is the pieces joined, if both sides fit the budget together. So two neighbouring chunks never fit into
-one, and an edit moves only boundaries near it: whether a boundary closes depends on lower-ranked ones around it, and such a chain of ever
+ranks, boundaries are closed, that is the pieces joined, if both sides fit together. So two neighbouring chunks never fit into one, and an
+edit moves only boundaries near it: whether a boundary closes depends on lower-ranked ones around it, and such a chain of ever
 lower hashes soon ends. In a simulation of 20,000 edits of sections of 80 paragraphs, 1.5 chunks changed on average and 7 at most; cutting
 at hashes between a minimum and a maximum size changed 1.9 and 17.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import pairwise
+from typing import Any
 
 from chunkers.pieces import Piece
 
@@ -31,13 +32,17 @@ class SizedPiece:
     lead_size: int = 0
 
 
-def pack(sized: Sequence[SizedPiece], budget: int) -> list[list[Piece]]:
-    """Group a section's pieces into chunks. No chunk of several pieces exceeds the budget."""
+Limit = Callable[[SizedPiece], int]
+"""A piece → the most tokens, lead included, of a chunk in which it is joined to the piece before."""
+
+
+def pack(sized: Sequence[SizedPiece], limit: Limit, ranks: Sequence[Any] | None = None) -> list[list[SizedPiece]]:
+    """Group a section's pieces into chunks. `ranks`: of the boundary before each piece, where content decides otherwise than here."""
     if not sized:
         return []
-    starts = _chunk_starts(sized, budget)
+    starts = _chunk_starts(sized, limit, ranks or _ranks([part.piece for part in sized]))
     cuts = [*starts, len(sized)]
-    return [[part.piece for part in sized[start:end]] for start, end in pairwise(cuts)]
+    return [list(sized[start:end]) for start, end in pairwise(cuts)]
 
 
 def bisect(pieces: Sequence[Piece]) -> tuple[Sequence[Piece], Sequence[Piece]]:
@@ -47,16 +52,15 @@ def bisect(pieces: Sequence[Piece]) -> tuple[Sequence[Piece], Sequence[Piece]]:
     return pieces[:at], pieces[at:]
 
 
-def _chunk_starts(sized: Sequence[SizedPiece], budget: int) -> list[int]:
+def _chunk_starts(sized: Sequence[SizedPiece], limit: Limit, ranks: Sequence[Any]) -> list[int]:
     """Close every boundary that can be closed, and return the indices of the pieces that start a chunk."""
-    ranks = _ranks([part.piece for part in sized])
     sizes, end = [part.size for part in sized], list(range(1, len(sized) + 1))
     start = list(range(-1, len(sized)))  # group end → group start
     starts = set(range(len(sized)))
     for boundary in sorted(range(1, len(sized)), key=lambda at: ranks[at]):
         first = start[boundary]
         together = sizes[first] + sizes[boundary]
-        if sized[first].lead_size + together <= budget:
+        if sized[first].lead_size + together <= limit(sized[boundary]):
             sizes[first], end[first] = together, end[boundary]
             start[end[boundary]] = first
             starts.remove(boundary)

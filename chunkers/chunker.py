@@ -1,22 +1,20 @@
-"""The chunker: measure sections in one batch, pack their pieces into chunks, and count every chunk as the model will read it."""
+"""The chunker: a tenant's strategies and limit, for one tokenizer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from hashlib import blake2b
 
-from chunkers.bonds import bisect, pack
+from chunkers.drafts import digest
 from chunkers.meter import CountTokens, TokenMeter
-from chunkers.outline import outline
-from chunkers.pieces import Piece, halve
-from chunkers.sizing import sized
-from core.errors import ConfigurationError, DocumentError
-from core.records import Block, Chunk, embedded_text
+from chunkers.semantic import Encode
+from chunkers.strategies import STRATEGIES
+from core.errors import ConfigurationError
+from core.records import Block, Chunk
 
-VERSION = 1
-"""Raise it whenever the same blocks would give other chunks."""
+VERSION = 2
+"""Raise it whenever the same blocks would give other chunks under every strategy."""
 
 MIN_TOKENS = 8
 
@@ -26,97 +24,50 @@ class Chunker:
     """Splits documents for one tokenizer.
 
     `count_tokens` counts the tokens of each text, special tokens and passage prompt included; `tokenizer` is its identity. It is not
-    called before the first document, so that a fingerprint loads no model. `max_tokens` limits a chunk.
-    Raises ConfigurationError if `max_tokens` is under 8.
+    called before the first document, so that a fingerprint loads no model. `max_tokens` limits a chunk. `strategy` is a name in
+    `STRATEGIES`, and `formats` names others for documents of some formats. `encode` and `model`, its identity, are the embedding model's,
+    for strategies that embed. Raises ConfigurationError if `max_tokens` is under 8, if there is no such strategy, and if a strategy that
+    embeds has no `encode`.
     """
 
     count_tokens: CountTokens = field(repr=False)
     max_tokens: int
     tokenizer: str
+    strategy: str = "structure"
+    formats: Mapping[str, str] = field(default_factory=dict)
+    encode: Encode | None = field(default=None, repr=False)
+    model: str = ""
 
     def __post_init__(self) -> None:
         if self.max_tokens < MIN_TOKENS:
             raise ConfigurationError(f"max_tokens must be at least {MIN_TOKENS}, was: {self.max_tokens}")
+        for name in self._named:
+            if name not in STRATEGIES:
+                raise ConfigurationError(f"a chunking strategy must be one of {', '.join(STRATEGIES)}, was: {name!r}")
+            if STRATEGIES[name].embeds and self.encode is None:
+                raise ConfigurationError(f"the chunking strategy {name!r} needs an embedding model")
 
     @property
     def fingerprint(self) -> str:
-        """Hash of everything that decides a document's chunks (`VERSION`, the limit, the tokenizer), 32 hex characters."""
-        return _hash(f"chunker {VERSION} {self.max_tokens} {self.tokenizer}")
+        """Hash of everything that decides a document's chunks: versions, strategies, the limit, the tokenizer, and the embedding model if
+        a strategy embeds. 32 hex characters."""
+        versions = [f"{name} {STRATEGIES[name].version}" for name in sorted({*self._named})]
+        choice = [f"default {self.strategy}", *(f"{kind} {name}" for kind, name in sorted(self.formats.items()))]
+        model = [self.model] if any(STRATEGIES[name].embeds for name in self._named) else []
+        return digest("\n".join([f"chunker {VERSION} {self.max_tokens} {self.tokenizer}", *versions, *choice, *model]))
 
-    def split(self, blocks: Sequence[Block]) -> list[Chunk]:
-        """Split a document into chunks, in reading order.
+    def split(self, blocks: Sequence[Block], form: str = "") -> list[Chunk]:
+        """Split a document of this format into chunks, in reading order.
 
-        Guarantees: no chunk's `embedded_text` exceeds `max_tokens`; no chunk spans two sections; every word is in one chunk, and only
-        headings (as paths) and a table's first row are repeated. Raises DocumentError (`chunk-over-budget`) if a single character
-        exceeds `max_tokens`.
+        No chunk's `embedded_text` exceeds `max_tokens`, and every word is in a chunk. Raises DocumentError (`chunk-over-budget`) if a
+        single character exceeds `max_tokens`, and what `encode` raises.
         """
-        drafts = [draft for section in self._sections(blocks) for draft in section]
-        counted = _ExactCounter(self._meter, self.max_tokens).within_limit(drafts)
-        return [_chunk(ordinal, draft, count) for ordinal, (draft, count) in enumerate(counted)]
+        return STRATEGIES[self.formats.get(form, self.strategy)](blocks, self._meter, self.encode)
+
+    @property
+    def _named(self) -> list[str]:
+        return [self.strategy, *self.formats.values()]
 
     @cached_property
     def _meter(self) -> TokenMeter:
         return TokenMeter(self.count_tokens, self.max_tokens)
-
-    def _sections(self, blocks: Sequence[Block]) -> Iterator[list[_Draft]]:
-        sections = outline(blocks, self._meter)
-        for section, parts in zip(sections, sized(sections, self._meter), strict=True):
-            yield [_Draft(section.path, group) for group in pack(parts, section.budget)]
-
-
-@dataclass(frozen=True)
-class _Draft:
-    """A chunk before its tokens are counted exactly."""
-
-    path: tuple[str, ...]
-    pieces: Sequence[Piece]
-
-    @property
-    def text(self) -> str:
-        first, *rest = self.pieces
-        lead = f"{first.lead}\n" if first.lead else ""
-        return lead + first.text + "".join(piece.joint + piece.text for piece in rest)
-
-    @property
-    def embedded(self) -> str:
-        return embedded_text(self.path, self.text)
-
-
-def _chunk(ordinal: int, draft: _Draft, count: int) -> Chunk:
-    return Chunk(ordinal, draft.text, _hash(draft.embedded), count, draft.path, draft.pieces[0].page)
-
-
-def _hash(text: str) -> str:
-    return blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-class _ExactCounter:
-    """Counts drafts exactly, and splits those over the limit.
-
-    Under some tokenizers the costs of pieces add up only approximately; this makes the limit exact.
-    """
-
-    def __init__(self, meter: TokenMeter, max_tokens: int) -> None:
-        self._meter, self._max_tokens = meter, max_tokens
-
-    def within_limit(self, drafts: Iterable[_Draft]) -> Iterator[tuple[_Draft, int]]:
-        drafts = list(drafts)
-        for draft, count in zip(drafts, self._meter.exact([draft.embedded for draft in drafts]), strict=True):
-            if count <= self._max_tokens:
-                yield draft, count
-            else:
-                yield from self.within_limit(_split(draft))
-
-
-def _split(draft: _Draft) -> list[_Draft]:
-    """Split a draft that is too long in two, or drop what is dispensable: the lead, then the path from its root."""
-    if len(draft.pieces) > 1:
-        return [replace(draft, pieces=half) for half in bisect(draft.pieces)]
-    if draft.pieces[0].lead:
-        return [replace(draft, pieces=[replace(draft.pieces[0], lead="")])]
-    parted = halve(draft.pieces[0])
-    if len(parted) > 1 or parted[0].text != draft.pieces[0].text:
-        return [replace(draft, pieces=[piece]) for piece in parted]
-    if draft.path:
-        return [replace(draft, path=draft.path[1:])]
-    raise DocumentError("a single character has more tokens than a chunk may have", reason="chunk-over-budget")

@@ -19,12 +19,12 @@ class TokenMeter:
 
     def __init__(self, count_tokens: CountTokens, max_tokens: int) -> None:
         self._count = count_tokens
-        self._max_tokens = max_tokens
+        self.max_tokens = max_tokens
 
     @cached_property
     def room(self) -> int:
         """The limit without special tokens."""
-        return self._max_tokens - self._specials
+        return self.max_tokens - self._specials
 
     @cached_property
     def _specials(self) -> int:
@@ -50,7 +50,7 @@ class TokenMeter:
         A text that is too long by its characters alone is not tokenized: tokenizers may take more than linear time.
         """
         floors = [-(-len(text) // CHARACTERS_PER_TOKEN) for text in texts]
-        short = [index for index, floor in enumerate(floors) if floor <= self._max_tokens]
+        short = [index for index, floor in enumerate(floors) if floor <= self.max_tokens]
         for index, count in zip(short, self.exact([texts[index] for index in short]), strict=True):
             floors[index] = max(floors[index], count - self._specials)
         return floors

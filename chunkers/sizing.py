@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from chunkers.bonds import SizedPiece
 from chunkers.meter import TokenMeter
 from chunkers.outline import Section
-from chunkers.pieces import Piece, pieces, split
+from chunkers.pieces import Cut, Piece, split
 
 _LEAD_SHARE = 3
 """A table's header is repeated if it takes at most one third of a chunk."""
@@ -25,17 +25,17 @@ class _Part:
     size: int | None = None
 
 
-def sized(sections: Sequence[Section], meter: TokenMeter) -> list[list[SizedPiece]]:
-    """Return each section's pieces with their costs, in reading order, split if too long."""
+def sized(sections: Sequence[Section], meter: TokenMeter, cut: Cut) -> list[list[SizedPiece]]:
+    """Return each section's pieces with their costs, in reading order, split if too long. `cut` gives a section's pieces."""
     out: list[list[SizedPiece]] = [[] for _ in sections]
-    for part in _measured(list(_parts(sections, meter)), meter):
+    for part in _measured(list(_parts(sections, meter, cut)), meter):
         size = (part.size or 0) + meter.joint(part.piece.joint)
         out[part.section].append(SizedPiece(part.piece, size, part.lead_size))
     return out
 
 
-def _parts(sections: Sequence[Section], meter: TokenMeter) -> Iterator[_Part]:
-    found = [(at, piece) for at, section in enumerate(sections) for piece in pieces(section.blocks)]
+def _parts(sections: Sequence[Section], meter: TokenMeter, cut: Cut) -> Iterator[_Part]:
+    found = [(at, piece) for at, section in enumerate(sections) for piece in cut(section.blocks)]
     leads = sorted({piece.lead for _, piece in found if piece.lead})
     costs = dict(zip(leads, meter.costs([f"{lead}\n" for lead in leads]), strict=True))
     for at, piece in found:

@@ -17,6 +17,7 @@ def chunk(frame: pl.DataFrame, chunker: Chunker) -> pl.DataFrame:
     """
 
     def work(row: dict[str, Any]) -> bytes:
-        return records.encode(chunker.split(records.decode(row["redacted"], records.Redacted).blocks))
+        redacted = records.decode(row["redacted"], records.Redacted)
+        return records.encode(chunker.split(redacted.blocks, redacted.format))
 
     return frames.apply(frame, work)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from itertools import pairwise, zip_longest
 from typing import NamedTuple
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -17,6 +18,7 @@ _ABBREVIATION = re.compile(
 _ATTACHED_MARK = re.compile("[\u200d\ufe00-\ufe0f\U0001f3fb-\U0001f3ff]")
 _LONGEST_CLUSTER = 16
 _WIDEST_GAP = 64
+_PAGE_WIDTHS = range(40, 121)
 _LONG_GAP = re.compile(rf"\s{{{_WIDEST_GAP},}}")
 
 
@@ -35,6 +37,20 @@ def storable(text: str) -> str:
 def one_line(text: str) -> str:
     """Make a text `storable`, and replace every run of whitespace with one space."""
     return " ".join(storable(text).split())
+
+
+def unwrapped(text: str) -> str:
+    """Make a text `storable`, and keep those of its line breaks that an author put there, with one space in place of other whitespace.
+
+    A line was wrapped if the next one's first word would have made it the longest of the text. That says something only if most lines look
+    so, and if the longest has the width of a page: 40 to 120 characters.
+    """
+    found = [line for line in map(one_line, storable(text).splitlines()) if visible(line)]
+    longest = max(map(len, found), default=0)
+    wrapped = [len(line) + 1 + len(after.split(" ", 1)[0]) > longest for line, after in pairwise(found)]
+    is_page = longest in _PAGE_WIDTHS and 2 * sum(wrapped) > len(wrapped)
+    breaks = (" " if is_page and was_wrapped else "\n" for was_wrapped in wrapped)
+    return "".join(part for pair in zip_longest(found, breaks, fillvalue="") for part in pair)
 
 
 def lines(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Settings that a tenant may override: how documents are read, what counts as personal data, how long data is retained, what is alike.
+"""Settings that a tenant may override: how documents are read and chunked, what is personal data, how long data is kept, what is alike.
 
 Each section stands in `headrace.toml` for every tenant; a tenant's configuration overrides it key by key.
 """
@@ -33,6 +33,41 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Days = Annotated[int, Field(ge=1, le=36_500)]
 ValueList = Annotated[tuple[SecretStr, ...], BeforeValidator(_texts)]
 Action = Literal["surrogate", "mask", "drop", "keep", "quarantine"]
+Strategy = Literal["structure", "recursive", "fixed", "table", "code", "hierarchical", "semantic"]
+FormatName = Literal[
+    "html",
+    "markdown",
+    "restructured",
+    "asciidoc",
+    "latex",
+    "text",
+    "code",
+    "csv",
+    "json",
+    "jsonl",
+    "xml",
+    "vtt",
+    "srt",
+    "email",
+    "outlook",
+    "mhtml",
+    "jats",
+    "docx",
+    "pptx",
+    "xlsx",
+    "odt",
+    "ods",
+    "odp",
+    "epub",
+    "doc",
+    "ppt",
+    "xls",
+    "pdf",
+    "image",
+    "zip",
+    "tar",
+    "compressed",
+]
 Language = Literal["en", "de", "fr", "es", "it", "nl", "pl", "ro", "cs", "pt", "sv"]
 
 
@@ -55,10 +90,6 @@ class Privacy(Section):
     expressions: Annotated[tuple[Expression, ...], Field(max_length=100)] = ()
     languages: tuple[Language, ...] = ()
     most_residual: dict[Literal["identifiers", "names"], Share] = Field(default_factory=dict)
-
-    def __hash__(self) -> int:
-        # pydantic's own fails on a mapping; every field counts, a later one too
-        return hash(tuple(frozenset(value.items()) if isinstance(value, dict) else value for _, value in self))
 
     @model_validator(mode="after")
     def _names_need_a_model(self) -> Privacy:
@@ -94,6 +125,18 @@ class Reading(Section):
         return [name for name, is_beyond in judged.items() if is_beyond]
 
 
+class Chunking(Section):
+    """How documents are split into chunks: `chunkers.strategies`.
+
+    `max_tokens`: of a chunk, in the embedding model's tokens; above the model's own limit it is refused when the model is loaded.
+    `formats`: strategies for documents of some formats; every other one has `strategy`.
+    """
+
+    max_tokens: Annotated[int, Field(ge=32, le=8192)] = 256
+    strategy: Strategy = "structure"
+    formats: dict[FormatName, Strategy] = Field(default_factory=dict)
+
+
 class Retention(Section):
     """After how many days each class of data is deleted; without a number it is kept. The classes: `pipelines.governance.retention`.
 
@@ -125,6 +168,7 @@ class Policy(Section):
     """The sections that a tenant may override, key by key."""
 
     reading: Reading = Reading()
+    chunking: Chunking = Chunking()
     privacy: Privacy = Privacy()
     retention: Retention = Retention()
     near_duplicates: NearDuplicates = NearDuplicates()

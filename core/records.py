@@ -77,7 +77,7 @@ class Child(msgspec.Struct, frozen=True, omit_defaults=True):
 class Content(msgspec.Struct, frozen=True, omit_defaults=True):
     """A parser's output: not redacted, so never at rest in clear. `properties`: the file's own (author, subject, …).
 
-    `language`: ISO 639-1, empty if unknown. `children` become documents of their own.
+    `language`: ISO 639-1, empty if unknown. `children` become documents of their own. `format`: a value of `parsers.Format`.
     """
 
     blocks: tuple[Block, ...]
@@ -86,6 +86,7 @@ class Content(msgspec.Struct, frozen=True, omit_defaults=True):
     language: str = ""
     signals: Signals = Signals()
     children: tuple[Child, ...] = ()
+    format: str = ""
 
 
 class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -108,7 +109,10 @@ class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Redacted(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A document whose every text has passed redaction. `found`: the number of replaced values, by entity. `language`: as its content's."""
+    """A document whose every text has passed redaction.
+
+    `found`: the number of replaced values, by entity. `language` and `format`: as its content's.
+    """
 
     name: str
     blocks: tuple[Block, ...]
@@ -117,13 +121,15 @@ class Redacted(msgspec.Struct, frozen=True, omit_defaults=True):
     metadata: dict[str, str] = {}
     found: dict[str, int] = {}
     language: str = ""
+    format: str = ""
 
 
 class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
     """A passage to embed and cite.
 
     `ordinal` counts from 0 in reading order. `text_hash` is 32 hex characters over `embedded_text`;
-    equal hashes are exact duplicates. `token_count` is the embedding model's, special tokens included.
+    equal hashes are exact duplicates. `token_count` is the embedding model's, special tokens included. `parent`: the first and the last
+    ordinal of the chunks whose text together answers in this one's place.
     """
 
     ordinal: int
@@ -132,6 +138,7 @@ class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):
     token_count: int
     heading_path: tuple[str, ...] = ()
     page: int | None = None
+    parent: tuple[int, int] | None = None
 
     @property
     def embedded_text(self) -> str:

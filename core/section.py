@@ -19,6 +19,10 @@ class Section(BaseModel):
 
     _each = field_validator("*", mode="before")(meant)
 
+    def __hash__(self) -> int:
+        # pydantic's own fails on a mapping; every field counts, a later one too
+        return hash(tuple(frozenset(value.items()) if isinstance(value, dict) else value for _, value in self))
+
 
 def explain(error: ValidationError) -> str:
     """Each bad key and its value, unless that may be a secret."""

@@ -189,7 +189,19 @@ def _chunk(chunk: Chunk, lists: set[int], contexts: set[str]) -> dict[str, Any]:
 
 
 def _sources(document: str, version: Version) -> list[dict[str, Any]]:
-    return [{"document": document, "text_hash": c.text_hash, "ordinal": c.ordinal, "page": c.page} for c in version.chunks]
+    return [_source(document, chunk) for chunk in version.chunks]
+
+
+def _source(document: str, chunk: Chunk) -> dict[str, Any]:
+    first, last = chunk.parent or (None, None)
+    return {
+        "document": document,
+        "text_hash": chunk.text_hash,
+        "ordinal": chunk.ordinal,
+        "page": chunk.page,
+        "parent_first": first,
+        "parent_last": last,
+    }
 
 
 _SQL = statements("index", "sql/swap.sql")

@@ -16,7 +16,7 @@ from parsers.docling.weights import identity, release
 from parsers.workers.pool import DEFAULTS, WorkerPool
 
 # increment whenever the same bytes yield different blocks
-CODE_VERSION = 6
+CODE_VERSION = 7
 _LIBRARIES = (
     *("docling-slim", "docling-core", "docling-parse", "docutils", "marko", "lxml", "pypdfium2"),
     *("charset-normalizer", "olefile", "python-calamine", "py3langid"),

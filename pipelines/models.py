@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from threading import Lock
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from core.config import Endpoints, Settings
 from core.errors import ConfigurationError, PolicyError, Unavailable
-from core.policy import Policy, Privacy, Reading
+from core.policy import Chunking, Policy, Privacy, Reading
 
 if TYPE_CHECKING:
     from chunkers import Chunker
+    from embedders import Vectors
     from embedders.stage import Embedder
     from graph import Extractor, Projection
     from parsers import WorkerPool
@@ -44,7 +45,7 @@ class Models:
         with _translated(only_tenants=policy.reading.pdf != self._settings.reading.pdf):
             self.parsers.warm(policy.reading)
         self.redactor(policy.privacy).warm()
-        self.chunker.count_tokens(["warm"])
+        self.chunker(policy.chunking).count_tokens(["warm"])
         self.embedder.encode(["warm"], "passage")
         with suppress(Unavailable):  # the graph may come up later
             self.projection  # noqa: B018
@@ -81,18 +82,24 @@ class Models:
         self._closing.callback(embedder.close)
         return embedder
 
-    @cached_property
-    def chunker(self) -> Chunker:
+    def chunker(self, chunking: Chunking) -> Chunker:
+        """The chunker with these settings. Its first document raises ConfigurationError if a chunk may be longer than what the model
+        reads, and PolicyError if only a tenant has these settings."""
         from chunkers import Chunker
 
-        max_tokens = self._settings.chunking.max_tokens
+        max_tokens, embedder = chunking.max_tokens, self.embedder
 
         def count(texts: list[str]) -> list[int]:
             # here and not earlier, so that a run with nothing to do loads no model
-            self.embedder.check_limit(max_tokens)
-            return self.embedder.count_tokens(texts)
+            with _translated(only_tenants=max_tokens != self._settings.chunking.max_tokens):
+                embedder.check_limit(max_tokens)
+            return embedder.count_tokens(texts)
 
-        return Chunker(count, max_tokens, self.embedder.tokenizer_identity)
+        def encode(texts: Sequence[str]) -> Vectors:
+            return embedder.encode(texts, "passage")
+
+        formats = {str(form): strategy for form, strategy in chunking.formats.items()}
+        return Chunker(count, max_tokens, embedder.tokenizer_identity, chunking.strategy, formats, encode, embedder.identity)
 
     @cached_property
     def extractors(self) -> tuple[Extractor, ...]:

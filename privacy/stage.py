@@ -91,6 +91,7 @@ def _redact_row(row: dict[str, Any], redactor: DocumentRedactor) -> bytes:
         uri=redactor.identifier(envelope.uri),
         metadata=_metadata(content.properties, envelope.metadata, redactor),
         language=content.language,
+        format=content.format,
     )
     return records.encode(msgspec.structs.replace(redacted, found=redactor.take_counts()))
 

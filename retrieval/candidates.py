@@ -19,7 +19,8 @@ OpenReader = Callable[[], AbstractContextManager[Connection]]
 class Candidate(msgspec.Struct, frozen=True):
     """A chunk that one generator proposes.
 
-    `score`: higher is better; comparable only with scores on the same scale. `citations`: its readable sources, never empty.
+    `score`: higher is better; comparable only with scores on the same scale. `citations`: its readable sources, never empty. `parent`: as
+    `retrieval.citations.Cited` has it.
     """
 
     chunk: str
@@ -27,6 +28,7 @@ class Candidate(msgspec.Struct, frozen=True):
     heading_path: tuple[str, ...]
     score: float
     citations: tuple[Citation, ...]
+    parent: str | None = None
 
 
 class CandidateGenerator(Protocol):

@@ -49,6 +49,8 @@ class Containing(msgspec.Struct, frozen=True):
 class Passage(msgspec.Struct, frozen=True):
     """A passage found: its chunk's id, its text, the headings above it, its score, and its readable sources.
 
+    `text` is the chunk's own, or that of its parent (`chunking.strategy` "hierarchical"); the citations say where the chunk is.
+
     The score of a vector search is the cosine similarity to the query, -1 to 1. `alike`: its near-duplicates that may be read, in part if
     there are many: `more_alike` is the number of the others. `within`: longer passages that this search found and that contain it.
     `boilerplate`: it stands, or one of its near-duplicates does, in a large share of the tenant's documents. `left_out`: boilerplate
@@ -68,12 +70,16 @@ class Passage(msgspec.Struct, frozen=True):
 
 
 class Cited(msgspec.Struct, frozen=True):
-    """A chunk with its readable sources, of which there is at least one."""
+    """A chunk with its readable sources, of which there is at least one.
+
+    `parent`: equal for chunks that one larger text answers for, which is `text`; None for a chunk that answers for itself.
+    """
 
     chunk: str
     text: str
     heading_path: tuple[str, ...]
     cited: tuple[Citation, ...]
+    parent: str | None = None
 
 
 def cite(connection: Connection, generation: int, chunks: Sequence[str], readers: Sequence[str], top: int) -> list[Cited]:

@@ -51,7 +51,7 @@ class LexicalSearch:
             best = _best(connection, generation, weighted, request)
             found = cite(connection, generation, list(best), request.readers, request.limit)
         total = sum(one.idf for one in weighted)
-        return [Candidate(one.chunk, one.text, one.heading_path, best[one.chunk] / total, one.cited) for one in found]
+        return [Candidate(one.chunk, one.text, one.heading_path, best[one.chunk] / total, one.cited, one.parent) for one in found]
 
 
 def idf(passages: int, of: int) -> float:

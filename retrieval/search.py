@@ -13,6 +13,7 @@ from retrieval.citations import Citation, Passage
 from retrieval.collapse import Collapse, collapse, passage
 from retrieval.fusion import fuse
 from retrieval.lexical import LexicalSearch
+from retrieval.parents import once
 from retrieval.request import SearchRequest
 from retrieval.rerank import Reranker
 from retrieval.vector import QueryEncoder, VectorSearch
@@ -49,7 +50,7 @@ def retrieve(
     while True:
         asked = replace(request, depth=depth)
         lists = [generator.candidates(open_reader, asked) for generator in generators]
-        candidates = fuse(lists)
+        candidates = once(fuse(lists))
         if reranker:
             candidates = reranker.rerank(request.query, candidates)
         passages = collapse(open_reader, request, candidates) if collapse else [passage(candidate) for candidate in candidates]

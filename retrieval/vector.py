@@ -95,7 +95,7 @@ def _nearest(connection: Connection, generation: Generation, vector: str, reques
         best = ranked(connection, plans[0], generation, vector, request.readers, look, few or ())
         found = cite(connection, generation.generation, list(best), request.readers, request.limit)
         if len(found) == request.limit or (len(best) < look and len(plans) == 1):
-            return [Candidate(one.chunk, one.text, one.heading_path, best[one.chunk], one.cited) for one in found]
+            return [Candidate(one.chunk, one.text, one.heading_path, best[one.chunk], one.cited, one.parent) for one in found]
         if len(best) < look or look >= MOST_SCANNED:
             plans = plans[-1:]  # the index has no more: it stops a scan that finds too little
         look *= 4

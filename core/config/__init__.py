@@ -2,7 +2,6 @@
 
 from core.config.endpoints import Endpoints, master_key_bytes
 from core.config.sections import (
-    Chunking,
     Dagster,
     Embedding,
     Endpoint,
@@ -14,7 +13,7 @@ from core.config.sections import (
     Stream,
 )
 from core.config.settings import Settings, load
-from core.policy import Policy, Privacy, Reading, Retention
+from core.policy import Chunking, Policy, Privacy, Reading, Retention
 
 __all__ = [
     "Chunking",

@@ -172,12 +172,6 @@ class Embedding(Section):
         return self
 
 
-class Chunking(Section):
-    """Bounds in the embedding model's tokens; `max_tokens` above the model's own limit is refused when the model is loaded."""
-
-    max_tokens: Annotated[int, Field(ge=32, le=8192)] = 256
-
-
 class Parsing(Section):
     """Limits of one parse, in a worker process of its own. `timeout_s`: for a document, or for each page if pages are recognised or read by
     models; `longest_s`: for all pages. `models_dir`: docling's models, for `reading.pdf` "model"."""

@@ -17,9 +17,9 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from core.config.endpoints import master_key_bytes
-from core.config.sections import Chunking, Dagster, Embedding, Fetching, Kafka, Neo4j, Parsing, Postgres, Stream
+from core.config.sections import Dagster, Embedding, Fetching, Kafka, Neo4j, Parsing, Postgres, Stream
 from core.errors import ConfigurationError
-from core.policy import NearDuplicates, Policy, Privacy, Reading, Retention, overlaid
+from core.policy import Chunking, NearDuplicates, Policy, Privacy, Reading, Retention, overlaid
 from core.section import Section, explain, meant
 
 

@@ -64,9 +64,10 @@ DELETE FROM chunk_source WHERE document = ANY (%(documents)s) AND (generation = 
 RETURNING text_hash
 
 -- name: add_sources
-INSERT INTO chunk_source (generation, text_hash, document, ordinal, page)
-SELECT %(generation)s, x.text_hash, x.document, x.ordinal, x.page
-FROM jsonb_to_recordset(%(sources)s) AS x (document text, text_hash text, ordinal integer, page integer)
+INSERT INTO chunk_source (generation, text_hash, document, ordinal, page, parent_first, parent_last)
+SELECT %(generation)s, x.text_hash, x.document, x.ordinal, x.page, x.parent_first, x.parent_last
+FROM jsonb_to_recordset(%(sources)s)
+  AS x (document text, text_hash text, ordinal integer, page integer, parent_first integer, parent_last integer)
 
 -- name: drop_orphans
 DELETE FROM chunk c WHERE c.text_hash = ANY (%(text_hashes)s)

@@ -104,10 +104,12 @@ def _read(request: wire.Request, replies: int, limit: int) -> bytes:
 
 
 def _measured(kind: Format, source: bytes, read: Content) -> Content:
+    from msgspec import structs
+
     from parsers import unread
     from parsers.signals import measure
 
-    content = measure(read)
+    content = structs.replace(measure(read), format=kind.value)
     if not content.blocks and not content.children:
         unread.refuse(kind, source, content)
     return content

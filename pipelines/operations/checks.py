@@ -109,7 +109,7 @@ def chunk_quality(resources: Resources, tenant: str) -> Check:
 
     columns = {"text_hash": pl.String, "token_count": pl.Int64, "text": pl.String, "ordinal": pl.Int64, "sources": pl.Int64}
     frame = quality.describe_texts(pl.DataFrame(_rows(resources, tenant, "chunks", limit=SAMPLE), schema=columns))
-    return quality.chunk_quality(frame, resources.settings.chunking.max_tokens)
+    return quality.chunk_quality(frame, resources.session(tenant).policy.chunking.max_tokens)
 
 
 def embedding_health(resources: Resources, tenant: str) -> Check:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+from typing import Any
+
+import pytest
 
 from core.config import Settings
+from core.errors import PolicyError
 from core.principals import Principals
 from events.publish import Publisher
 from pipelines import documents
@@ -124,6 +128,50 @@ def test_a_tenants_own_settings_make_only_its_own_documents_stale(app: Runtime, 
     assert {tenant: app.ingest(tenant)[1]["parse"].done for tenant in (acme, globex)} == {acme: 1, globex: 0}
 
 
+CSV = b"name,role\n" + b"".join(b"miller%d,role %d\n" % (n, n) for n in range(9))
+
+
+def test_a_tenants_strategy_rechunks_its_own_documents_beside_the_active_index(app: Runtime, acme: str, globex: str) -> None:
+    for tenant in (acme, globex):
+        with Publisher(app.endpoints.kafka_client(), tenant, WIKI) as publisher:
+            publisher.upsert("people.csv", content=CSV, media_type="text/csv", sequence=1)
+        app.ingest(tenant)
+        assert status.overview(app, tenant).chunks == 1
+    tenants.configure(app, acme, chunking={"formats": {"csv": "table"}})
+    done = {tenant: app.ingest(tenant)[1] for tenant in (acme, globex)}
+    assert {tenant: (reports["redact"].done, reports["chunk"].done) for tenant, reports in done.items()} == {acme: (0, 1), globex: (0, 0)}
+    assert [status.overview(app, tenant).chunks for tenant in (acme, globex)] == [9, 1]
+    assert ask(app, acme, "role of miller7")[0].text == "name | role\nmiller7 | role 7"
+    with app.session(acme).transaction() as connection:
+        states = connection.execute("SELECT state FROM generation ORDER BY generation").fetchall()
+    assert [row["state"] for row in states] == ["retired", "active"]
+
+
+@pytest.mark.parametrize("bad", [{"strategy": "magic"}, {"formats": {"csv": "magic"}}, {"formats": {"magic": "table"}}])
+def test_a_tenants_unknown_strategy_is_refused_with_its_name(app: Runtime, acme: str, bad: dict[str, Any]) -> None:
+    with pytest.raises(PolicyError, match="magic"):
+        tenants.configure(app, acme, chunking=bad)
+
+
+def test_a_small_chunk_is_found_and_the_text_around_it_answers(app: Runtime, acme: str) -> None:
+    tenants.configure(app, acme, chunking={"strategy": "hierarchical"})
+    turns = "\n\n".join(f"The runner turned {n} times in its housing, and nobody was there who could have counted." for n in range(8))
+    publish(app, acme, 1, manual_md=f"# Turns\n\n{turns}\n\nGrease the guide bearing every 250 operating hours.\n")
+    app.ingest(acme)
+    passages = ask(app, acme, "when is the guide bearing greased?", top=1)
+    assert "guide bearing every 250" in passages[0].text
+    assert "nobody was there" in passages[0].text
+    assert len(ask(app, acme, "guide bearing", top=20)) < status.overview(app, acme).chunks
+
+
+def test_semantic_chunks_are_cut_with_the_tenants_embedder(app: Runtime, acme: str) -> None:
+    publish(app, acme, 1, manual_md=MANUAL)
+    tenants.configure(app, acme, chunking={"strategy": "semantic"})
+    app.ingest(acme)
+    assert cited(app, acme, "guide bearing") == {"manual.md"}
+    assert app.ingest(acme)[1]["chunk"].done == 0
+
+
 def test_a_corrupt_document_is_a_dead_letter_and_its_neighbours_go_on(app: Runtime, acme: str) -> None:
     with Publisher(app.endpoints.kafka_client(), acme, WIKI) as publisher:
         publisher.upsert("broken.docx", content=b"PK\x03\x04 cut off", file_name="broken.docx", sequence=1)
@@ -236,7 +284,7 @@ def test_explain_shows_each_stage_and_where_a_chunk_comes_from(app: Runtime, acm
 
 
 def test_another_chunk_size_rechunks_without_parsing_again(settings: Settings, app: Runtime, acme: str) -> None:
-    publish(app, acme, 1, manual_md=MANUAL + "\n" + "The runner turns freely in its housing. " * 60)
+    publish(app, acme, 1, manual_md=MANUAL + "\n" + " ".join(f"The runner turned {n} times in its housing." for n in range(60)))
     app.ingest(acme)
     before = status.overview(app, acme).chunks
     smaller = settings.model_copy(update={"chunking": settings.chunking.model_copy(update={"max_tokens": 64})})

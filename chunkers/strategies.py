@@ -1,0 +1,37 @@
+"""The strategies by name. Each is a plain function `(blocks, meter) -> chunks`; `semantic` takes the embedding model besides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chunkers.hierarchical import hierarchical
+from chunkers.meter import TokenMeter
+from chunkers.plain import fixed, recursive
+from chunkers.semantic import semantic
+from chunkers.structure import code, structure, table
+from core.records import Block, Chunk
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """`split`: (blocks, meter), and an `encode` function if it `embeds`. `version`: raise it whenever the same blocks give other chunks."""
+
+    split: Callable[..., list[Chunk]]
+    version: int
+    embeds: bool = False
+
+    def __call__(self, blocks: Sequence[Block], meter: TokenMeter, encode: Any) -> list[Chunk]:
+        return self.split(blocks, meter, encode) if self.embeds else self.split(blocks, meter)
+
+
+STRATEGIES: Mapping[str, Strategy] = {
+    "structure": Strategy(structure, 2),
+    "recursive": Strategy(recursive, 1),
+    "fixed": Strategy(fixed, 1),
+    "table": Strategy(table, 1),
+    "code": Strategy(code, 1),
+    "hierarchical": Strategy(hierarchical, 1),
+    "semantic": Strategy(semantic, 1, embeds=True),
+}
