@@ -385,6 +385,17 @@ def test_the_stage_returns_each_documents_chunks() -> None:
     assert second == []
 
 
+def test_a_document_of_more_chunks_than_an_index_takes_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chunkers.stage.MOST_CHUNKS", 3)
+    documents = [
+        records.Redacted("a", tuple(block for n in range(size) for block in (heading(f"T{n}"), paragraph("x")))) for size in (4, 3)
+    ]
+    rows = [(f"{n}", "k", records.encode(document)) for n, document in enumerate(documents)]
+    out = chunkers.chunk(pl.DataFrame(rows, schema=dict(frames.REDACTED), orient="row"), Chunker(words, 64, "test"))
+    assert out["reason"].to_list() == ["too-many-chunks", None]
+    assert out["detail"][0] == "4 chunks, more than 3"
+
+
 def test_a_document_that_cannot_be_split_fails_alone() -> None:
     def count(texts: list[str]) -> list[int]:
         return [99 if "ﷺ" in text else len(text.split()) + 2 for text in texts]
