@@ -69,6 +69,12 @@ CHECKS = (
         question="Is every live document searchable, or known to have failed?",
     ),
     Declaration(
+        "vector_recall",
+        asset="vector_index",
+        blocking=False,
+        question="Does the HNSW index find the passages that comparing every vector finds?",
+    ),
+    Declaration(
         "graph_consistency",
         asset="knowledge_graph",
         blocking=False,

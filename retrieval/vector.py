@@ -74,11 +74,11 @@ class Generation(msgspec.Struct, frozen=True):
     indexed: bool | None
 
 
-def active_generation(connection: Connection, model: str) -> Generation | None:
-    """The active generation; None if there is none. Raises HeadraceError (`model-mismatch`) if it was built with another model."""
+def active_generation(connection: Connection, model: str | None = None) -> Generation | None:
+    """The active generation; None if there is none. Raises HeadraceError (`model-mismatch`) if it was built with another model than this."""
     rows = connection.execute(_SQL["generation"]).fetchall()
     generation = convert(rows[0], Generation) if rows else None
-    if generation and generation.model != model:
+    if generation and model not in (None, generation.model):
         raise HeadraceError(
             "this tenant's active index was built with another embedding model",
             reason="model-mismatch",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SAMPLE = 10_000
 DOCUMENTS = 200
+QUESTIONS, NEAREST = 30, 10
 
 
 def check(resources: Resources, tenant: str, name: str) -> Check:
@@ -130,6 +131,23 @@ def index_completeness(resources: Resources, tenant: str) -> Check:
     return quality.index_completeness(_rows(resources, tenant, "completeness")[0])
 
 
+def vector_recall(resources: Resources, tenant: str) -> Check:
+    """Passages' own vectors are the questions: each is nearest to itself, and the others of its ten are what an index may miss."""
+    import quality
+    from retrieval import vector
+
+    with resources.readers.snapshot(tenant) as connection:
+        active = vector.active_generation(connection)
+        if active is None or not active.indexed:
+            return quality.vector_recall([])
+        readers = [row["principal"] for row in connection.execute(_SQL["principals"], {"limit": SAMPLE})]
+        questions = connection.execute(_SQL["questions"], {"generation": active.generation, "limit": QUESTIONS}).fetchall()
+        asked = [row["embedding"] for row in questions]
+        exact = [vector.ranked(connection, "exact", active, one, readers, NEAREST).keys() for one in asked]
+        found = [vector.ranked(connection, "indexed", active, one, readers, NEAREST).keys() for one in asked]
+    return quality.vector_recall([len(a & b) / len(a) for a, b in zip(exact, found, strict=True) if a])
+
+
 def graph_consistency(resources: Resources, tenant: str) -> Check:
     import quality
 
@@ -152,6 +170,7 @@ BY_NAME: Mapping[str, Callable[[Resources, str], Check]] = {
         chunk_quality,
         embedding_health,
         index_completeness,
+        vector_recall,
         graph_consistency,
     )
 }

@@ -15,6 +15,7 @@ from core.errors import Unavailable
 from core.principals import EVERYONE
 from index import vector_index
 from pipelines import maintenance
+from pipelines.operations import checks
 from retrieval import vector
 from tests.faults.harness import eventually
 from tests.index.test_index import Library, landed, text_hash, version
@@ -153,6 +154,14 @@ def test_maintenance_builds_the_index_records_it_and_drops_it(library: Library) 
     assert maintenance.run_due(app, session)["vector-index"] == {"built": 0, "dropped": 1}
     assert indexes(library) == []
     assert "vector-index" not in maintenance.due(app, session)
+
+
+def test_the_recall_of_an_index_is_checked_and_an_exact_search_has_none(library: Library) -> None:
+    checked = checks.check(library.world.app, library.world.tenant, "vector_recall")
+    assert (checked.passed, checked.measured) == (True, {"questions": 0})
+    maintenance.run_due(library.world.app, library.world.session)
+    checked = checks.check(library.world.app, library.world.tenant, "vector_recall")
+    assert (checked.passed, checked.measured) == (True, {"questions": 30, "recall_at_10": 1.0, "lowest": 1.0})
 
 
 def test_a_slow_task_is_started_and_not_waited_for(library: Library) -> None:

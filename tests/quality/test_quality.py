@@ -446,3 +446,10 @@ assert calls == [], calls
 assert warnings.showwarning is shown, "warnings go to logging"
 """
         assert run_python(program) == ""
+
+
+def test_an_index_that_misses_too_much_fails_its_check() -> None:
+    assert quality.vector_recall([1.0, 0.9]).passed
+    check = quality.vector_recall([1.0, 0.8])
+    assert (check.passed, check.measured) == (False, {"questions": 2, "recall_at_10": 0.9, "lowest": 0.8})
+    assert quality.vector_recall([]).passed
