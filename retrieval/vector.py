@@ -75,7 +75,7 @@ class Generation(msgspec.Struct, frozen=True):
 
 
 def active_generation(connection: Connection, model: str | None = None) -> Generation | None:
-    """The active generation; None if there is none. Raises HeadraceError (`model-mismatch`) if it was built with another model than this."""
+    """The active generation; None if there is none. Raises HeadraceError (`model-mismatch`) if another model built it than this."""
     rows = connection.execute(_SQL["generation"]).fetchall()
     generation = convert(rows[0], Generation) if rows else None
     if generation and model not in (None, generation.model):
