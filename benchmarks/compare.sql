@@ -26,7 +26,7 @@ SELECT document, kafka_partition, kafka_offset, fate, operation, sequence, event
 SELECT document, stage, reason, attempts FROM dead_letter WHERE resolved_at IS NULL ORDER BY kafka_partition, kafka_offset, stage
 
 -- name: unfinished
-SELECT document, stage, status, reason FROM stage_record WHERE status <> 'done' ORDER BY document, stage
+SELECT document, stage, status, reason FROM stage_record WHERE status <> 'done' AND stage <> 'reindex' ORDER BY document, stage
 
 -- name: leftovers
 -- Artifacts of deleted documents. Those of the graph stage do not count: they record the deletion.
