@@ -74,6 +74,19 @@ def status(resources: Resources, tenant: str) -> Status | None:
     return Status(tenant, found.state, found.reason, found.settings, *counts, found.requested_at, found.changed_at, drops_at, compared)
 
 
+def known(resources: Resources, tenant: str) -> Status:
+    """As `status`, of a tenant that has had a reindex. Raises HeadraceError `no-standby` if it has not."""
+    found = status(resources, tenant)
+    if found is None:
+        raise _nothing_beside()
+    return found
+
+
+def _nothing_beside() -> HeadraceError:
+    remedy = "A generation is kept for `retention.standby_days` after `headrace reindex` has switched to another one."
+    return HeadraceError("this tenant has no generation to go back to", reason="no-standby", remedy=remedy)
+
+
 # what an operator asks for
 
 
@@ -153,8 +166,7 @@ def rollback(resources: Resources, tenant: str, progress: Progress = lambda _: N
     with session.transaction() as connection:
         found = beside.read(connection)
     if found is None or found.state == "ended":
-        remedy = "A generation is kept for `retention.standby_days` after `headrace reindex` has switched to another one."
-        raise HeadraceError("this tenant has no generation to go back to", reason="no-standby", remedy=remedy)
+        raise _nothing_beside()
     with audit.recorded(resources, "reindex-rollback", tenant, state=found.state):
         if found.state == "standby":
             return _switched(resources, session, found, "rolled-back", progress)
