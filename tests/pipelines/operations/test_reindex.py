@@ -482,7 +482,9 @@ class Library:
 
     def upsert(self, name: str, acl: tuple[str, ...]) -> None:
         version = self.versions[name] = self.versions.get(name, 0) + 1
-        words = f"# About {name}\n\nThis is version{version} of it.\n\n## More\n\nAnd version{version} has more to say.\n"
+        # no two documents are nearly alike: a search would show one of them
+        first, second = TOPICS[NAMES.index(name)].split(".")[:2]
+        words = f"# {first}\n\nversion{version}: {first}.\n\n## {second}\n\nversion{version}: {second}.\n"
         self.inlet.land(self.inlet.upsert(name, words, acl=list(acl), media_type="text/markdown"))
         self.readers[name] = narrowed(self.readers[name], set(acl)) if name in self.readers else set(acl)
         self.acl[name] = set(acl)
@@ -561,7 +563,7 @@ def may_read(acl: set[str], reader: str) -> bool:
 
 
 @given(st.lists(STEPS, min_size=4, max_size=14))
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_in_any_order_of_events_the_newest_indexed_versions_are_found_and_nothing_deleted_or_revoked_is(
     world: World, strike: Callable[[str], None], steps: list[tuple[Any, ...]]
 ) -> None:
