@@ -402,6 +402,40 @@ def test_a_rotation_of_the_surrogate_key_drops_what_stands_by_and_starts_again_w
     assert found(app, indexed) == set(PAGES)
 
 
+def test_a_switch_waits_for_a_document_or_a_version_that_only_the_active_generation_has(app: Runtime, indexed: str) -> None:
+    reindex.request(app, indexed, chunker="fixed")
+    session, stage = app.session(indexed), rebuild.build(app, app.session(indexed), wanted(app, indexed))
+    active = registry.step("index", app, session.policy).fingerprint
+
+    def switched() -> bool:
+        with session.transaction() as connection:
+            found = beside.read(connection)
+            assert found
+            return beside.switch(connection, found, beside.settings_of(session.policy), active, "switched")
+
+    names = World(app, indexed)
+    run(stage, session, only=[names.key(name) for name in list(PAGES)[1:]])
+    assert not switched(), "a document is missing"
+    run(stage, session)
+    publish(app, indexed, 2, {"gate.md": PAGE.format("lock")})
+    app.land(indexed)
+    for name in TO_INDEX:
+        run(registry.build(name, app, session.policy), session)
+    assert not switched(), "a version is missing"
+    run(stage, session)
+    assert switched()
+    assert found(app, indexed) == set(PAGES)
+
+
+def test_a_worker_that_computed_before_it_was_given_up_writes_nothing(app: Runtime, indexed: str) -> None:
+    reindex.request(app, indexed, chunker="fixed")
+    session, stage = app.session(indexed), rebuild.build(app, app.session(indexed), wanted(app, indexed))
+    assert reindex.rollback(app, indexed)
+    run(stage, session)
+    assert states(app, indexed) == ["active"]
+    assert rows(app, indexed, "SELECT FROM stage_record WHERE stage = 'reindex'") == []
+
+
 def test_an_old_session_promotes_nothing_after_a_switch(app: Runtime, indexed: str) -> None:
     from pipelines.stages.index_tasks import promote
 
