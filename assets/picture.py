@@ -46,6 +46,36 @@ def lines(rows: Sequence[tuple[str, Sequence[int], str]], title: str) -> str:
     return _image(head + drawn, _NAME + _CURVE + _NOTE, _HEAD + len(rows) * _LINE, words)
 
 
+def pairs(rows: Sequence[tuple[str, float | None, float, float | None]], title: str, names: tuple[str, str]) -> str:
+    """A Markdown image with two bars per row, between 0 and 1: what was and what is. A mark shows what the second has to reach.
+
+    A row: its name, the two values, and that least value. `names`: of the two bars.
+    """
+    head = f'<text x="0" y="14">{escape(title)}</text>'
+    drawn = "".join(_pair(row, names, _HEAD + number * _ROW) for number, row in enumerate(rows))
+    words = "; ".join(f"{name}: {names[0]} {_number(first)}, {names[1]} {_number(second)}" for name, first, second, _ in rows)
+    return _image(head + drawn, _NAME + _CURVE + _NOTE, _HEAD + len(rows) * _ROW, words)
+
+
+def _pair(row: tuple[str, float | None, float, float | None], names: tuple[str, str], top: int) -> str:
+    name, first, second, least = row
+    passed = least is None or second >= least
+    drawn = f'<text x="0" y="{top + 20}">{escape(name)}</text>'
+    drawn += "" if first is None else _value(first, names[0], _INK, top)
+    drawn += _value(second, names[1], COLOURS["done" if passed else "failed"], top + 18)
+    mark = "" if least is None else f'<path d="M{_NAME + least * _CURVE:.1f} {top + 16}v20" stroke="{_INK}" stroke-width="2"/>'
+    return drawn + mark
+
+
+def _value(value: float, name: str, colour: str, top: int) -> str:
+    bar = f'<rect x="{_NAME}" y="{top + 2}" width="{max(1.0, value * _CURVE):.1f}" height="14" fill="{colour}"/>'
+    return bar + f'<text x="{_NAME + _CURVE + 8}" y="{top + 14}">{_number(value)} {escape(name)}</text>'
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
 def _line(name: str, values: Sequence[int], note: str, top: int) -> str:
     highest, step = max(*values, 1), _CURVE / max(1, len(values) - 1)
     points = " ".join(

@@ -67,6 +67,25 @@ class Enforced(Protocol):
     def classes(self) -> Mapping[str, Any]: ...
 
 
+class Reindexed(Protocol):
+    """Where a tenant's reindex is, as `pipelines.operations.reindex.Status`."""
+
+    @property
+    def state(self) -> str: ...
+
+    @property
+    def reason(self) -> str: ...
+
+    @property
+    def documents(self) -> int: ...
+
+    @property
+    def of(self) -> int: ...
+
+    @property
+    def comparison(self) -> Any: ...
+
+
 class Runtime(Protocol):
     """Headrace, as the assets see it."""
 
@@ -83,3 +102,5 @@ class Runtime(Protocol):
     def maintenance_due(self, tenant: str) -> Sequence[str]: ...
 
     def enforce_retention(self, tenant: str) -> Enforced: ...
+
+    def reindex(self, tenant: str, model: str | None, revision: str | None, chunker: str | None, *, rollback: bool) -> Reindexed: ...

@@ -24,6 +24,7 @@ from events.kafka.topics import outcomes_of
 from events.outcomes import Outcome
 from graph.connection import Connection as GraphConnection
 from pipelines.app import Headrace
+from pipelines.stages.registry import NAMES, step
 from privacy.surrogates import surrogate
 
 Row = dict[str, Any]
@@ -192,6 +193,15 @@ def _everything(consumer: Consumer, partitions: int) -> Iterable[Outcome]:
 
 def rows(connection: Connection, name: str) -> list[Row]:
     return connection.execute(_SQL[name]).fetchall()
+
+
+def outdated(headrace: Headrace, tenant: str) -> int:
+    """Results that stages still have to compute anew because the tenant's settings have changed."""
+    session = headrace.session(tenant)
+    steps = [step(name, headrace, session.policy, session.keys.epoch) for name in NAMES]
+    values = {"stages": [one.stage for one in steps], "fingerprints": [one.fingerprint for one in steps]}
+    with session.transaction() as connection:
+        return int(connection.execute(_SQL["outdated"], values).fetchall()[0]["records"])
 
 
 def by_document(of: Iterable[Row]) -> dict[str, list[Row]]:

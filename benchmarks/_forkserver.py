@@ -25,12 +25,15 @@ from pydantic import SecretStr
 
 from core import crashpoints, timeouts
 from core.config import Endpoints, Parsing, Settings
+from core.errors import HeadraceError
 
 if TYPE_CHECKING:
+    from pipelines.app import Headrace
     from pipelines.stream.observer import Observer
 
 STREAM: Final = "stream"
 INGEST: Final = "ingest"
+REINDEX: Final = "reindex"
 _TIMEOUT_S = 180.0
 STOPPED_S = 5
 """How long Postgres keeps the idle transaction of a process that stops itself; the default would make a test wait a minute."""
@@ -38,6 +41,7 @@ _IMPORTS = (
     "pipelines.stream.engine",
     "pipelines.outbox",
     "pipelines.stages.registry",
+    "pipelines.operations.reindex",
     "embedders.stage",
     "pipelines.operations.stage_counts",
     "chunkers",
@@ -58,13 +62,13 @@ _IMPORTS = (
 
 
 class ProcessSpec(msgspec.Struct, frozen=True):
-    """What a forked process does: stream every tenant, or ingest one.
+    """What a forked process does: stream every tenant, ingest one, or reindex one, there and back, again and again.
 
     `point`: the crash point at which it kills itself, at the `nth` time; with `stops`, it sends itself SIGSTOP instead. `ports` reroutes
     connections (to proxies): a server's port → the port to use.
     """
 
-    kind: Literal["stream", "ingest"] = STREAM
+    kind: Literal["stream", "ingest", "reindex"] = STREAM
     tenant: str = ""
     point: str | None = None
     nth: int = 1
@@ -232,7 +236,27 @@ def _run(settings: Settings, spec: ProcessSpec) -> None:
         while spec.kind == INGEST:
             headrace.ingest(spec.tenant)
             sleep(0.05)
+        while spec.kind == REINDEX:
+            _reindex(headrace, spec.tenant)
+            sleep(0.05)
         engine.run(headrace, observer=_logging_observer())
+
+
+def _reindex(headrace: Headrace, tenant: str) -> None:
+    """Go on with what another process began; else begin, or go back."""
+    from pipelines.operations import reindex
+
+    session = headrace.session(tenant)
+    strategy = "recursive" if session.policy.chunking.strategy == "structure" else "structure"
+    with suppress(HeadraceError):  # such as that the stages have not yet written what was switched to
+        found = reindex.status(headrace, tenant)
+        if found is None or found.state in ("refused", "ended"):
+            reindex.request(headrace, tenant, chunker=strategy)
+        elif found.state == "standby":
+            # a generation that stands by is up to date within a moment; a new one is built from nothing
+            reindex.rollback(headrace, tenant) if os.getpid() % 2 else reindex.request(headrace, tenant, chunker=strategy)
+    with suppress(HeadraceError):
+        reindex.advance(headrace, headrace.session(tenant))
 
 
 def _logging_observer() -> Observer:

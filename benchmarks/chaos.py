@@ -3,10 +3,10 @@
 The random workloads of two tenants (`_workload`: edits, deletes, access lists, shared texts, duplicates, late records, dead letters) are
 published bit by bit, and among them hostile records: header names that are not UTF-8, records without any part, JSON that is none or too
 deep, texts that no database stores, timestamps of any 64 bits. Meanwhile, processes that stream both tenants, and now and then one that
-ingests a single tenant, are killed by SIGKILL: they kill themselves at a named crash point (`core.crashpoints`; each point at least once,
-if there are enough kills), or are killed from outside at a random instant. Finally, one more stream runs undisturbed until nothing is due,
-and is stopped. Then each tenant is compared with what its events say, and with another tenant that received the same records without
-faults.
+ingests a single tenant, or builds another generation of its index with another chunker and switches to it, are killed by SIGKILL: they
+kill themselves at a named crash point (`core.crashpoints`; each point at least once, if there are enough kills), or are killed from outside
+at a random instant. Finally, one more stream runs undisturbed until nothing is due and both tenants are back at the first chunker, and is
+stopped. Then each tenant is compared with what its events say, and with another tenant that received the same records without faults.
 
 The processes are forked from one that has imported everything and opened nothing (`_forkserver`). Four run at a time: the broker notices a
 killed member only after its session timeout, and by then the next process is warm. So a kill costs about a second on two cores.
@@ -37,21 +37,28 @@ import random
 import signal
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import msgspec
+
 from benchmarks import _world
-from benchmarks._forkserver import INGEST, STREAM, ForkedProcess, ForkServer, ProcessSpec
+from benchmarks._compare import outdated
+from benchmarks._forkserver import INGEST, REINDEX, STREAM, ForkedProcess, ForkServer, ProcessSpec
 from benchmarks._harness import Unmeasured, note, run
 from benchmarks._verdict import WRONG, faults, from_scratch
 from benchmarks._workload import Workload, publish
+from core.errors import HeadraceError
 from pipelines.app import Headrace
+from pipelines.operations import reindex
 from pipelines.operations.stage_counts import due
-from pipelines.stages.registry import CRASH_POINTS
+from pipelines.stages.registry import CRASH_POINTS as OF_STAGES
 
 TENANTS = ("north", "south")
+CRASH_POINTS = (*OF_STAGES, *reindex.CRASH_POINTS)
 KILLS, SEED = 300, 5
 PROCESSES = 4
 CHANGES = 2
@@ -129,14 +136,15 @@ class Killer:
         """Kill at every point once, if there are enough kills; of the other kills, half at points and half at random instants."""
         points = list(CRASH_POINTS[:kills])
         points += self.rng.choices(CRASH_POINTS, k=(kills - len(points)) // 2)
-        specs = [ProcessSpec(point=point, nth=self.rng.choice((1, 1, 2, 3)), **self._kind()) for point in points]
+        specs = [ProcessSpec(point=point, nth=self.rng.choice((1, 1, 2, 3)), **self._kind(point)) for point in points]
         specs += [ProcessSpec(**self._kind()) for _ in range(kills - len(points))]
         self.rng.shuffle(specs)
         return specs
 
-    def _kind(self) -> dict[str, Any]:
-        ingests = self.rng.random() < 0.15
-        return {"kind": INGEST if ingests else STREAM, "tenant": self.rng.choice(TENANTS) if ingests else ""}
+    def _kind(self, point: str | None = None) -> dict[str, Any]:
+        drawn = self.rng.random()
+        kind = REINDEX if point in reindex.CRASH_POINTS or (drawn > 0.85 and not point) else INGEST if drawn < 0.15 else STREAM
+        return {"kind": kind, "tenant": "" if kind == STREAM else self.rng.choice(TENANTS)}
 
     def _deadline(self, spec: ProcessSpec) -> float:
         return monotonic() + (POINT_TIMEOUT_S if spec.point else self.rng.uniform(0.0, LONGEST_LIFE_S))
@@ -149,7 +157,7 @@ class Killer:
         if self.kills % 10 == 0:
             note(f"{self.kills} killed, {len(self.points)} of {len(CRASH_POINTS)} points")
         if process.spec.point and process.killed_from_outside:
-            return [ProcessSpec(point=process.spec.point)]
+            return [msgspec.structs.replace(process.spec, nth=1)]
         self.points.update([process.spec.point] if process.spec.point else [])
         return []
 
@@ -175,7 +183,20 @@ def _finish(headrace: Headrace, server: ForkServer, workloads: Mapping[str, Work
 def _remaining(headrace: Headrace, tenant: str, workload: Workload) -> int:
     """Records that have not landed; if all have, documents that are due."""
     landed = sum(headrace.positions(tenant).values())
-    return len(workload.records) - landed or due(headrace, tenant)
+    return len(workload.records) - landed or due(headrace, tenant) or _to_return(headrace, tenant)
+
+
+def _to_return(headrace: Headrace, tenant: str) -> int:
+    """What is left until the tenant's index is that of the first chunker again, as that of the tenant without faults."""
+    found = reindex.status(headrace, tenant)
+    if found and found.state == "building":
+        return 1
+    strategy = headrace.settings.chunking.strategy
+    if headrace.session(tenant).policy.chunking.strategy == strategy:
+        return outdated(headrace, tenant)
+    with suppress(HeadraceError):  # the stages have not yet written what was switched to
+        reindex.request(headrace, tenant, chunker=strategy)
+    return 1
 
 
 def _compared(headrace: Headrace, workloads: Mapping[str, Workload]) -> dict[str, int]:

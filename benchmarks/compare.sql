@@ -26,7 +26,14 @@ SELECT document, kafka_partition, kafka_offset, fate, operation, sequence, event
 SELECT document, stage, reason, attempts FROM dead_letter WHERE resolved_at IS NULL ORDER BY kafka_partition, kafka_offset, stage
 
 -- name: unfinished
-SELECT document, stage, status, reason FROM stage_record WHERE status <> 'done' ORDER BY document, stage
+SELECT document, stage, status, reason FROM stage_record WHERE status <> 'done' AND stage <> 'reindex' ORDER BY document, stage
+
+-- name: outdated
+-- Results of a stage for documents that it could take now, with another fingerprint than it has now.
+SELECT count(*) AS records
+FROM unnest(%(stages)s::text[], %(fingerprints)s::text[]) AS now (stage, fingerprint)
+JOIN stage_record r ON r.stage = now.stage AND r.fingerprint <> now.fingerprint AND r.status = 'done' AND r.output_key <> 'deleted'
+JOIN stage_record u ON u.document = r.document AND u.stage = 'redact' AND u.status = 'done'
 
 -- name: leftovers
 -- Artifacts of deleted documents. Those of the graph stage do not count: they record the deletion.

@@ -163,7 +163,7 @@ def _passages(headrace: Headrace, documents: Mapping[str, bytes]) -> Passages:
 
     with WorkerPool(Parsing()) as pool:
         contents = {name: decode(pool.parse(content, "text/x-rst", name, Reading()), Content) for name, content in documents.items()}
-    passages = {name: headrace.models.chunker(headrace.settings.chunking).split(content.blocks) for name, content in contents.items()}
+    passages = {name: headrace.models.chunker(headrace.settings.policy({})).split(content.blocks) for name, content in contents.items()}
     note(f"{sum(map(len, passages.values()))} passages cut")
     return passages
 

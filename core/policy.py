@@ -1,4 +1,5 @@
-"""Settings that a tenant may override: how documents are read and chunked, what is personal data, how long data is kept, what is alike.
+"""Settings that a tenant may override: how documents are read, chunked and embedded, what is personal data, how long data is kept, what is
+alike.
 
 Each section stands in `headrace.toml` for every tenant; a tenant's configuration overrides it key by key.
 """
@@ -137,9 +138,19 @@ class Chunking(Section):
     formats: dict[FormatName, Strategy] = Field(default_factory=dict)
 
 
+class EmbeddingModel(Section):
+    """Which model embeds: a sentence-transformers name or path, or `minilm`, the wheel's all-MiniLM-L6-v2; one of its revisions; and to how
+    many dimensions its vectors are cut. What computes it is the installation's: `core.config.sections`."""
+
+    model: str = "minilm"
+    revision: str | None = None
+    dimension: Annotated[int, Field(ge=1, le=16_000)] | None = None
+
+
 class Retention(Section):
     """After how many days each class of data is deleted; without a number it is kept. The classes: `pipelines.governance.retention`.
 
+    `standby_days`: how long the former index is kept after `headrace reindex` switched to another one.
     `legal_hold`: nothing is deleted by retention, and nothing is erased.
     """
 
@@ -148,10 +159,13 @@ class Retention(Section):
     embeddings_days: Days | None = None
     events_days: Days | None = None
     dead_letters_days: Days | None = None
+    standby_days: Days = 7
     legal_hold: bool = False
 
     # not for legal_hold, which is true or false
-    _each = field_validator("landed_days", "parsed_days", "embeddings_days", "events_days", "dead_letters_days", mode="before")(meant)
+    _each = field_validator(
+        "landed_days", "parsed_days", "embeddings_days", "events_days", "dead_letters_days", "standby_days", mode="before"
+    )(meant)
 
 
 class NearDuplicates(Section):
@@ -168,6 +182,7 @@ class Policy(Section):
     """The sections that a tenant may override, key by key."""
 
     reading: Reading = Reading()
+    embedding: EmbeddingModel = EmbeddingModel()
     chunking: Chunking = Chunking()
     privacy: Privacy = Privacy()
     retention: Retention = Retention()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+import msgspec
 
 from core import access_lists
 from core.errors import HeadraceError
-from core.records import EmbeddingModel
+from core.records import EmbeddingModel, convert
 from core.sql import statements
 from core.tenancy import Connection
 from index import lexical, near_duplicates
@@ -41,17 +44,17 @@ def refuse_changed(connection: Connection, model: EmbeddingModel) -> None:
         )
 
 
-def promote(connection: Connection, fingerprint: str) -> bool:
-    """Activate the generation with this fingerprint if it is being built and complete, and clear the one before, in this transaction.
+def promote(connection: Connection, fingerprint: str, is_wanted: Callable[[], bool] = lambda: True) -> bool:
+    """Activate the generation with this fingerprint if it is complete and not active, and clear the one before, in this transaction.
 
-    Returns whether it switched. Runs one query if the generation is not being built.
+    Returns whether it switched. Runs one query if the generation is active. `is_wanted` is asked while no other switch can take place.
     """
     building = connection.execute(_SQL["building"], {"fingerprint": fingerprint}).fetchall()
     if not building:
         return False
     generation = building[0]["generation"]
     connection.execute(_SQL["lock"])
-    if connection.execute(_SQL["unfinished"], {"fingerprint": fingerprint}).fetchall()[0]["unfinished"]:
+    if connection.execute(_SQL["unfinished"], {"fingerprint": fingerprint}).fetchall()[0]["unfinished"] or not is_wanted():
         return False
     retired = [row["generation"] for row in connection.execute(_SQL["retire"], {"generation": generation})]
     if not retired:
@@ -61,8 +64,71 @@ def promote(connection: Connection, fingerprint: str) -> bool:
     return True
 
 
+class Generation(msgspec.Struct, frozen=True):
+    """A generation as it stands. `indexed`: whether it has an HNSW index that is ready. `documents`: how many it lists."""
+
+    generation: int
+    fingerprint: str
+    model: str
+    dimension: int
+    state: str
+    indexed: bool | None
+    documents: int
+
+
+def active(connection: Connection) -> Generation | None:
+    """The active generation; None if there is none."""
+    return find(connection, None)
+
+
+def find(connection: Connection, fingerprint: str | None) -> Generation | None:
+    """The generation with this fingerprint, in whatever state; None if there is none."""
+    rows = connection.execute(_SQL["find"], {"fingerprint": fingerprint}).fetchall()
+    return convert(rows[0], Generation) if rows else None
+
+
+def lock(connection: Connection) -> None:
+    """Wait for landings, stages' commits and swaps of the tenant; they wait for the end of this transaction. Readers do not."""
+    connection.execute(_SQL["lock_documents"])
+    connection.execute(_SQL["lock"])
+
+
+def lacking(connection: Connection, fingerprint: str) -> int:
+    """How many live documents of the active generation the one with this fingerprint lacks without a reason."""
+    return int(connection.execute(_SQL["lacking"], {"fingerprint": fingerprint}).fetchall()[0]["documents"])
+
+
+def refused(connection: Connection, fingerprint: str) -> dict[str, int]:
+    """Reason → number of live documents that would leave the search with a switch to the generation with this fingerprint."""
+    return {row["reason"]: row["documents"] for row in connection.execute(_SQL["refused"], {"fingerprint": fingerprint})}
+
+
+def switch(connection: Connection, fingerprint: str, former: str) -> bool:
+    """Activate the generation with this fingerprint, and let the active one, which has the fingerprint `former`, stand by.
+
+    Returns False, and changes nothing, if another one is active or a live document would be lost. The caller has taken `lock`.
+    """
+    found, now = find(connection, fingerprint), active(connection)
+    if found is None or found.state not in ("building", "standby") or now is None or now.fingerprint != former:
+        return False
+    if lacking(connection, fingerprint):
+        return False
+    connection.execute(_SQL["stand_by"])
+    connection.execute(_SQL["activate_beside"], {"fingerprint": fingerprint})
+    return True
+
+
+def drop(connection: Connection, fingerprint: str) -> None:
+    """Retire and clear the generation with this fingerprint if it is being built or stands by, with what only it used."""
+    connection.execute(_SQL["lock"])
+    rows = connection.execute(_SQL["drop_beside"], {"fingerprint": fingerprint}).fetchall()
+    if rows:
+        _clear(connection, [row["generation"] for row in rows])
+        connection.execute(_SQL["drop_vectors_of"], {"models": [row["model"] for row in rows]})
+
+
 def abandon(connection: Connection, epoch: int) -> None:
-    """Retire and clear generations that are being built with a surrogate key from before this epoch."""
+    """Retire and clear generations that are being built, or stand by, with a surrogate key from before this epoch."""
     connection.execute(_SQL["lock"])
     _clear(connection, [row["generation"] for row in connection.execute(_SQL["abandon"], {"epoch": epoch})])
 

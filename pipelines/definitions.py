@@ -13,12 +13,13 @@ import dagster as dg
 
 from assets import checks, stages
 from assets.maintenance import maintenance
+from assets.reindex import reindex
 from assets.retention import retention
 from assets.runtime import RESOURCE
 from assets.stream import STREAM
 from pipelines.dagster.dead_runs import dead_run_sensor
 from pipelines.dagster.freshness_sensor import freshness_sensor
-from pipelines.dagster.jobs import ingest_job
+from pipelines.dagster.jobs import ingest_job, reindex_job
 from pipelines.dagster.run_process import present
 from pipelines.dagster.schedules import retention_job, retention_schedule
 from pipelines.dagster.sensors import lag_sensor, tenant_sensor
@@ -47,9 +48,9 @@ def _process(context: dg.InitResourceContext, headrace: Any) -> AbstractContextM
 def build(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     """Everything the UI shows. One process per run: the models are loaded once for all its steps."""
     return dg.Definitions(
-        assets=[stages.TOPIC, STREAM, *stages.PIPELINE, maintenance, retention],
+        assets=[stages.TOPIC, STREAM, *stages.PIPELINE, maintenance, reindex, retention],
         asset_checks=[*checks.ALL, stream_slots],
-        jobs=[ingest_job, stream_job, retention_job],
+        jobs=[ingest_job, reindex_job, stream_job, retention_job],
         schedules=[retention_schedule],
         sensors=[tenant_sensor, lag_sensor, stream_sensor, freshness_sensor, dead_run_sensor],
         resources={RESOURCE: headrace_resource, **(resources or {})},

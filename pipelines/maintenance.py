@@ -20,7 +20,7 @@ from core.ledger.stage import Session
 from pipelines.resources import Resources
 from pipelines.tasks import Task
 
-DECLARED = ("pipelines.upgrade", "pipelines.stages.index_tasks", "pipelines.governance.surrogate_keys")
+DECLARED = ("pipelines.upgrade", "pipelines.stages.index_tasks", "pipelines.governance.surrogate_keys", "pipelines.operations.reindex")
 """Modules with `TASKS`, in the order in which their tasks run."""
 
 

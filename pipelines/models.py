@@ -8,9 +8,9 @@ from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from core.config import Endpoints, Settings
+from core.config import Embedding, Endpoints, Settings
 from core.errors import ConfigurationError, PolicyError, Unavailable
-from core.policy import Chunking, Policy, Privacy, Reading
+from core.policy import EmbeddingModel, Policy, Privacy, Reading
 
 if TYPE_CHECKING:
     from chunkers import Chunker
@@ -30,6 +30,7 @@ class Models:
         self._closing = ExitStack()
         self._loading = Lock()
         self._redactors: dict[Privacy, Redactor] = {}
+        self._embedders: dict[EmbeddingModel, Embedder] = {}
 
     def __enter__(self) -> Models:
         return self
@@ -45,8 +46,8 @@ class Models:
         with _translated(only_tenants=policy.reading.pdf != self._settings.reading.pdf):
             self.parsers.warm(policy.reading)
         self.redactor(policy.privacy).warm()
-        self.chunker(policy.chunking).count_tokens(["warm"])
-        self.embedder.encode(["warm"], "passage")
+        self.chunker(policy).count_tokens(["warm"])
+        self.embedder_of(policy.embedding).encode(["warm"], "passage")
         with suppress(Unavailable):  # the graph may come up later
             self.projection  # noqa: B018
 
@@ -76,22 +77,37 @@ class Models:
 
     @cached_property
     def embedder(self) -> Embedder:
+        """The installation's."""
+        return self._load(self._settings.embedding)
+
+    def embedder_of(self, model: EmbeddingModel) -> Embedder:
+        """One for each distinct model. Raises as `embedders.stage.load` does, but PolicyError if only a tenant has this model."""
+        if model == self._settings.policy({}).embedding:
+            return self.embedder
+        with self._loading:
+            if model not in self._embedders:
+                with _translated(only_tenants=True):
+                    self._embedders[model] = self._load(with_model(self._settings.embedding, model))
+            return self._embedders[model]
+
+    def _load(self, embedding: Embedding) -> Embedder:
         from embedders.stage import load
 
-        embedder = load(self._settings.embedding, self._settings.cache_dir)
+        embedder = load(embedding, self._settings.cache_dir)
         self._closing.callback(embedder.close)
         return embedder
 
-    def chunker(self, chunking: Chunking) -> Chunker:
-        """The chunker with these settings. Its first document raises ConfigurationError if a chunk may be longer than what the model
-        reads, and PolicyError if only a tenant has these settings."""
+    def chunker(self, policy: Policy) -> Chunker:
+        """The tenant's chunker, which counts in its model's tokens. Its first document raises ConfigurationError if a chunk may be longer
+        than what the model reads, and PolicyError if only a tenant has these settings."""
         from chunkers import Chunker
 
-        max_tokens, embedder = chunking.max_tokens, self.embedder
+        chunking, embedder = policy.chunking, self.embedder_of(policy.embedding)
+        max_tokens, own = chunking.max_tokens, self._settings.policy({})
 
         def count(texts: list[str]) -> list[int]:
             # here and not earlier, so that a run with nothing to do loads no model
-            with _translated(only_tenants=max_tokens != self._settings.chunking.max_tokens):
+            with _translated(only_tenants=(max_tokens, policy.embedding) != (own.chunking.max_tokens, own.embedding)):
                 embedder.check_limit(max_tokens)
             return embedder.count_tokens(texts)
 
@@ -129,6 +145,12 @@ class Models:
         projection = self._closing.enter_context(Projection(self._endpoints))
         projection.prepare()
         return projection
+
+
+def with_model(embedding: Embedding, model: EmbeddingModel) -> Embedding:
+    """The installation's settings with a tenant's model. At an endpoint, a model of another name is asked for by that name."""
+    endpoint = embedding.endpoint if model.model == embedding.model else embedding.endpoint.model_copy(update={"model": None})
+    return embedding.model_copy(update={**model.model_dump(), "endpoint": endpoint})
 
 
 @contextmanager

@@ -66,7 +66,7 @@ class VectorSearch:
 
 
 class Generation(msgspec.Struct, frozen=True):
-    """The active generation. `indexed`: whether it has an HNSW index that is ready."""
+    """The generation that is searched. `indexed`: whether it has an HNSW index that is ready."""
 
     generation: int
     model: str
@@ -75,8 +75,11 @@ class Generation(msgspec.Struct, frozen=True):
 
 
 def active_generation(connection: Connection, model: str | None = None) -> Generation | None:
-    """The active generation; None if there is none. Raises HeadraceError (`model-mismatch`) if another model built it than this."""
-    rows = connection.execute(_SQL["generation"]).fetchall()
+    """The generation to search with this model: the active one, or, after a switch to another model, the one that stands by.
+
+    Without a model, the active one. None if there is none. Raises HeadraceError (`model-mismatch`) if both were built with other models.
+    """
+    rows = connection.execute(_SQL["generation"], {"model": model}).fetchall()
     generation = convert(rows[0], Generation) if rows else None
     if generation and model not in (None, generation.model):
         raise HeadraceError(
@@ -109,9 +112,14 @@ def ranked(
     `lists`: of the plan `exact_of_few` (`retrieval.access`). The plan `indexed` sets how this transaction searches.
     """
     if plan == "indexed":
-        connection.execute(_SQL["scan"], {"ef_search": str(EF_SEARCH), "scanned": str(MOST_SCANNED)})
+        search_by_index(connection)
     values = {"vector": vector, "readers": list(readers), "look": look, "lists": list(lists)}
     return {row["chunk"]: float(row["score"]) for row in connection.execute(statement(plan, generation), values)}
+
+
+def search_by_index(connection: Connection) -> None:
+    """Let this transaction's statements search HNSW indexes as a search does."""
+    connection.execute(_SQL["scan"], {"ef_search": str(EF_SEARCH), "scanned": str(MOST_SCANNED)})
 
 
 def statement(plan: Plan, generation: Generation) -> sql.Composed:

@@ -58,6 +58,8 @@ TABLES = (
     "signature",
     "deduplication",
     "embedding",
+    "reindex",
+    "canary_query",
     "generation",
     "artifact",
     "stage_record",

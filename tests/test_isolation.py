@@ -69,6 +69,8 @@ ROWS = {
     "hot_band": "(generation, band, passages, heads) VALUES (1, 1, 1, ARRAY[%(text)s::text])",
     "near_duplicate": "(generation, text_hash, neighbour, similarity) VALUES (1, %(tenant)s::text, %(text)s::text, 1)",
     "deduplication": "(generation, scheme, threshold, boilerplate) VALUES (1, %(text)s::text, 0.7, 'mark')",
+    "reindex": """(settings, fingerprint, state) VALUES (jsonb_build_object('embedding', %(text)s::text), 'f', 'ended')""",
+    "canary_query": "(query, judgements, keyed) VALUES (%(text)s::text, '{}', false)",
     "dead_letter": "(kafka_partition, kafka_offset, stage, reason, detail) VALUES (0, 0, 'parse', 'r', %(text)s::text)",
     "outcome": "(kafka_partition, kafka_offset, subject, received_at) VALUES (0, 0, convert_to(%(text)s::text, 'UTF8'), now())",
 }

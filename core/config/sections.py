@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from core.policy import EmbeddingModel
 from core.postgres_url import postgres_url
 from core.section import Section
 
@@ -143,12 +144,9 @@ class Endpoint(Section):
         return self
 
 
-class Embedding(Section):
-    """The embedding model: a sentence-transformers name or path, or `minilm`, the wheel's all-MiniLM-L6-v2; and what computes it."""
+class Embedding(EmbeddingModel):
+    """The embedding model, and what computes it."""
 
-    model: str = "minilm"
-    revision: str | None = None
-    dimension: Annotated[int, Field(ge=1, le=16_000)] | None = None
     backend: Literal["auto", "torch", "openvino", "http"] = "auto"
     device: Device = "auto"
     precision: Literal["auto", "f32", "bf16", "f16"] = "auto"

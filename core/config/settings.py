@@ -19,7 +19,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from core.config.endpoints import master_key_bytes
 from core.config.sections import Dagster, Embedding, Fetching, Kafka, Neo4j, Parsing, Postgres, Stream
 from core.errors import ConfigurationError
-from core.policy import Chunking, NearDuplicates, Policy, Privacy, Reading, Retention, overlaid
+from core.policy import Chunking, EmbeddingModel, NearDuplicates, Policy, Privacy, Reading, Retention, overlaid
 from core.section import Section, explain, meant
 
 
@@ -58,7 +58,9 @@ class Settings(BaseSettings):
 
     def policy(self, configuration: Mapping[str, Any]) -> Policy:
         """A tenant's policy: what its configuration says, and these settings where it says nothing. Raises PolicyError."""
-        return overlaid(Policy(**{name: getattr(self, name) for name in Policy.model_fields}), configuration)
+        # without what computes it, which is not a tenant's to say
+        model = EmbeddingModel(**{name: getattr(self.embedding, name) for name in EmbeddingModel.model_fields})
+        return overlaid(Policy(**{name: getattr(self, name) for name in Policy.model_fields} | {"embedding": model}), configuration)
 
     @property
     def jars(self) -> Path:

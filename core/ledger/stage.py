@@ -50,12 +50,13 @@ class Stage(ABC):
     """One step of the pipeline.
 
     `step` says what its results depend on. `batch`: documents that it takes at a time, at most. `revalidates`: a landing that leaves
-    the input unchanged leaves the result valid.
+    the input unchanged leaves the result valid. `decides`: a document that fails here is not indexed, and its event's outcome says so.
     """
 
     step: Step
     batch: int = 64
     revalidates: bool = True
+    decides: bool = True
 
     @abstractmethod
     def compute(self, session: Session, rows: Sequence[Stale], tally: Counter[str]) -> Sequence[Result]:
@@ -266,7 +267,7 @@ def _committed(stage: Stage, session: Session, entries: list[Entry], payloads: d
         ledger.record(connection, stage.step, recorded)
         letters = [_letter(stage.step.stage, entry, batch[entry.document]) for entry in recorded if entry.status == "failed"]
         ledger.dead_letter(connection, letters)
-        outcomes.refuse(connection, letters)
+        outcomes.refuse(connection, letters if stage.decides else [])
     return current
 
 

@@ -23,10 +23,12 @@ UPDATE generation SET model_name = %(name)s, model_revision = %(revision)s
 WHERE model = %(model)s AND (model_name, model_revision) IS DISTINCT FROM (%(name)s, %(revision)s::text)
 
 -- name: building
-SELECT generation FROM generation WHERE fingerprint = %(fingerprint)s AND state = 'building'
+SELECT generation FROM generation WHERE fingerprint = %(fingerprint)s AND state IN ('building', 'standby')
 
 -- name: is_building
-SELECT EXISTS (SELECT FROM generation WHERE state = 'building') AS building
+-- But for the one that `headrace reindex` builds, which is not promoted.
+SELECT EXISTS (SELECT FROM generation g WHERE g.state = 'building'
+               AND NOT EXISTS (SELECT FROM reindex r WHERE r.fingerprint = g.fingerprint)) AS building
 
 -- name: unfinished
 -- Whether there is a document that the generation still has to take. Documents that wait for a retry count, those that failed do not.
@@ -45,8 +47,8 @@ UPDATE generation SET state = 'retired' WHERE state = 'active' AND generation <>
 UPDATE generation SET state = 'active', activated_at = now() WHERE generation = %(generation)s
 
 -- name: abandon
--- Generations that were being built when the surrogate key was rotated are not finished.
-UPDATE generation SET state = 'retired' WHERE state = 'building' AND surrogate_epoch < %(epoch)s RETURNING generation
+-- Generations that were being built when the surrogate key was rotated are not finished, and one that stood by is not kept.
+UPDATE generation SET state = 'retired' WHERE state IN ('building', 'standby') AND surrogate_epoch < %(epoch)s RETURNING generation
 
 -- name: epoch
 SELECT surrogate_epoch FROM generation WHERE state = 'active'
@@ -58,6 +60,51 @@ SELECT EXISTS (
     AND (EXISTS (SELECT FROM chunk c WHERE c.generation = g.generation)
          OR EXISTS (SELECT FROM indexed i WHERE i.generation = g.generation))
 ) AS older
+
+-- name: lock_documents
+-- Landing and committing a stage lock a document first: this waits for them, and they wait for this transaction. Readers do not wait.
+LOCK TABLE document IN EXCLUSIVE MODE
+
+-- name: lacking
+-- Live documents of the active generation that the one with this fingerprint has not got in that version or a later one. A reason is that
+-- the document failed there, or on the way to both.
+SELECT count(*) AS documents
+FROM indexed a JOIN generation g ON g.generation = a.generation AND g.state = 'active'
+JOIN document d ON d.document = a.document AND NOT d.deleted
+LEFT JOIN indexed n ON n.document = a.document AND n.generation = (SELECT generation FROM generation WHERE fingerprint = %(fingerprint)s)
+WHERE (n.document IS NULL OR n.revision < a.revision)
+  AND NOT EXISTS (SELECT FROM stage_record f WHERE f.document = a.document AND f.status = 'failed'
+                    AND (f.stage IN ('parse', 'redact') OR (f.stage = 'reindex' AND f.fingerprint = %(fingerprint)s)))
+
+-- name: refused
+-- Live documents of the active generation that the one with this fingerprint has no version of and will not get, by reason.
+SELECT f.reason, count(*) AS documents
+FROM indexed a JOIN generation g ON g.generation = a.generation AND g.state = 'active'
+JOIN document d ON d.document = a.document AND NOT d.deleted
+CROSS JOIN LATERAL (SELECT reason FROM stage_record f WHERE f.document = a.document AND f.status = 'failed'
+                      AND (f.stage IN ('parse', 'redact') OR (f.stage = 'reindex' AND f.fingerprint = %(fingerprint)s)) LIMIT 1) f
+WHERE NOT EXISTS (SELECT FROM indexed n WHERE n.document = a.document
+                    AND n.generation = (SELECT generation FROM generation WHERE fingerprint = %(fingerprint)s))
+GROUP BY f.reason ORDER BY f.reason
+
+-- name: find
+SELECT generation, fingerprint, model, dimension, state, vector_index ->> 'state' = 'ready' AS indexed,
+       (SELECT count(*) FROM indexed i WHERE i.generation = g.generation) AS documents
+FROM generation g WHERE fingerprint = %(fingerprint)s OR (%(fingerprint)s::text IS NULL AND state = 'active')
+
+-- name: stand_by
+UPDATE generation SET state = 'standby' WHERE state = 'active'
+
+-- name: activate_beside
+UPDATE generation SET state = 'active', activated_at = now() WHERE fingerprint = %(fingerprint)s AND state IN ('building', 'standby')
+
+-- name: drop_beside
+UPDATE generation SET state = 'retired' WHERE fingerprint = %(fingerprint)s AND state IN ('building', 'standby') RETURNING generation, model
+
+-- name: drop_vectors_of
+-- The cache's vectors of a model that no generation in use has.
+DELETE FROM embedding e WHERE e.model = ANY (%(models)s)
+  AND NOT EXISTS (SELECT FROM generation g WHERE g.model = e.model AND g.state <> 'retired')
 
 -- name: clear_sources
 DELETE FROM chunk_source WHERE generation = ANY (%(generations)s)

@@ -29,6 +29,7 @@ BY_REASON = {
     "bad-policy": 2,
     "bad-position": 2,
     "bad-principals": 2,
+    "bad-queries": 2,
     "bad-query": 2,
     "bad-top": 2,
     "duplicate-id": 2,

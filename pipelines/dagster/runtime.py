@@ -11,6 +11,7 @@ from pipelines.app import Headrace
 
 if TYPE_CHECKING:
     from pipelines.governance.retention import Enforced
+    from pipelines.operations.reindex import Status
     from pipelines.operations.stage_counts import StageCounts
     from quality import Check
 
@@ -46,6 +47,17 @@ class Runtime(Headrace):
     def maintenance_due(self, tenant: str) -> Sequence[str]:
         """The names of the maintenance tasks that are due."""
         return maintenance.due(self, self.session(tenant))
+
+    def reindex(self, tenant: str, model: str | None, revision: str | None, chunker: str | None, *, rollback: bool) -> Status:
+        """Build another generation beside the active one, or roll back. Raises as `pipelines.operations.reindex` does."""
+        from pipelines.operations import reindex
+
+        if rollback:
+            reindex.rollback(self, tenant)
+        else:
+            reindex.request(self, tenant, model, revision, chunker)
+            reindex.advance(self, self.session(tenant))
+        return reindex.known(self, tenant)
 
     def enforce_retention(self, tenant: str) -> Enforced:
         """Delete what is old enough by the tenant's retention."""

@@ -38,4 +38,4 @@ def retention_schedule(context: dg.ScheduleEvaluationContext, headrace: dg.Resou
 def _has_period(headrace: Any, configuration: dict[str, Any]) -> bool:
     # that section alone: the sealed lists of the others are not opened here
     retention = headrace.settings.policy({"retention": configuration.get("retention", {})}).retention
-    return any(value for name, value in retention if name != "legal_hold")
+    return any(value for name, value in retention if name not in ("legal_hold", "standby_days"))

@@ -83,6 +83,7 @@ def _store(session: Session, wrapped: bytes, data_key: bytes) -> dict[str, int]:
         found = _one(connection, "documents")
         connection.execute(_SQL["invalidate"], {"stages": STAGES})
         generations.abandon(connection, session.keys.epoch + 1)
+        connection.execute(_SQL["drop_canaries"])
     return found
 
 

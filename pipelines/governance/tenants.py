@@ -9,11 +9,13 @@ from core.config import Settings
 from core.errors import ConfigurationError, PolicyError
 from core.freshness import FRESHNESS, valid_target
 from core.keys import TenantKeys
+from core.policy import Policy
 from core.tenancy import Tenant, valid_tenant
 from pipelines import sealed_settings
 from pipelines.each_tenant import Attempt, each_tenant
 from pipelines.governance.installation_keys import refuse_former
 from pipelines.governance.legal_hold import refuse_held
+from pipelines.models import with_model
 from pipelines.resources import Resources
 
 
@@ -55,9 +57,11 @@ def checked(settings: Settings, configuration: Mapping[str, Any]) -> Mapping[str
     """The configuration itself. Raises ConfigurationError (`bad-freshness`) or PolicyError, with the value, if it is not valid."""
     if FRESHNESS in configuration:
         valid_target(configuration[FRESHNESS])
-    reading = settings.policy(configuration).reading
-    if "reading" in configuration and reading.pdf == "model":
+    policy = settings.policy(configuration)
+    if "reading" in configuration and policy.reading.pdf == "model":
         _require_models(settings)
+    if "embedding" in configuration:
+        _require_embedding_model(settings, policy)
     return configuration
 
 
@@ -67,6 +71,16 @@ def _require_models(settings: Settings) -> None:
 
     try:
         identity(settings.parsing.models)
+    except ConfigurationError as error:
+        raise PolicyError(error.detail, remedy=error.remedy) from None
+
+
+def _require_embedding_model(settings: Settings, policy: Policy) -> None:
+    """Find and verify the model's files now. Raises PolicyError."""
+    from embedders.stage import load
+
+    try:
+        load(with_model(settings.embedding, policy.embedding), settings.cache_dir).close()
     except ConfigurationError as error:
         raise PolicyError(error.detail, remedy=error.remedy) from None
 

@@ -119,7 +119,7 @@ def embedding_health(resources: Resources, tenant: str) -> Check:
 
     import quality
 
-    embedder = resources.models.embedder
+    embedder = resources.models.embedder_of(resources.session(tenant).policy.embedding)
     rows = _rows(resources, tenant, "vectors", model=embedder.identity, limit=SAMPLE)
     vectors = np.array([HalfVector.from_text(row["embedding"]).to_numpy() for row in rows], dtype=np.float32)
     return quality.embedding_health(vectors.reshape(len(rows), -1) if rows else np.empty((0, embedder.dimension)), embedder.dimension)

@@ -39,4 +39,4 @@ def _search(resources: Resources, session: Session, request: SearchRequest, keys
 
     models = resources.models
     redacted = redact_text(request.query, models.redactor(session.policy.privacy), keys)
-    return search(resources.readers, models.embedder, session.tenant, replace(request, query=redacted))
+    return search(resources.readers, models.embedder_of(session.policy.embedding), session.tenant, replace(request, query=redacted))

@@ -29,6 +29,10 @@ EMBED_TEXTS = 1024
 """Texts that are embedded at a time and then stored: bounds memory, the cost of a crash, and the time between two reports of progress."""
 
 
+Missing = tuple[Mapping[str, str], Mapping[str, str]]
+"""Texts of chunks, and contexts of documents, that have no vector; by their hashes."""
+
+
 @dataclass(frozen=True)
 class Embed(Stage):
     """Reads the chunks; writes vectors to the table `embedding`.
@@ -40,23 +44,38 @@ class Embed(Stage):
     embedder: Embedder
 
     def compute(self, session: Session, rows: Sequence[Stale], tally: Counter[str]) -> Sequence[Result]:
-        from index import embeddings, generations
-
         with session.transaction() as connection:
-            generations.recognise(connection, self.embedder.model)
-            chunks = _first(inputs.chunks(inputs.read(connection, session, "chunk", rows)), rows, EMBED_TEXTS)
-            texts = {chunk.text_hash: chunk.embedded_text for of_one in chunks.values() for chunk in of_one}
+            chunks = first(inputs.chunks(inputs.read(connection, session, "chunk", rows)), rows)
             contexts = inputs.contexts(inputs.read(connection, session, "redact", [row for row in rows if row.document in chunks]))
-            named = {text_hash(context): context for context in contexts.values() if context}
-            unknown = embeddings.unknown(connection, self.embedder.identity, list(texts))
-            unnamed = embeddings.unknown(connection, self.embedder.identity, [one for one in named if one not in texts])
-        total = sum(map(len, chunks.values()))
-        tally.update(texts=total, cache_hits=total - len(unknown), contexts=len(unnamed))
-        failed = self._embed_all(session, {one: texts[one] for one in unknown}, tally)
-        failed |= self._embed_all(session, {context: named[context] for context in unnamed}, Counter())
-        refused = {document: failure for document, of_one in chunks.items() if (failure := _worst(failed, of_one, contexts.get(document)))}
+            missing = self.missing(connection, chunks, contexts)
+        refused = self.refused(session, chunks, contexts, missing, tally)
         passed = [row for row in rows if row.document in chunks and row.document not in refused]
         return [*(Result(row.document, encode(row.input_key)) for row in passed), *inputs.failures(refused)]
+
+    def missing(self, connection: Connection, chunks: Mapping[str, Sequence[Chunk]], contexts: Mapping[str, str]) -> Missing:
+        """What has no vector yet of these documents. Raises as `index.generations.recognise` does."""
+        from index import embeddings, generations
+
+        generations.recognise(connection, self.embedder.model)
+        texts = {chunk.text_hash: chunk.embedded_text for of_one in chunks.values() for chunk in of_one}
+        named = {text_hash(context): context for context in contexts.values() if context}
+        unknown = embeddings.unknown(connection, self.embedder.identity, list(texts))
+        unnamed = embeddings.unknown(connection, self.embedder.identity, [one for one in named if one not in texts])
+        return {one: texts[one] for one in unknown}, {one: named[one] for one in unnamed}
+
+    def refused(
+        self,
+        session: Session,
+        chunks: Mapping[str, Sequence[Chunk]],
+        contexts: Mapping[str, str],
+        missing: Missing,
+        tally: Counter[str],
+    ) -> dict[str, Failure]:
+        """Store a vector of each text and context that is `missing`. Returns the documents that cannot be embedded, and why."""
+        total, (unknown, unnamed) = sum(map(len, chunks.values())), missing
+        tally.update(texts=total, cache_hits=total - len(unknown), contexts=len(unnamed))
+        failed = self._embed_all(session, unknown, tally) | self._embed_all(session, unnamed, Counter())
+        return {document: failure for document, of_one in chunks.items() if (failure := _worst(failed, of_one, contexts.get(document)))}
 
     def _embed_all(self, session: Session, texts: Mapping[str, str], tally: Counter[str]) -> dict[str, Failure]:
         """Store a vector of each text, by its hash. Returns the texts that failed, by hash."""
@@ -88,7 +107,7 @@ class Embed(Stage):
         return self.embedder.about if tally.get("embedded") else {}
 
 
-def _first(chunks: Mapping[str, tuple[Chunk, ...]], rows: Sequence[Stale], texts: int) -> dict[str, tuple[Chunk, ...]]:
+def first(chunks: Mapping[str, tuple[Chunk, ...]], rows: Sequence[Stale], texts: int = EMBED_TEXTS) -> dict[str, tuple[Chunk, ...]]:
     """The first documents, at least one, with up to `texts` texts together. The others stay stale: the next batch has them."""
     taken: dict[str, tuple[Chunk, ...]] = {}
     for document in (row.document for row in rows if row.document in chunks):

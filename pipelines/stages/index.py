@@ -11,7 +11,7 @@ from core import outcomes
 from core.frames import Result
 from core.ledger.ledger import Stale, Step
 from core.ledger.stage import Session, Stage
-from core.records import Redacted, decode, document_context, encode
+from core.records import Chunk, Redacted, decode, document_context, encode
 from core.tenancy import Connection
 from pipelines.stages import inputs
 
@@ -33,24 +33,13 @@ class Index(Stage):
     """Of this run's near-duplicates."""
 
     def compute(self, session: Session, rows: Sequence[Stale], tally: Counter[str]) -> Sequence[Result]:
-        from index import swap
-
         redacted, packed = inputs.load_all(session, rows, "redact", "chunk")
         chunks = inputs.chunks(packed)
         results = []
         for row in (row for row in rows if row.document in redacted and row.document in chunks):
             document, passages = decode(redacted[row.document], Redacted), chunks[row.document]
             tally.update(chunks=len(passages), empty=int(not passages))
-            version = swap.Version(
-                document.name,
-                document.title,
-                document.uri,
-                row.acl,
-                passages,
-                document.language,
-                document_context(document.title, document.name),
-            )
-            results.append(Result(row.document, encode((row.input_key, version))))
+            results.append(version_of(row, document, passages))
         return results
 
     def store(self, connection: Connection, session: Session, payloads: Mapping[str, bytes]) -> Sequence[str]:
@@ -75,3 +64,12 @@ class Index(Stage):
 
     def about(self, tally: Mapping[str, int]) -> Mapping[str, str]:  # noqa: ARG002
         return {f"near_duplicates/{name}": str(count) for name, count in sorted(self.alike.items())}
+
+
+def version_of(row: Stale, document: Redacted, chunks: tuple[Chunk, ...]) -> Result:
+    """A document's version to swap in."""
+    from index import swap
+
+    context = document_context(document.title, document.name)
+    version = swap.Version(document.name, document.title, document.uri, row.acl, chunks, document.language, context)
+    return Result(row.document, encode((row.input_key, version)))

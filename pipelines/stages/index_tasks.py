@@ -43,7 +43,10 @@ def promote(resources: Resources, session: Session) -> Mapping[str, int]:
 
     fingerprint = _fingerprint(resources, session)
     with session.transaction("promote") as connection:
-        promoted = generations.promote(connection, fingerprint)
+        # asked again, of the tenant's settings as they are now: `headrace reindex` may have switched and changed them
+        promoted = generations.promote(
+            connection, fingerprint, lambda: _fingerprint(resources, resources.session(session.tenant)) == fingerprint
+        )
         if promoted:
             outcomes.indexed(connection)
     return {"generations": int(promoted)}
@@ -90,7 +93,8 @@ def _lacks_vector_index(connection: Connection, resources: Resources, session: S
     return bool(vector_index.wanting(connection) or vector_index.unused(connection))
 
 
-def _build_vector_indexes(resources: Resources, session: Session) -> Mapping[str, int]:
+def build_vector_indexes(resources: Resources, session: Session) -> Mapping[str, int]:
+    """Build the HNSW indexes that are wanting, and drop those that nothing uses. Returns counts for people."""
     from index import vector_index
 
     with session.transaction() as connection:
@@ -127,7 +131,7 @@ TASKS = (
     Task("promotion", "index", _is_building, promote),
     Task("terms", None, _lacks_terms, _give_terms),
     Task("near-duplicates", None, _lacks_signatures, _find_near_duplicates, slow=True),
-    Task("vector-index", None, _lacks_vector_index, _build_vector_indexes, slow=True),
+    Task("vector-index", None, _lacks_vector_index, build_vector_indexes, slow=True),
     # a full scan: deletes vectors of versions that were never swapped in
     Task("unused-vectors", None, lambda *_: True, _sweep, every_s=3600.0),
 )

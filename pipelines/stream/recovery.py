@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.ledger.stage import Session
+from core.policy import Policy
 from core.sql import statements
 from pipelines.resources import Resources
 from pipelines.stages import registry
@@ -18,12 +19,16 @@ PAGE = 256
 """Documents found at a time."""
 
 
+_Settings = tuple[Policy, int]
+"""A tenant's policy, and the epoch of its surrogate key: the rest of its fingerprints is the same as long as this process lives."""
+
+
 @dataclass
 class Recovery:
     """The search of one process. Each call of `find` returns at most two pages of documents that are not in flight already."""
 
     resources: Resources
-    _read: dict[str, tuple[frozenset[int], str | None]] = field(default_factory=dict)
+    _read: dict[str, tuple[_Settings, frozenset[int], str | None]] = field(default_factory=dict)
 
     def find(self, session: Session, partitions: Collection[int], in_flight: Collection[str]) -> tuple[str, ...]:
         """The tenant's documents of these partitions that have to run."""
@@ -32,16 +37,18 @@ class Recovery:
         return (*found, *self._outdated(session, frozenset(partitions)))
 
     def _outdated(self, session: Session, partitions: frozenset[int]) -> list[str]:
-        """Once through the documents of these partitions, a page a call: the last process may have had other fingerprints."""
-        before, after = self._read.get(session.tenant, (frozenset[int](), ""))
-        if not partitions <= before:
+        """Once through the documents of these partitions, a page a call: the last process may have had other fingerprints. And again
+        whenever the tenant's policy or surrogate key changes."""
+        settings = session.policy, session.keys.epoch
+        known, before, after = self._read.get(session.tenant, (settings, frozenset[int](), ""))
+        if known != settings or not partitions <= before:
             after = ""
         if after is None:
             return []
         steps = [registry.step(name, self.resources, session.policy, session.keys.epoch) for name in registry.NAMES]
         current = {"stages": [step.stage for step in steps], "fingerprints": [step.fingerprint for step in steps]}
         page = _documents(session, "outdated", **current, partitions=list(partitions), after=after, limit=PAGE)
-        self._read[session.tenant] = partitions, page[-1] if len(page) == PAGE else None
+        self._read[session.tenant] = settings, partitions, page[-1] if len(page) == PAGE else None
         return page
 
 

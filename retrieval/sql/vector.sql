@@ -1,5 +1,7 @@
 -- name: generation
-SELECT generation, model, dimension, vector_index ->> 'state' = 'ready' AS indexed FROM generation WHERE state = 'active'
+-- The active one, or the one that stands by if only that has this model.
+SELECT generation, model, dimension, vector_index ->> 'state' = 'ready' AS indexed FROM generation WHERE state IN ('active', 'standby')
+ORDER BY model = %(model)s::text DESC, state = 'active' DESC LIMIT 1
 
 -- name: exact
 -- Compares every chunk that passes the filter. The distance is pgvector's cosine distance.

@@ -15,18 +15,17 @@ from benchmarks._verdict import WRONG, drain, faults, from_scratch
 from benchmarks._workload import Workload, publish
 from pipelines.app import Headrace
 from pipelines.governance import tenants
-from pipelines.stages.registry import CRASH_POINTS
 
 pytestmark = pytest.mark.servers
 
-KILLS = len(CRASH_POINTS) + 4
+KILLS = len(chaos.CRASH_POINTS) + 8
 
 
 def test_streams_killed_at_every_commit_and_at_any_instant_leave_no_trace() -> None:
     result = chaos.measure(Path(), kills=KILLS, seed=1)
     assert {key: result[key] for key in WRONG} == dict.fromkeys(WRONG, 0)
     assert result["kills"] >= KILLS
-    assert result["points"] == len(CRASH_POINTS)
+    assert result["points"] == len(chaos.CRASH_POINTS)
 
 
 def test_the_same_seed_gives_the_same_events() -> None:

@@ -12,6 +12,10 @@ UPDATE stage_record r SET status = 'behind', output_key = CASE r.stage WHEN 'red
 FROM document d
 WHERE d.document = r.document AND NOT d.deleted AND r.stage = ANY (%(stages)s) AND r.status IN ('done', 'behind')
 
+-- name: drop_canaries
+-- A query cannot be redacted again, and its surrogates mean nothing under the new key.
+DELETE FROM canary_query WHERE keyed
+
 -- name: documents
 -- Live documents, and those of which neither the parsed document nor the content from the event is kept.
 SELECT count(*) AS documents,
@@ -24,14 +28,14 @@ FROM document d WHERE NOT deleted
 SELECT count(DISTINCT document) AS documents FROM (
   SELECT r.document FROM stage_record r
   WHERE r.stage = ANY (%(stages)s) AND r.status IN ('behind', 'waiting') AND (r.updated_at < %(rotated_at)s OR r.output_key IS NULL)
-    AND NOT EXISTS (SELECT FROM stage_record f WHERE f.document = r.document AND f.status = 'failed')
+    AND NOT EXISTS (SELECT FROM stage_record f WHERE f.document = r.document AND f.status = 'failed' AND f.stage <> 'reindex')
   LIMIT %(most)s::bigint
 ) found
 
 -- name: failed
 -- Documents that make no further progress by themselves.
 SELECT d.document FROM document d
-WHERE EXISTS (SELECT FROM stage_record f WHERE f.document = d.document AND f.status = 'failed')
+WHERE EXISTS (SELECT FROM stage_record f WHERE f.document = d.document AND f.status = 'failed' AND f.stage <> 'reindex')
 ORDER BY d.document FOR NO KEY UPDATE OF d
 
 -- name: drop_made_before

@@ -32,9 +32,9 @@ SELECT count(*) FILTER (WHERE NOT d.deleted) AS live,
 FROM document d
 LEFT JOIN (SELECT document, generation FROM indexed JOIN generation g USING (generation) WHERE g.state = 'active') i ON i.document = d.document
 LEFT JOIN stage_record r ON r.document = d.document AND r.stage = 'index'
-LEFT JOIN LATERAL (SELECT true AS failed FROM stage_record f WHERE f.document = d.document AND f.status = 'failed' LIMIT 1) f ON true
+LEFT JOIN LATERAL (SELECT true AS failed FROM stage_record f WHERE f.document = d.document AND f.status = 'failed' AND f.stage <> 'reindex' LIMIT 1) f ON true
 LEFT JOIN LATERAL (SELECT true AS waiting FROM stage_record w
-                   WHERE w.document = d.document AND w.status IN ('waiting', 'behind')
+                   WHERE w.document = d.document AND w.status IN ('waiting', 'behind') AND w.stage <> 'reindex'
                    UNION ALL SELECT true WHERE r.document IS NULL
                    -- for the promotion of a generation that is being built
                    UNION ALL SELECT true FROM indexed b JOIN generation g USING (generation)

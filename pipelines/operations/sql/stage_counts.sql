@@ -10,7 +10,7 @@ FROM document d
 LEFT JOIN stage_record r ON r.document = d.document AND r.stage = %(stage)s
 CROSS JOIN LATERAL (SELECT r.status = 'behind' OR (r.document IS NULL AND NOT d.deleted) AS open) s
 CROSS JOIN LATERAL (SELECT s.open AND EXISTS (SELECT FROM stage_record f WHERE f.document = d.document
-                                              AND f.status IN ('failed', 'waiting')) AS blocked) b
+                                              AND f.status IN ('failed', 'waiting') AND f.stage <> 'reindex') AS blocked) b
 
 -- name: reasons
 SELECT reason, count(*) AS documents FROM stage_record WHERE stage = %(stage)s AND status IN ('failed', 'waiting') GROUP BY reason
@@ -27,6 +27,7 @@ SELECT reason, count(*) AS documents FROM dead_letter WHERE stage = 'land' AND r
 SELECT count(*) + (EXISTS (SELECT FROM outcome WHERE outcome IS NOT NULL))::int AS documents
 FROM document d LEFT JOIN stage_record last ON last.document = d.document AND last.stage = %(last)s
 WHERE (last.document IS NULL
-       OR EXISTS (SELECT FROM stage_record r WHERE r.document = d.document AND r.status IN ('behind', 'waiting')))
-  AND NOT EXISTS (SELECT FROM stage_record f WHERE f.document = d.document
+       OR EXISTS (SELECT FROM stage_record r WHERE r.document = d.document AND r.status IN ('behind', 'waiting')
+                    AND r.stage <> 'reindex'))
+  AND NOT EXISTS (SELECT FROM stage_record f WHERE f.document = d.document AND f.stage <> 'reindex'
                   AND (f.status = 'failed' OR (f.status = 'waiting' AND f.next_attempt > now())))

@@ -5,8 +5,9 @@ SELECT d.document
 FROM document d LEFT JOIN stage_record last ON last.document = d.document AND last.stage = %(last)s
 WHERE d.kafka_partition = ANY (%(partitions)s) AND d.document <> ALL (%(in_flight)s)
   AND (last.document IS NULL
-       OR EXISTS (SELECT FROM stage_record r WHERE r.document = d.document AND r.status IN ('behind', 'waiting')))
-  AND NOT EXISTS (SELECT FROM stage_record f WHERE f.document = d.document
+       OR EXISTS (SELECT FROM stage_record r WHERE r.document = d.document AND r.status IN ('behind', 'waiting')
+                    AND r.stage <> 'reindex'))
+  AND NOT EXISTS (SELECT FROM stage_record f WHERE f.document = d.document AND f.stage <> 'reindex'
                   AND (f.status = 'failed' OR (f.status = 'waiting' AND f.next_attempt > now())))
 ORDER BY d.landed_at, d.document LIMIT %(limit)s
 

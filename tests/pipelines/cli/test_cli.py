@@ -423,6 +423,28 @@ def _walked(command: Any, name: str) -> Iterator[tuple[str, set[str]]]:
         yield name, {option for parameter in command.params for option in parameter.opts if option.startswith("-")}
 
 
+def test_reindex_switches_shows_the_comparison_and_goes_back(app: Headrace, acme: str, call: Run, page: Path, tmp_path: Path) -> None:
+    call("publish", "--tenant", acme, str(page))
+    call("ingest", "--tenant", acme)
+    assert call("reindex", "--tenant", acme, "--status", "--json")[:2] == (0, None)
+    queries = tmp_path / "queries.jsonl"
+    queries.write_text('{"query": "when is the seal inspected", "judgements": {"page.md": 1}}\n', encoding="utf-8")
+    assert call("reindex", "--tenant", acme, "--queries", str(queries), "--json")[:2] == (0, None)
+    code, shown, _ = call("reindex", "--tenant", acme, "--chunker", "fixed", "--json")
+    assert (code, shown["state"], shown["reason"], shown["documents"], shown["of"]) == (0, "standby", "switched", 1, 1)
+    assert [measure["name"] for measure in shown["comparison"]["measures"]] == ["recall@10", "overlap@10", "nDCG@10"]
+    assert (shown["comparison"]["queries"], shown["comparison"]["judged"]) == (1, 1)
+    printed = call("reindex", "--tenant", acme, "--status")[1]
+    assert "Compared on 1 canary queries, 1 of them judged" in printed
+    assert call("reindex", "--tenant", acme, "--rollback", "--json")[1]["reason"] == "rolled-back"
+    assert app.session(acme).policy.chunking.strategy == "structure"
+    assert call("reindex", "--tenant", acme, "--chunker", "structure")[0] == 1
+    assert call("reindex", "--tenant", acme, "--chunker", "magic")[0] == 2
+    assert call("reindex", "--tenant", acme, "--rollback", "--chunker", "fixed")[0] == 2
+    queries.write_text("nothing", encoding="utf-8")
+    assert call("reindex", "--tenant", acme, "--queries", str(queries))[0] == 2
+
+
 def test_every_command_takes_json(commands: Mapping[str, set[str]]) -> None:
     assert [name for name, options in commands.items() if "--json" not in options] == []
 

@@ -355,7 +355,7 @@ def test_many_texts_are_embedded_and_stored_in_small_batches_and_each_once(
 def test_a_batch_is_the_first_documents_that_fit_and_at_least_one(sizes: dict[str, int], limit: int) -> None:
     chunks = {document: (Chunk(0, "", "", 1),) * size for document, size in sizes.items()}
     rows: Sequence[Any] = [type("Row", (), {"document": document}) for document in sizes]
-    taken = stage._first(chunks, rows, limit)
+    taken = stage.first(chunks, rows, limit)
     assert list(taken) == list(sizes)[: len(taken)]
     assert bool(taken) == bool(sizes)
     assert len(taken) == 1 or sum(map(len, taken.values())) <= limit
