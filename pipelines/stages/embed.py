@@ -45,7 +45,7 @@ class Embed(Stage):
 
     def compute(self, session: Session, rows: Sequence[Stale], tally: Counter[str]) -> Sequence[Result]:
         with session.transaction() as connection:
-            chunks = first(inputs.chunks(inputs.read(connection, session, "chunk", rows)), rows)
+            chunks = first(inputs.chunks(inputs.read(connection, session, "chunk", rows)), rows, EMBED_TEXTS)
             contexts = inputs.contexts(inputs.read(connection, session, "redact", [row for row in rows if row.document in chunks]))
             missing = self.missing(connection, chunks, contexts)
         refused = self.refused(session, chunks, contexts, missing, tally)
@@ -107,7 +107,7 @@ class Embed(Stage):
         return self.embedder.about if tally.get("embedded") else {}
 
 
-def first(chunks: Mapping[str, tuple[Chunk, ...]], rows: Sequence[Stale], texts: int = EMBED_TEXTS) -> dict[str, tuple[Chunk, ...]]:
+def first(chunks: Mapping[str, tuple[Chunk, ...]], rows: Sequence[Stale], texts: int) -> dict[str, tuple[Chunk, ...]]:
     """The first documents, at least one, with up to `texts` texts together. The others stay stale: the next batch has them."""
     taken: dict[str, tuple[Chunk, ...]] = {}
     for document in (row.document for row in rows if row.document in chunks):

@@ -47,7 +47,7 @@ class Rebuild(Stage):
         redacted = inputs.load(session, "redact", rows)
         cut = self._cut(rows, redacted)
         whole = {result.document: decode(result.payload, tuple[Chunk, ...]) for result in cut if result.payload is not None}
-        chunks = embed.first(whole, rows)
+        chunks = embed.first(whole, rows, embed.EMBED_TEXTS)
         refused = self._refused(session, chunks, {row.document: redacted[row.document] for row in rows if row.document in chunks}, tally)
         passed = [row for row in rows if row.document in chunks and row.document not in refused]
         tally["chunks"] += sum(len(chunks[row.document]) for row in passed)
