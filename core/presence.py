@@ -19,10 +19,11 @@ from core.sql import statements
 class Presence:
     """One connection, opened on first use and reopened when it was cut. Thread-safe."""
 
+    _connection: psycopg.Connection | None = None  # of the class: Ctrl-C may interrupt what makes one, and then it is deleted
+
     def __init__(self, url: str) -> None:
         self._url = url
         self._key = secrets.randbits(63)
-        self._connection: psycopg.Connection | None = None
         self._opening = Lock()
 
     def key(self) -> int:
