@@ -66,4 +66,4 @@ def _per(size: int, chunks: int) -> float | None:
     return round(size / chunks, 1) if chunks else None
 
 
-_SQL = statements("pipelines", "operations/sql/sizes.sql")
+_SQL = statements("pipelines.operations", "sql/sizes.sql")

@@ -52,3 +52,4 @@ DELETE FROM artifact WHERE document = ANY (%(documents)s) AND stage <> 'graph'
 -- name: erase_vectors
 -- Includes the vectors of versions that were embedded and never swapped in. A document that still needs one is embedded again.
 DELETE FROM embedding e WHERE NOT EXISTS (SELECT FROM chunk c WHERE c.text_hash = e.text_hash)
+  AND NOT EXISTS (SELECT FROM indexed i WHERE i.context_hash = e.text_hash)

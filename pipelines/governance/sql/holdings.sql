@@ -1,12 +1,15 @@
 -- name: texts
-SELECT DISTINCT text_hash FROM chunk_source WHERE document = ANY (%(documents)s)
+-- What a document is called has a vector too.
+SELECT text_hash FROM chunk_source WHERE document = ANY (%(documents)s)
+UNION SELECT context_hash FROM indexed WHERE document = ANY (%(documents)s) AND context_hash <> ''
 
 -- name: holdings
 -- The rows of each table that belong to these documents. A text that another document shares is not counted: it stays for that one.
 -- `texts` are those of the documents, found before anything was erased. Records that only say that the document is deleted do not count.
 WITH own AS MATERIALIZED (
   SELECT text_hash FROM unnest(%(texts)s::text[]) AS text_hash
-  WHERE NOT EXISTS (SELECT FROM chunk_source s WHERE s.text_hash = text_hash.text_hash AND s.document <> ALL (%(documents)s)))
+  WHERE NOT EXISTS (SELECT FROM chunk_source s WHERE s.text_hash = text_hash.text_hash AND s.document <> ALL (%(documents)s))
+    AND NOT EXISTS (SELECT FROM indexed i WHERE i.context_hash = text_hash.text_hash AND i.document <> ALL (%(documents)s)))
 SELECT (SELECT count(*) FROM document WHERE document = ANY (%(documents)s) AND envelope IS NOT NULL) AS envelopes,
        (SELECT count(*) FROM event WHERE document = ANY (%(documents)s)) AS events,
        (SELECT count(*) FROM outcome WHERE document = ANY (%(documents)s)) AS outcomes,

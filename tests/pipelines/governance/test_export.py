@@ -45,12 +45,16 @@ def test_what_search_cites_is_what_was_exported(app: Headrace, exported: tuple[s
     tenant, folder, _ = exported
     sources, chunks = read(folder, "sources"), read(folder, "chunks")
     passages = ask(app, tenant, "shaft seal", ["user:ada"], top=50)
-    cited = {(p.chunk, c.document_key, c.document, c.title, c.uri, c.page, c.ordinal, c.sequence) for p in passages for c in p.citations}
+    alike = [one for passage in passages for one in passage.alike]
+    of_chunk = [(p.chunk, c) for p in passages for c in p.citations] + [(one.chunk, c) for one in alike for c in one.citations]
+    cited = {(chunk, c.document_key, c.document, c.title, c.uri, c.page, c.ordinal, c.sequence) for chunk, c in of_chunk}
     columns = ("chunk", "document", "name", "title", "uri", "page", "ordinal", "sequence")
     assert cited == set(sources.select(columns).rows())
     assert len(cited) == 4
     found = {(p.chunk, p.text, p.heading_path) for p in passages}
-    assert found == {(chunk, text, tuple(path)) for chunk, text, path in chunks.select("chunk", "text", "heading_path").rows()}
+    written = {(chunk, text, tuple(path)) for chunk, text, path in chunks.select("chunk", "text", "heading_path").rows()}
+    assert found <= written
+    assert {chunk for chunk, _, _ in written - found} == {one.chunk for one in alike}
     access = {tuple(acl) for acl in sources["acl"]}
     assert access == {("user:ada",), ("*",)}
 

@@ -86,7 +86,8 @@ def occurrences(app: Headrace, graph: neo4j.Driver, tenant: str, value: str) -> 
 
 
 def vectors_without_a_text(app: Headrace, tenant: str) -> list[dict[str, Any]]:
-    return rows(app, tenant, "SELECT text_hash FROM embedding e WHERE NOT EXISTS (SELECT FROM chunk c WHERE c.text_hash = e.text_hash)")
+    used = "SELECT text_hash FROM chunk UNION SELECT context_hash FROM indexed"
+    return rows(app, tenant, f"SELECT text_hash FROM embedding WHERE text_hash NOT IN ({used})")
 
 
 def best(app: Headrace, tenant: str) -> str:
@@ -135,7 +136,7 @@ def test_after_a_rotation_the_old_surrogates_are_nowhere_and_the_new_ones_are_th
     assert (identities(app, acme), (sealed("land", "pump"), sealed("parse", "pump"))) == (ids, before)
     assert World(app, globex).everything() == theirs
     assert [(e["action"], e["details"]) for e in audit.entries(app, acme) if e["state"] == "done"] == [
-        ("surrogates-forget", {"epoch": 1, "withdrawn": 0, "vectors": 3}),
+        ("surrogates-forget", {"epoch": 1, "withdrawn": 0, "vectors": 4}),
         ("surrogates-rotate", {"epoch": 1, "documents": 4, "without_original": 0}),
     ]
 
@@ -204,8 +205,8 @@ def test_what_was_being_built_with_the_former_key_is_given_up(app: Headrace, acm
         app,
         acme,
         "WITH made AS (INSERT INTO generation (fingerprint, model, dimension, state) VALUES ('other', 'other', 3, 'building') "
-        "RETURNING generation) INSERT INTO indexed (generation, document, name, title, uri, sequence) "
-        "SELECT generation, repeat('0', 32), '', '', '', 1 FROM made RETURNING 1",
+        "RETURNING generation) INSERT INTO indexed (generation, document, name, title, uri, access, sequence) "
+        "SELECT generation, repeat('0', 32), '', '', '', 1, 1 FROM made RETURNING 1",
     )
     surrogate_keys.rotate(app, acme)
     assert rows(app, acme, "SELECT FROM indexed") == [{}]
