@@ -284,13 +284,14 @@ def test_no_function_but_one_runs_as_its_owner_and_only_the_harmless_are_open_to
     ours = f"FROM pg_proc p WHERE p.pronamespace::regnamespace::text ~ {OURS}"
     # it can have nothing analyzed but the tables of the tenant whose role the session has taken
     rotation = ("surrogate_epoch", "rotate_surrogates", "forget_former_surrogates")
-    names = ("learn_statistics", "add_audit", "own_audit", "reach_data_version", *rotation)
+    names = ("configure_index", "learn_statistics", "add_audit", "own_audit", "reach_data_version", *rotation)
     fixed = {(name, "{search_path=pg_catalog}") for name in names}
     assert ask(superuser, f"SELECT proname, proconfig::text {ours} AND prosecdef") == fixed
     open_to_all = f"SELECT proname {ours} AND has_function_privilege('headrace_dagster', p.oid, 'EXECUTE')"
     # so for rotation and the data version: without a tenant's role they find no tenant
     harmless = (
         "access_digest",
+        "configure_index",
         "current_tenant",
         "input_key",
         "learn_statistics",
@@ -305,7 +306,14 @@ def test_no_function_but_one_runs_as_its_owner_and_only_the_harmless_are_open_to
     )
     assert ask(superuser, open_to_all) == {(name,) for name in harmless}
     # parsed when it was made, or with a search path of its own, so that nobody changes what a body calls; two are the owner's alone
-    own_path = {("learn_statistics",), ("add_audit",), ("audit_stays",), ("rotate_surrogates",), ("forget_former_surrogates",)}
+    own_path = {
+        ("configure_index",),
+        ("learn_statistics",),
+        ("add_audit",),
+        ("audit_stays",),
+        ("rotate_surrogates",),
+        ("forget_former_surrogates",),
+    }
     assert ask(superuser, f"SELECT proname {ours} AND prosqlbody IS NULL") == {
         *((name,) for name in ("create_tenant", "drop_tenant", "own_table", "own_policy")),
         *own_path,
