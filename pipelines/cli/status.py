@@ -59,7 +59,7 @@ def _print_sizes(storage: dict[str, Any]) -> None:
             "rows": row["rows"],
             "table size": _size(row["table_bytes"]),
             "indexes": _size(row["index_bytes"]),
-            "bytes per passage": row["bytes_per_chunk"],
+            "bytes per passage": row["bytes_per_chunk"] and round(row["bytes_per_chunk"]),
         }
         for row in storage["tables"]
     ]
