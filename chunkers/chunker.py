@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from chunkers.drafts import digest
 from chunkers.meter import CountTokens, TokenMeter
 from chunkers.semantic import Encode
 from chunkers.strategies import STRATEGIES
 from core.errors import ConfigurationError
-from core.records import Block, Chunk
+from core.records import Block, Chunk, text_hash
 
 VERSION = 2
 """Raise it whenever the same blocks would give other chunks under every strategy."""
@@ -54,7 +53,7 @@ class Chunker:
         versions = [f"{name} {STRATEGIES[name].version}" for name in sorted({*self._named})]
         choice = [f"default {self.strategy}", *(f"{kind} {name}" for kind, name in sorted(self.formats.items()))]
         model = [self.model] if any(STRATEGIES[name].embeds for name in self._named) else []
-        return digest("\n".join([f"chunker {VERSION} {self.max_tokens} {self.tokenizer}", *versions, *choice, *model]))
+        return text_hash("\n".join([f"chunker {VERSION} {self.max_tokens} {self.tokenizer}", *versions, *choice, *model]))
 
     def split(self, blocks: Sequence[Block], form: str = "") -> list[Chunk]:
         """Split a document of this format into chunks, in reading order.

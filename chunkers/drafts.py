@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 
 from chunkers.bonds import SizedPiece, bisect
 from chunkers.meter import TokenMeter
 from chunkers.pieces import Piece, halve
 from core.errors import DocumentError
-from core.records import Chunk, embedded_text
+from core.records import Chunk, embedded_text, text_hash
 
 
 @dataclass(frozen=True)
@@ -48,11 +47,6 @@ def drafted(path: tuple[str, ...], group: Sequence[SizedPiece], parent: int | No
     return Draft(path, [part.piece for part in group], parent)
 
 
-def digest(text: str) -> str:
-    """32 hex characters."""
-    return blake2b(text.encode(), digest_size=16).hexdigest()
-
-
 def _within_limit(drafts: Iterable[Draft], meter: TokenMeter) -> Iterator[tuple[Draft, int]]:
     drafts = list(drafts)
     for draft, count in zip(drafts, meter.exact([draft.embedded for draft in drafts]), strict=True):
@@ -86,4 +80,4 @@ def _ranges(parents: Sequence[int | None]) -> dict[int | None, tuple[int, int]]:
 
 
 def _chunk(ordinal: int, draft: Draft, count: int, parent: tuple[int, int] | None) -> Chunk:
-    return Chunk(ordinal, draft.text, digest(draft.embedded), count, draft.path, draft.pieces[0].page, parent)
+    return Chunk(ordinal, draft.text, text_hash(draft.embedded), count, draft.path, draft.pieces[0].page, parent)

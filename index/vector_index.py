@@ -121,8 +121,8 @@ def _reporting(owner_url: str, backend: int, reported: Reported) -> Iterator[Non
 
 
 def _report_until(ended: Event, owner_url: str, backend: int, reported: Reported) -> None:
-    while not ended.wait(PROGRESS_S):
-        with _owner(owner_url) as connection:
+    with _owner(owner_url) as connection:
+        while not ended.wait(PROGRESS_S):
             for row in connection.execute(_SQL["progress"], {"backend": backend}):
                 reported(row["done"])
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
-
 from core.sql import statements
 from core.tenancy import Connection
 
@@ -18,19 +16,16 @@ FEW_PASSAGES = 10_000
 """Comparing this many vectors takes a few milliseconds: less than an index that has to pass over all others."""
 
 
-class Allowed(msgspec.Struct, frozen=True):
-    """The numbers of the access lists that let a reader in, if they and their passages are few; None if they are many."""
+def few_lists(connection: Connection, readers: Sequence[str]) -> list[int] | None:
+    """The numbers of the access lists that let these principals in, if they and their passages in the active generation are few.
 
-    lists: tuple[int, ...] | None
-
-
-def allowed(connection: Connection, readers: Sequence[str]) -> Allowed:
-    """What these principals may read of the active generation. Reads at most `FEW_LISTS` lists and `FEW_PASSAGES` index entries."""
+    None if they are many. Reads at most `FEW_LISTS` lists and `FEW_PASSAGES` index entries.
+    """
     lists = [row["number"] for row in connection.execute(_SQL["lists"], {"readers": list(readers), "most": FEW_LISTS + 1})]
     if len(lists) > FEW_LISTS:
-        return Allowed(None)
+        return None
     [row] = connection.execute(_SQL["count"], {"lists": lists, "most": FEW_PASSAGES + 1})
-    return Allowed(tuple(lists) if row["passages"] <= FEW_PASSAGES else None)
+    return lists if row["passages"] <= FEW_PASSAGES else None
 
 
 _SQL = statements("retrieval", "sql/access.sql")

@@ -15,7 +15,7 @@ import msgspec
 from core.sql import statements
 from core.tenancy import Connection
 from core.terms import terms
-from retrieval.access import allowed
+from retrieval.access import few_lists
 from retrieval.candidates import Candidate, OpenReader
 from retrieval.citations import cite
 from retrieval.request import SearchRequest
@@ -112,7 +112,7 @@ def weighted_terms(connection: Connection, query: str, generation: int, passages
 
 def _best(connection: Connection, generation: int, weighted: Sequence[Weighted], request: SearchRequest) -> dict[str, float]:
     """Chunk → score of the best readable passages, best first."""
-    few = allowed(connection, request.readers).lists
+    few = few_lists(connection, request.readers)
     if few is not None:
         return ranked(connection, generation, weighted, request, lists=few)
     best = ranked(connection, generation, weighted, request, _any(_rarest(weighted)))

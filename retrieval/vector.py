@@ -15,7 +15,7 @@ from core.errors import HeadraceError
 from core.records import convert
 from core.sql import statements
 from core.tenancy import Connection
-from retrieval.access import allowed
+from retrieval.access import few_lists
 from retrieval.candidates import Candidate, OpenReader
 from retrieval.citations import cite
 from retrieval.request import SearchRequest
@@ -91,7 +91,7 @@ def active_generation(connection: Connection, model: str | None = None) -> Gener
 
 
 def _nearest(connection: Connection, generation: Generation, vector: str, request: SearchRequest) -> list[Candidate]:
-    few = allowed(connection, request.readers).lists
+    few = few_lists(connection, request.readers)
     plans: list[Plan] = ["exact_of_few"] if few is not None else ["indexed", "exact"] if generation.indexed else ["exact"]
     look = request.limit + SPARE
     while True:

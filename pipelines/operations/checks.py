@@ -134,18 +134,19 @@ def index_completeness(resources: Resources, tenant: str) -> Check:
 def vector_recall(resources: Resources, tenant: str) -> Check:
     """Passages' own vectors are the questions: each is nearest to itself, and the others of its ten are what an index may miss."""
     import quality
+    from quality.rankings import recall
     from retrieval import vector
+    from retrieval.compare import nearest
 
     with resources.readers.snapshot(tenant) as connection:
         active = vector.active_generation(connection)
         if active is None or not active.indexed:
             return quality.vector_recall([])
-        readers = [row["principal"] for row in connection.execute(_SQL["principals"], {"limit": SAMPLE})]
         questions = connection.execute(_SQL["questions"], {"generation": active.generation, "limit": QUESTIONS}).fetchall()
         asked = [row["embedding"] for row in questions]
-        exact = [vector.ranked(connection, "exact", active, one, readers, NEAREST).keys() for one in asked]
-        found = [vector.ranked(connection, "indexed", active, one, readers, NEAREST).keys() for one in asked]
-    return quality.vector_recall([len(a & b) / len(a) for a, b in zip(exact, found, strict=True) if a])
+        exact = [nearest(connection, active, one, NEAREST, exact=True) for one in asked]
+        found = [nearest(connection, active, one, NEAREST, exact=False) for one in asked]
+    return quality.vector_recall([recall(a, b) for a, b in zip(found, exact, strict=True)])
 
 
 def graph_consistency(resources: Resources, tenant: str) -> Check:

@@ -43,9 +43,6 @@ LEFT JOIN LATERAL (SELECT true AS waiting FROM stage_record w
 -- name: projected
 SELECT document FROM stage_record WHERE stage = 'project' AND status = 'done' AND output_key <> 'deleted'
 
--- name: principals
-SELECT DISTINCT principal FROM access_list, unnest(principals) AS principal LIMIT %(limit)s
-
 -- name: questions
 -- A sample: the order of hashes is no order of texts.
 SELECT embedding::text AS embedding FROM chunk WHERE generation = %(generation)s ORDER BY text_hash LIMIT %(limit)s
