@@ -29,15 +29,17 @@ class CutChunks(Stage):
     def compute(self, session: Session, rows: Sequence[Stale], tally: Counter[str]) -> Sequence[Result]:
         import chunkers
 
-        redacted = inputs.frame(frames.REDACTED, rows, {"redacted": inputs.load(session, "redact", rows)})
+        redacted = inputs.load(session, "redact", rows)
+        frame, contexts = inputs.frame(frames.REDACTED, rows, {"redacted": redacted}), inputs.contexts(redacted)
         keys = {row.document: row.input_key for row in rows}
-        return [_packed(result, keys[result.document], tally) for result in frames.results(chunkers.chunk(redacted, self.chunker))]
+        cut = frames.results(chunkers.chunk(frame, self.chunker))
+        return [_packed(result, keys[result.document], contexts[result.document], tally) for result in cut]
 
 
-def _packed(result: Result, redacted_key: str, tally: Counter[str]) -> Result:
+def _packed(result: Result, redacted_key: str, context: str, tally: Counter[str]) -> Result:
     if result.payload is None:
         return result
     chunks = decode(result.payload, tuple[Chunk, ...])
     tally["chunks"] += len(chunks)
     tally["tokens"] += sum(chunk.token_count for chunk in chunks)
-    return replace(result, payload=encode(Chunked(redacted_key, chunks)))
+    return replace(result, payload=encode(Chunked(redacted_key, chunks, context)))

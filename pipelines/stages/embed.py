@@ -45,8 +45,9 @@ class Embed(Stage):
 
     def compute(self, session: Session, rows: Sequence[Stale], tally: Counter[str]) -> Sequence[Result]:
         with session.transaction() as connection:
-            chunks = first(inputs.chunks(inputs.read(connection, session, "chunk", rows)), rows, EMBED_TEXTS)
-            contexts = inputs.contexts(inputs.read(connection, session, "redact", [row for row in rows if row.document in chunks]))
+            packed = inputs.chunked(inputs.read(connection, session, "chunk", rows))
+            chunks = first({document: of_one.chunks for document, of_one in packed.items()}, rows, EMBED_TEXTS)
+            contexts = {document: packed[document].context for document in chunks}
             missing = self.missing(connection, chunks, contexts)
         refused = self.refused(session, chunks, contexts, missing, tally)
         passed = [row for row in rows if row.document in chunks and row.document not in refused]

@@ -29,10 +29,12 @@ class Chunked(msgspec.Struct, frozen=True):
     """A document's chunks, and the key of the redacted document that they were cut from.
 
     The index and the graph read that document too (its title, its links), so a change in it has to reach them even if no chunk changed.
+    `context`: what names the document beside its passages.
     """
 
     redacted: str
     chunks: tuple[Chunk, ...]
+    context: str = ""
 
 
 class Versioned(msgspec.Struct, frozen=True):
@@ -78,9 +80,14 @@ def read(connection: Connection, session: Session, stage: str, rows: Sequence[St
     return artifacts.get(connection, session.keys, stage, [row.document for row in rows], STORED_BYTES)
 
 
+def chunked(payloads: Mapping[str, bytes]) -> dict[str, Chunked]:
+    """What the chunk stage left."""
+    return {document: decode(payload, Chunked) for document, payload in payloads.items()}
+
+
 def chunks(payloads: Mapping[str, bytes]) -> dict[str, tuple[Chunk, ...]]:
     """The chunks in what the chunk stage left."""
-    return {document: decode(payload, Chunked).chunks for document, payload in payloads.items()}
+    return {document: of_one.chunks for document, of_one in chunked(payloads).items()}
 
 
 class _Titled(msgspec.Struct):
