@@ -22,7 +22,7 @@ from pgvector.psycopg import register_vector
 from benchmarks import _texts
 from benchmarks._harness import note
 from core.schema.migrate import owner
-from index import generations, lexical, swap
+from index import generations, lexical
 from pipelines.app import Headrace
 
 EVERY, TENTH, HUNDREDTH = "group:all", "group:tenth", "group:hundredth"
@@ -83,7 +83,7 @@ def fill(headrace: Headrace, tenant: str, real: Source, chunks: int) -> int:
             note(f"{min(start + _PAGE, chunks):,} of {chunks:,} passages")
         connection.execute("INSERT INTO lexicon (generation, passages, words, pivot, behind) VALUES (%s, '{}', 0, 64, true)", (generation,))
     note("counting terms")
-    lexical.catch_up(headrace.session(tenant).transaction, swap.lock)
+    lexical.catch_up(headrace.session(tenant).transaction)
     with superuser(headrace) as connection:
         connection.autocommit = True
         connection.execute("VACUUM ANALYZE")

@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from psycopg.types.json import Jsonb
 
 from core.sql import statements
+from core.swap_lock import lock_swaps
 from core.tenancy import Connection
 
 MIXED = 0
@@ -49,8 +50,10 @@ def narrow(connection: Connection, documents: Sequence[str]) -> None:
     """
     wider = connection.execute(_SQL["wider"], {"documents": list(documents)}).fetchall()
     if wider:
-        connection.execute(_SQL["lock_swaps"])
-        connection.execute(_SQL["narrow"], {"documents": [row["document"] for row in wider]})
+        # a swap deletes lists that nothing uses: one that is given to a document here must not go meanwhile
+        lock_swaps(connection)
+        keys = {"generations": [row["generation"] for row in wider], "documents": [row["document"] for row in wider]}
+        connection.execute(_SQL["narrow"], {**keys, "numbers": numbers(connection, [row["principals"] for row in wider])})
         drop_unused(connection, {row["access"] for row in wider})
 
 

@@ -11,6 +11,7 @@ from core import access_lists
 from core.errors import HeadraceError
 from core.records import EmbeddingModel, convert
 from core.sql import statements
+from core.swap_lock import lock_swaps
 from core.tenancy import Connection
 from index import lexical, near_duplicates
 
@@ -20,7 +21,7 @@ def open_generation(connection: Connection, fingerprint: str, model: EmbeddingMo
 
     `epoch`: of the surrogate key that its texts were redacted with; part of the fingerprint.
     """
-    connection.execute(_SQL["lock"])
+    lock_swaps(connection)
     recognise(connection, model)
     values = _values(model) | {"fingerprint": fingerprint, "dimension": dimension, "epoch": epoch}
     return int(connection.execute(_SQL["open"], values).fetchall()[0]["generation"])
@@ -53,7 +54,7 @@ def promote(connection: Connection, fingerprint: str, is_wanted: Callable[[], bo
     if not building:
         return False
     generation = building[0]["generation"]
-    connection.execute(_SQL["lock"])
+    lock_swaps(connection)
     if connection.execute(_SQL["unfinished"], {"fingerprint": fingerprint}).fetchall()[0]["unfinished"] or not is_wanted():
         return False
     retired = [row["generation"] for row in connection.execute(_SQL["retire"], {"generation": generation})]
@@ -90,7 +91,7 @@ def find(connection: Connection, fingerprint: str | None) -> Generation | None:
 def lock(connection: Connection) -> None:
     """Wait for landings, stages' commits and swaps of the tenant; they wait for the end of this transaction. Readers do not."""
     connection.execute(_SQL["lock_documents"])
-    connection.execute(_SQL["lock"])
+    lock_swaps(connection)
 
 
 def lacking(connection: Connection, fingerprint: str) -> int:
@@ -120,7 +121,7 @@ def switch(connection: Connection, fingerprint: str, former: str) -> bool:
 
 def drop(connection: Connection, fingerprint: str) -> None:
     """Retire and clear the generation with this fingerprint if it is being built or stands by, with what only it used."""
-    connection.execute(_SQL["lock"])
+    lock_swaps(connection)
     rows = connection.execute(_SQL["drop_beside"], {"fingerprint": fingerprint}).fetchall()
     if rows:
         _clear(connection, [row["generation"] for row in rows])
@@ -129,7 +130,7 @@ def drop(connection: Connection, fingerprint: str) -> None:
 
 def abandon(connection: Connection, epoch: int) -> None:
     """Retire and clear generations that are being built, or stand by, with a surrogate key from before this epoch."""
-    connection.execute(_SQL["lock"])
+    lock_swaps(connection)
     _clear(connection, [row["generation"] for row in connection.execute(_SQL["abandon"], {"epoch": epoch})])
 
 

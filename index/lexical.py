@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -19,8 +18,10 @@ from psycopg.types.json import Jsonb
 
 from core.records import convert, embedded_text
 from core.sql import statements
+from core.swap_lock import lock_swaps
 from core.tenancy import Connection
 from core.terms import terms
+from index.pages import Transaction, each_page
 
 K1, B = 1.2, 0.75
 DIMENSION = 1_000_000_000
@@ -28,7 +29,6 @@ DIMENSION = 1_000_000_000
 PIVOT = 128.0
 """Of a generation without passages, in words."""
 _FAR = 0.5  # √2, as a logarithm to base 2
-_PAGE = 100
 _STEMS: dict[str, dict[str, str | None]] = {}
 _MOST_STEMS = 200_000
 
@@ -73,28 +73,22 @@ def is_behind(connection: Connection) -> bool:
     return bool(_behind(connection))
 
 
-def catch_up(transaction: Callable[[], AbstractContextManager[Connection]], lock: Callable[[Connection], None]) -> int:
+def catch_up(transaction: Transaction) -> int:
     """Give every passage its terms, for a pivot near the mean length. Returns the number of passages that were looked at.
 
-    Safe to cut off anywhere, and to repeat. `transaction` opens one; `lock` takes the tenant's swap lock, for a page of passages at a time.
+    Safe to cut off anywhere, and to repeat.
     """
     passages = 0
     with transaction() as connection:
-        lock(connection)
+        lock_swaps(connection)
         behind = _behind(connection)
         for generation, pivot in behind.items():
             connection.execute(_SQL["begin"], {"generation": generation, "pivot": pivot})
     for generation, pivot in behind.items():
-        page = [""]
-        while page:
-            with transaction() as connection:
-                lock(connection)
-                values = {"generation": generation, "after": page[-1], "limit": _PAGE}
-                page = [row["text_hash"] for row in connection.execute(_SQL["page"], values)]
-                refresh(connection, page)
-                if not page:
-                    connection.execute(_SQL["end"], {"generation": generation, "pivot": pivot})
-            passages += len(page)
+        passages += sum(looked_at for looked_at, _ in each_page(transaction, generation, refresh))
+        with transaction() as connection:
+            lock_swaps(connection)
+            connection.execute(_SQL["end"], {"generation": generation, "pivot": pivot})
     return passages
 
 

@@ -12,8 +12,7 @@ Two caps, both functions of what is there, bound what is compared and stored. Of
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain, islice
 from typing import Any
@@ -21,13 +20,13 @@ from typing import Any
 from core import shingles
 from core.policy import NearDuplicates
 from core.sql import statements
+from core.swap_lock import lock_swaps
 from core.tenancy import Connection
 from index import near_duplicate_bands as banding
 from index import near_duplicate_pivots as pivots
+from index.pages import Transaction, each_page
 
 EDGES = 8
-_PAGE = 100
-"""Passages of one transaction that gives signatures to what has none."""
 _COMPARED = 1000
 """Passages whose texts are in memory at once."""
 
@@ -67,24 +66,22 @@ def is_behind(connection: Connection, rules: NearDuplicates) -> bool:
     return bool(connection.execute(_SQL["is_behind"], _values(rules)).fetchall()[0]["behind"])
 
 
-def catch_up(
-    transaction: Callable[[], AbstractContextManager[Connection]], lock: Callable[[Connection], None], rules: NearDuplicates
-) -> Counter[str]:
+def catch_up(transaction: Transaction, rules: NearDuplicates) -> Counter[str]:
     """Find every generation's near-duplicates by these rules. Returns counts, as `refresh` does, and the number of `passages` looked at.
 
-    Safe to cut off anywhere, and to repeat. `transaction` opens one; `lock` takes the tenant's swap lock, for a page of passages at a time.
+    Safe to cut off anywhere, and to repeat.
     """
     counts: Counter[str] = Counter()
     with transaction() as connection:
-        lock(connection)
+        lock_swaps(connection)
         connection.execute(_SQL["set_boilerplate"], _values(rules))
         rows = connection.execute(_SQL["behind"], _values(rules)).fetchall()
         behind = [_restarted(connection, row["generation"], row["same"], rules) for row in rows]
     for generation in behind:
-        for page in _pages(transaction, lock, generation):
-            counts += page
+        for passages, page in each_page(transaction, generation, refresh):
+            counts += page + Counter(passages=passages)
         with transaction() as connection:
-            lock(connection)
+            lock_swaps(connection)
             connection.execute(_SQL["end"], {"generation": generation, **_values(rules)})
     return counts
 
@@ -103,18 +100,6 @@ def _restarted(connection: Connection, generation: int, same: bool, rules: NearD
         connection.execute(_SQL["clear_edges"], {"generations": [generation]})
         connection.execute(_SQL["restart"], {"generation": generation, **_values(rules)})
     return generation
-
-
-def _pages(
-    transaction: Callable[[], AbstractContextManager[Connection]], lock: Callable[[Connection], None], generation: int
-) -> Iterator[Counter[str]]:
-    page = [""]
-    while page:
-        with transaction() as connection:
-            lock(connection)
-            values = {"generation": generation, "after": page[-1], "limit": _PAGE}
-            page = [row["text_hash"] for row in connection.execute(_SQL["page"], values)]
-            yield refresh(connection, page) + Counter(passages=len(page))
 
 
 def _changed(

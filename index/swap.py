@@ -16,6 +16,7 @@ from core import access_lists
 from core.policy import NearDuplicates
 from core.records import Chunk, text_hash
 from core.sql import statements
+from core.swap_lock import lock_swaps
 from core.tenancy import Connection
 from index import lexical, near_duplicates
 
@@ -44,11 +45,6 @@ MOST_CONTEXTS = 4
 """In a chunk's vector and terms: a passage that more documents have in common is not about one of them."""
 
 
-def lock(connection: Connection) -> None:
-    """Wait for the tenant's other swaps. Others wait for the end of this transaction; readers do not."""
-    connection.execute(_SQL["lock"])
-
-
 def swap(
     connection: Connection,
     generation: int,
@@ -62,7 +58,7 @@ def swap(
     Returns the documents that could not be swapped because a vector of theirs is missing: their embedding becomes stale, and their old
     version stays.
     """
-    lock(connection)
+    lock_swaps(connection)
     unembedded = _unembedded(connection, generation, model, versions)
     ready = {document: version for document, version in versions.items() if document not in unembedded}
     if ready:
@@ -84,7 +80,7 @@ def swap(
 def remove(connection: Connection, documents: Sequence[str]) -> None:
     """Remove documents from every generation; chunks with another source stay."""
     if documents:
-        lock(connection)
+        lock_swaps(connection)
         lists, contexts = access_lists.of_documents(connection, documents), _contexts(connection, documents)
         before = _drop_sources(connection, documents, None)
         connection.execute(_SQL["unlist"], {"documents": list(documents)})

@@ -33,25 +33,13 @@ DELETE FROM access_list a WHERE (%(numbers)s::bigint[] IS NULL OR a.number = ANY
   AND NOT EXISTS (SELECT FROM chunk c WHERE c.access = a.number)
 
 -- name: wider
--- Indexed documents that principals may read whom their newest event does not list, with the list that they have.
-SELECT i.document, i.access
+-- Indexed documents that principals may read whom their newest event does not list: the list that they have, and who may read them still.
+SELECT i.generation, i.document, i.access, x.principals
 FROM indexed i JOIN access_list a ON a.number = i.access JOIN document d ON d.document = i.document
-WHERE i.document = ANY (%(documents)s) AND headrace.access_digest(headrace.narrowed(a.principals, d.acl)) <> a.digest
-
--- name: lock_swaps
--- The lock that a swap takes: it deletes lists that nothing uses, and one that is given to a document here must not go meanwhile.
-LOCK TABLE chunk_source IN SHARE ROW EXCLUSIVE MODE
+CROSS JOIN LATERAL (SELECT headrace.narrowed(a.principals, d.acl) AS principals) x
+WHERE i.document = ANY (%(documents)s) AND headrace.access_digest(x.principals) <> a.digest
 
 -- name: narrow
-WITH narrowed AS MATERIALIZED (
-  SELECT i.generation, i.document, x.principals, headrace.access_digest(x.principals) AS digest
-  FROM indexed i JOIN access_list a ON a.number = i.access JOIN document d ON d.document = i.document
-  CROSS JOIN LATERAL (SELECT headrace.narrowed(a.principals, d.acl) AS principals) x
-  WHERE i.document = ANY (%(documents)s)
-), added AS (
-  INSERT INTO access_list (digest, principals) SELECT DISTINCT ON (digest) digest, principals FROM narrowed
-  ON CONFLICT (tenant, digest) DO NOTHING RETURNING digest, number
-)
-UPDATE indexed i SET access = coalesce(added.number, a.number)
-FROM narrowed n LEFT JOIN added USING (digest) LEFT JOIN access_list a USING (digest)
-WHERE i.generation = n.generation AND i.document = n.document
+UPDATE indexed i SET access = x.access
+FROM unnest(%(generations)s::bigint[], %(documents)s::text[], %(numbers)s::bigint[]) AS x (generation, document, access)
+WHERE i.generation = x.generation AND i.document = x.document

@@ -1,7 +1,3 @@
--- name: lock
--- The lock that a swap takes.
-LOCK TABLE chunk_source IN SHARE ROW EXCLUSIVE MODE
-
 -- name: open
 -- The first generation is active from its first chunk; a later one is built beside the active one.
 INSERT INTO generation (fingerprint, model, model_name, model_revision, dimension, surrogate_epoch, state)

@@ -85,9 +85,6 @@ ORDER BY l.generation
 -- name: begin
 UPDATE lexicon SET pivot = %(pivot)s, behind = true WHERE generation = %(generation)s
 
--- name: page
-SELECT text_hash FROM chunk WHERE generation = %(generation)s AND text_hash > %(after)s ORDER BY text_hash LIMIT %(limit)s
-
 -- name: end
 UPDATE lexicon SET behind = false WHERE generation = %(generation)s AND pivot = %(pivot)s::real
 

@@ -113,9 +113,6 @@ UPDATE deduplication SET scheme = %(scheme)s, threshold = %(threshold)s, behind 
 -- name: set_boilerplate
 UPDATE deduplication SET boilerplate = %(boilerplate)s WHERE boilerplate <> %(boilerplate)s
 
--- name: page
-SELECT text_hash FROM chunk WHERE generation = %(generation)s AND text_hash > %(after)s ORDER BY text_hash LIMIT %(limit)s
-
 -- name: end
 UPDATE deduplication d SET behind = false WHERE generation = %(generation)s AND scheme = %(scheme)s AND threshold = %(threshold)s
   AND NOT EXISTS (SELECT FROM chunk c WHERE c.generation = d.generation AND NOT EXISTS (

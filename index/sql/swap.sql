@@ -1,8 +1,3 @@
--- name: lock
--- One swap at a time per tenant: one transaction may delete a chunk's last source while another adds one. A table lock, because any login
--- could take an advisory lock; readers do not wait for it.
-LOCK TABLE chunk_source IN SHARE ROW EXCLUSIVE MODE
-
 -- name: add_chunks
 -- A chunk's vector is its text's and the mean of its documents' contexts, added and made of unit length again.
 INSERT INTO chunk (generation, text_hash, text, heading_path, token_count, access, contexts, embedding)

@@ -70,9 +70,9 @@ def _lacks_terms(connection: Connection, resources: Resources, session: Session)
 
 
 def _give_terms(_: Resources, session: Session) -> Mapping[str, int]:
-    from index import lexical, swap
+    from index import lexical
 
-    return {"passages": lexical.catch_up(session.transaction, swap.lock)}
+    return {"passages": lexical.catch_up(session.transaction)}
 
 
 def _lacks_signatures(connection: Connection, resources: Resources, session: Session) -> bool:  # noqa: ARG001
@@ -82,9 +82,9 @@ def _lacks_signatures(connection: Connection, resources: Resources, session: Ses
 
 
 def _find_near_duplicates(_: Resources, session: Session) -> Mapping[str, int]:
-    from index import near_duplicates, swap
+    from index import near_duplicates
 
-    return near_duplicates.catch_up(session.transaction, swap.lock, session.policy.near_duplicates)
+    return near_duplicates.catch_up(session.transaction, session.policy.near_duplicates)
 
 
 def _lacks_vector_index(connection: Connection, resources: Resources, session: Session) -> bool:  # noqa: ARG001

@@ -17,6 +17,7 @@ from core.ledger.ledger import Stale, Step
 from core.ledger.stage import Session, Stage
 from core.policy import Policy
 from core.records import Chunk, Redacted, decode
+from core.swap_lock import lock_swaps
 from core.tenancy import Connection
 from pipelines.resources import Resources
 from pipelines.stages import beside, embed, index, inputs, registry
@@ -71,7 +72,7 @@ class Rebuild(Stage):
     def store(self, connection: Connection, session: Session, payloads: Mapping[str, bytes]) -> Sequence[str]:
         from index import generations, swap
 
-        swap.lock(connection)
+        lock_swaps(connection)
         if not beside.is_wanted(connection, self.step.fingerprint):
             # given up, or switched to, since this batch began: nothing may be written to it in this stage's name
             return list(payloads)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from core import shingles
 from core.policy import NearDuplicates
 from core.principals import EVERYONE
-from index import near_duplicates, swap
+from index import near_duplicates
 from retrieval import collapse
 from retrieval.search import Passage, SearchRequest, search
 from tests.index.test_index import Library, landed, version
@@ -96,7 +96,7 @@ def test_what_stands_in_many_documents_is_boilerplate(world: World, setting: str
     names = [f"{n}.md" for n in range(collapse.BOILERPLATE_DOCUMENTS)]
     found = library(world, {name: ([GREASED.format(n)], ["*"]) for n, name in enumerate(names)} | {"seal.md": ([SEAL], ["*"])})
     before = [passage.text for passage in found.find()].index(SEAL)
-    near_duplicates.catch_up(world.session.transaction, swap.lock, NearDuplicates.model_validate({"boilerplate": setting}))
+    near_duplicates.catch_up(world.session.transaction, NearDuplicates.model_validate({"boilerplate": setting}))
     by_kind = {passage.boilerplate: passage for passage in found.find()}
     assert by_kind[False].text == SEAL
     if setting == "leave-out":

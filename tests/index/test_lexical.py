@@ -182,9 +182,9 @@ def test_what_has_no_terms_gets_them_and_what_has_impacts_for_another_length_get
             yield connection
 
     with suppress(Unavailable):
-        lexical.catch_up(transaction, swap.lock)
+        lexical.catch_up(transaction)
     for _ in range(2):  # the mean length is known once every passage is counted
-        lexical.catch_up(world.session.transaction, swap.lock)
+        lexical.catch_up(world.session.transaction)
     with world.session.transaction() as connection:
         assert not lexical.is_behind(connection)
     found = passages(world)

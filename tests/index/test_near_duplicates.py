@@ -166,9 +166,9 @@ def test_what_has_no_signature_gets_one_and_other_rules_take_effect_however_ofte
             yield connection
 
     with suppress(Unavailable):
-        near_duplicates.catch_up(transaction, swap.lock, rules)
+        near_duplicates.catch_up(transaction, rules)
     put(world, "c.md", [SENTENCES[0].format("7")])
-    near_duplicates.catch_up(world.session.transaction, swap.lock, rules)
+    near_duplicates.catch_up(world.session.transaction, rules)
     with world.session.transaction() as connection:
         assert not near_duplicates.is_behind(connection, rules)
     check(world, rules.threshold)
@@ -195,7 +195,7 @@ def test_a_worker_with_another_scheme_adds_no_signature_and_leaves_the_passage_t
         put(world, "a.md", ["one text", "another text"])
     assert world.rows("SELECT behind FROM deduplication") == [{"behind": True}]
     assert len(world.rows("SELECT FROM signature")) == 1
-    near_duplicates.catch_up(world.session.transaction, swap.lock, RULES)
+    near_duplicates.catch_up(world.session.transaction, RULES)
     check(world)
 
 
