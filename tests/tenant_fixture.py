@@ -10,8 +10,9 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from time import monotonic, sleep
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 
 from core import artifacts, envelopes
 from core.config import Settings
+from core.errors import Unavailable
 from core.frames import Result
 from core.ledger.ledger import Stale, Step
 from core.ledger.stage import Session, Stage
@@ -111,6 +113,19 @@ class World:
         with self.session.transaction() as connection:
             for table in TABLES:
                 connection.execute(f"DELETE FROM {table}")
+
+    def cut_off(self, at: int) -> Callable[[], AbstractContextManager[Connection]]:
+        """What opens the tenant's transactions until the one of this number, from 1: that one raises Unavailable."""
+        numbers = count(1)
+
+        @contextmanager
+        def transaction() -> Iterator[Connection]:
+            if next(numbers) == at:
+                raise Unavailable("cut off")
+            with self.session.transaction() as connection:
+                yield connection
+
+        return transaction
 
     def rows(self, query: str, **values: Any) -> list[dict[str, Any]]:
         with self.session.transaction() as connection:

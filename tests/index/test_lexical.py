@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,7 +21,6 @@ from core.errors import Unavailable
 from core.principals import EVERYONE
 from core.records import Chunk, EmbeddingModel, embedded_text
 from core.sql import statements
-from core.tenancy import Connection
 from core.terms import terms
 from index import embeddings, generations, lexical, swap
 from retrieval import lexical as searching
@@ -170,19 +169,8 @@ def test_what_has_no_terms_gets_them_and_what_has_impacts_for_another_length_get
         if far:
             connection.execute("UPDATE lexicon SET pivot = 10000")
             connection.execute("UPDATE lexical SET pivot = 10000")
-    opened = 0
-
-    @contextmanager
-    def transaction() -> Iterator[Connection]:
-        nonlocal opened
-        opened += 1
-        if opened == cut_off:
-            raise Unavailable("cut off")
-        with world.session.transaction() as connection:
-            yield connection
-
     with suppress(Unavailable):
-        lexical.catch_up(transaction)
+        lexical.catch_up(world.cut_off(cut_off))
     for _ in range(2):  # the mean length is known once every passage is counted
         lexical.catch_up(world.session.transaction)
     with world.session.transaction() as connection:

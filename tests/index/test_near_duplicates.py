@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,19 +154,8 @@ def test_what_has_no_signature_gets_one_and_other_rules_take_effect_however_ofte
         else:  # as if an earlier version had indexed some passages
             connection.execute("UPDATE deduplication SET behind = true")
             forget(connection, [chunk for number, chunk in enumerate(sorted(from_scratch(world).pivots)) if number in without])
-    opened = 0
-
-    @contextmanager
-    def transaction() -> Iterator[Connection]:
-        nonlocal opened
-        opened += 1
-        if opened == cut_off:
-            raise Unavailable("cut off")
-        with world.session.transaction() as connection:
-            yield connection
-
     with suppress(Unavailable):
-        near_duplicates.catch_up(transaction, rules)
+        near_duplicates.catch_up(world.cut_off(cut_off), rules)
     put(world, "c.md", [SENTENCES[0].format("7")])
     near_duplicates.catch_up(world.session.transaction, rules)
     with world.session.transaction() as connection:
