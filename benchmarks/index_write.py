@@ -1,8 +1,8 @@
 """Writing the index: the whole swap of new documents, beside a bare copy of the same vectors.
 
-Documents of twenty passages, made from real ones (`_corpus`), are embedded before the clock starts. In each of three rounds a new tenant
-takes them in swaps of twenty documents, and the same vectors are copied (binary COPY) into a plain logged table with the same primary key,
-in transactions of as many rows. Every ratio is one of a round.
+Documents of twenty passages, made from real ones (`_corpus`), have landed and are embedded, with their contexts, before the clock starts.
+In each of three rounds a new tenant takes them in swaps of twenty documents, and the same vectors are copied (binary COPY) into a plain
+logged table with the same primary key, in transactions of as many rows. Every ratio is one of a round.
 
 Keys, medians of the rounds:
   chunks               in a round
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from benchmarks import _corpus, _world
 from benchmarks._harness import note, run, seconds
 from core.records import Chunk
 from core.sql import statements
+from core.tenancy import Connection
 from index import embeddings, generations, swap
 from pipelines.app import Headrace
 
@@ -79,18 +80,25 @@ def _batches(real: _corpus.Source, number: int, chunks: int) -> Iterator[Batch]:
             for at, (text, _) in enumerate(passages)
         ]
         versions = {
-            _corpus.document_key(start // PASSAGES + n): swap.Version(
-                f"document {start // PASSAGES + n}", "", "", ("group:a",), tuple(rows[n * PASSAGES : (n + 1) * PASSAGES]), "en"
-            )
+            _corpus.document_key(start // PASSAGES + n): _version(start // PASSAGES + n, rows[n * PASSAGES : (n + 1) * PASSAGES])
             for n in range(DOCUMENTS)
         }
         yield versions, np.stack([vector for _, vector in passages])
+
+
+def _version(number: int, chunks: Sequence[Chunk]) -> swap.Version:
+    name = f"document {number}"
+    return swap.Version(name, "", "", ("group:a",), tuple(chunks), "en", name)
 
 
 def _swapped(headrace: Headrace, tenant: str, batches: Sequence[Batch]) -> float:
     session, model = headrace.session(tenant), headrace.models.embedder.model
     with session.transaction() as connection:
         generation = generations.open_generation(connection, "benchmark", model, batches[0][1].shape[1])
+        for versions, vectors in batches:
+            _land(connection, versions)
+            contexts = [version.context_hash for version in versions.values()]
+            embeddings.keep(connection, model.identity, contexts, vectors[: len(contexts)])
 
     def write() -> None:
         for versions, vectors in batches:
@@ -100,6 +108,16 @@ def _swapped(headrace: Headrace, tenant: str, batches: Sequence[Batch]) -> float
                 swap.swap(connection, generation, model.identity, versions)
 
     return seconds(write)
+
+
+def _land(connection: Connection, documents: Iterable[str]) -> None:
+    """The rows of documents, of which a swap takes over the sequence."""
+    connection.execute(
+        "INSERT INTO document (document, revision, sequence, sequence_explicit, deleted, source_key, state_key, content_key, envelope_key,"
+        " acl_key, envelope, acl, kafka_partition, kafka_offset, received_at)"
+        " SELECT x, 1, 1, true, false, x, x, x, x, x, '', '{}', 0, 0, now() FROM unnest(%(documents)s::text[]) AS x",
+        {"documents": list(documents)},
+    )
 
 
 def _vectors_alone(headrace: Headrace, tenant: str, batches: Sequence[Batch]) -> float:

@@ -162,34 +162,39 @@ def _add(connection: Connection, generation: int, counted: Sequence[Counted]) ->
     connection.execute(_SQL["add"], {"generation": generation, "pivot": pivot, "rows": Jsonb(rows)})
 
 
-def _numbers(connection: Connection, generation: int, counted: Sequence[Counted], impacts: Sequence[Mapping[int, float]]) -> dict[str, int]:
-    """Count the terms, and raise their bounds. `impacts`: of each passage, by frequency. Term → number."""
+def _numbers(connection: Connection, generation: int, counted: Sequence[Counted], impacts: Sequence[Mapping[int, float]]) -> dict[str, str]:
+    """Count the terms, and raise their bounds. `impacts`: of each passage, by frequency. Term → number, in digits."""
     passages, bounds = Counter[str](), dict[str, float]()
     for one, of_frequency in zip(counted, impacts, strict=True):
         passages.update(one.frequencies.keys())
         for term, frequency in one.frequencies.items():
             if of_frequency[frequency] > bounds.get(term, 0.0):
                 bounds[term] = of_frequency[frequency]
-    numbers: dict[str, int] = {}
+    numbers: dict[str, str] = {}
     for statement in ("raise", "number"):  # the terms that are known, then the new ones
         left = sorted(passages.keys() - numbers.keys())
         if left:
-            values = {"terms": left, "passages": [passages[term] for term in left], "bounds": [bounds[term] for term in left]}
-            rows = connection.execute(_SQL[statement], {"generation": generation, **values})
-            numbers.update((row["term"], row["number"]) for row in rows)
+            counts = {"passages": _array(passages[term] for term in left), "bounds": _array(bounds[term] for term in left)}
+            values = {"generation": generation, "terms": " ".join(left), **counts}
+            [row] = connection.execute(_SQL[statement], values).fetchall()
+            numbers.update(zip(row["terms"].split(" "), row["numbers"].split(" "), strict=True) if row["terms"] else ())
     return numbers
 
 
-def _row(one: Counted, impacts: Mapping[int, float], numbers: Mapping[str, int]) -> dict[str, Any]:
-    written = {frequency: f"{value:.9g}" for frequency, value in impacts.items()}
-    entries = ",".join([f"{numbers[term]}:{written[frequency]}" for term, frequency in one.frequencies.items()])
+def _row(one: Counted, impacts: Mapping[int, float], numbers: Mapping[str, str]) -> dict[str, Any]:
+    written = {frequency: f":{value:.9g}" for frequency, value in impacts.items()}
+    entries = ",".join([numbers[term] + written[frequency] for term, frequency in one.frequencies.items()])
     return {
         "text_hash": one.passage.text_hash,
         "language": one.passage.language,
         "length": one.length,
-        "terms": list(one.frequencies),
+        "terms": " ".join(one.frequencies),
         "impacts": f"{{{entries}}}/{DIMENSION}",
     }
+
+
+def _array(values: Iterable[float]) -> str:
+    return "{" + ",".join(map(str, values)) + "}"
 
 
 _SQL = statements("index", "sql/lexical.sql")

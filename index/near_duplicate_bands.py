@@ -104,8 +104,8 @@ def _updates(connection: Connection, generation: int, added: Bands, removed: Ban
     """Of every band that is hot, or that an added passage shares."""
     counts = Counter(chain.from_iterable(added.values()))
     hot = _hot(connection, generation, {*counts, *chain.from_iterable(removed.values())})
-    others = _by_band(_sharing(connection, generation, added, hot))
-    shared = {*hot, *(counts.keys() & others.keys()), *(band for band, passages in counts.items() if passages > 1)}
+    others = _by_band(_sharing(connection, generation, added, hot), counts.keys())
+    shared = {*hot, *others, *(band for band, passages in counts.items() if passages > 1)}
     gained, lost = _by_band(added, shared), _by_band(removed, shared)
     first = _first(connection, generation, [band for band in hot if not lost.get(band, set()).isdisjoint(hot[band].heads)])
     none: Set[str] = frozenset()
@@ -173,10 +173,10 @@ def _store(connection: Connection, generation: int, added: Bands, updates: Seque
         connection.execute(_SQL["cool"], {"generation": generation, "wanted": cooled})
 
 
-def _by_band(passages: Bands, only: set[int] | None = None) -> dict[int, set[str]]:
+def _by_band(passages: Bands, only: Set[int] | None = None) -> dict[int, set[str]]:
     found: dict[int, set[str]] = {}
     for passage, bands in passages.items():
-        for band in bands if only is None else only.intersection(bands):
+        for band in bands if only is None else only & frozenset(bands):
             found.setdefault(band, set()).add(passage)
     return found
 

@@ -24,26 +24,33 @@ ON CONFLICT (tenant, generation) DO UPDATE SET words = l.words + excluded.words,
 RETURNING pivot
 
 -- name: raise
--- Only one swap of a tenant is under way: no row comes between this statement and the next.
-UPDATE term t SET passages = t.passages + x.passages, bound = greatest(t.bound, x.bound)
-FROM unnest(%(terms)s::text[], %(passages)s::bigint[], %(bounds)s::real[]) AS x (term, passages, bound)
-WHERE t.generation = %(generation)s AND t.term = x.term
-RETURNING t.term, t.number
+-- Only one swap of a tenant is under way: no row comes between this statement and the next. Terms, which have no spaces in them, come and go
+-- as one text: a swap has thousands.
+WITH raised AS (
+  UPDATE term t SET passages = t.passages + x.passages, bound = greatest(t.bound, x.bound)
+  FROM unnest(string_to_array(%(terms)s, ' '), %(passages)s::bigint[], %(bounds)s::real[]) AS x (term, passages, bound)
+  WHERE t.generation = %(generation)s AND t.term = x.term
+  RETURNING t.term, t.number
+)
+SELECT string_agg(term, ' ') AS terms, string_agg(number::text, ' ') AS numbers FROM raised
 
 -- name: number
 WITH given AS (
-  UPDATE lexicon SET numbers = numbers + cardinality(%(terms)s::text[]) WHERE generation = %(generation)s
-  RETURNING numbers - cardinality(%(terms)s::text[]) AS before
+  UPDATE lexicon SET numbers = numbers + cardinality(%(passages)s::bigint[]) WHERE generation = %(generation)s
+  RETURNING numbers - cardinality(%(passages)s::bigint[]) AS before
+), added AS (
+  INSERT INTO term (generation, term, number, passages, bound)
+  SELECT %(generation)s, x.term, before + x.place, x.passages, x.bound
+  FROM given, unnest(string_to_array(%(terms)s, ' '), %(passages)s::bigint[], %(bounds)s::real[]) WITH ORDINALITY
+    AS x (term, passages, bound, place)
+  RETURNING term, number
 )
-INSERT INTO term (generation, term, number, passages, bound)
-SELECT %(generation)s, x.term, before + x.place, x.passages, x.bound
-FROM given, unnest(%(terms)s::text[], %(passages)s::bigint[], %(bounds)s::real[]) WITH ORDINALITY AS x (term, passages, bound, place)
-RETURNING term, number
+SELECT string_agg(term, ' ') AS terms, string_agg(number::text, ' ') AS numbers FROM added
 
 -- name: add
 INSERT INTO lexical (generation, text_hash, access, contexts, language, length, pivot, terms, impacts)
-SELECT c.generation, x.text_hash, c.access, hashtextextended(array_to_string(c.contexts, ' '), 0), x.language, x.length, %(pivot)s, array_to_tsvector(x.terms), x.impacts::sparsevec
-FROM jsonb_to_recordset(%(rows)s) AS x (text_hash text, language text, length integer, terms text[], impacts text)
+SELECT c.generation, x.text_hash, c.access, hashtextextended(array_to_string(c.contexts, ' '), 0), x.language, x.length, %(pivot)s, array_to_tsvector(string_to_array(x.terms, ' ')), x.impacts::sparsevec
+FROM jsonb_to_recordset(%(rows)s) AS x (text_hash text, language text, length integer, terms text, impacts text)
 CROSS JOIN LATERAL (SELECT generation, access, contexts FROM chunk WHERE generation = %(generation)s AND text_hash = x.text_hash OFFSET 0) c
 
 -- name: remove
