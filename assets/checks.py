@@ -1,9 +1,11 @@
 """Asset checks per tenant, from `quality.catalogue`. `quality` judges; a blocking check stops the assets below."""
 
 import warnings
+from typing import Any
 
 import dagster as dg
 
+from assets import picture
 from assets.boundary import plain_failures
 from assets.runtime import TENANTS, Runtime
 from quality.catalogue import CHECKS, Declaration
@@ -26,7 +28,9 @@ def asset_check(declared: Declaration) -> dg.AssetChecksDefinition:
         with plain_failures():
             found = headrace.check(_tenant(context), declared.name)
         severity = dg.AssetCheckSeverity.ERROR if found.severity == "error" else dg.AssetCheckSeverity.WARN
-        metadata = {"findings": dg.MetadataValue.md(found.markdown()), **found.measured}
+        metadata: dict[str, Any] = {"findings": dg.MetadataValue.md(found.markdown()), **found.measured}
+        if found.distribution:
+            metadata["plot"] = dg.MetadataValue.md(picture.stacked({"": found.distribution}))
         return dg.AssetCheckResult(passed=found.passed, severity=severity, description=found.explanation, metadata=metadata)
 
     return check

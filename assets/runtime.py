@@ -54,6 +54,9 @@ class Checked(Protocol):
     @property
     def explanation(self) -> str: ...
 
+    @property
+    def distribution(self) -> Mapping[str, int]: ...
+
     def markdown(self) -> str: ...
 
 

@@ -7,7 +7,7 @@ and a number.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from core.errors import HeadraceError
@@ -38,6 +38,7 @@ class Finding:
 class Check:
     """A check's result. `table` has a row for each expectation: the column, the expectation, the number of rows that violate it.
 
+    `distribution`: how many of what was measured there are of each kind, for a plot; empty if a plot would show nothing more.
     `severity` is that of the worst failed expectation. It is `error`, without a meaning, for a check that passed.
     """
 
@@ -47,6 +48,7 @@ class Check:
     measured: Mapping[str, Measure]
     explanation: str
     table: tuple[Row, ...]
+    distribution: Mapping[str, int] = field(default_factory=dict)
 
     def markdown(self) -> str:
         """The table in Markdown."""
@@ -59,7 +61,13 @@ def expect(column: str, expectation: str, unexpected: int, *, tolerated: int = 0
     return Finding(column, expectation, int(unexpected), int(unexpected) > tolerated, severity)
 
 
-def conclude(name: str, findings: Iterable[Finding], measured: Mapping[str, Measure], passed_message: str) -> Check:
+def conclude(
+    name: str,
+    findings: Iterable[Finding],
+    measured: Mapping[str, Measure],
+    passed_message: str,
+    distribution: Mapping[str, int] | None = None,
+) -> Check:
     """The check with these findings. `passed_message` is its explanation if none of them failed."""
     findings = tuple(findings)
     failed = [finding for finding in findings if finding.failed]
@@ -70,6 +78,7 @@ def conclude(name: str, findings: Iterable[Finding], measured: Mapping[str, Meas
         measured=dict(measured),
         explanation=_failed_message(failed) if failed else passed_message,
         table=tuple((finding.column, finding.expectation, finding.unexpected) for finding in findings),
+        distribution=dict(distribution or {}),
     )
 
 

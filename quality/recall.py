@@ -21,4 +21,12 @@ def vector_recall(shares: Sequence[float]) -> Check:
     recall = fmean(shares)
     finding = expect("vector_index", f"finds at least {LEAST_RECALL:.0%} of the ten nearest", int(recall < LEAST_RECALL))
     measured = {"questions": len(shares), "recall_at_10": round(recall, 4), "lowest": round(min(shares), 4)}
-    return conclude("vector_recall", [finding], measured, f"{recall:.1%} of the ten nearest passages of {len(shares)} questions are found.")
+    found = f"{recall:.1%} of the ten nearest passages of {len(shares)} questions are found."
+    return conclude("vector_recall", [finding], measured, found, _distribution(shares))
+
+
+def _distribution(shares: Sequence[float]) -> dict[str, int]:
+    """Questions by how many of their ten were found: all, nine, or fewer."""
+    everything = sum(share >= 1 for share in shares)
+    most = sum(0.9 <= share < 1 for share in shares)
+    return {"ten_found": everything, "nine_found": most, "fewer_found": len(shares) - everything - most}

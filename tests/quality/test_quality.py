@@ -451,5 +451,6 @@ assert warnings.showwarning is shown, "warnings go to logging"
 def test_an_index_that_misses_too_much_fails_its_check() -> None:
     assert quality.vector_recall([1.0, 0.9]).passed
     check = quality.vector_recall([1.0, 0.8])
+    assert check.distribution == {"ten_found": 1, "nine_found": 0, "fewer_found": 1}
     assert (check.passed, check.measured) == (False, {"questions": 2, "recall_at_10": 0.9, "lowest": 0.8})
     assert quality.vector_recall([]).passed
