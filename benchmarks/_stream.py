@@ -226,7 +226,7 @@ class Reader:
     def _search(self, event: Event) -> list[Passage]:
         began = perf_counter()
         try:
-            return search(self._database, self, event.tenant, SearchRequest(_QUESTION, (event.reader,), top=TOP))
+            return list(search(self._database, self, event.tenant, SearchRequest(_QUESTION, (event.reader,), "vector", TOP)))
         finally:
             self.took.append(perf_counter() - began)
 

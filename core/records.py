@@ -111,7 +111,7 @@ class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
 class Redacted(msgspec.Struct, frozen=True, omit_defaults=True):
     """A document whose every text has passed redaction.
 
-    `found`: the number of replaced values, by entity. `language` and `format`: as its content's.
+    `found`: the number of replaced values, by entity. `language` and `format`: as its content's. `source`: the event's.
     """
 
     name: str
@@ -122,6 +122,7 @@ class Redacted(msgspec.Struct, frozen=True, omit_defaults=True):
     found: dict[str, int] = {}
     language: str = ""
     format: str = ""
+    source: str = ""
 
 
 class Chunk(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from events.outcomes import Outcome, Outcomes
     from events.publish import Publisher
     from headrace.index import Index
-    from retrieval.search import Citation, Passage
+    from retrieval.search import Answer, Citation, Filters, Passage
 
 __all__ = [
+    "Answer",
     "Citation",
     "ConfigurationError",
     "ContractError",
+    "Filters",
     "HeadraceError",
     "Index",
     "Outcome",
@@ -37,6 +39,8 @@ _HOMES = {
     "Index": "headrace.index",
     "Passage": "retrieval.search",
     "Citation": "retrieval.search",
+    "Answer": "retrieval.search",
+    "Filters": "retrieval.search",
 }
 
 

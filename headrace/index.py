@@ -21,8 +21,8 @@ from core.principals import Principals
 from core.tenancy import Database, valid_tenant
 
 if TYPE_CHECKING:
+    from retrieval.answer import Answer
     from retrieval.request import Mode
-    from retrieval.search import Passage
 
 
 class Index:
@@ -56,19 +56,21 @@ class Index:
         self._database.close()
         self._embedder.close()
 
-    def search(self, query: str, principals: Principals = (), top: int = 5, mode: Mode = "vector") -> list[Passage]:
-        """The `top` best passages that one of `principals`, or everyone, may read; best first.
+    def search(self, query: str, principals: Principals = (), top: int = 5, mode: Mode = "hybrid", **options: Any) -> Answer:
+        """The `top` best passages that one of `principals`, or everyone, may read; best first. The answer is read as their sequence.
 
-        `mode`: `vector` for the nearest in meaning, `lexical` for those with the query's words (BM25), which takes no model.
+        `mode`: `vector` for the nearest in meaning, `lexical` for those with the query's words (BM25), which takes no model, `hybrid` for
+        both. `options`: others of `retrieval.request.SearchRequest`, by name: `filters`, `cursor`, `expand`, `diversity`, `fusion`,
+        `weight`, `least`, `explain`.
 
         The caller authenticates its user and vouches for the principals. Raises TenantError if there is no such tenant, Unavailable if
         Postgres does not answer, ConfigurationError if it refuses the login or the model does not load, and HeadraceError: `bad-query`,
-        `bad-principals` and `bad-top` for arguments that cannot be meant, `model-mismatch` if the index was built with another model,
-        `text-too-long` if the question is longer than the model's input.
+        `bad-principals`, `bad-top`, `bad-filter`, `bad-option` and `bad-cursor` for arguments that cannot be meant, `model-mismatch` if the
+        index was built with another model, `text-too-long` if the question is longer than the model's input.
         """
         from retrieval.search import SearchRequest, search
 
-        request = SearchRequest(query, principals, mode, top)
+        request = SearchRequest(query, principals, mode, top, **options)
         self._check_login()
         return search(self._database, self._embedder, self._tenant, request)
 

@@ -22,9 +22,9 @@ from index import lexical, near_duplicates
 
 
 class Version(msgspec.Struct, frozen=True):
-    """A document's version to index: what a citation shows, the principals that may read it, and its chunks in order.
+    """A document's version to index: what a citation shows, the principals that may read it, and its chunks in order. All of it redacted.
 
-    `language`: ISO 639-1, empty if unknown. `context`: what names the document beside its passages (`core.records.document_context`).
+    `language`: ISO 639-1, empty if unknown. `source`, `media_type`, `metadata`: what searches filter by. `context`: what names the document beside its passages (`core.records.document_context`).
     """
 
     name: str
@@ -34,6 +34,9 @@ class Version(msgspec.Struct, frozen=True):
     chunks: tuple[Chunk, ...]
     language: str = ""
     context: str = ""
+    source: str = ""
+    media_type: str = ""
+    metadata: Mapping[str, str] = {}
 
     @property
     def context_hash(self) -> str:
@@ -155,7 +158,8 @@ def _list(connection: Connection, generation: int, versions: Mapping[str, Versio
 
 def _listed(document: str, version: Version) -> dict[str, Any]:
     shown = {"name": version.name, "title": version.title, "uri": version.uri, "language": version.language}
-    return {"document": document, **shown, "context": version.context, "context_hash": version.context_hash}
+    filtered = {"source": version.source, "media_type": version.media_type, "metadata": dict(version.metadata)}
+    return {"document": document, **shown, **filtered, "context": version.context, "context_hash": version.context_hash}
 
 
 def chunk_rows(versions: Mapping[str, Version], access: Mapping[str, int]) -> list[dict[str, Any]]:

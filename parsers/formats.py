@@ -87,6 +87,43 @@ _MEDIA_TYPES: Mapping[str, Format] = {
     "application/sql": Format.CODE,
 }
 
+_OFFICE = "application/vnd.openxmlformats-officedocument."
+_OPEN_DOCUMENT = "application/vnd.oasis.opendocument."
+_USUAL: Mapping[Format, str] = {
+    Format.HTML: "text/html",
+    Format.MARKDOWN: "text/markdown",
+    Format.RESTRUCTURED: "text/x-rst",
+    Format.ASCIIDOC: "text/asciidoc",
+    Format.LATEX: "application/x-tex",
+    Format.TEXT: "text/plain",
+    Format.CODE: "text/x-source",
+    Format.CSV: "text/csv",
+    Format.JSON: "application/json",
+    Format.JSON_LINES: "application/jsonl",
+    Format.XML: "application/xml",
+    Format.VTT: "text/vtt",
+    Format.SUBRIP: "application/x-subrip",
+    Format.EMAIL: "message/rfc822",
+    Format.OUTLOOK: "application/vnd.ms-outlook",
+    Format.MHTML: "multipart/related",
+    Format.JATS: "application/jats+xml",
+    Format.DOCX: f"{_OFFICE}wordprocessingml.document",
+    Format.PPTX: f"{_OFFICE}presentationml.presentation",
+    Format.XLSX: f"{_OFFICE}spreadsheetml.sheet",
+    Format.ODT: f"{_OPEN_DOCUMENT}text",
+    Format.ODS: f"{_OPEN_DOCUMENT}spreadsheet",
+    Format.ODP: f"{_OPEN_DOCUMENT}presentation",
+    Format.EPUB: "application/epub+zip",
+    Format.DOC: "application/msword",
+    Format.PPT: "application/vnd.ms-powerpoint",
+    Format.XLS: "application/vnd.ms-excel",
+    Format.PDF: "application/pdf",
+    Format.IMAGE: "image/*",
+    Format.ZIP: "application/zip",
+    Format.TAR: "application/x-tar",
+    Format.COMPRESSED: "application/gzip",
+}
+
 _EXTENSIONS: Mapping[Format, str] = {
     Format.HTML: "html htm xhtml",
     Format.MARKDOWN: "md markdown mdown mkd qmd rmd",
@@ -117,6 +154,11 @@ _CONTAINER_TYPES = re.compile(r"image/|application/(?:pdf|zip|gzip|x-(?:tar|gzip
 # structured syntax suffixes (RFC 6839)
 _BY_SUFFIX: Mapping[str, Format] = {"json": Format.JSON, "xml": Format.XML, "yaml": Format.CODE}
 _BY_EXTENSION: Mapping[str, Format] = {extension: kind for kind, extensions in _EXTENSIONS.items() for extension in extensions.split()}
+
+
+def usual_media_type(format_: str) -> str:
+    """The media type by which searches filter documents of a format, whatever their publishers declared; empty for no format."""
+    return _USUAL[Format(format_)] if format_ else ""
 
 
 def by_media_type(media_type: str) -> Format | None:

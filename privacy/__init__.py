@@ -11,7 +11,7 @@ Where documents come from and where they are stored does not belong here. Presid
 from core.entities import ENTITIES as LABELS
 from privacy.encryption import CannotDecrypt, new_data_key, new_surrogate_key, rewrap, tenant_keys
 from privacy.redactor import Redactor
-from privacy.stage import redact, redact_id, redact_text
+from privacy.stage import redact, redact_id, redact_labelled, redact_text
 from privacy.surrogates import surrogate
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "new_surrogate_key",
     "redact",
     "redact_id",
+    "redact_labelled",
     "redact_text",
     "rewrap",
     "surrogate",

@@ -25,8 +25,8 @@ from privacy.profiles import profile
 from privacy.surrogates import surrogate
 from privacy.tokens import mask
 
-# incremented with every change to a finder, to folding, to normal forms, to a profile or to the order of findings
-_RULES = 3
+# incremented with every change to a finder, to folding, to normal forms, to a profile, to the order of findings, or to what is redacted
+_RULES = 4
 
 # `prose`: all finders of the profile. `address`: link targets, without the finders of names. `id`: only `precise_finders`.
 Kind = Literal["prose", "address", "id"]

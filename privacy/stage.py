@@ -42,6 +42,11 @@ def redact_id(text: str, redactor: Redactor, keys: TenantKeys) -> str:
     return redactor.replace(text, keys, kind="id", refusing=False)[0]
 
 
+def redact_labelled(text: str, label: str, redactor: Redactor, keys: TenantKeys) -> str:
+    """Redact the value of a document's metadata under this key as the stage does."""
+    return redactor.replace(text, keys, label=label, refusing=False)[0]
+
+
 class DocumentRedactor:
     """Redacts the texts of a tenant's documents and counts the replacements of each document.
 
@@ -89,6 +94,7 @@ def _redact_row(row: dict[str, Any], redactor: DocumentRedactor) -> bytes:
         blocks=tuple(_blocks(content.blocks, redactor)),
         title=redactor.prose(envelope.title or content.title),
         uri=redactor.identifier(envelope.uri),
+        source=redactor.identifier(envelope.source),
         metadata=_metadata(content.properties, envelope.metadata, redactor),
         language=content.language,
         format=content.format,

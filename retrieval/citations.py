@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import msgspec
 
 from core.records import convert
 from core.sql import statements
 from core.tenancy import Connection
+from retrieval.access import Scope
 
 
 class Citation(msgspec.Struct, frozen=True):
-    """One readable source of a passage. `document` is its id after redaction; `page` is 1-based, None if the format has no pages."""
+    """One readable source of a passage. `document` is its id after redaction; `page` is 1-based, None if the format has no pages.
+
+    `ordinal`: the passage's place in the document, from 0. `source`, `media_type`: empty if unknown. `event_time`: when the source says
+    that this version came to be, None if it does not; `indexed_at`: since when it is found.
+    """
 
     document: str
     document_key: str
@@ -21,6 +27,30 @@ class Citation(msgspec.Struct, frozen=True):
     page: int | None
     ordinal: int
     sequence: int
+    source: str = ""
+    media_type: str = ""
+    event_time: datetime | None = None
+    indexed_at: datetime | None = None
+
+
+class Scores(msgspec.Struct, frozen=True):
+    """What a passage's score is made of; None for what the mode did not compute.
+
+    `cosine`: -1 to 1. `calibrated`: the cosine as it is added (`retrieval.fusion`). `bm25`: the share of what a passage full of the query's
+    terms could have, 0 to 1. `reranked`: the reranker's own, on its scale.
+    """
+
+    cosine: float | None = None
+    calibrated: float | None = None
+    bm25: float | None = None
+    reranked: float | None = None
+
+
+class Matched(msgspec.Struct, frozen=True):
+    """Why a passage has the query's words. `terms`: the query's, as they are compared. `highlights`: spans of characters of its text."""
+
+    terms: tuple[str, ...] = ()
+    highlights: tuple[tuple[int, int], ...] = ()
 
 
 class Alike(msgspec.Struct, frozen=True):
@@ -51,10 +81,11 @@ class Passage(msgspec.Struct, frozen=True):
 
     `text` is the chunk's own, or that of its parent (`chunking.strategy` "hierarchical"); the citations say where the chunk is.
 
-    The score of a vector search is the cosine similarity to the query, -1 to 1. `alike`: its near-duplicates that may be read, in part if
-    there are many: `more_alike` is the number of the others. `within`: longer passages that this search found and that contain it.
-    `boilerplate`: it stands, or one of its near-duplicates does, in a large share of the tenant's documents. `left_out`: boilerplate
-    between this passage and the one before it that the tenant's settings leave out.
+    `score`: by the mode, what the passages are sorted by, and it depends on no other passage found; `scores`: what it is made of.
+    `matched`: on request (`explain`). `expanded`: the text around it, on request (`expand`); empty if there is none. `alike`: its
+    near-duplicates that may be read, in part if there are many: `more_alike` is the number of the others. `within`: longer passages that
+    this search found and that contain it. `boilerplate`: it stands, or one of its near-duplicates does, in a large share of the tenant's
+    documents. `left_out`: boilerplate between this passage and the one before it that the tenant's settings leave out.
     """
 
     chunk: str
@@ -62,11 +93,19 @@ class Passage(msgspec.Struct, frozen=True):
     heading_path: tuple[str, ...]
     score: float
     citations: tuple[Citation, ...]
+    scores: Scores = Scores()
+    matched: Matched | None = None
+    expanded: str = ""
     alike: tuple[Alike, ...] = ()
     more_alike: int = 0
     within: tuple[Containing, ...] = ()
     boilerplate: bool = False
     left_out: int = 0
+
+    @property
+    def place(self) -> tuple[float, str]:
+        """What rankings are sorted by."""
+        return -self.score, self.chunk
 
 
 class Cited(msgspec.Struct, frozen=True):
@@ -82,10 +121,10 @@ class Cited(msgspec.Struct, frozen=True):
     parent: str | None = None
 
 
-def cite(connection: Connection, generation: int, chunks: Sequence[str], readers: Sequence[str], top: int) -> list[Cited]:
-    """The first `top` of these chunks that have a source which one of the readers may read, in their order."""
-    values = {"generation": generation, "chunks": list(chunks), "readers": list(readers), "top": top}
-    return [convert(row, Cited) for row in connection.execute(_SQL["cite"], values)]
+def cite(connection: Connection, scope: Scope, chunks: Sequence[str], top: int) -> list[Cited]:
+    """The first `top` of these chunks that have a source in the scope, in their order; only such sources are cited."""
+    values = {**scope.values, "chunks": list(chunks), "top": top}
+    return [convert(row, Cited) for row in connection.execute(scope.statement(_SQL["cite"]), values)]
 
 
 _SQL = statements("retrieval", "sql/citations.sql")

@@ -8,7 +8,7 @@ Containment collapses nothing: it is reported among what was found.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -18,9 +18,9 @@ from core import shingles
 from core.differences import difference
 from core.sql import statements
 from core.tenancy import Connection
-from retrieval.candidates import Candidate, OpenReader
+from retrieval.access import Scope
+from retrieval.candidates import Candidate
 from retrieval.citations import Alike, Cited, Containing, Passage, cite
-from retrieval.request import SearchRequest
 
 LISTED = 5
 """Near-duplicates of a passage that are listed."""
@@ -32,7 +32,6 @@ BOILERPLATE_SHARE, BOILERPLATE_DOCUMENTS = 0.05, 20
 """A cluster is boilerplate that stands in more than this share of the tenant's documents, and in as many at least."""
 
 Setting = Literal["mark", "down-weight", "leave-out"]
-Collapse = Callable[[OpenReader, SearchRequest, Sequence[Candidate]], list[Passage]]
 
 
 class Clusters(msgspec.Struct, frozen=True):
@@ -53,15 +52,19 @@ class Members(msgspec.Struct, frozen=True):
     number: int = 0
 
 
-def collapse(open_reader: OpenReader, request: SearchRequest, candidates: Sequence[Candidate]) -> list[Passage]:
-    """One passage of each cluster, best first, `request.top` at most."""
-    if not candidates:
+def clusters_of(connection: Connection, generation: int, candidates: Sequence[Candidate]) -> Clusters:
+    """What is known of these candidates. Nothing is if the generation has no near-duplicates yet."""
+    rules = connection.execute(_SQL["rules"], {"generation": generation}).fetchall()
+    return _clusters(connection, candidates, generation, rules[0]["boilerplate"]) if rules and candidates else Clusters()
+
+
+def related(
+    connection: Connection, scope: Scope, shown: Sequence[Passage], candidates: Sequence[Candidate], clusters: Clusters
+) -> list[Passage]:
+    """The passages with the other members of their clusters, and with the candidates that contain them."""
+    if not shown:
         return []
-    with open_reader() as connection:
-        rules = connection.execute(_SQL["rules"]).fetchall()
-        clusters = _clusters(connection, candidates, **rules[0]) if rules else Clusters()
-        shown = chosen(candidates, clusters)[: request.top]
-        members = _members(connection, rules[0]["generation"], request, shown, clusters) if rules else {}
+    members = _members(connection, scope, shown, clusters)
     cut = {one.chunk: shingles.shingles(shingles.normalised(one.text), shingles.CONTAINED_SHINGLE) for one in candidates}
     return [_related(one, members.get(one.chunk, Members()), _containing(one, candidates, cut, clusters)) for one in shown]
 
@@ -78,12 +81,13 @@ def chosen(candidates: Sequence[Candidate], clusters: Clusters) -> list[Passage]
         best.setdefault(pivot, replace(passage(candidate), boilerplate=pivot in clusters.boilerplate))
     found = list(best.values())
     if clusters.setting == "down-weight":
-        return sorted((_down_weighted(one) if one.boilerplate else one for one in found), key=lambda one: -one.score)
+        return sorted((_down_weighted(one) if one.boilerplate else one for one in found), key=lambda one: one.place)
     return (_without_boilerplate(found) or found) if clusters.setting == "leave-out" else found
 
 
 def passage(candidate: Candidate) -> Passage:
-    return Passage(candidate.chunk, candidate.text, candidate.heading_path, candidate.score, candidate.citations)
+    own = (candidate.chunk, candidate.text, candidate.heading_path, candidate.score, candidate.citations)
+    return Passage(*own, scores=candidate.scores)
 
 
 def _down_weighted(one: Passage) -> Passage:
@@ -119,16 +123,13 @@ def _boilerplate(connection: Connection, generation: int, pivots: Collection[str
     return {row["pivot"] for row in connection.execute(_SQL["often"], {**values, "pivots": often, "least": least})}
 
 
-def _members(
-    connection: Connection, generation: int, request: SearchRequest, shown: Sequence[Passage], clusters: Clusters
-) -> dict[str, Members]:
+def _members(connection: Connection, scope: Scope, shown: Sequence[Passage], clusters: Clusters) -> dict[str, Members]:
     """By the chunk that is shown."""
-    readers = request.readers
     columns = {"shown": [one.chunk for one in shown], "texts": [one.text for one in shown]}
     pivots = [clusters.pivot(one.chunk) for one in shown]
-    values = {"generation": generation, "readers": readers, "pivots": pivots, "listed": LISTED, "counted": COUNTED}
-    rows = connection.execute(_SQL["alike"], {**columns, **values}).fetchall()
-    cited = {one.chunk: one for one in cite(connection, generation, [row["chunk"] for row in rows], readers, len(rows))}
+    values = {**scope.values, "pivots": pivots, "listed": LISTED, "counted": COUNTED}
+    rows = connection.execute(scope.statement(_SQL["alike"]), {**columns, **values}).fetchall()
+    cited = {one.chunk: one for one in cite(connection, scope, [row["chunk"] for row in rows], len(rows))}
     found: dict[str, Members] = {}
     for row in rows:
         before = found.get(row["shown"], Members()).listed

@@ -1,4 +1,4 @@
-"""Candidates by BM25: passages that contain terms of the query, scored inside Postgres. `index.lexical` says what is stored.
+"""Search by BM25: passages that contain terms of the query, scored inside Postgres. `index.lexical` says what is stored.
 
 Exact, and most passages are never looked at: a first statement scores those with the query's rarest terms; a second one those alone whose
 terms could together reach the score of the last of the best so far (MaxScore: Turtle and Flood, Query evaluation: strategies and
@@ -15,10 +15,8 @@ import msgspec
 from core.sql import statements
 from core.tenancy import Connection
 from core.terms import terms
-from retrieval.access import few_lists
-from retrieval.candidates import Candidate, OpenReader
-from retrieval.citations import cite
-from retrieval.request import SearchRequest
+from retrieval.access import Scope
+from retrieval.ranking import Ranked
 
 MOST_TERMS = 48
 """Of a query, the rarest; a passage that is found by its frequent words alone is found by few of them."""
@@ -38,20 +36,42 @@ class Weighted(msgspec.Struct, frozen=True):
     bound: float
 
 
-class LexicalSearch:
-    """The passages with the highest BM25; the score is a fraction of what a passage with all the query's terms could have, 0 to 1."""
+class Terms(msgspec.Struct, frozen=True):
+    """A query's terms in a generation, the rarest of them, and the generation's passages by language. No terms if it has none of them."""
 
-    def candidates(self, open_reader: OpenReader, request: SearchRequest) -> list[Candidate]:
-        with open_reader() as connection:
-            rows = connection.execute(_SQL["lexicon"]).fetchall()
-            weighted = weighted_terms(connection, request.query, **rows[0]) if rows else []
-            if not weighted:
-                return []
-            generation = rows[0]["generation"]
-            best = _best(connection, generation, weighted, request)
-            found = cite(connection, generation, list(best), request.readers, request.limit)
-        total = sum(one.idf for one in weighted)
-        return [Candidate(one.chunk, one.text, one.heading_path, best[one.chunk] / total, one.cited, one.parent) for one in found]
+    weighted: Sequence[Weighted] = ()
+    passages: Mapping[str, int] = {}
+
+    @property
+    def total(self) -> float:
+        """What a passage full of the query's terms could have."""
+        return sum(one.idf for one in self.weighted)
+
+
+def query_terms(connection: Connection, generation: int, query: str) -> Terms:
+    """No terms and no passages if the generation has no terms yet (`index.lexical.catch_up`)."""
+    rows = connection.execute(_SQL["lexicon"], {"generation": generation}).fetchall()
+    return Terms(weighted_terms(connection, query, generation, rows[0]["passages"]), rows[0]["passages"]) if rows else Terms()
+
+
+def best(connection: Connection, found: Terms, scope: Scope, look: int) -> Ranked:
+    """The `look` chunks of the scope with the highest BM25, or all that have a term; the score is a share, 0 to 1.
+
+    The share is of what a passage with all the query's terms could have. Every chunk has a source that may be read and passes the filters.
+    """
+    if not found.weighted:
+        return Ranked({}, is_all=True)
+    scores = _best(connection, found.weighted, scope, look)
+    return Ranked({chunk: score / found.total for chunk, score in scores.items()}, is_all=len(scores) < look)
+
+
+def shares(connection: Connection, found: Terms, generation: int, chunks: Sequence[str]) -> dict[str, float]:
+    """Chunk → share, as `best` has it, of those of these chunks that have a term."""
+    if not found.weighted:
+        return {}
+    values = {"generation": generation, "query": _vector(found.weighted), "chunks": list(chunks)}
+    scores = {row["chunk"]: float(row["score"]) for row in connection.execute(_SQL["impacts"], values)}
+    return {chunk: score / found.total for chunk, score in scores.items() if score > 0}
 
 
 def idf(passages: int, of: int) -> float:
@@ -110,35 +130,23 @@ def weighted_terms(connection: Connection, query: str, generation: int, passages
     return [Weighted(row["term"], row["number"], row["passages"], weight, weight * row["bound"]) for row, weight in weights]
 
 
-def _best(connection: Connection, generation: int, weighted: Sequence[Weighted], request: SearchRequest) -> dict[str, float]:
-    """Chunk → score of the best readable passages, best first."""
-    few = few_lists(connection, request.readers)
-    if few is not None:
-        return ranked(connection, generation, weighted, request, lists=few)
-    best = ranked(connection, generation, weighted, request, _any(_rarest(weighted)))
-    if len(best) < request.limit:
-        return ranked(connection, generation, weighted, request)
+def _best(connection: Connection, weighted: Sequence[Weighted], scope: Scope, look: int) -> dict[str, float]:
+    """Chunk → score of the best passages of the scope, best first."""
+    if scope.documents is not None or scope.lists is not None:
+        return ranked(connection, weighted, scope, look)
+    rarest = ranked(connection, weighted, scope, look, _any(_rarest(weighted)))
+    if len(rarest) < look:
+        return ranked(connection, weighted, scope, look)
     # nothing else can reach the last of them if there is no query left
-    wanted = pruned(weighted, min(best.values()))
-    return ranked(connection, generation, weighted, request, wanted) if wanted else best
+    wanted = pruned(weighted, min(rarest.values()))
+    return ranked(connection, weighted, scope, look, wanted) if wanted else rarest
 
 
-def ranked(
-    connection: Connection,
-    generation: int,
-    weighted: Sequence[Weighted],
-    request: SearchRequest,
-    wanted: str | None = None,
-    lists: Sequence[int] | None = None,
-) -> dict[str, float]:
-    """Chunk → score of the best readable passages, best first, of those that `wanted` matches: a tsquery, any term if there is none.
-
-    `lists`: those of a reader of few passages (`retrieval.access`).
-    """
-    statement = _SQL["best" if lists is None else "best_of_few"]
-    values = {"generation": generation, "query": _vector(weighted), "wanted": wanted or _any(weighted), "lists": list(lists or ())}
-    rows = connection.execute(statement, {**values, "readers": request.readers, "top": request.limit})
-    return {row["chunk"]: float(row["score"]) for row in rows}
+def ranked(connection: Connection, weighted: Sequence[Weighted], scope: Scope, look: int, wanted: str | None = None) -> dict[str, float]:
+    """Chunk → score of the best passages of the scope, best first, of those that `wanted` matches: a tsquery, any term if there is none."""
+    plan = "best_of_documents" if scope.documents is not None else "best_of_few" if scope.lists is not None else "best"
+    values = {**scope.values, "query": _vector(weighted), "wanted": wanted or _any(weighted), "look": look}
+    return {row["chunk"]: float(row["score"]) for row in connection.execute(scope.statement(_SQL[plan]), values)}
 
 
 def _vector(weighted: Sequence[Weighted]) -> str:

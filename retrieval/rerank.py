@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from retrieval.candidates import Candidate
-
 
 class Reranker(Protocol):
-    """Orders candidates by a closer look at the query and their texts.
+    """Scores passages by a closer look at the query and their texts.
 
-    Guarantees: returns candidates that it was given, each at most once, best first, with their texts and citations unchanged; the scores
-    may be its own. The same arguments give the same order.
+    Guarantees: one score for each text, in their order, higher is better; the same arguments give the same scores. Answers in time
+    or raises `HeadraceError`: an answer that comes too late is of no use.
     """
 
-    def rerank(self, query: str, candidates: Sequence[Candidate]) -> list[Candidate]: ...
+    @property
+    def candidates(self) -> int:
+        """How many passages it looks at, at most."""
+        ...
+
+    def scores(self, query: str, texts: Sequence[str]) -> Sequence[float]: ...

@@ -2,59 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from time import perf_counter
 
-from msgspec.structs import replace
+from pgvector import HalfVector
 
-from core.tenancy import Database
-from retrieval.candidates import CandidateGenerator, OpenReader
+from core.tenancy import Connection, Database
+from retrieval import cursor, fusion, lexical, vector
+from retrieval.access import Scope, scope
+from retrieval.answer import Answer
 from retrieval.citations import Citation, Passage
-from retrieval.collapse import Collapse, collapse, passage
-from retrieval.fusion import fuse
-from retrieval.lexical import LexicalSearch
-from retrieval.parents import once
+from retrieval.collapse import related
+from retrieval.filters import Filters
+from retrieval.fusion import Scored, Weighing
+from retrieval.hybrid import Hybrid
+from retrieval.pages import Page, page
+from retrieval.ranking import Rank, Ranked, Ranking
 from retrieval.request import SearchRequest
-from retrieval.rerank import Reranker
-from retrieval.vector import QueryEncoder, VectorSearch
+from retrieval.vector import Generation, QueryEncoder, active_generation
 
-__all__ = ["Citation", "Passage", "SearchRequest", "retrieve", "search"]
-
-SPARE = 15
-"""Candidates beyond those that are asked for, at least."""
-MOST_CANDIDATES = 4_000
+__all__ = ["Answer", "Citation", "Filters", "Passage", "SearchRequest", "search"]
 
 
-def search(database: Database, encoder: QueryEncoder, tenant: str, request: SearchRequest) -> list[Passage]:
+def search(database: Database, encoder: QueryEncoder, tenant: str, request: SearchRequest) -> Answer:
     """The best passages that one of the request's principals, or everyone, may read; best first, one of each cluster of near-duplicates.
 
-    `database` has a reader's login. The encoder is used in the modes with vectors alone. Raises TenantError, Unavailable, and HeadraceError
-    (`model-mismatch`) if the index was built with another model than the encoder's.
+    `database` has a reader's login. The encoder is used in the modes with vectors alone. All statements after the question is embedded see
+    the same state. Raises TenantError, Unavailable, and HeadraceError: `model-mismatch` if the index was built with another model than the
+    encoder's, `bad-cursor` if the cursor belongs to another request or index.
     """
-    generator: CandidateGenerator = LexicalSearch() if request.mode == "lexical" else VectorSearch(encoder)
-    return retrieve(partial(database.snapshot, tenant), [generator], request, collapse=collapse)
+    started = perf_counter()
+    query = _vector(database, encoder, tenant, request)
+    with database.snapshot(tenant) as connection:
+        # another generation may have been promoted in the meantime
+        generation = active_generation(connection, encoder.identity if request.by_meaning else None)
+        if generation is None:
+            return Answer((), request.mode)
+        after = cursor.read(tenant, generation.generation, request)
+        within = scope(connection, generation.generation, request.readers, request.filters)
+        rank, weighing = _ranking(connection, generation, within, request, query)
+        found = page(connection, within, rank, request.top, after, request.least)
+        passages = related(connection, within, found.shown, found.candidates, found.clusters)
+    return Answer(
+        tuple(passages),
+        request.mode,
+        _next(tenant, generation, request, found),
+        generation.generation,
+        generation.model_name,
+        weighing.weight if weighing else None,
+        perf_counter() - started,
+    )
 
 
-def retrieve(
-    open_reader: OpenReader,
-    generators: Sequence[CandidateGenerator],
-    request: SearchRequest,
-    reranker: Reranker | None = None,
-    collapse: Collapse | None = None,
-) -> list[Passage]:
-    """The best `request.top` passages of these generators, best first. Raises what they raise.
+def _vector(database: Database, encoder: QueryEncoder, tenant: str, request: SearchRequest) -> str:
+    """The question's vector as pgvector's text; empty if the mode takes none, or if nothing is indexed. No transaction is open
+    meanwhile."""
+    if not request.by_meaning:
+        return ""
+    with database.snapshot(tenant) as connection:
+        if active_generation(connection, encoder.identity) is None:
+            return ""
+    return str(HalfVector(encoder.encode([request.query], "query")[0]).to_text())
 
-    More candidates are generated while too few are left of those that there are, up to `MOST_CANDIDATES`.
-    """
-    depth = request.top + (max(request.top, SPARE) if collapse else 0)
-    while True:
-        asked = replace(request, depth=depth)
-        lists = [generator.candidates(open_reader, asked) for generator in generators]
-        candidates = once(fuse(lists))
-        if reranker:
-            candidates = reranker.rerank(request.query, candidates)
-        passages = collapse(open_reader, request, candidates) if collapse else [passage(candidate) for candidate in candidates]
-        is_all = all(len(found) < depth for found in lists) or depth >= MOST_CANDIDATES
-        if len(passages) >= request.top or is_all:
-            return passages[: request.top]
-        depth *= 4
+
+def _ranking(
+    connection: Connection, generation: Generation, within: Scope, request: SearchRequest, query: str
+) -> tuple[Rank, Weighing | None]:
+    """What ranks chunks for this request, and how it adds the two scores of mode `hybrid`."""
+    if request.mode == "vector":
+        return lambda number: _cosines(vector.nearest(connection, generation, query, within, number)), None
+    terms = lexical.query_terms(connection, generation.generation, request.query)
+    if request.mode == "lexical":
+        return lambda number: _shares(lexical.best(connection, terms, within, number)), None
+    weight = fusion.default_weight(generation.model_name, terms.passages) if request.weight is None else request.weight
+    weighing = Weighing(weight, vector.mean(connection, generation.generation))
+    both = Hybrid(connection, generation, query, terms, within, weighing)
+    return both.by_scores if request.fusion == "scores" else both.by_ranks, weighing
+
+
+def _cosines(ranked: Ranked) -> Ranking:
+    return _of_one_score([Scored(chunk, score, cosine=score) for chunk, score in ranked.scores.items()], ranked)
+
+
+def _shares(ranked: Ranked) -> Ranking:
+    return _of_one_score([Scored(chunk, score, bm25=score) for chunk, score in ranked.scores.items()], ranked)
+
+
+def _of_one_score(chunks: list[Scored], ranked: Ranked) -> Ranking:
+    chunks.sort(key=lambda one: one.place)
+    return Ranking(chunks, None if ranked.is_all or not chunks else chunks[-1].place)
+
+
+def _next(tenant: str, generation: Generation, request: SearchRequest, found: Page) -> str:
+    if not found.more or request.reorders:
+        return ""
+    last = found.shown[-1]
+    return cursor.write(tenant, generation.generation, request, cursor.Position(found.before + len(found.shown), last.score, last.chunk))

@@ -1,4 +1,4 @@
-"""Candidates by vector search: the chunks of the active generation that are nearest to the query."""
+"""Search by vector: the chunks of a generation that are nearest to the query."""
 
 from __future__ import annotations
 
@@ -8,27 +8,26 @@ from typing import Any, Final, Literal, Protocol
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from pgvector import HalfVector
 from psycopg import sql
 
 from core.errors import HeadraceError
 from core.records import convert
 from core.sql import statements
 from core.tenancy import Connection
-from retrieval.access import few_lists
-from retrieval.candidates import Candidate, OpenReader
-from retrieval.citations import cite
-from retrieval.request import SearchRequest
+from retrieval.access import Scope
+from retrieval.fusion import mean_cosine
+from retrieval.ranking import Ranked
 
-Plan = Literal["exact", "exact_of_few", "indexed"]
-"""How chunks are ranked: by comparing all that pass the filter, those of few access lists alone, or by the generation's HNSW index."""
+Plan = Literal["exact", "exact_filtered", "exact_of_few", "exact_of_documents", "indexed"]
+"""How chunks are ranked: by comparing all that pass the filter, those of few access lists or of few documents alone, or by the generation's
+HNSW index."""
 
-SPARE: Final = 16
-"""Chunks that are ranked beyond those asked for: some pass the filter and have no readable source."""
 EF_SEARCH: Final = 64
 """Chunks that a search of an HNSW index keeps in view."""
 MOST_SCANNED: Final = 40_000
 """Chunks that a search of an HNSW index looks at before it gives up, and every chunk is compared."""
+SAMPLE: Final = 256
+"""Chunks whose mean cosine stands for all."""
 
 
 class QueryEncoder(Protocol):
@@ -44,34 +43,15 @@ class QueryEncoder(Protocol):
         ...
 
 
-class VectorSearch:
-    """The nearest chunks; the score is the cosine similarity to the query, -1 to 1.
-
-    Raises HeadraceError (`model-mismatch`) if the index was built with another model than the encoder's.
-    """
-
-    def __init__(self, encoder: QueryEncoder) -> None:
-        self._encoder = encoder
-
-    def candidates(self, open_reader: OpenReader, request: SearchRequest) -> list[Candidate]:
-        model = self._encoder.identity
-        with open_reader() as connection:
-            if active_generation(connection, model) is None:
-                return []
-        vector = HalfVector(self._encoder.encode([request.query], "query")[0]).to_text()
-        with open_reader() as connection:
-            # another generation may have been promoted in the meantime
-            generation = active_generation(connection, model)
-            return [] if generation is None else _nearest(connection, generation, vector, request)
-
-
 class Generation(msgspec.Struct, frozen=True):
-    """The generation that is searched. `indexed`: whether it has an HNSW index that is ready."""
+    """The generation that is searched. `indexed`: whether it has an HNSW index that is ready. `model_name`: its model's in the
+    configuration."""
 
     generation: int
     model: str
     dimension: int
     indexed: bool | None
+    model_name: str = ""
 
 
 def active_generation(connection: Connection, model: str | None = None) -> Generation | None:
@@ -90,31 +70,36 @@ def active_generation(connection: Connection, model: str | None = None) -> Gener
     return generation
 
 
-def _nearest(connection: Connection, generation: Generation, vector: str, request: SearchRequest) -> list[Candidate]:
-    few = few_lists(connection, request.readers)
-    plans: list[Plan] = ["exact_of_few"] if few is not None else ["indexed", "exact"] if generation.indexed else ["exact"]
-    look = request.limit + SPARE
-    while True:
-        best = ranked(connection, plans[0], generation, vector, request.readers, look, few or ())
-        found = cite(connection, generation.generation, list(best), request.readers, request.limit)
-        if len(found) == request.limit or (len(best) < look and len(plans) == 1):
-            return [Candidate(one.chunk, one.text, one.heading_path, best[one.chunk], one.cited, one.parent) for one in found]
-        if len(best) < look or look >= MOST_SCANNED:
-            plans = plans[-1:]  # the index has no more: it stops a scan that finds too little
-        look *= 4
+def nearest(connection: Connection, generation: Generation, vector: str, scope: Scope, look: int) -> Ranked:
+    """The `look` nearest chunks of the scope, or all; the score is the cosine similarity to the query, -1 to 1. `vector` as pgvector's
+    text.
 
-
-def ranked(
-    connection: Connection, plan: Plan, generation: Generation, vector: str, readers: Sequence[str], look: int, lists: Sequence[int] = ()
-) -> dict[str, float]:
-    """Chunk → score of the `look` nearest chunks that pass the filter, best first. `vector` as pgvector's text.
-
-    `lists`: of the plan `exact_of_few` (`retrieval.access`). The plan `indexed` sets how this transaction searches.
+    Chunks whose access list has narrowed since the last swap are among them.
     """
+    for plan in _plans(generation, scope):
+        best = ranked(connection, plan, generation, vector, scope, look)
+        if len(best) == look:
+            return Ranked(best, is_all=False)
+    # the index had no more, or gave up: then every chunk was compared
+    return Ranked(best, is_all=True)
+
+
+def _plans(generation: Generation, scope: Scope) -> Sequence[Plan]:
+    if scope.documents is not None:
+        return ["exact_of_documents"]
+    if scope.lists is not None:
+        return ["exact_of_few"]
+    exact: Plan = "exact_filtered" if scope.filters.given() else "exact"
+    return ["indexed", exact] if generation.indexed else [exact]
+
+
+def ranked(connection: Connection, plan: Plan, generation: Generation, vector: str, scope: Scope, look: int) -> dict[str, float]:
+    """Chunk → score of the `look` nearest chunks of the scope by this plan, best first. The plan `indexed` sets how this transaction
+    searches."""
     if plan == "indexed":
         search_by_index(connection)
-    values = {"vector": vector, "readers": list(readers), "look": look, "lists": list(lists)}
-    return {row["chunk"]: float(row["score"]) for row in connection.execute(statement(plan, generation), values)}
+    values = {**scope.values, "vector": vector, "look": look}
+    return {row["chunk"]: float(row["score"]) for row in connection.execute(statement(plan, generation, scope), values)}
 
 
 def search_by_index(connection: Connection) -> None:
@@ -122,9 +107,23 @@ def search_by_index(connection: Connection) -> None:
     connection.execute(_SQL["scan"], {"ef_search": str(EF_SEARCH), "scanned": str(MOST_SCANNED)})
 
 
-def statement(plan: Plan, generation: Generation) -> sql.Composed:
+def statement(plan: Plan, generation: Generation, scope: Scope) -> sql.Composed:
     """With the generation in the text and not as a parameter: by it Postgres finds the index, and a text has its own plan."""
-    return sql.SQL(_SQL[plan]).format(generation=sql.Literal(generation.generation), dimension=sql.Literal(generation.dimension))
+    number = sql.Literal(generation.generation)
+    passing = scope.statement(_SQL["passing"], generation=number) if scope.filters.given() else sql.SQL("true")
+    return sql.SQL(_SQL[plan]).format(generation=number, dimension=sql.Literal(generation.dimension), passing=passing)
+
+
+def cosines(connection: Connection, generation: int, vector: str, chunks: Sequence[str]) -> dict[str, float]:
+    """Chunk → score of these chunks, as `ranked` has it."""
+    values = {"generation": generation, "vector": vector, "chunks": list(chunks)}
+    return {row["chunk"]: float(row["score"]) for row in connection.execute(_SQL["cosines"], values)}
+
+
+def mean(connection: Connection, generation: int) -> float:
+    """The mean cosine between the generation's passages, whoever may read them: of the same sample for the same passages."""
+    [row] = connection.execute(_SQL["mean"], {"generation": generation, "sample": SAMPLE})
+    return mean_cosine(row["squared_length"], row["vectors"])
 
 
 _SQL = statements("retrieval", "sql/vector.sql")

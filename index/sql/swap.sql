@@ -82,14 +82,19 @@ DELETE FROM embedding e WHERE e.created_at < now() - make_interval(secs => %(old
   AND NOT EXISTS (SELECT FROM indexed i WHERE i.context_hash = e.text_hash)
 
 -- name: list
-INSERT INTO indexed (generation, document, name, title, uri, language, access, context, context_hash, sequence, revision)
-SELECT %(generation)s, x.document, x.name, x.title, x.uri, x.language, x.access, x.context, x.context_hash, d.sequence, d.revision
+INSERT INTO indexed (generation, document, name, title, uri, language, access, context, context_hash, source, media_type, metadata,
+                     event_time, sequence, revision)
+SELECT %(generation)s, x.document, x.name, x.title, x.uri, x.language, x.access, x.context, x.context_hash, x.source, x.media_type, x.metadata,
+       d.event_time, d.sequence, d.revision
 FROM jsonb_to_recordset(%(documents)s)
-  AS x (document text, name text, title text, uri text, language text, access bigint, context text, context_hash text)
+  AS x (document text, name text, title text, uri text, language text, access bigint, context text, context_hash text,
+        source text, media_type text, metadata jsonb)
 JOIN document d ON d.document = x.document
 ON CONFLICT (tenant, generation, document) DO UPDATE SET
   name = excluded.name, title = excluded.title, uri = excluded.uri, language = excluded.language, access = excluded.access,
-  context = excluded.context, context_hash = excluded.context_hash, sequence = excluded.sequence, revision = excluded.revision, indexed_at = now()
+  context = excluded.context, context_hash = excluded.context_hash, source = excluded.source, media_type = excluded.media_type,
+  metadata = excluded.metadata, event_time = excluded.event_time, sequence = excluded.sequence, revision = excluded.revision,
+  indexed_at = now()
 
 -- name: unlist
 DELETE FROM indexed WHERE document = ANY (%(documents)s)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from retrieval.search import Passage
 
 
-SearchMode = Literal["vector", "lexical"]
+SearchMode = Literal["hybrid", "vector", "lexical"]
 
 
 def search(
@@ -27,7 +27,9 @@ def search(
         list[str] | None, typer.Option("--as", metavar="PRINCIPAL", help="A principal of the caller; repeat it, or give a list.")
     ] = None,
     top: Annotated[int, typer.Option(min=1, max=1000, help="The number of passages.")] = 5,
-    mode: Annotated[SearchMode, typer.Option(help="vector: the nearest in meaning. lexical: those with the query's words.")] = "vector",
+    mode: Annotated[
+        SearchMode, typer.Option(help="vector: the nearest in meaning. lexical: those with the query's words. hybrid: both.")
+    ] = "hybrid",
     as_json: AsJson = False,
 ) -> None:
     """Find the best passages that the caller may read, with citations."""

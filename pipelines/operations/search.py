@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -13,30 +13,52 @@ from pipelines.governance.surrogate_keys import searched
 from pipelines.resources import Resources
 
 if TYPE_CHECKING:
-    from retrieval.request import Mode
-    from retrieval.search import Passage, SearchRequest
+    from privacy import Redactor
+    from retrieval.answer import Answer
+    from retrieval.filters import Filters
+    from retrieval.request import Mode, SearchRequest
 
 
-def ask(resources: Resources, tenant: str, query: str, principals: Principals = (), top: int = 5, mode: Mode = "vector") -> list[Passage]:
-    """The `top` best passages that one of `principals`, or everyone, may read; best first.
+def ask(
+    resources: Resources, tenant: str, query: str, principals: Principals = (), top: int = 5, mode: Mode = "hybrid", **options: Any
+) -> Answer:
+    """The `top` best passages that one of `principals`, or everyone, may read; best first. `options`: others of `SearchRequest`.
 
     Raises HeadraceError for a request that cannot be meant (`retrieval.request`), and what `retrieval.search` raises.
     """
-    from retrieval.search import SearchRequest
+    from retrieval.request import SearchRequest
 
-    request = SearchRequest(query, principals, mode, top)
+    return answer(resources, tenant, SearchRequest(query, principals, mode, top, **options))
+
+
+def answer(resources: Resources, tenant: str, request: SearchRequest) -> Answer:
+    """The answer to a request whose question and filters are in clear. Raises what `retrieval.search` raises."""
     session = resources.session(tenant)
     keys = searched(session)
-    passages = _search(resources, session, request, keys)
+    found = _search(resources, session, request, keys)
     # a rotation may have finished in between: the question was redacted with the former key, the texts with the new one
     after = searched(session)
-    return passages if after.epoch == keys.epoch else _search(resources, session, request, after)
+    return found if after.epoch == keys.epoch else _search(resources, session, request, after)
 
 
-def _search(resources: Resources, session: Session, request: SearchRequest, keys: TenantKeys) -> list[Passage]:
+def _search(resources: Resources, session: Session, request: SearchRequest, keys: TenantKeys) -> Answer:
     from privacy import redact_text
     from retrieval.search import search
 
     models = resources.models
-    redacted = redact_text(request.query, models.redactor(session.policy.privacy), keys)
-    return search(resources.readers, models.embedder_of(session.policy.embedding), session.tenant, replace(request, query=redacted))
+    redactor = models.redactor(session.policy.privacy)
+    query = redact_text(request.query, redactor, keys)
+    asked = replace(request, query=query, filters=_redacted(request.filters, redactor, keys))
+    return search(resources.readers, models.embedder_of(session.policy.embedding), session.tenant, asked)
+
+
+def _redacted(filters: Filters, redactor: Redactor, keys: TenantKeys) -> Filters:
+    """As the documents' own values were, so that a hidden value finds itself."""
+    from privacy import redact_id, redact_labelled
+
+    return replace(
+        filters,
+        sources=tuple(redact_id(source, redactor, keys) for source in filters.sources),
+        path=redact_id(filters.path, redactor, keys),
+        metadata={redact_id(key, redactor, keys): redact_labelled(value, key, redactor, keys) for key, value in filters.metadata.items()},
+    )

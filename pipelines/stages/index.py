@@ -69,7 +69,18 @@ class Index(Stage):
 def version_of(row: Stale, document: Redacted, chunks: tuple[Chunk, ...]) -> Result:
     """A document's version to swap in."""
     from index import swap
+    from parsers.formats import usual_media_type
 
-    context = document_context(document.title, document.name)
-    version = swap.Version(document.name, document.title, document.uri, row.acl, chunks, document.language, context)
+    version = swap.Version(
+        document.name,
+        document.title,
+        document.uri,
+        row.acl,
+        chunks,
+        language=document.language,
+        context=document_context(document.title, document.name),
+        source=document.source,
+        media_type=usual_media_type(document.format),
+        metadata=document.metadata,
+    )
     return Result(row.document, encode((row.input_key, version)))

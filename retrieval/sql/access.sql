@@ -5,5 +5,17 @@ SELECT number FROM access_list WHERE keys && headrace.principal_keys(%(readers)s
 -- name: count
 -- Chunks with one of the lists, or with several (0).
 SELECT count(*) AS passages FROM (
-  SELECT FROM chunk WHERE generation = (SELECT generation FROM generation WHERE state = 'active') AND access = ANY (0 || %(lists)s::bigint[])
+  SELECT FROM chunk WHERE generation = %(generation)s AND access = ANY (0 || %(lists)s::bigint[]) LIMIT %(most)s) AS x
+
+-- name: documents
+-- Those that one of the readers may read and that pass the filters.
+SELECT i.document FROM indexed i
+WHERE i.generation = %(generation)s AND {filter}
+  AND (SELECT a.principals && %(readers)s::text[] FROM access_list a WHERE a.number = i.access)
+LIMIT %(most)s
+
+-- name: passages_of
+SELECT count(*) AS passages FROM (
+  SELECT FROM unnest(%(documents)s::text[]) AS d (document)
+  CROSS JOIN LATERAL (SELECT FROM chunk_source WHERE generation = %(generation)s AND document = d.document OFFSET 0) s
   LIMIT %(most)s) AS x

@@ -1,5 +1,5 @@
 -- name: rules
-SELECT generation, boilerplate FROM deduplication WHERE generation = (SELECT generation FROM generation WHERE state = 'active')
+SELECT boilerplate FROM deduplication WHERE generation = %(generation)s
 
 -- name: clusters
 -- The pivots of those that are none themselves.
@@ -20,7 +20,7 @@ WHERE (SELECT count(*) FROM (
 SELECT count(*) AS documents FROM indexed WHERE generation = %(generation)s
 
 -- name: alike
--- Of each cluster, the members that one of the readers may read, but for the one that is shown: those with another text first. `members`: how
+-- Of each cluster, the members that one of the readers may read and that pass the filters, but for the one that is shown: those with another text first. `members`: how
 -- many there are, of so many that are looked at.
 SELECT p.shown, m.chunk, m.members
 FROM unnest(%(shown)s::text[], %(texts)s::text[], %(pivots)s::text[]) AS p (shown, text, pivot)
@@ -33,8 +33,8 @@ CROSS JOIN LATERAL (
   CROSS JOIN LATERAL (SELECT text_hash, text FROM chunk WHERE generation = %(generation)s AND text_hash = z.text_hash OFFSET 0) c
   WHERE z.text_hash <> p.shown AND EXISTS (
     SELECT FROM chunk_source s
-    CROSS JOIN LATERAL (SELECT access FROM indexed WHERE generation = s.generation AND document = s.document OFFSET 0) i
-    WHERE s.generation = %(generation)s AND s.text_hash = z.text_hash
+    CROSS JOIN LATERAL (SELECT * FROM indexed WHERE generation = s.generation AND document = s.document OFFSET 0) i
+    WHERE s.generation = %(generation)s AND s.text_hash = z.text_hash AND {filter}
       AND (SELECT a.principals && %(readers)s::text[] FROM access_list a WHERE a.number = i.access) OFFSET 0)
 ) m
 WHERE m.place <= %(listed)s

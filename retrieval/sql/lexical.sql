@@ -1,5 +1,5 @@
 -- name: lexicon
-SELECT generation, passages FROM lexicon WHERE generation = (SELECT generation FROM generation WHERE state = 'active')
+SELECT passages FROM lexicon WHERE generation = %(generation)s
 
 -- name: terms
 SELECT t.term, t.number, t.passages, t.bound
@@ -23,10 +23,10 @@ SELECT r.text_hash AS chunk, -r.distance AS score
 FROM ranked r
 WHERE EXISTS (
   SELECT FROM chunk_source s
-  CROSS JOIN LATERAL (SELECT access FROM indexed WHERE generation = s.generation AND document = s.document OFFSET 0) i
-  WHERE s.generation = %(generation)s AND s.text_hash = r.text_hash
+  CROSS JOIN LATERAL (SELECT * FROM indexed WHERE generation = s.generation AND document = s.document OFFSET 0) i
+  WHERE s.generation = %(generation)s AND s.text_hash = r.text_hash AND {filter}
     AND (SELECT a.principals && %(readers)s::text[] FROM access_list a WHERE a.number = i.access) OFFSET 0)
-LIMIT %(top)s
+LIMIT %(look)s
 
 -- name: best_of_few
 -- The same for a reader of few passages: those that it cannot read are passed over by the indexes.
@@ -40,7 +40,23 @@ SELECT r.text_hash AS chunk, -r.distance AS score
 FROM ranked r
 WHERE EXISTS (
   SELECT FROM chunk_source s
-  CROSS JOIN LATERAL (SELECT access FROM indexed WHERE generation = s.generation AND document = s.document OFFSET 0) i
-  WHERE s.generation = %(generation)s AND s.text_hash = r.text_hash
+  CROSS JOIN LATERAL (SELECT * FROM indexed WHERE generation = s.generation AND document = s.document OFFSET 0) i
+  WHERE s.generation = %(generation)s AND s.text_hash = r.text_hash AND {filter}
     AND (SELECT a.principals && %(readers)s::text[] FROM access_list a WHERE a.number = i.access) OFFSET 0)
-LIMIT %(top)s
+LIMIT %(look)s
+
+-- name: best_of_documents
+-- The same for the passages of few documents, which may be read and pass the filters.
+SELECT l.text_hash AS chunk, -(l.impacts <#> %(query)s::sparsevec) AS score
+FROM (
+  SELECT DISTINCT s.text_hash FROM unnest(%(documents)s::text[]) AS d (document)
+  CROSS JOIN LATERAL (SELECT text_hash FROM chunk_source WHERE generation = %(generation)s AND document = d.document OFFSET 0) s) x
+CROSS JOIN LATERAL (
+  SELECT text_hash, terms, impacts FROM lexical WHERE generation = %(generation)s AND text_hash = x.text_hash OFFSET 0) l
+WHERE l.terms @@ %(wanted)s::tsquery
+ORDER BY l.impacts <#> %(query)s::sparsevec, l.text_hash LIMIT %(look)s
+
+-- name: impacts
+SELECT l.text_hash AS chunk, -(l.impacts <#> %(query)s::sparsevec) AS score
+FROM unnest(%(chunks)s::text[]) AS x (text_hash)
+CROSS JOIN LATERAL (SELECT text_hash, impacts FROM lexical WHERE generation = %(generation)s AND text_hash = x.text_hash OFFSET 0) l

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.principals import EVERYONE
-from retrieval import vector
+from retrieval import pages
 from tests.index.test_index import Library, text_hash
 from tests.tenant_fixture import Inlet, World
 
@@ -61,7 +61,7 @@ def test_lists_are_those_that_are_used_and_a_chunk_has_the_one_of_all_its_source
 
 def test_a_search_goes_on_past_what_the_filter_lets_through_and_nobody_may_read(library: Library, inlet: Inlet) -> None:
     """Passages with sources of two lists pass the filter: here there are more of them than one look ranks."""
-    mixed = [text_hash(f"question {n}") for n in range(3 * vector.SPARE)]
+    mixed = [text_hash(f"question {n}") for n in range(3 * pages.SPARE)]
     inlet.land(inlet.upsert("a.md", "|".join(mixed), acl=["jo"]), inlet.upsert("b.md", "|".join(mixed), acl=["kim"]))
     inlet.land(inlet.upsert("c.md", "answer", acl=["ann"]))
     library.index()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -13,9 +11,8 @@ from hypothesis import strategies as st
 from core.principals import EVERYONE
 from core.records import Chunk, EmbeddingModel, document_context, text_hash
 from index import embeddings, generations, swap
-from retrieval.lexical import LexicalSearch
-from retrieval.request import SearchRequest
-from tests.index.test_index import landed
+from retrieval.search import SearchRequest, search
+from tests.index.test_index import Encoder, landed
 from tests.tenant_fixture import World
 
 pytestmark = pytest.mark.usefixtures("empty_world")
@@ -83,8 +80,8 @@ def test_a_vector_is_that_of_the_text_and_the_contexts_of_the_sources_that_remai
 
 
 def lexical(world: World, query: str, *principals: str) -> set[str]:
-    asked = SearchRequest(query, principals)
-    return {one.text for one in LexicalSearch().candidates(partial(world.app.readers.snapshot, world.tenant), asked)}
+    asked = SearchRequest(query, principals, "lexical")
+    return {one.text for one in search(world.app.readers, Encoder(), world.tenant, asked)}
 
 
 def test_a_passage_is_found_by_what_its_document_is_called_until_it_is_called_otherwise(world: World) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Event as Flag
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,8 @@ from index import embeddings, generations, swap
 from pipelines.app import Headrace
 from pipelines.stages.inputs import Versioned
 from retrieval import vector
+from retrieval.access import Scope
+from retrieval.filters import Filters
 from retrieval.search import Passage, SearchRequest, search
 from tests.tenant_fixture import FunctionStage, Inlet, World
 
@@ -116,7 +118,7 @@ class Library:
 
     def find(self, *principals: str, encoder: Encoder | None = None, top: int = 100) -> list[Passage]:
         encoder = encoder or self.encoder
-        return search(self.world.app.readers, encoder, self.world.tenant, SearchRequest("a question", principals, top=top))
+        return list(search(self.world.app.readers, encoder, self.world.tenant, SearchRequest("a question", principals, "vector", top)))
 
     def found(self, *principals: str) -> dict[str, set[str]]:
         """Text → the names it is cited from."""
@@ -418,14 +420,18 @@ def test_a_search_reads_each_chunk_and_source_once_without_statistics_of_the_ten
     question = HalfVector(library.encoder.encode(["a question"])[0]).to_text()
     values: dict[str, Any] = {"vector": question, "readers": [EVERYONE], "look": 20, "lists": [], "top": 5}
     values["chunks"] = [text_hash(text) for text in texts[:20]]
-    steps = [("access", "lists"), ("access", "count"), ("citations", "cite")]
+    values["documents"] = [library.world.key("a.md")]
+    steps = [("access", "lists"), ("access", "count"), ("access", "documents"), ("access", "passages_of"), ("citations", "cite")]
     with library.world.app.readers.tenant(library.world.tenant) as connection:
         active = vector.active_generation(connection, library.encoder.identity)
         assert active is not None
         values |= {"generation": active.generation, "most": 10}
-        own: list[sql.Composable] = [sql.SQL(statements("retrieval", f"sql/{file}.sql")[name]) for file, name in steps]
-        plans: tuple[vector.Plan, ...] = ("exact", "exact_of_few")
-        for text in (*own, *(vector.statement(plan, active) for plan in plans)):
+        one, filtered = Scope(active.generation, [EVERYONE]), Scope(active.generation, [EVERYONE], Filters(path="/"))
+        own: list[sql.Composable] = [one.statement(statements("retrieval", f"sql/{file}.sql")[name]) for file, name in steps]
+        own += [sql.SQL(statements("retrieval", "sql/vector.sql")[name]) for name in ("cosines", "mean")]
+        values |= {"sample": 256, "path": "/"}
+        ways = [("exact", one), ("exact_of_few", one), ("exact_of_documents", one), ("exact_filtered", filtered)]
+        for text in (*own, *(vector.statement(cast("vector.Plan", plan), active, within) for plan, within in ways)):
             query = sql.SQL("EXPLAIN (ANALYZE, FORMAT JSON) {}").format(text)
             [row] = connection.execute(query, values).fetchall()
             assert rows_seen(row["QUERY PLAN"][0]["Plan"]) < 5 * (400 + 600), text

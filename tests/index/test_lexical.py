@@ -6,16 +6,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from psycopg import sql
 
 from core.errors import Unavailable
 from core.principals import EVERYONE
@@ -24,7 +24,9 @@ from core.sql import statements
 from core.terms import terms
 from index import embeddings, generations, lexical, swap
 from retrieval import lexical as searching
-from retrieval.request import SearchRequest
+from retrieval.access import Scope, scope
+from retrieval.filters import Filters
+from retrieval.vector import active_generation
 from tests.index.test_index import landed, text_hash
 from tests.tenant_fixture import World
 
@@ -90,8 +92,8 @@ def passages(world: World) -> dict[str, dict[str, Any]]:
     return found
 
 
-def best(world: World, query: str, readers: list[str]) -> dict[str, float]:
-    """Chunk → score of every readable passage that has a term of the query, by comparing each."""
+def best(world: World, query: str, readers: list[str]) -> tuple[dict[str, float], float]:
+    """Chunk → score of every readable passage that has a term of the query, by comparing each; and the sum of the terms' idf."""
     found = passages(world)
     pivot = (world.rows("SELECT pivot FROM lexicon") or [{"pivot": 1.0}])[0]["pivot"]
     counts = Counter(term for row in found.values() for term in row["frequencies"])
@@ -103,11 +105,12 @@ def best(world: World, query: str, readers: list[str]) -> dict[str, float]:
     )
     wanted = ({row["stem"] for row in stemmed} | {*asked.names, *asked.pairs}) & counts.keys()
     weights = {term: searching.idf(counts[term], len(found)) for term in wanted}
-    return {
+    scores = {
         chunk: sum(weights[t] * lexical.impact(row["frequencies"][t], row["length"], pivot) for t in wanted & row["frequencies"].keys())
         for chunk, row in found.items()
         if wanted & row["frequencies"].keys() and {*readers, EVERYONE} & set(row["principals"])
     }
+    return scores, sum(weights.values())
 
 
 @given(st.lists(STEPS, min_size=1, max_size=7), st.lists(TEXT, min_size=1, max_size=3), st.integers(1, 5))
@@ -136,12 +139,22 @@ def test_statistics_and_answers_are_those_of_what_remains(world: World, steps: l
 
 
 def _as_by_hand(world: World, query: str, readers: list[str], top: int) -> None:
-    expected = best(world, query, readers)
-    asked = SearchRequest(query, tuple(readers), top=top)
-    answer = searching.LexicalSearch().candidates(partial(world.app.readers.tenant, world.tenant), asked)
+    expected, total = best(world, query, readers)
+    answer = search(world, query, readers, top)
     assert len(answer) == min(top, len(expected))
-    by_hand = [expected[candidate.chunk] for candidate in answer]
+    by_hand = [expected[chunk] for chunk in answer]
+    assert [share * total for share in answer.values()] == pytest.approx(by_hand, rel=1e-5)
     assert by_hand == pytest.approx(sorted(expected.values(), reverse=True)[:top], rel=1e-5)
+
+
+def search(world: World, query: str, readers: Sequence[str], top: int) -> Mapping[str, float]:
+    """Chunk → share of a lexical search, best first."""
+    with world.app.readers.snapshot(world.tenant) as connection:
+        generation = active_generation(connection)
+        if generation is None:
+            return {}
+        within = scope(connection, generation.generation, sorted({*readers, EVERYONE}), Filters())
+        return searching.best(connection, searching.query_terms(connection, generation.generation, query), within, top).scores
 
 
 @given(st.lists(PUTS, min_size=1, max_size=4), st.sets(st.integers(0, 3)), st.booleans(), st.integers(0, 3))
@@ -193,8 +206,11 @@ def test_no_statement_that_a_search_runs_reads_a_whole_table(world: World) -> No
     values: dict[tuple[str, str], dict[str, Any]] = {
         ("lexical", "lexicon"): {},
         ("lexical", "terms"): {"words": ["pump", "1234"], "others": ["e-1234"], "languages": ["en"], "most": 48},
-        ("lexical", "best"): {"query": "{1:1}/1000000000", "wanted": "'97' | '1234'", "top": 5},
-        ("lexical", "best_of_few"): {"query": "{1:1}/1000000000", "wanted": "'97' | '1234'", "lists": [1], "top": 5},
+        ("lexical", "best"): {"query": "{1:1}/1000000000", "wanted": "'97' | '1234'", "look": 5},
+        ("lexical", "best_of_few"): {"query": "{1:1}/1000000000", "wanted": "'97' | '1234'", "lists": [1], "look": 5},
+        ("lexical", "best_of_documents"): {"query": "{1:1}/1000000000", "wanted": "'97' | '1234'", "documents": ["a"], "look": 5},
+        ("lexical", "impacts"): {"query": "{1:1}/1000000000", "chunks": ["a", "b"]},
+        ("vector", "cosines"): {"vector": "[1,1]", "chunks": ["a", "b"]},
         ("access", "lists"): {"most": 9},
         ("access", "count"): {"lists": [1], "most": 9},
         ("citations", "cite"): {"chunks": ["a", "b"], "top": 5},
@@ -202,9 +218,9 @@ def test_no_statement_that_a_search_runs_reads_a_whole_table(world: World) -> No
     with world.app.readers.tenant(world.tenant) as connection:
         connection.execute("SET LOCAL enable_seqscan = off")  # however small the tables are: only what cannot be avoided remains
         for (name, statement), given_values in values.items():
-            query = statements("retrieval", f"sql/{name}.sql")[statement]
+            query = Scope(1, [EVERYONE]).statement(statements("retrieval", f"sql/{name}.sql")[statement])
             given = {"generation": 1, "readers": [EVERYONE], **given_values}
-            [row] = connection.execute(f"EXPLAIN (FORMAT JSON) {query}", given)
+            [row] = connection.execute(sql.SQL("EXPLAIN (FORMAT JSON) ") + query, given)
             scanned = {node["Relation Name"] for node in nodes(row["QUERY PLAN"][0]["Plan"]) if node["Node Type"] == "Seq Scan"}
             assert not scanned, statement
 
@@ -218,7 +234,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def test_stop_words_alone_find_nothing_and_do_not_fail(world: World) -> None:
     landed(world, "a.md")
     put(world, Put("a.md", ("the pump and the seal",), "en", (EVERYONE,)))
-    assert searching.LexicalSearch().candidates(partial(world.app.readers.tenant, world.tenant), SearchRequest("the and")) == []
+    assert search(world, "the and", [EVERYONE], 5) == {}
 
 
 WEIGHTS = st.lists(st.floats(0.01, 5), min_size=1, max_size=9)

@@ -17,6 +17,7 @@ from index import vector_index
 from pipelines import maintenance
 from pipelines.operations import checks
 from retrieval import vector
+from retrieval.access import Scope
 from tests.faults.harness import eventually
 from tests.index.test_index import Library, landed, text_hash, version
 from tests.tenant_fixture import World
@@ -64,7 +65,7 @@ def ranked(library: Library, plan: vector.Plan, *principals: str, look: int = 10
     with library.world.app.readers.snapshot(library.world.tenant) as connection:
         generation = vector.active_generation(connection, library.encoder.identity)
         assert generation
-        return vector.ranked(connection, plan, generation, asked, [*principals, EVERYONE], look)
+        return vector.ranked(connection, plan, generation, asked, Scope(generation.generation, [*principals, EVERYONE]), look)
 
 
 def test_a_small_generation_wants_no_index(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,8 +84,9 @@ def test_a_large_generation_gets_an_index_and_it_is_used(library: Library) -> No
         active = vector.active_generation(connection, library.encoder.identity)
         assert active is not None
         assert active.indexed
-        vector.ranked(connection, "indexed", active, str([0.0] * active.dimension), [EVERYONE], 1)  # sets how to search
-        statement = sql.SQL("EXPLAIN ") + vector.statement("indexed", active)
+        within = Scope(active.generation, [EVERYONE])
+        vector.ranked(connection, "indexed", active, str([0.0] * active.dimension), within, 1)  # sets how to search
+        statement = sql.SQL("EXPLAIN ") + vector.statement("indexed", active, within)
         values = {"readers": [EVERYONE], "look": 10, "vector": str([0.0] * active.dimension)}
         plan = "\n".join(row["QUERY PLAN"] for row in connection.execute(statement, values))
     assert f"Index Scan using hnsw_{generation}" in plan

@@ -161,7 +161,7 @@ def run(headrace: Runtime, tenant: str, *stages: str) -> dict[str, Report]:
 
 
 def find(headrace: Runtime, tenant: str) -> list[Passage]:
-    return search(headrace.readers, headrace.models.embedder, tenant, SearchRequest("rain falls", top=50))
+    return list(search(headrace.readers, headrace.models.embedder, tenant, SearchRequest("rain falls", mode="vector", top=50)))
 
 
 # ── the frame ────────────────────────────────────────────────────────────────────────────────────────────────
