@@ -52,11 +52,14 @@ FROM (
   SELECT DISTINCT s.text_hash FROM unnest(%(documents)s::text[]) AS d (document)
   CROSS JOIN LATERAL (SELECT text_hash FROM chunk_source WHERE generation = %(generation)s AND document = d.document OFFSET 0) s) x
 CROSS JOIN LATERAL (
-  SELECT text_hash, terms, impacts FROM lexical WHERE generation = %(generation)s AND text_hash = x.text_hash OFFSET 0) l
+  SELECT text_hash, terms, impacts FROM lexical
+  WHERE tenant = (SELECT headrace.current_tenant()) AND generation = %(generation)s AND text_hash = x.text_hash OFFSET 0) l
 WHERE l.terms @@ %(wanted)s::tsquery
 ORDER BY l.impacts <#> %(query)s::sparsevec, l.text_hash LIMIT %(look)s
 
 -- name: impacts
 SELECT l.text_hash AS chunk, -(l.impacts <#> %(query)s::sparsevec) AS score
 FROM unnest(%(chunks)s::text[]) AS x (text_hash)
-CROSS JOIN LATERAL (SELECT text_hash, impacts FROM lexical WHERE generation = %(generation)s AND text_hash = x.text_hash OFFSET 0) l
+CROSS JOIN LATERAL (
+  SELECT text_hash, impacts FROM lexical
+  WHERE tenant = (SELECT headrace.current_tenant()) AND generation = %(generation)s AND text_hash = x.text_hash OFFSET 0) l

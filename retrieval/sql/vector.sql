@@ -37,7 +37,9 @@ SELECT c.text_hash AS chunk, 1 - (c.embedding <=> %(vector)s::halfvec) AS score
 FROM (
   SELECT DISTINCT s.text_hash FROM unnest(%(documents)s::text[]) AS d (document)
   CROSS JOIN LATERAL (SELECT text_hash FROM chunk_source WHERE generation = {generation} AND document = d.document OFFSET 0) s) x
-CROSS JOIN LATERAL (SELECT text_hash, embedding FROM chunk WHERE generation = {generation} AND text_hash = x.text_hash OFFSET 0) c
+CROSS JOIN LATERAL (
+  SELECT text_hash, embedding FROM chunk
+  WHERE tenant = (SELECT headrace.current_tenant()) AND generation = {generation} AND text_hash = x.text_hash OFFSET 0) c
 ORDER BY c.embedding <=> %(vector)s::halfvec, c.text_hash LIMIT %(look)s
 
 -- name: indexed
@@ -67,9 +69,12 @@ SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true), set_config('hns
        set_config('enable_seqscan', 'off', true)
 
 -- name: cosines
+-- With the tenant, a chunk is found by its whole key: without statistics Postgres might take any index for one on its parts.
 SELECT c.text_hash AS chunk, 1 - (c.embedding <=> %(vector)s::halfvec) AS score
 FROM unnest(%(chunks)s::text[]) AS x (text_hash)
-CROSS JOIN LATERAL (SELECT text_hash, embedding FROM chunk WHERE generation = %(generation)s AND text_hash = x.text_hash OFFSET 0) c
+CROSS JOIN LATERAL (
+  SELECT text_hash, embedding FROM chunk
+  WHERE tenant = (SELECT headrace.current_tenant()) AND generation = %(generation)s AND text_hash = x.text_hash OFFSET 0) c
 
 -- name: mean
 -- Of a sample: the first by their hashes, which have nothing to do with what the texts say.

@@ -18,6 +18,7 @@ from pipelines import maintenance
 from pipelines.operations import checks
 from retrieval import vector
 from retrieval.access import Scope
+from retrieval.filters import Filters
 from tests.faults.harness import eventually
 from tests.index.test_index import Library, landed, text_hash, version
 from tests.tenant_fixture import World
@@ -194,6 +195,7 @@ def test_the_statements_of_a_search_differ_by_generation(library: Library) -> No
     with library.world.app.readers.tenant(library.world.tenant) as connection:
         active = vector.active_generation(connection, library.encoder.identity)
     assert active is not None
-    texts = {vector.statement(plan, active).as_string(None) for plan in get_args(vector.Plan)}
-    assert len(texts) == 3
+    scopes = [Scope(active.generation, [EVERYONE], filters) for filters in (Filters(), Filters(path="/"), Filters(sources=("/wiki",)))]
+    texts = {vector.statement(plan, active, within).as_string(None) for plan in get_args(vector.Plan) for within in scopes}
+    assert len(texts) == 11, "two read whatever passes, of which the filters are known"
     assert all(f"generation = {active.generation}" in text for text in texts)
