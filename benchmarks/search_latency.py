@@ -6,8 +6,8 @@ the Postgres backend, and of the wall clock. Each is measured for a reader of al
 
 Keys:
   chunks              passages of the tenant
-  vector, lexical     each by selectivity: `all`, `tenth`, `hundredth`:
-    recall_at_10        share of the ten best by comparing every passage that the search finds too, mean of 50 questions
+  vector, lexical, hybrid  each by selectivity: `all`, `tenth`, `hundredth`:
+    recall_at_10        share of the ten best by comparing every passage that the search finds too, mean of 50 questions (not of hybrid)
     p50_ms, p95_ms      processor time of the backend (goals for vectors: p95 at most 10 for all, 25 for a tenth and a hundredth; for
                         words: p95 at most 30 with 100,000 passages and 200 with 1,000,000)
     wall_p95_ms         from the call to the answer
@@ -21,12 +21,12 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -39,16 +39,16 @@ from core.sql import statements
 from core.tenancy import Connection, Database
 from index import vector_index
 from pipelines.app import Headrace
-from retrieval import lexical, vector
-from retrieval.candidates import Candidate
-from retrieval.request import SearchRequest
+from retrieval import lexical, pages, vector
+from retrieval.access import Scope, scope
+from retrieval.filters import Filters
+from retrieval.request import Mode
+from retrieval.search import SearchRequest, search
 
 TENANT = "large"
 QUESTIONS, COMPARED = 200, 50
 TOP = 10
 QPS_SECONDS = 10.0
-
-Find = Callable[[SearchRequest], list[Candidate]]
 
 
 class Asked:
@@ -77,14 +77,9 @@ def measure(data: Path, chunks: int, tenants: int) -> Mapping[str, Any]:
         note(f"creating {tenants:,} more tenants")
         _corpus.create_tenants(headrace, tenants)
         with closing(Database(headrace.endpoints.postgres_reader.get_secret_value(), role="reader", connections=1)) as database:
-            opened = partial(database.snapshot, TENANT)
-            by_vector: Find = partial(vector.VectorSearch(encoder).candidates, opened)
-            by_words: Find = partial(lexical.LexicalSearch().candidates, opened)
             results: dict[str, Any] = {"chunks": chunks}
-            for name, find, compare in (("vector", by_vector, _every_vector), ("lexical", by_words, _every_passage)):
-                results[name] = {
-                    reader: _timed(database, find, partial(compare, encoder), real.questions, reader) for reader in _corpus.READERS
-                }
+            for mode in get_args(Mode):
+                results[mode] = {reader: _timed(database, encoder, real.questions, mode, reader) for reader in _corpus.READERS}
             results["planning_ms"] = _planning(database, encoder, real.questions[0])
         return {
             **results,
@@ -107,49 +102,49 @@ def _build(headrace: Headrace, generation: int) -> float:
     return float(state["seconds"]) if state else 0.0
 
 
-def _timed(
-    database: Database, find: Find, compare: Callable[[Connection, SearchRequest], list[str]], questions: Sequence[str], reader: str
-) -> dict[str, float]:
-    requests = [SearchRequest(question, (_corpus.READERS[reader],), top=TOP) for question in questions[:QUESTIONS]]
+def _timed(database: Database, encoder: Asked, questions: Sequence[str], mode: Mode, reader: str) -> dict[str, float]:
+    requests = [SearchRequest(question, (_corpus.READERS[reader],), mode, TOP) for question in questions[:QUESTIONS]]
     for request in requests[:20]:  # the caches of the server and the connection are warm in production
-        find(request)
+        search(database, encoder, TENANT, request)
     cpu, wall = [], []
     for request in requests:
         with database.tenant(TENANT) as connection:
             backend = connection.info.backend_pid
         before = _processor_ms(backend)
-        wall.append(1000 * seconds(partial(find, request)))
+        wall.append(1000 * seconds(partial(search, database, encoder, TENANT, request)))
         cpu.append(_processor_ms(backend) - before)
-    hits = []
-    for request in requests[:COMPARED]:
-        with database.snapshot(TENANT) as connection:
-            expected = compare(connection, request)
-        found = {candidate.chunk for candidate in find(request)}
-        hits.append(len(found.intersection(expected)) / len(expected) if expected else 1.0)
-    note(f"{reader}: p95 {np.percentile(cpu, 95):.1f} ms, recall {np.mean(hits):.3f}")
-    return {
-        "recall_at_10": float(np.mean(hits)),
+    found = {
         "p50_ms": float(np.percentile(cpu, 50)),
         "p95_ms": float(np.percentile(cpu, 95)),
         "wall_p95_ms": float(np.percentile(wall, 95)),
     }
+    note(f"{mode}, {reader}: p95 {found['p95_ms']:.1f} ms")
+    return found if mode == "hybrid" else {**found, "recall_at_10": _recall(database, encoder, requests[:COMPARED])}
+
+
+def _recall(database: Database, encoder: Asked, requests: Sequence[SearchRequest]) -> float:
+    hits = []
+    for request in requests:
+        with database.snapshot(TENANT) as connection:
+            active = vector.active_generation(connection, encoder.identity)
+            assert active is not None
+            every = Scope(active.generation, request.readers)
+            few = scope(connection, active.generation, request.readers, Filters())
+            if request.mode == "vector":
+                text = encoder.text(request.query)
+                expected = [*vector.ranked(connection, "exact", active, text, every, TOP)]
+                found = [*vector.nearest(connection, active, text, few, TOP).scores]
+            else:
+                terms = lexical.query_terms(connection, active.generation, request.query)
+                expected = [*lexical.ranked(connection, terms.weighted, every, TOP)] if terms.weighted else []
+                found = [*lexical.best(connection, terms, few, TOP).scores]
+        hits.append(len({*found} & {*expected}) / len(expected) if expected else 1.0)
+    return float(np.mean(hits))
 
 
 def _processor_ms(backend: int) -> float:
     """What the process has computed so far, by the kernel's scheduler."""
     return int(Path(f"/proc/{backend}/schedstat").read_text().split()[0]) / 1e6
-
-
-def _every_vector(encoder: Asked, connection: Connection, request: SearchRequest) -> list[str]:
-    active = vector.active_generation(connection, encoder.identity)
-    assert active is not None
-    return list(vector.ranked(connection, "exact", active, encoder.text(request.query), request.readers, request.top))
-
-
-def _every_passage(_: Asked, connection: Connection, request: SearchRequest) -> list[str]:
-    [row] = connection.execute(statements("retrieval", "sql/lexical.sql")["lexicon"]).fetchall()
-    weighted = lexical.weighted_terms(connection, request.query, **row)
-    return list(lexical.ranked(connection, row["generation"], weighted, request)) if weighted else []
 
 
 def _planning(database: Database, encoder: Asked, question: str) -> float:
@@ -165,13 +160,14 @@ def _planning(database: Database, encoder: Asked, question: str) -> float:
     with database.snapshot(TENANT) as connection:
         active = vector.active_generation(connection, encoder.identity)
         assert active is not None
-        values |= {"generation": active.generation, "chunks": ["a"], "look": TOP + vector.SPARE, "top": TOP}
+        values |= {"generation": active.generation, "chunks": ["a"], "look": TOP + pages.SPARE, "top": TOP}
+        within = Scope(active.generation, [_corpus.EVERY])
         texts = [
-            statements("retrieval", f"sql/{name}.sql")[statement]
+            within.statement(statements("retrieval", f"sql/{name}.sql")[statement])
             for name, statement in (("vector", "generation"), ("access", "lists"), ("access", "count"), ("citations", "cite"))
         ]
-        ranking = vector.statement("indexed" if active.indexed else "exact", active)
-        return sum(_planned(connection, text, values) for text in (*map(sql.SQL, texts), ranking))
+        ranking = vector.statement("indexed" if active.indexed else "exact", active, within)
+        return sum(_planned(connection, text, values) for text in (*texts, ranking))
 
 
 def _planned(connection: Connection, text: sql.Composable, values: Mapping[str, Any]) -> float:
@@ -182,14 +178,13 @@ def _planned(connection: Connection, text: sql.Composable, values: Mapping[str, 
 
 def _qps(headrace: Headrace, encoder: Asked, questions: Sequence[str], readers: int = 8) -> float:
     with closing(Database(headrace.endpoints.postgres_reader.get_secret_value(), role="reader", connections=readers)) as database:
-        search = vector.VectorSearch(encoder)
         until = time.monotonic() + QPS_SECONDS
 
         def ask(number: int) -> int:
             asked = 0
             while time.monotonic() < until:
-                request = SearchRequest(questions[(number + asked * readers) % QUESTIONS], (_corpus.EVERY,), top=TOP)
-                search.candidates(partial(database.snapshot, TENANT), request)
+                request = SearchRequest(questions[(number + asked * readers) % QUESTIONS], (_corpus.EVERY,), "vector", TOP)
+                search(database, encoder, TENANT, request)
                 asked += 1
             return asked
 

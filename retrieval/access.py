@@ -70,4 +70,11 @@ def _few_lists(connection: Connection, scope: Scope) -> list[int] | None:
     return lists if row["passages"] <= FEW_PASSAGES else None
 
 
+def undescribed(connection: Connection, scope: Scope) -> int:
+    """With filters: how many documents that may be read have no values to filter by yet, and are left out for that."""
+    if not scope.filters.given():
+        return 0
+    return int(connection.execute(_SQL["undescribed"], scope.values).fetchall()[0]["documents"])
+
+
 _SQL = statements("retrieval", "sql/access.sql")

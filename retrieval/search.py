@@ -7,28 +7,31 @@ from time import perf_counter
 from pgvector import HalfVector
 
 from core.tenancy import Connection, Database
-from retrieval import cursor, fusion, lexical, vector
-from retrieval.access import Scope, scope
+from retrieval import cursor, diversity, fusion, lexical, vector
+from retrieval.access import Scope, scope, undescribed
 from retrieval.answer import Answer
 from retrieval.citations import Citation, Passage
 from retrieval.collapse import related
+from retrieval.expansion import expanded
 from retrieval.filters import Filters
 from retrieval.fusion import Scored, Weighing
 from retrieval.hybrid import Hybrid
+from retrieval.matched import matched
 from retrieval.pages import Page, page
 from retrieval.ranking import Rank, Ranked, Ranking
 from retrieval.request import SearchRequest
+from retrieval.rerank import Reranker, relevance, rerank
 from retrieval.vector import Generation, QueryEncoder, active_generation
 
 __all__ = ["Answer", "Citation", "Filters", "Passage", "SearchRequest", "search"]
 
 
-def search(database: Database, encoder: QueryEncoder, tenant: str, request: SearchRequest) -> Answer:
+def search(database: Database, encoder: QueryEncoder, tenant: str, request: SearchRequest, reranker: Reranker | None = None) -> Answer:
     """The best passages that one of the request's principals, or everyone, may read; best first, one of each cluster of near-duplicates.
 
-    `database` has a reader's login. The encoder is used in the modes with vectors alone. All statements after the question is embedded see
-    the same state. Raises TenantError, Unavailable, and HeadraceError: `model-mismatch` if the index was built with another model than the
-    encoder's, `bad-cursor` if the cursor belongs to another request or index.
+    `database` has a reader's login. The encoder is used in the modes with vectors alone, the reranker if the request asks for it. All
+    statements after the question is embedded see the same state. Raises TenantError, Unavailable, and HeadraceError: `model-mismatch` if
+    the index was built with another model than the encoder's, `bad-cursor` if the cursor belongs to another request or index.
     """
     started = perf_counter()
     query = _vector(database, encoder, tenant, request)
@@ -40,17 +43,40 @@ def search(database: Database, encoder: QueryEncoder, tenant: str, request: Sear
         after = cursor.read(tenant, generation.generation, request)
         within = scope(connection, generation.generation, request.readers, request.filters)
         rank, weighing = _ranking(connection, generation, within, request, query)
-        found = page(connection, within, rank, request.top, after, request.least)
-        passages = related(connection, within, found.shown, found.candidates, found.clusters)
+        found = page(connection, within, rank, _look(request, reranker), after, request.least)
+        passages = _told(connection, within, request, found)
+        vectors = diversity.vectors(connection, generation.generation, passages) if request.diversity else {}
+        lacking = undescribed(connection, within)
+    # a model or a server takes its time: no transaction is open meanwhile
+    passages, reranked = rerank(reranker, request, passages)
+    if request.diversity:
+        passages = diversity.diverse(passages, relevance(passages), vectors, request.diversity)
     return Answer(
-        tuple(passages),
+        tuple(passages[: request.top]),
         request.mode,
         _next(tenant, generation, request, found),
         generation.generation,
         generation.model_name,
         weighing.weight if weighing else None,
         perf_counter() - started,
+        reranked,
+        lacking,
     )
+
+
+def _look(request: SearchRequest, reranker: Reranker | None) -> int:
+    """How many passages are read: those that are reordered are more than those that are shown."""
+    of_reranker = reranker.candidates if reranker and request.rerank else 0
+    return max(request.top, of_reranker, diversity.LOOK if request.diversity else 0)
+
+
+def _told(connection: Connection, within: Scope, request: SearchRequest, found: Page) -> list[Passage]:
+    """The passages of a page with everything that the request asks about each."""
+    passages = related(connection, within, found.shown, found.candidates, found.clusters)
+    passages = expanded(connection, within.generation, passages, request.expand)
+    if not request.explain:
+        return passages
+    return matched(connection, within.generation, passages, lexical.query_terms(connection, within.generation, request.query))
 
 
 def _vector(database: Database, encoder: QueryEncoder, tenant: str, request: SearchRequest) -> str:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from pipelines.cli.installation import opened
-from pipelines.cli.options import AsJson, Tenant, callers_principals
+from pipelines.cli.options import AsJson, Tenant, callers_principals, point_in_time
 from pipelines.cli.output import out, print_json, progress, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from retrieval.citations import Alike
-    from retrieval.search import Passage
+    from retrieval.answer import Answer
+    from retrieval.citations import Alike, Passage
 
 
 SearchMode = Literal["hybrid", "vector", "lexical"]
+Expansion = Literal["none", "neighbours", "section", "table"]
+Addition = Literal["scores", "rrf"]
 
 
 def search(
@@ -30,31 +32,94 @@ def search(
     mode: Annotated[
         SearchMode, typer.Option(help="vector: the nearest in meaning. lexical: those with the query's words. hybrid: both.")
     ] = "hybrid",
+    source: Annotated[list[str] | None, typer.Option(help="Only from this source; repeat it for others.")] = None,
+    media_type: Annotated[list[str] | None, typer.Option(help="Only of this media type; repeat it for others.")] = None,
+    language: Annotated[list[str] | None, typer.Option(help="Only in this language (ISO 639-1); repeat it for others.")] = None,
+    path: Annotated[str, typer.Option(help="Only documents whose address begins with this.")] = "",
+    metadata: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only documents with this metadata; repeat it for more.")
+    ] = None,
+    since: Annotated[datetime | None, typer.Option(parser=point_in_time, metavar="WHEN", help="Only versions from then on.")] = None,
+    until: Annotated[datetime | None, typer.Option(parser=point_in_time, metavar="WHEN", help="Only versions up to then.")] = None,
+    cursor: Annotated[str, typer.Option(help="The next page: the cursor of the answer before.")] = "",
+    expand: Annotated[Expansion, typer.Option(help="Also the text around each passage.")] = "none",
+    rerank: Annotated[bool, typer.Option("--rerank", help="In the order of the configured reranker.")] = False,
+    diversity: Annotated[float, typer.Option(min=0, max=1, help="How much passages that say the same are passed over.")] = 0.0,
+    fusion: Annotated[Addition, typer.Option(help="How hybrid adds both sides: by scores, or by reciprocal ranks.")] = "scores",
+    weight: Annotated[float | None, typer.Option(min=0, max=1, help="Of the cosine in hybrid. Default: by language.")] = None,
+    least: Annotated[float | None, typer.Option(help="Only passages with this score or more.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="What each score is made of, and the terms that matched.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Find the best passages that the caller may read, with citations."""
-    import msgspec
+    from pipelines.operations.search import answer
+    from retrieval.filters import Filters
+    from retrieval.request import SearchRequest
 
-    from pipelines.operations.search import ask
-
-    readers = callers_principals("--as", caller or ())
+    filters = Filters(
+        sources=tuple(source or ()),
+        media_types=tuple(media_type or ()),
+        languages=tuple(language or ()),
+        path=path,
+        metadata=_metadata(metadata or ()),
+        since=since,
+        until=until,
+    )
+    request = SearchRequest(
+        query,
+        callers_principals("--as", caller or ()),
+        mode,
+        top,
+        filters,
+        cursor=cursor,
+        expand=expand,
+        rerank=rerank,
+        diversity=diversity,
+        fusion=fusion,
+        weight=weight,
+        least=least,
+        explain=explain,
+    )
     with opened() as headrace, progress(quiet=as_json) as report:
         report("searching …")
-        passages = ask(headrace, tenant, query, readers, top, mode)
+        found = answer(headrace, tenant, request)
+    _print(found, as_json)
+
+
+def _metadata(pairs: Sequence[str]) -> dict[str, str]:
+    if wrong := [pair for pair in pairs if "=" not in pair]:
+        raise typer.BadParameter(f"metadata is KEY=VALUE, was: {wrong[0]!r:.200}")
+    return {key: value for key, _, value in (pair.partition("=") for pair in pairs)}
+
+
+def _print(answer: Answer, as_json: bool) -> None:
+    import msgspec
+
     if as_json:
-        print_json([msgspec.to_builtins(passage) for passage in passages])
+        print_json(msgspec.to_builtins(answer))
         return
-    for rank, passage in enumerate(passages, 1):
+    for rank, passage in enumerate(answer, 1):
         _print_passage(rank, passage)
-    if not passages:
-        out().print("[dim]nothing that this caller may read[/dim]")
+    for line in _about(answer):
+        out().print(f"[dim]{line}[/dim]")
+
+
+def _about(answer: Answer) -> Iterator[str]:
+    if not answer.passages:
+        yield "nothing that this caller may read"
+    if answer.undescribed:
+        yield f"left out by the filters: {answer.undescribed} documents that were indexed before there were filters"
+    if answer.reranked in ("timed-out", "failed"):
+        yield f"not reranked: {answer.reranked}"
+    if answer.cursor:
+        yield f"more: --cursor {answer.cursor}"
 
 
 def _print_passage(rank: int, passage: Passage) -> None:
     from rich.markup import escape
 
     out().print(f"[bold]{rank}.[/bold] [cyan]{passage.score:.3f}[/cyan] {escape(visible(' > '.join(passage.heading_path)))}")
-    out().print(passage.text, markup=False)
+    out().print(passage.expanded or passage.text, markup=False)
     for cited in passage.citations:
         page = f", page {cited.page}" if cited.page else ""
         out().print(f"   — {visible(f'{cited.title or cited.document} ({cited.document}{page})')}", style="dim", markup=False)
@@ -65,6 +130,9 @@ def _print_passage(rank: int, passage: Passage) -> None:
 
 def _related(passage: Passage) -> Iterator[str]:
     """What a search has to say of a passage besides where it stands, one line for each kind."""
+    if passage.matched is not None:
+        yield f"score: {', '.join(f'{name} {value:.3f}' for name, value in _scores(passage))}"
+        yield f"terms: {', '.join(passage.matched.terms) or 'none'}"
     if passage.left_out:
         yield f"boilerplate left out before this passage: {passage.left_out}"
     if passage.boilerplate:
@@ -74,6 +142,12 @@ def _related(passage: Passage) -> Iterator[str]:
         yield f"alike: {'; '.join(_alike(one) for one in passage.alike)}{more}"
     if passage.within:
         yield f"within: {', '.join(sorted({cited.document for longer in passage.within for cited in longer.citations}))}"
+
+
+def _scores(passage: Passage) -> list[tuple[str, float]]:
+    parts = passage.scores
+    found = {"cosine": parts.cosine, "calibrated": parts.calibrated, "BM25": parts.bm25, "reranked": parts.reranked}
+    return [(name, value) for name, value in found.items() if value is not None]
 
 
 def _alike(one: Alike) -> str:

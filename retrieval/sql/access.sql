@@ -19,3 +19,9 @@ SELECT count(*) AS passages FROM (
   SELECT FROM unnest(%(documents)s::text[]) AS d (document)
   CROSS JOIN LATERAL (SELECT FROM chunk_source WHERE generation = %(generation)s AND document = d.document OFFSET 0) s
   LIMIT %(most)s) AS x
+
+-- name: undescribed
+-- Documents that one of the readers may read and that have no values to filter by, because they were indexed before there were filters.
+SELECT count(*) AS documents FROM indexed i
+WHERE i.generation = %(generation)s AND i.metadata IS NULL
+  AND (SELECT a.principals && %(readers)s::text[] FROM access_list a WHERE a.number = i.access)

@@ -159,7 +159,7 @@ def test_a_login_that_postgres_refuses_is_a_wrong_configuration_before_the_model
 def test_sqlalchemys_url_is_taken(readable: tuple[str, str]) -> None:
     tenant, url = readable
     with Index(url.replace("postgresql://", "postgresql+psycopg://"), tenant) as index:
-        assert index.search("fees") != []
+        assert index.search("fees")
 
 
 def test_the_pages_sql_finds_what_the_command_line_finds(readable: tuple[str, str], app: Headrace) -> None:

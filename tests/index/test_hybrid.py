@@ -20,6 +20,7 @@ from retrieval.fusion import mean_cosine
 from retrieval.search import Answer, SearchRequest, search
 from tests.index.test_index import Encoder, Library, landed, text_hash, version
 from tests.index.test_lexical import best
+from tests.retrieval.test_reordering import Judge
 from tests.tenant_fixture import Inlet, World
 
 pytestmark = pytest.mark.usefixtures("empty_world")
@@ -129,7 +130,7 @@ def by_hand(found: Library, documents: Mapping[str, Document], asked: SearchRequ
 
 
 @given(DOCUMENTS, FILTERS, READERS, MODES, st.sampled_from(QUERIES), st.booleans())
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_every_passage_that_may_be_read_and_passes_is_found_with_its_score_and_only_such_sources_are_cited(
     world: World, documents: dict[str, Document], filters: Filters, readers: tuple[str, ...], mode: Any, query: str, many: bool
 ) -> None:
@@ -150,7 +151,7 @@ def test_every_passage_that_may_be_read_and_passes_is_found_with_its_score_and_o
 
 
 @given(DOCUMENTS, FILTERS, READERS, MODES, st.sampled_from(QUERIES), st.integers(1, 3), st.sampled_from(["scores", "rrf"]))
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_pages_together_are_the_search_of_the_whole(
     world: World, documents: dict[str, Document], filters: Filters, readers: tuple[str, ...], mode: Any, query: str, size: int, fusion: Any
 ) -> None:
@@ -301,3 +302,71 @@ def test_who_may_read_nothing_learns_nothing_from_a_filter(world: World) -> None
     found = library(world, {"a.md": Document((TEXTS[0],), ("group:hr",), source="/secret")})
     there, not_there = (ask(found, "pump", filters=Filters(sources=(source,))) for source in ("/secret", "/none"))
     assert (there.passages, there.cursor, there.generation) == (not_there.passages, not_there.cursor, not_there.generation)
+
+
+# what an answer tells of a passage
+
+
+def test_the_text_around_a_passage_is_of_a_document_that_may_be_read_and_passes(world: World) -> None:
+    shared, before, after = TEXTS[0], TEXTS[1], TEXTS[2]
+    documents = {"a.md": Document((before, shared), ("group:hr",), source="/hr"), "b.md": Document((shared, after))}
+    found = library(world, documents)
+    asked = {"mode": "vector", "expand": "neighbours", "top": 9}
+    own = {one.text: one.expanded for one in ask(found, "pump", **asked)}
+    assert own == {shared: f"{shared}\n{after}", after: f"{shared}\n{after}"}
+    theirs = {one.text: one.expanded for one in ask(found, "pump", principals=("group:hr",), filters=Filters(("/hr",)), **asked)}
+    assert theirs == {before: f"{before}\n{shared}", shared: f"{before}\n{shared}"}
+    assert {one.expanded for one in ask(found, "pump", mode="vector")} == {""}
+
+
+def test_a_section_and_a_table_are_what_belongs_to_a_passage(world: World) -> None:
+    paths = [("Guide",), ("Guide", "Oil"), ("Guide", "Oil"), ("Guide", "Oil", "Cold"), ("Other",)]
+    texts = [TEXTS[0], f"part | number\n{TEXTS[1]}", f"part | number\n{TEXTS[2]}", TEXTS[3], TEXTS[4]]
+    found = library(world, {"a.md": Document(tuple(texts))})
+    for text, path in zip(texts, paths, strict=True):
+        world.rows("UPDATE chunk SET heading_path = %(path)s WHERE text_hash = %(one)s RETURNING 1", path=list(path), one=text_hash(text))
+    asked = {"mode": "vector", "top": 9}
+    sections = {one.text: one.expanded for one in ask(found, "pump", expand="section", **asked)}
+    assert [sections[text] for text in texts] == ["\n".join(texts[:4]), "\n".join(texts[1:4]), "\n".join(texts[1:4]), "", ""]
+    tables = {one.text: one.expanded for one in ask(found, "pump", expand="table", **asked)}
+    assert [tables[text] for text in texts] == ["", "\n".join(texts[1:3]), "\n".join(texts[1:3]), "", ""]
+
+
+def test_an_explained_answer_says_which_terms_matched_and_where(world: World) -> None:
+    found = simple(world)
+    for mode in ("hybrid", "lexical"):
+        best_one = ask(found, "seals of the pump", mode=mode, explain=True).passages[0]
+        assert best_one.matched is not None
+        assert best_one.matched.terms == ("pump", "seal")
+        assert [best_one.text[start:end] for start, end in best_one.matched.highlights] == ["pump", "seal"]
+    unmatched = ask(found, "unheard", explain=True).passages[0].matched
+    assert unmatched is not None
+    assert (unmatched.terms, unmatched.highlights) == ((), ())
+    assert ask(found, "pump").passages[0].matched is None
+
+
+def test_a_diverse_answer_passes_over_what_a_better_passage_says(world: World) -> None:
+    found = simple(world)
+    plain = ask(found, "pump", mode="vector", top=3)
+    other = ask(found, "pump", mode="vector", top=3, diversity=0.9)
+    assert other.passages[0] == plain.passages[0]
+    assert (other.cursor, bool(plain.cursor)) == ("", True)
+    assert {one.chunk for one in ask(found, "pump", top=9, diversity=1)} == {one.chunk for one in ask(found, "pump", top=9)}
+
+
+def test_a_reranker_is_asked_about_more_passages_than_are_shown(world: World) -> None:
+    found = simple(world)
+    asked = SearchRequest("pump", top=1, rerank=True)
+    answer = search(world.app.readers, found.encoder, world.tenant, asked, Judge())
+    assert ([len(one.text) for one in answer], answer.reranked) == ([max(map(len, TEXTS[:5]))], "yes")
+
+
+def test_documents_from_before_there_were_filters_are_left_out_by_a_filter_and_counted(world: World) -> None:
+    found = library(
+        world, {name: Document((text,), acl) for name, text, acl in zip(NAMES, TEXTS[:3], [("*",), ("*",), ("jo",)], strict=False)}
+    )
+    world.rows("UPDATE indexed SET metadata = NULL, source = NULL, media_type = NULL, event_time = NULL WHERE name <> 'a.md' RETURNING 1")
+    answer = ask(found, "pump", filters=Filters(sources=("/wiki",)), top=9)
+    assert ([one.text for one in answer], answer.undescribed) == ([TEXTS[0]], 1)
+    assert ask(found, "pump", top=9).undescribed == 0
+    assert ask(found, "pump", principals=("jo",), filters=Filters(path="/a"), top=9).undescribed == 2

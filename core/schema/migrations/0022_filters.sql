@@ -3,3 +3,4 @@ ALTER TABLE headrace.indexed
   ADD COLUMN source text, ADD COLUMN media_type text, ADD COLUMN metadata jsonb, ADD COLUMN event_time timestamptz;
 CREATE INDEX ON headrace.indexed (event_time);
 CREATE INDEX ON headrace.indexed USING gin (metadata jsonb_path_ops);
+CREATE INDEX ON headrace.indexed (generation) WHERE metadata IS NULL;

@@ -3,7 +3,7 @@
 SELECT s.document FROM chunk c JOIN chunk_source s USING (generation, text_hash), unnest(%(tokens)s::text[]) AS token
 WHERE strpos(concat_ws(' ', c.text, array_to_string(c.heading_path, ' ')), token) > 0
 UNION
-SELECT i.document FROM indexed i, unnest(%(tokens)s::text[]) AS token WHERE strpos(concat_ws(' ', i.name, i.title, i.uri), token) > 0
+SELECT i.document FROM indexed i, unnest(%(tokens)s::text[]) AS token WHERE strpos(concat_ws(' ', i.name, i.title, i.uri, i.source, i.metadata), token) > 0
 
 -- name: kept
 SELECT DISTINCT document FROM artifact WHERE stage = ANY (%(stages)s) AND document > %(after)s ORDER BY document LIMIT %(limit)s

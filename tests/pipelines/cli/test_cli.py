@@ -111,9 +111,18 @@ def test_publish_ingest_and_search_print_json_and_nothing_else(call: Run, acme: 
     assert published == [{"document": "pumps/seals.md", "published": True, "reason": None, "detail": None}]
     assert ingested[acme]["landed"] == {"events": 1, "fates": {"landed": 1}, "reasons": {}}
     assert [stage["done"] for stage in ingested[acme]["stages"]] == [1] * 7
-    assert call("search", "--tenant", acme, "shaft seal", "--json") == (0, [], "")
-    code, found, stderr = call("search", "--tenant", acme, "shaft seal", "--as", "user:b, group:a", "--json")
-    assert (code, stderr, [citation["document"] for citation in found[0]["citations"]]) == (0, "", ["pumps/seals.md"])
+    code, found, stderr = call("search", "--tenant", acme, "shaft seal", "--json")
+    assert (code, found["passages"], found["cursor"], found["mode"], stderr) == (0, [], "", "hybrid", "")
+    read = ("search", "--tenant", acme, "shaft seal", "--as", "user:b, group:a")
+    code, found, stderr = call(*read, "--json")
+    [cited] = found["passages"][0]["citations"]
+    assert (code, stderr, cited["document"], cited["media_type"]) == (0, "", "pumps/seals.md", "text/markdown")
+    for filters, number in ((["--media-type", "text/markdown"], 1), (["--media-type", "application/pdf"], 0), (["--source", "/none"], 0)):
+        assert bool(call(*read, *filters, "--json")[1]["passages"]) == bool(number)
+    code, printed, _ = call(*read, "--explain", "--top", "1", "--expand", "section")
+    assert (code, "calibrated" in printed, "terms: seal, shaft" in printed) == (0, True, True)
+    code, printed, _ = call(*read, "--cursor", "x")
+    assert (code, "bad-cursor" in _) == (2, True)
 
 
 def test_a_closed_pipe_ends_it_silently(config: Path, acme: str) -> None:
@@ -381,13 +390,13 @@ def test_a_receipt_is_for_its_owner_alone_and_never_over_another(call: Run, app:
     assert "(receipt-exists)" in call("erase", "--tenant", acme, "page.md", "--receipt", str(receipt))[2]
     assert "(receipt-not-writable)" in call("erase", "--tenant", acme, "page.md", "--receipt", str(tmp_path / "no" / "r"))[2]
     assert receipt.read_text(encoding="utf-8") == "another one"
-    assert ask(app, acme, "shaft seal") != []
+    assert ask(app, acme, "shaft seal")
     receipt.unlink()
     code, result, _ = call("erase", "--tenant", acme, "page.md", "--receipt", str(receipt), "--json")
     assert (code, result["complete"]) == (0, True)
     assert json.loads(receipt.read_text(encoding="utf-8")) == result
     assert stat.S_IMODE(receipt.stat().st_mode) == 0o600
-    assert ask(app, acme, "shaft seal") == []
+    assert not ask(app, acme, "shaft seal")
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def test_ingest_does_everybody_else_and_says_who_is_in_trouble(call: Run, own: R
     code, found, said = call("ingest", "--json")
     assert (code, said) == (exit_codes.BUG, "")
     assert {tenant: result["error"] and result["error"]["reason"] for tenant, result in found.items()} == expected(*TROUBLES)
-    assert ask(own, WELL, "shaft seal") != []
+    assert ask(own, WELL, "shaft seal")
     assert all(result["error"] is None or (result["error"]["detail"] and result["error"]["next"]) for result in found.values())
     code, printed, said = call("ingest")
     assert code == exit_codes.BUG
