@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from chunkers.allowance import MOST_CHUNKS, most_chunks
 from chunkers.meter import CountTokens, TokenMeter
 from chunkers.semantic import Encode
-from chunkers.strategies import STRATEGIES
+from chunkers.strategies import STRATEGIES, Strategy
 from core.errors import ConfigurationError
 from core.records import Block, Chunk, text_hash
 
@@ -61,7 +62,14 @@ class Chunker:
         No chunk's `embedded_text` exceeds `max_tokens`, and every word is in a chunk. Raises DocumentError (`chunk-over-budget`) if a
         single character exceeds `max_tokens`, and what `encode` raises.
         """
-        return STRATEGIES[self.formats.get(form, self.strategy)](blocks, self._meter, self.encode)
+        return self._of(form)(blocks, self._meter, self.encode)
+
+    def most(self, blocks: Sequence[Block], form: str = "") -> int:
+        """How many chunks a document of this format with these blocks may have: `chunkers.allowance`."""
+        return MOST_CHUNKS if self._of(form).small else most_chunks(blocks, self.max_tokens)
+
+    def _of(self, form: str) -> Strategy:
+        return STRATEGIES[self.formats.get(form, self.strategy)]
 
     @property
     def _named(self) -> list[str]:

@@ -8,11 +8,12 @@ from itertools import count
 
 from chunkers.bonds import pack
 from chunkers.drafts import Draft, chunks, drafted
+from chunkers.joining import joined
 from chunkers.meter import TokenMeter
 from chunkers.outline import outline
+from chunkers.packing import PACKINGS
 from chunkers.pieces import pieces
 from chunkers.sizing import sized
-from chunkers.structure import limit
 from core.records import Block, Chunk
 
 CHILDREN = 4
@@ -30,7 +31,9 @@ def hierarchical(blocks: Sequence[Block], meter: TokenMeter) -> list[Chunk]:
 def _drafts(blocks: Sequence[Block], meter: TokenMeter) -> Iterator[Draft]:
     sections, numbers = outline(blocks, meter), count()
     small = [replace(section, budget=max(1, section.budget // CHILDREN)) for section in sections]
-    for section, child, own in zip(sections, small, sized(small, meter, pieces), strict=True):
-        for parent in pack(own, limit(section.budget)):
+    packing = PACKINGS[0]
+    for section, own in joined(sections, sized(small, meter, pieces), meter, packing.short, packing.together):
+        child = packing.limit(max(1, section.budget // CHILDREN))
+        for parent in pack(own, packing.limit(section.budget)):
             number = next(numbers)
-            yield from (drafted(section.path, group, number) for group in pack(parent, limit(child.budget)))
+            yield from (drafted(section.path, group, number) for group in pack(parent, child))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import NamedTuple
 
 from chunkers.meter import TokenMeter
 from chunkers.pieces import is_empty
@@ -18,13 +19,24 @@ Stack = tuple[int, ...]
 """Indices of the headings above a block, the root first."""
 
 
+class Heading(NamedTuple):
+    """`at`: its place among the document's blocks."""
+
+    at: int
+    block: Block
+
+
 @dataclass(frozen=True)
 class Section:
-    """Consecutive blocks under one heading, none empty. `budget` is the room for text beside the path, in tokens without special ones."""
+    """Consecutive blocks under one heading, none empty. `budget` is the room for text beside the path, in tokens without special ones.
+
+    `above`: all headings above, the root first; `path` has the last ones of them, as many as fit.
+    """
 
     path: tuple[str, ...]
     budget: int
     blocks: tuple[Block, ...]
+    above: tuple[Heading, ...]
 
 
 def outline(blocks: Sequence[Block], meter: TokenMeter) -> list[Section]:
@@ -38,7 +50,12 @@ def outline(blocks: Sequence[Block], meter: TokenMeter) -> list[Section]:
     paths = _Paths(titles, set(stacks), meter)
     kept = sorted(_read_as_text(blocks, stacks, paths))
     return [
-        Section(paths.titles(stack), paths.budget(stack), tuple(blocks[index] for index in group))
+        Section(
+            paths.titles(stack),
+            paths.budget(stack),
+            tuple(blocks[index] for index in group),
+            tuple(Heading(index, blocks[index]) for index in stack),
+        )
         for stack, group in groupby(kept, key=lambda index: stacks[index])
     ]
 

@@ -8,13 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chunkers.bonds import SizedPiece, pack
-from chunkers.drafts import chunks, drafted
+from chunkers.bonds import SizedPiece
 from chunkers.meter import TokenMeter
-from chunkers.outline import outline
+from chunkers.packing import packed
 from chunkers.pieces import ATTACHED, sentence_pieces
-from chunkers.sizing import sized
-from chunkers.structure import limit
 from core.records import Block, Chunk
 
 Encode = Callable[[Sequence[str]], npt.NDArray[np.float32]]
@@ -29,11 +26,7 @@ def semantic(blocks: Sequence[Block], meter: TokenMeter, encode: Encode) -> list
 
     Every sentence is embedded once more than its chunk. Guarantees as `structure` does.
     """
-    sections = outline(blocks, meter)
-    parts = sized(sections, meter, sentence_pieces)
-    ranks = _ranks(parts, encode)
-    packed = (pack(own, limit(section.budget), rank) for section, own, rank in zip(sections, parts, ranks, strict=True))
-    return chunks((drafted(section.path, group) for section, groups in zip(sections, packed, strict=True) for group in groups), meter)
+    return packed(blocks, meter, sentence_pieces, lambda parts: _ranks(parts, encode))
 
 
 def _ranks(sections: Sequence[Sequence[SizedPiece]], encode: Encode) -> list[list[Any]]:

@@ -16,22 +16,26 @@ from core.records import Block, Chunk
 
 @dataclass(frozen=True)
 class Strategy:
-    """`split`: (blocks, meter), and an `encode` function if it `embeds`. `version`: raise it whenever the same blocks give other chunks."""
+    """`split`: (blocks, meter), and an `encode` function if it `embeds`. `version`: raise it whenever the same blocks give other chunks.
+
+    `small`: its chunks are meant to be small, so that a document may have `chunkers.allowance.MOST_CHUNKS` of them.
+    """
 
     split: Callable[..., list[Chunk]]
     version: int
     embeds: bool = False
+    small: bool = False
 
     def __call__(self, blocks: Sequence[Block], meter: TokenMeter, encode: Any) -> list[Chunk]:
         return self.split(blocks, meter, encode) if self.embeds else self.split(blocks, meter)
 
 
 STRATEGIES: Mapping[str, Strategy] = {
-    "structure": Strategy(structure, 2),
+    "structure": Strategy(structure, 3),
     "recursive": Strategy(recursive, 1),
     "fixed": Strategy(fixed, 1),
-    "table": Strategy(table, 1),
-    "code": Strategy(code, 1),
-    "hierarchical": Strategy(hierarchical, 1),
-    "semantic": Strategy(semantic, 1, embeds=True),
+    "table": Strategy(table, 2, small=True),
+    "code": Strategy(code, 2),
+    "hierarchical": Strategy(hierarchical, 2, small=True),
+    "semantic": Strategy(semantic, 2, embeds=True),
 }

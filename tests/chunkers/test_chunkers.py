@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import chunkers
 from chunkers import Chunker
+from chunkers.allowance import FREE, MOST_CHUNKS, most_chunks
 from chunkers.chunker import VERSION
 from chunkers.text import halves, sentences, unwrapped
 from core import frames, records
@@ -130,13 +131,81 @@ def test_blocks_without_visible_text_have_no_chunk(text: str) -> None:
 # ── structure ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_small_neighbours_share_a_chunk_but_never_across_a_heading() -> None:
-    blocks = [heading("One"), paragraph("a b"), paragraph("c d"), heading("Two"), paragraph("e f")]
-    assert [(c.heading_path, c.text) for c in split(blocks)] == [(("One",), "a b\n\nc d"), (("Two",), "e f")]
+LONG = "w " * 30
+"""A section that stays by itself."""
+
+
+def test_small_neighbours_share_a_chunk() -> None:
+    blocks = [heading("One"), paragraph("a b"), paragraph("c d"), heading("Two"), paragraph(LONG)]
+    assert [(c.heading_path, c.text) for c in split(blocks)] == [(("One",), "a b\n\nc d"), (("Two",), LONG.strip())]
 
 
 def test_sections_with_equal_titles_stay_apart() -> None:
-    assert [c.text for c in split([heading("Note"), paragraph("a"), heading("Note"), paragraph("b")])] == ["a", "b"]
+    texts = [c.text for c in split([heading("Note"), paragraph(f"a {LONG}"), heading("Note"), paragraph(f"b {LONG}")])]
+    assert [text[0] for text in texts] == ["a", "b"]
+
+
+# ── short sections ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_short_sections_are_joined_under_the_headings_that_they_have_in_common() -> None:
+    blocks = [heading("Mill"), heading("Wheel", 2), paragraph("It turns."), heading("Stone", 2), paragraph("It grinds.")]
+    (chunk,) = split(blocks)
+    assert (chunk.heading_path, chunk.text) == (("Mill",), "Wheel\n\nIt turns.\n\nStone\n\nIt grinds.")
+
+
+def test_a_short_section_joins_its_subsections() -> None:
+    blocks = [heading("Mill"), paragraph("Grinds."), heading("Wheel", 2), paragraph("Turns."), heading("Other"), paragraph(LONG)]
+    first, _ = split(blocks)
+    assert (first.heading_path, first.text) == (("Mill",), "Grinds.\n\nWheel\n\nTurns.")
+
+
+def test_what_is_beside_a_subsection_that_stays_by_itself_is_not_joined_to_the_next_section() -> None:
+    wheel, stone = [heading("Wheel", 2), paragraph(LONG)], [heading("Stone", 2), paragraph("Grinds.")]
+    blocks = [heading("Mill"), *wheel, *stone, heading("Other"), paragraph("Short.")]
+    assert [c.heading_path for c in split(blocks)] == [("Mill", "Wheel"), ("Mill", "Stone"), ("Other",)]
+
+
+def test_sections_are_joined_up_to_a_quarter_of_a_chunk() -> None:
+    blocks = [block for n in range(60) for block in (heading(f"H{n}"), paragraph("a b"))]
+    chunks = split(blocks)
+    assert all(chunk.token_count <= 2 + 62 / 4 for chunk in chunks)
+    assert len(chunks) < 60 / 2.5
+    assert re.findall("H[0-9]+", " ".join(c.embedded_text for c in chunks)) == [f"H{n}" for n in range(60)]
+
+
+def short_sections(rng: random.Random, count: int) -> list[list[Block]]:
+    return [[heading(prose(rng, 1), rng.choice([1, 2, 2, 3])), paragraph(prose(rng, rng.randint(1, 6)))] for _ in range(count)]
+
+
+@given(st.integers(0, 2**64))
+@settings(max_examples=60, deadline=None)
+def test_an_edit_among_short_sections_changes_only_chunks_around_it(seed: int) -> None:
+    rng = random.Random(seed)
+    sections = [section for part in range(10) for section in ([[heading(f"Part {part}"), paragraph(LONG)]], short_sections(rng, 20))]
+    flat = [section for group in sections for section in group]
+    at = rng.randrange(len(flat))
+    edits = (
+        flat[:at] + flat[at + 1 :],
+        flat[:at] + short_sections(rng, 1) + flat[at:],
+        flat[:at] + short_sections(rng, 1) + flat[at + 1 :],
+    )
+    before = hashes([block for section in flat for block in section])
+    for edit in edits:
+        assert len(hashes([block for section in edit for block in section]) - before) <= MAX_CHANGED
+
+
+def test_a_document_of_too_many_chunks_for_its_text_is_cut_into_larger_ones() -> None:
+    blocks = [Block("list_item", "a b c d", level=1) for _ in range(4_000)]
+    sections = [block for n in range(4_000) for block in (heading("H"), paragraph("a"))]
+    rows = [Block("table", rows=(("Name", "Role"), *(("a", "b") for _ in range(4_000))))]
+    for document in (blocks, sections, rows):
+        chunks = split(document, 256)
+        assert len(chunks) <= most_chunks(document, 256)
+        assert mean(chunk.token_count for chunk in chunks) > 0.4 * 256
+
+
+# ── pieces ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_two_neighbours_of_a_section_never_fit_into_three_quarters_of_a_chunk() -> None:
@@ -146,7 +215,8 @@ def test_two_neighbours_of_a_section_never_fit_into_three_quarters_of_a_chunk() 
 
 
 def test_heading_path_follows_the_levels() -> None:
-    blocks = [heading("A"), heading("B", 2), paragraph("x"), heading("C", 3), paragraph("y"), heading("D", 2), paragraph("z")]
+    x, y, z = (paragraph(LONG) for _ in range(3))
+    blocks = [heading("A"), heading("B", 2), x, heading("C", 3), y, heading("D", 2), z]
     assert [c.heading_path for c in split(blocks)] == [("A", "B"), ("A", "B", "C"), ("A", "D")]
 
 
@@ -359,9 +429,9 @@ def test_other_chunks_from_the_same_blocks_need_another_version() -> None:
 
 
 def test_the_same_embedded_text_has_the_same_hash_everywhere() -> None:
-    first, *_ = split([heading("A"), paragraph("same", 1)])
-    *_, last = split([heading("Z"), paragraph("other"), heading("A"), paragraph("same", 9)])
-    elsewhere, *_ = split([heading("B"), paragraph("same")])
+    first, *_ = split([heading("A"), paragraph(LONG, 1)])
+    *_, last = split([heading("Z"), paragraph("other"), heading("A"), paragraph(LONG, 9)])
+    elsewhere, *_ = split([heading("B"), paragraph(LONG)])
     assert first.text_hash == last.text_hash != elsewhere.text_hash
     assert re.fullmatch("[0-9a-f]{32}", first.text_hash)
 
@@ -385,15 +455,25 @@ def test_the_stage_returns_each_documents_chunks() -> None:
     assert second == []
 
 
-def test_a_document_of_more_chunks_than_an_index_takes_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chunkers.stage.MOST_CHUNKS", 3)
-    documents = [
-        records.Redacted("a", tuple(block for n in range(size) for block in (heading(f"T{n}"), paragraph("x")))) for size in (4, 3)
-    ]
-    rows = [(f"{n}", "k", records.encode(document)) for n, document in enumerate(documents)]
-    out = chunkers.chunk(pl.DataFrame(rows, schema=dict(frames.REDACTED), orient="row"), Chunker(words, 64, "test"))
+def test_a_document_of_more_chunks_than_its_text_is_allowed_fails_alone() -> None:
+    payloads = [records.encode(records.Redacted("a", (paragraph(text),))) for text in ("!" * 40_000, "word " * 8_000)]
+    frame = pl.DataFrame({"document": ["d", "e"], "input_key": ["k", "l"], "redacted": payloads}, schema=dict(frames.REDACTED))
+    out = chunkers.chunk(frame, Chunker(wordpiece(), 256, "test"))
     assert out["reason"].to_list() == ["too-many-chunks", None]
-    assert out["detail"][0] == "4 chunks, more than 3"
+    assert re.fullmatch("[0-9]+ chunks, more than 149", out["detail"][0])
+
+
+@pytest.mark.parametrize("name", ["table", "hierarchical"])
+def test_strategies_of_small_chunks_may_have_as_many_as_an_index_takes(name: str) -> None:
+    blocks = [paragraph("!" * 40_000)]
+    assert Chunker(words, 256, "test", name).most(blocks) == MOST_CHUNKS > Chunker(words, 256, "test").most(blocks)
+
+
+@given(st.lists(ANY_BLOCK, max_size=12), st.integers(32, 8192))
+def test_a_document_may_have_more_chunks_the_longer_it_is_and_the_smaller_they_are(blocks: list[Block], max_tokens: int) -> None:
+    most = most_chunks(blocks, max_tokens)
+    assert FREE <= most <= most_chunks([*blocks, paragraph("more " * 100)], max_tokens)
+    assert most_chunks(blocks, 2 * max_tokens) <= most
 
 
 def test_a_document_that_cannot_be_split_fails_alone() -> None:
