@@ -189,6 +189,9 @@ ATTACKS = [
     "UPDATE headrace.audit SET entry = '{{}}'",
     "DELETE FROM headrace.audit",
     "TRUNCATE headrace.audit",
+    "INSERT INTO headrace.api_key (key, digest, tenant, principals, rate, expires_at) VALUES ('a', '', {them}, '{{}}', 1, now())",
+    "UPDATE headrace.api_key SET principals = '{{*}}', revoked_at = NULL",
+    "DELETE FROM headrace.api_key",
     "INSERT INTO headrace.audit (number, entry, hash, seal) VALUES (1, '{{}}', '', '')",
     "DROP TRIGGER stays ON headrace.audit",
     "TRUNCATE headrace.chunk_source",
@@ -307,8 +310,14 @@ def test_a_bare_login_sees_tenants_positions_slots_and_the_audit_log_and_no_docu
     with ATTACKERS[login](pair) as connection:
         assert {pair.acme, pair.globex} <= {row["tenant"] for row in connection.execute("SELECT tenant FROM headrace.tenant")}
         rows = connection.execute("SELECT table_name FROM information_schema.tables WHERE table_schema ~ '^(headrace|tenant_|public)'")
-        pipelines_own = {"stream_position", "slot", "audit", "master_change"} if "pipeline" in login else set()
+        pipelines_own = {"stream_position", "slot", "audit", "master_change", "api_key"} if "pipeline" in login else set()
         assert {row["table_name"] for row in rows} == {"tenant"} | pipelines_own
+
+
+@under_a_role
+def test_no_role_of_a_tenant_sees_an_api_key(pair: Pair, attacker: Attacker) -> None:
+    with attacker(pair) as connection:
+        refused(connection, pair.sql("SELECT count(*) FROM headrace.api_key"))
 
 
 def test_a_reader_sees_no_wrapped_key(pair: Pair) -> None:

@@ -42,6 +42,7 @@ BY_REASON = {
     "no-files": 2,
     "receipt-exists": 2,
     "receipt-not-writable": 2,
+    "unknown-api-key": 5,
     "unknown-document": 5,
     "unknown-source": 5,
     "unknown-dead-letter": 5,

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli import (
+    api_keys,
     audit,
     dead_letters,
     doctor,
@@ -37,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (tenants.app, dead_letters.app, replay.app, keys.app, audit.app):
+for group in (tenants.app, dead_letters.app, replay.app, keys.app, api_keys.app, audit.app):
     for registered in group.registered_commands:
         registered.cls = Command
     app.add_typer(group)

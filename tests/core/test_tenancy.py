@@ -186,10 +186,15 @@ def test_every_tenant_has_a_partition_of_every_parent_and_nothing_else(superuser
 
 
 def test_a_foreign_key_stays_within_its_tenant(superuser: Superuser) -> None:
-    """One from parent to parent would go for every tenant with the first that is dropped, and lock through every tenant's partitions."""
+    """One from parent to parent would go for every tenant with the first that is dropped, and lock through every tenant's partitions.
+
+    The other is between two tables of the installation: a tenant's API keys go with its row.
+    """
     keys = "SELECT conrelid::regclass::text ~ '^tenant_|^\"tenant_', r.relnamespace = p.relnamespace FROM pg_constraint"
     keys += " JOIN pg_class r ON r.oid = conrelid JOIN pg_class p ON p.oid = confrelid WHERE contype = 'f'"
-    assert ask(superuser, keys) == {(True, True)}
+    installation = " conrelid = 'headrace.api_key'::regclass AND confrelid = 'headrace.tenant'::regclass"
+    assert ask(superuser, f"{keys} AND NOT ({installation})") == {(True, True)}
+    assert ask(superuser, f"{keys} AND {installation}") == {(False, True)}
 
 
 def test_a_partition_has_one_policy_and_only_control_tables_have_others(superuser: Superuser) -> None:
@@ -211,6 +216,8 @@ def test_a_partition_has_one_policy_and_only_control_tables_have_others(superuse
         ("audit", "pipeline_reads", "SELECT", "{headrace_pipeline}"),
         ("audit", "owner_reads", "SELECT", "{headrace_owner}"),
         ("audit", "owner_adds", "INSERT", "{headrace_owner}"),
+        ("api_key", "owner_administers", "ALL", "{headrace_owner}"),
+        ("api_key", "pipeline_reads", "SELECT", "{headrace_pipeline}"),
         ("master_change", "owner_administers", "ALL", "{headrace_owner}"),
         ("master_change", "pipeline_reads", "SELECT", "{headrace_pipeline}"),
     }
@@ -276,6 +283,7 @@ def test_every_privilege_on_a_table_is_one_that_was_meant(superuser: Superuser) 
         ("headrace", "stream_position", "headrace_pipeline", "SELECT"),
         ("headrace", "audit", "headrace_pipeline", "SELECT"),
         ("headrace", "master_change", "headrace_pipeline", "SELECT"),
+        ("headrace", "api_key", "headrace_pipeline", "SELECT"),
         *(("headrace", "slot", "headrace_pipeline", privilege) for privilege in ("SELECT", "INSERT", "UPDATE", "DELETE")),
     }
 
