@@ -24,7 +24,8 @@ from index import lexical, near_duplicates
 class Version(msgspec.Struct, frozen=True):
     """A document's version to index: what a citation shows, the principals that may read it, and its chunks in order. All of it redacted.
 
-    `language`: ISO 639-1, empty if unknown. `source`, `media_type`, `metadata`: what searches filter by. `context`: what names the document beside its passages (`core.records.document_context`).
+    `language`: ISO 639-1, empty if unknown. `source`, `media_type`, `metadata`: what searches filter by.
+    `context`: what names the document beside its passages (`core.records.document_context`).
     """
 
     name: str
