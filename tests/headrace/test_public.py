@@ -127,19 +127,20 @@ def test_an_odd_argument_of_a_search_is_refused_alike_in_python_and_on_the_comma
 def test_an_odd_argument_of_the_pages_sql_is_refused_or_finds_nothing(readable: tuple[str, str]) -> None:
     """Never what the caller may not read: a text is no list of principals for Postgres either."""
     tenant, url = readable
-    query = sql_of("retrieval.md", "CROSS JOIN LATERAL", tenant)
-    vector = str([1.0] + [0.0] * 383)
+    query, view = sql_of("retrieval.md", "FROM search", tenant), sql_of("retrieval.md", "FROM passage", tenant)
+    asked = {"vector": str([1.0] + [0.0] * 383), "question": "fees"}
     with psycopg.connect(url, autocommit=True) as connection:
         for refused in ("group:board", "*", ["group:board\0"], ["group:board\ud800"]):
-            with pytest.raises((psycopg.DataError, UnicodeEncodeError)):
-                connection.execute(query, {"vector": vector, "principals": refused})
+            for one in (query, view):
+                with pytest.raises((psycopg.DataError, UnicodeEncodeError)):
+                    connection.execute(one, {**asked, "principals": refused})
         nobody: list[str] | None
         for nobody in (None, []):
-            assert connection.execute(query, {"vector": vector, "principals": nobody}).fetchall() == []
+            rows = connection.execute(query, {**asked, "principals": nobody}).fetchall()
+            assert {cited["document"] for row in rows for cited in row[-1]} == {"open.md"}
+            assert connection.execute(view, {"principals": nobody}).fetchall() == []
         with pytest.raises(psycopg.DataError):
-            connection.execute(query, {"vector": "", "principals": ["*"]})
-        with pytest.raises(psycopg.errors.InvalidRowCountInLimitClause):
-            connection.execute(query.replace("LIMIT 5", "LIMIT -1"), {"vector": vector, "principals": ["*"]})
+            connection.execute(query, {**asked, "vector": "", "principals": ["*"]})
 
 
 @pytest.mark.parametrize(("right", "wrong"), [(":secret@", ":Tr0ub4dor@"), ("readable_rag", "nobody"), ("/headrace", "/nowhere")])
@@ -167,10 +168,13 @@ def test_the_pages_sql_finds_what_the_command_line_finds(readable: tuple[str, st
     question = "how often is the seal inspected"
     vector = app.models.embedder.encode([question], "query")[0].tolist()
     with psycopg.Connection[dict[str, Any]].connect(url, row_factory=dict_row) as connection:
-        query = sql_of("retrieval.md", "CROSS JOIN LATERAL", tenant)
+        query = sql_of("retrieval.md", "FROM search", tenant)
+        view = sql_of("retrieval.md", "FROM passage", tenant)
         for principals, expected in ((["*"], {"open.md"}), (["*", "group:board"], {"open.md", "closed.md"})):
-            rows = connection.execute(query, {"vector": str(vector), "principals": principals}).fetchall()
-            assert {document for row in rows for document in row["documents"]} == expected
+            values = {"vector": str(vector), "question": question, "principals": principals}
+            rows = connection.execute(query, values).fetchall()
+            assert {cited["document"] for row in rows for cited in row["documents"]} == expected
+            assert {row["document"] for row in connection.execute(view, values)} == expected
         assert rows[0]["text"] == ask(app, tenant, question)[0].text
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute("SELECT FROM document")
