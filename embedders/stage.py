@@ -18,11 +18,12 @@ import numpy as np
 import polars as pl
 
 import embedders
-from core.config import Embedding
+from core.config import Embedding, Reranking
 from core.errors import ConfigurationError, DocumentError, HeadraceError, Unavailable
 from core.records import EmbeddingModel
 from embedders import Embedded, EmbedderOptions, Endpoint, Kind, Refusal, Vectors
 from embedders.refusal import OF_A_TEXT
+from embedders.reranking import EndpointJudge, Judge, ModelJudge
 
 PROBE_TEXT = "The headrace leads water to the wheel."
 """A harmless text: if it fails too, the server is unavailable."""
@@ -102,6 +103,39 @@ def load(embedding: Embedding, cache_dir: Path | None = None) -> Embedder:
     """
     with _refusals_translated():
         return Embedder(embedders.load(_options(embedding, cache_dir)), embedding)
+
+
+class Reranker:
+    """The configured reranker, as `retrieval.rerank` has it. Threads may share it."""
+
+    def __init__(self, judge: Judge, reranking: Reranking) -> None:
+        self._judge, self._timeout_s = judge, reranking.timeout_s
+        self.candidates = reranking.candidates
+
+    def scores(self, query: str, texts: Sequence[str]) -> list[float]:
+        """Raises HeadraceError, `reranker-timed-out` among others."""
+        with _refusals_translated():
+            return self._judge.scores(query, texts, self._timeout_s)
+
+    def close(self) -> None:
+        self._judge.close()
+
+
+def load_reranker(reranking: Reranking) -> Reranker | None:
+    """The configured reranker; None if there is none. A model's files are verified; it is loaded when it is first asked.
+
+    Raises ConfigurationError: `model-not-found`, `unsafe-weights`, `bad-endpoint`; Unavailable if the model's hub does not answer.
+    """
+    endpoint = reranking.endpoint
+    with _refusals_translated():
+        if endpoint.url:
+            key = endpoint.api_key.get_secret_value() if endpoint.api_key else None
+            judge: Judge = EndpointJudge(endpoint.url, endpoint.protocol, endpoint.model, key, reranking.timeout_s)
+        elif reranking.model:
+            judge = ModelJudge(reranking.model, reranking.revision)
+        else:
+            return None
+    return Reranker(judge, reranking)
 
 
 def error_of(refusal: Refusal) -> HeadraceError:

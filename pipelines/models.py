@@ -15,7 +15,7 @@ from core.policy import EmbeddingModel, Policy, Privacy, Reading
 if TYPE_CHECKING:
     from chunkers import Chunker
     from embedders import Vectors
-    from embedders.stage import Embedder
+    from embedders.stage import Embedder, Reranker
     from graph import Extractor, Projection
     from parsers import WorkerPool
     from privacy import Redactor
@@ -96,6 +96,16 @@ class Models:
         embedder = load(embedding, self._settings.cache_dir)
         self._closing.callback(embedder.close)
         return embedder
+
+    @cached_property
+    def reranker(self) -> Reranker | None:
+        """The installation's; None if none is configured. Raises as `embedders.stage.load_reranker` does."""
+        from embedders.stage import load_reranker
+
+        reranker = load_reranker(self._settings.reranking)
+        if reranker:
+            self._closing.callback(reranker.close)
+        return reranker
 
     def chunker(self, policy: Policy) -> Chunker:
         """The tenant's chunker, which counts in its model's tokens. Its first document raises ConfigurationError if a chunk may be longer

@@ -5,6 +5,7 @@ There is none by default. One that fails or takes too long changes nothing: the 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from typing import Literal, Protocol
@@ -15,6 +16,8 @@ from core.errors import HeadraceError
 from core.records import embedded_text
 from retrieval.citations import Passage
 from retrieval.request import SearchRequest
+
+_LOG = logging.getLogger("headrace.retrieval")
 
 Reranked = Literal["no", "yes", "timed-out", "failed"]
 TIMED_OUT = "reranker-timed-out"
@@ -47,6 +50,7 @@ def rerank(reranker: Reranker | None, request: SearchRequest, passages: list[Pas
     try:
         scores = reranker.scores(request.query, [embedded_text(one.heading_path, one.text) for one in looked_at])
     except HeadraceError as error:
+        _LOG.warning("not reranked: %s", error.reason)
         return passages, "timed-out" if error.reason == TIMED_OUT else "failed"
     if len(scores) != len(looked_at) or not all(map(math.isfinite, scores)):
         return passages, "failed"

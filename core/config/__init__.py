@@ -10,6 +10,7 @@ from core.config.sections import (
     Neo4j,
     Parsing,
     Postgres,
+    Reranking,
     Stream,
 )
 from core.config.settings import Settings, load
@@ -29,6 +30,7 @@ __all__ = [
     "Postgres",
     "Privacy",
     "Reading",
+    "Reranking",
     "Retention",
     "Settings",
     "Stream",

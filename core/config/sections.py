@@ -170,6 +170,40 @@ class Embedding(EmbeddingModel):
         return self
 
 
+class RerankingEndpoint(Section):
+    """A server that reranks, in place of a model here. `model` is the server's own name for its model."""
+
+    url: EndpointUrl | None = None
+    protocol: Literal["tei", "cohere"] = "tei"
+    model: str | None = None
+    api_key: SecretStr | None = None
+
+    @model_validator(mode="after")
+    def _of_a_server(self) -> RerankingEndpoint:
+        named = [name for name in ("model", "api_key") if getattr(self, name) is not None]
+        if named and not self.url:
+            raise ValueError(f"{' and '.join(named)} are of the server that url names, and there is no url")
+        return self
+
+
+class Reranking(Section):
+    """What reranks the best `candidates` of a search that asks for it, within `timeout_s`: a cross-encoder, or an endpoint."""
+
+    model: str | None = None
+    revision: str | None = None
+    endpoint: RerankingEndpoint = RerankingEndpoint()
+    timeout_s: Seconds = 2.0
+    candidates: Annotated[int, Field(ge=1, le=1000)] = 50
+
+    @model_validator(mode="after")
+    def _one_reranks(self) -> Reranking:
+        if self.model and self.endpoint.url:
+            raise ValueError(f"either a model or an endpoint reranks, was: model {self.model!r} and endpoint.url")
+        if self.revision and not self.model:
+            raise ValueError("revision is of the model, and there is no model")
+        return self
+
+
 class Parsing(Section):
     """Limits of one parse, in a worker process of its own. `timeout_s`: for a document, or for each page if pages are recognised or read by
     models; `longest_s`: for all pages. `models_dir`: docling's models, for `reading.pdf` "model"."""

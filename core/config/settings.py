@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from core.config.endpoints import master_key_bytes
-from core.config.sections import Dagster, Embedding, Fetching, Kafka, Neo4j, Parsing, Postgres, Stream
+from core.config.sections import Dagster, Embedding, Fetching, Kafka, Neo4j, Parsing, Postgres, Reranking, Stream
 from core.errors import ConfigurationError
 from core.policy import Chunking, EmbeddingModel, NearDuplicates, Policy, Privacy, Reading, Retention, overlaid
 from core.section import Section, explain, meant
@@ -39,6 +39,7 @@ class Settings(BaseSettings):
     kafka: Kafka = Kafka()
     neo4j: Neo4j = Neo4j()
     embedding: Embedding = Embedding()
+    reranking: Reranking = Reranking()
     chunking: Chunking = Chunking()
     privacy: Privacy = Privacy()
     reading: Reading = Reading()

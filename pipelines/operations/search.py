@@ -49,7 +49,8 @@ def _search(resources: Resources, session: Session, request: SearchRequest, keys
     redactor = models.redactor(session.policy.privacy)
     query = redact_text(request.query, redactor, keys)
     asked = replace(request, query=query, filters=_redacted(request.filters, redactor, keys))
-    return search(resources.readers, models.embedder_of(session.policy.embedding), session.tenant, asked)
+    reranker = models.reranker if request.rerank else None
+    return search(resources.readers, models.embedder_of(session.policy.embedding), session.tenant, asked, reranker)
 
 
 def _redacted(filters: Filters, redactor: Redactor, keys: TenantKeys) -> Filters:

@@ -89,3 +89,16 @@ def _transformer(architecture: Architecture, heads: int, positions: int) -> PreT
         case "qwen3":
             grouped: dict[str, Any] = {"num_key_value_heads": heads // 2, "head_dim": HIDDEN // heads}
             return transformers.Qwen3Model(transformers.Qwen3Config(**sizes, **special, **grouped))
+
+
+def write_cross_encoder(folder: Path, seed: int = 3) -> Path:
+    """Write a cross-encoder with one score, and return its folder."""
+    import torch
+    import transformers
+
+    torch.manual_seed(seed)
+    sizes: dict[str, Any] = {"vocab_size": VOCABULARY, "hidden_size": HIDDEN, "num_hidden_layers": 2, "num_attention_heads": 4}
+    sizes |= {"intermediate_size": 64, "max_position_embeddings": 64, "initializer_range": 0.2, "pad_token_id": 0, "num_labels": 1}
+    transformers.BertForSequenceClassification(transformers.BertConfig(**sizes)).save_pretrained(folder)
+    write_tokenizer(folder)
+    return folder
