@@ -79,7 +79,7 @@ class ModelJudge:
         from sentence_transformers import CrossEncoder
 
         try:
-            model = CrossEncoder(
+            model: CrossEncoder = CrossEncoder(
                 str(self._folder), local_files_only=True, trust_remote_code=False, model_kwargs={"use_safetensors": True}, num_labels=1
             )
         except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
