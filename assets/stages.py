@@ -78,7 +78,8 @@ STAGE_ASSETS = (
     StageAsset(
         "chunks", ("chunk",), "redacted_documents", frozenset({"python", "postgres"}),
         "Passages along the document's structure, bounded in the embedding model's tokens, stable under edits elsewhere.\n\n"
-        "`chunk/chunks` and `chunk/tokens` count those of this run's documents.",
+        "`chunk/chunks` and `chunk/tokens` count those of this run's documents, and `chunk/like_instructions` the chunks that read like "
+        "instructions to a language model.",
     ),
     StageAsset(
         "embeddings", ("embed",), "chunks", frozenset({"pytorch", "postgres"}),

@@ -82,10 +82,12 @@ class Passage(msgspec.Struct, frozen=True):
     `text` is the chunk's own, or that of its parent (`chunking.strategy` "hierarchical"); the citations say where the chunk is.
 
     `score`: by the mode, what the passages are sorted by, and it depends on no other passage found; `scores`: what it is made of.
-    `matched`: on request (`explain`). `expanded`: the text around it, on request (`expand`); empty if there is none. `alike`: its
-    near-duplicates that may be read, in part if there are many: `more_alike` is the number of the others. `within`: longer passages that
-    this search found and that contain it. `boilerplate`: it stands, or one of its near-duplicates does, in a large share of the tenant's
-    documents. `left_out`: boilerplate between this passage and the one before it that the tenant's settings leave out.
+    `instructions`: 0 to 1, how much the text that is shown reads like instructions to a language model (`core.instructions`): such a
+    passage is an attack, or about instructions. `matched`: on request (`explain`). `expanded`: the text around it, on request (`expand`);
+    empty if there is none. `alike`: its near-duplicates that may be read, in part if there are many: `more_alike` is the number of the
+    others. `within`: longer passages that this search found and that contain it. `boilerplate`: it stands, or one of its near-duplicates
+    does, in a large share of the tenant's documents. `left_out`: boilerplate between this passage and the one before it that the tenant's
+    settings leave out.
     """
 
     chunk: str
@@ -94,6 +96,7 @@ class Passage(msgspec.Struct, frozen=True):
     score: float
     citations: tuple[Citation, ...]
     scores: Scores = Scores()
+    instructions: float = 0.0
     matched: Matched | None = None
     expanded: str = ""
     alike: tuple[Alike, ...] = ()
@@ -106,6 +109,11 @@ class Passage(msgspec.Struct, frozen=True):
     def place(self) -> tuple[float, str]:
         """What rankings are sorted by."""
         return -self.score, self.chunk
+
+    @property
+    def shown(self) -> str:
+        """The text with what is around it."""
+        return self.expanded or self.text
 
 
 class Cited(msgspec.Struct, frozen=True):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from time import perf_counter
 
+from msgspec.structs import replace
 from pgvector import HalfVector
 
+from core import instructions
 from core.tenancy import Connection, Database
 from retrieval import cursor, diversity, fusion, lexical, vector
 from retrieval.access import Scope, scope, undescribed
@@ -74,6 +76,7 @@ def _told(connection: Connection, within: Scope, request: SearchRequest, found: 
     """The passages of a page with everything that the request asks about each."""
     passages = related(connection, within, found.shown, found.candidates, found.clusters)
     passages = expanded(connection, within.generation, passages, request.expand)
+    passages = [replace(one, instructions=instructions.score("\n".join((*one.heading_path, one.shown)))) for one in passages]
     if not request.explain:
         return passages
     return matched(connection, within.generation, passages, lexical.query_terms(connection, within.generation, request.query))

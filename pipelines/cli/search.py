@@ -119,7 +119,7 @@ def _print_passage(rank: int, passage: Passage) -> None:
     from rich.markup import escape
 
     out().print(f"[bold]{rank}.[/bold] [cyan]{passage.score:.3f}[/cyan] {escape(visible(' > '.join(passage.heading_path)))}")
-    out().print(passage.expanded or passage.text, markup=False)
+    out().print(passage.shown, markup=False)
     for cited in passage.citations:
         page = f", page {cited.page}" if cited.page else ""
         out().print(f"   — {visible(f'{cited.title or cited.document} ({cited.document}{page})')}", style="dim", markup=False)
@@ -133,6 +133,10 @@ def _related(passage: Passage) -> Iterator[str]:
     if passage.matched is not None:
         yield f"score: {', '.join(f'{name} {value:.3f}' for name, value in _scores(passage))}"
         yield f"terms: {', '.join(passage.matched.terms) or 'none'}"
+    from core.instructions import SUSPICIOUS
+
+    if passage.instructions >= SUSPICIOUS:
+        yield f"reads like instructions to a language model ({passage.instructions:.2f})"
     if passage.left_out:
         yield f"boilerplate left out before this passage: {passage.left_out}"
     if passage.boilerplate:

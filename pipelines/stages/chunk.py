@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from core import frames
+from core import frames, instructions
 from core.frames import Result
 from core.ledger.ledger import Stale, Step
 from core.ledger.stage import Session, Stage
@@ -42,4 +42,5 @@ def _packed(result: Result, redacted_key: str, context: str, tally: Counter[str]
     chunks = decode(result.payload, tuple[Chunk, ...])
     tally["chunks"] += len(chunks)
     tally["tokens"] += sum(chunk.token_count for chunk in chunks)
+    tally["like_instructions"] += sum(instructions.score(chunk.text) >= instructions.SUSPICIOUS for chunk in chunks)
     return replace(result, payload=encode(Chunked(redacted_key, chunks, context)))
