@@ -26,8 +26,10 @@ class Chunker:
     `count_tokens` counts the tokens of each text, special tokens and passage prompt included; `tokenizer` is its identity. It is not
     called before the first document, so that a fingerprint loads no model. `max_tokens` limits a chunk. `strategy` is a name in
     `STRATEGIES`, and `formats` names others for documents of some formats. `encode` and `model`, its identity, are the embedding model's,
-    for strategies that embed. Raises ConfigurationError if `max_tokens` is under 8, if there is no such strategy, and if a strategy that
-    embeds has no `encode`.
+    for strategies that embed. `overlap`: how many tokens chunks have in common, for strategies that overlap.
+
+    Raises ConfigurationError if `max_tokens` is under 8, if `overlap` is half of it or more, if there is no such strategy, and if a
+    strategy that embeds has no `encode`.
     """
 
     count_tokens: CountTokens = field(repr=False)
@@ -37,10 +39,13 @@ class Chunker:
     formats: Mapping[str, str] = field(default_factory=dict)
     encode: Encode | None = field(default=None, repr=False)
     model: str = ""
+    overlap: int = 0
 
     def __post_init__(self) -> None:
         if self.max_tokens < MIN_TOKENS:
             raise ConfigurationError(f"max_tokens must be at least {MIN_TOKENS}, was: {self.max_tokens}")
+        if not 0 <= self.overlap < self.max_tokens / 2:
+            raise ConfigurationError(f"overlap must be less than half of max_tokens, {self.max_tokens}, was: {self.overlap}")
         for name in self._named:
             if name not in STRATEGIES:
                 raise ConfigurationError(f"a chunking strategy must be one of {', '.join(STRATEGIES)}, was: {name!r}")
@@ -50,11 +55,12 @@ class Chunker:
     @property
     def fingerprint(self) -> str:
         """Hash of everything that decides a document's chunks: versions, strategies, the limit, the tokenizer, and the embedding model if
-        a strategy embeds. 32 hex characters."""
+        a strategy embeds, and the overlap if one overlaps. 32 hex characters."""
         versions = [f"{name} {STRATEGIES[name].version}" for name in sorted({*self._named})]
         choice = [f"default {self.strategy}", *(f"{kind} {name}" for kind, name in sorted(self.formats.items()))]
         model = [self.model] if any(STRATEGIES[name].embeds for name in self._named) else []
-        return text_hash("\n".join([f"chunker {VERSION} {self.max_tokens} {self.tokenizer}", *versions, *choice, *model]))
+        overlap = [f"overlap {self.overlap}"] if self.overlap and any(STRATEGIES[name].overlaps for name in self._named) else []
+        return text_hash("\n".join([f"chunker {VERSION} {self.max_tokens} {self.tokenizer}", *versions, *choice, *model, *overlap]))
 
     def split(self, blocks: Sequence[Block], form: str = "") -> list[Chunk]:
         """Split a document of this format into chunks, in reading order.
@@ -62,7 +68,7 @@ class Chunker:
         No chunk's `embedded_text` exceeds `max_tokens`, and every word is in a chunk. Raises DocumentError (`chunk-over-budget`) if a
         single character exceeds `max_tokens`, and what `encode` raises.
         """
-        return self._of(form)(blocks, self._meter, self.encode)
+        return self._of(form)(blocks, self._meter, self.encode, self.overlap)
 
     def most(self, blocks: Sequence[Block], form: str = "") -> int:
         """How many chunks a document of this format with these blocks may have: `chunkers.allowance`."""

@@ -1,4 +1,5 @@
-"""The strategies by name. Each is a plain function `(blocks, meter) -> chunks`; `semantic` takes the embedding model besides."""
+"""The strategies by name. Each is a plain function `(blocks, meter) -> chunks`; `semantic` takes the embedding model
+besides, `recursive` and `fixed` an overlap."""
 
 from __future__ import annotations
 
@@ -18,22 +19,24 @@ from core.records import Block, Chunk
 class Strategy:
     """`split`: (blocks, meter), and an `encode` function if it `embeds`. `version`: raise it whenever the same blocks give other chunks.
 
-    `small`: its chunks are meant to be small, so that a document may have `chunkers.allowance.MOST_CHUNKS` of them.
+    `overlaps`: it takes an `overlap`. `small`: its chunks are meant to be small, so that a document may have
+    `chunkers.allowance.MOST_CHUNKS` of them.
     """
 
     split: Callable[..., list[Chunk]]
     version: int
     embeds: bool = False
     small: bool = False
+    overlaps: bool = False
 
-    def __call__(self, blocks: Sequence[Block], meter: TokenMeter, encode: Any) -> list[Chunk]:
-        return self.split(blocks, meter, encode) if self.embeds else self.split(blocks, meter)
+    def __call__(self, blocks: Sequence[Block], meter: TokenMeter, encode: Any, overlap: int) -> list[Chunk]:
+        return self.split(blocks, meter, *([encode] if self.embeds else []), *([overlap] if self.overlaps else []))
 
 
 STRATEGIES: Mapping[str, Strategy] = {
     "structure": Strategy(structure, 3),
-    "recursive": Strategy(recursive, 1),
-    "fixed": Strategy(fixed, 1),
+    "recursive": Strategy(recursive, 1, overlaps=True),
+    "fixed": Strategy(fixed, 1, overlaps=True),
     "table": Strategy(table, 2, small=True),
     "code": Strategy(code, 2),
     "hierarchical": Strategy(hierarchical, 2, small=True),

@@ -130,12 +130,22 @@ class Chunking(Section):
     """How documents are split into chunks: `chunkers.strategies`.
 
     `max_tokens`: of a chunk, in the embedding model's tokens; above the model's own limit it is refused when the model is loaded.
-    `formats`: strategies for documents of some formats; every other one has `strategy`.
+    `formats`: strategies for documents of some formats; every other one has `strategy`. `overlap`: how many tokens two neighbouring chunks
+    have in common under `fixed` and `recursive`.
     """
 
     max_tokens: Annotated[int, Field(ge=32, le=8192)] = 256
     strategy: Strategy = "structure"
     formats: dict[FormatName, Strategy] = Field(default_factory=dict)
+    overlap: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _less_than_half_is_overlap(self) -> Chunking:
+        if self.overlap >= self.max_tokens / 2:
+            raise ValueError(f"overlap must be less than half of max_tokens, {self.max_tokens}, was: {self.overlap}")
+        if self.overlap and not {"fixed", "recursive"} & {self.strategy, *self.formats.values()}:
+            raise ValueError(f"overlap is for the strategies fixed and recursive, was: {self.overlap} for {self.strategy}")
+        return self
 
 
 class EmbeddingModel(Section):

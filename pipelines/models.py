@@ -125,7 +125,8 @@ class Models:
             return embedder.encode(texts, "passage")
 
         formats = {str(form): strategy for form, strategy in chunking.formats.items()}
-        return Chunker(count, max_tokens, embedder.tokenizer_identity, chunking.strategy, formats, encode, embedder.identity)
+        identities = embedder.tokenizer_identity, embedder.identity
+        return Chunker(count, max_tokens, identities[0], chunking.strategy, formats, encode, identities[1], chunking.overlap)
 
     @cached_property
     def extractors(self) -> tuple[Extractor, ...]:

@@ -242,3 +242,59 @@ def test_children_are_a_quarter_of_their_parents() -> None:
 @pytest.mark.parametrize("name", sorted({*NAMES} - {"hierarchical"}))
 def test_other_chunks_answer_for_themselves(name: str) -> None:
     assert {chunk.parent for chunk in split(name, [paragraph("a b c"), TABLE])} == {None}
+
+
+# ── overlap ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def overlapping(name: str, overlap: int, max_tokens: int = 64, count: CountTokens = words) -> Chunker:
+    return Chunker(count, max_tokens, "test", name, overlap=overlap)
+
+
+def test_a_window_begins_with_the_end_of_the_one_before() -> None:
+    chunks = overlapping("fixed", 2, max_tokens=8).split([paragraph("a b c d e f g h i j k")])
+    assert [chunk.text for chunk in chunks] == ["a b c d", "c d e f g h", "g h i j k"]
+
+
+@pytest.mark.parametrize("name", ["fixed", "recursive"])
+@given(seed=st.integers(0, 2**32), max_tokens=st.integers(16, 80), share=st.floats(0, 0.49))
+@settings(max_examples=60, deadline=None)
+def test_overlap_repeats_only_the_end_of_what_is_before_and_loses_nothing(name: str, seed: int, max_tokens: int, share: float) -> None:
+    rng, overlap = random.Random(seed), int(share * max_tokens)
+    blocks = [paragraph(prose(rng, rng.randint(1, 40))) for _ in range(20)]
+    written = " ".join(block.text for block in blocks).split()
+    chunks = overlapping(name, overlap, max_tokens).split(blocks)
+    end = 0
+    for chunk in chunks:
+        found = chunk.text.split()
+        start = written.index(found[0])
+        assert written[start : start + len(found)] == found
+        assert chunk.token_count <= max_tokens
+        assert end - overlap <= start <= end < start + len(found)
+        assert start == end - overlap or overlap > end
+        end = start + len(found)
+    assert end == len(written)
+
+
+def test_the_fingerprint_covers_the_overlap_only_where_a_strategy_overlaps() -> None:
+    for name in NAMES:
+        prints = {Chunker(words, 64, "test", name, {}, encode, overlap=overlap).fingerprint for overlap in (0, 8, 9)}
+        assert len(prints) == (3 if STRATEGIES[name].overlaps else 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"overlap": 128, "strategy": "fixed"}, "less than half of max_tokens, 256, was: 128"),
+        ({"overlap": 8}, "for the strategies fixed and recursive, was: 8 for structure"),
+        ({"overlap": -1, "strategy": "fixed"}, "greater than or equal to 0"),
+    ],
+)
+def test_an_overlap_that_cannot_be_is_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Chunking.model_validate(settings)
+
+
+def test_a_chunker_refuses_an_overlap_of_half_a_chunk() -> None:
+    with pytest.raises(ConfigurationError, match="less than half of max_tokens, 64, was: 32"):
+        overlapping("fixed", 32)
