@@ -10,6 +10,7 @@ from threading import Event, Thread
 
 import numpy as np
 import psutil
+import psycopg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,7 +33,7 @@ WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'i'
 """The pages of each table, with its long values, and of each index, without the maps of free space."""
 
 PAGE = 8192
-EXAMPLES = 60
+EXAMPLES = 12
 NUMBERS = count(1)
 
 Shape = Callable[[random.Random, int], str]
@@ -77,7 +78,15 @@ SHAPES: Mapping[str, Shape] = {
 LENGTH = {"alike": 100, "words": 150, "ideographs": 600, "punctuation": 600, "sections of punctuation": 400}
 
 
+FLUSH = """
+SELECT gin_clean_pending_list(c.oid) FROM pg_class c JOIN pg_am a ON a.oid = c.relam
+WHERE c.relnamespace = %s::regnamespace AND c.relkind = 'i' AND a.amname = 'gin'"""
+"""Entries that an index has not sorted in yet are in a list that grows for many documents, and then costs the next one."""
+
+
 def stored(world: World) -> dict[str, int]:
+    with psycopg.connect(world.app.endpoints.postgres_owner.get_secret_value()) as owner:
+        owner.execute(FLUSH, [f'"tenant_{world.tenant}"'])
     return {row["name"]: row["bytes"] for row in world.rows(SIZES)}
 
 
@@ -90,21 +99,17 @@ def known_terms(world: World) -> int:
 def test_the_index_takes_at_most_twenty_times_what_was_published(
     world: World, shape: str, seed: int, share: float, principals: int
 ) -> None:
-    inlet, rng, before, terms = world.inlet(), random.Random(seed), stored(world), known_terms(world)
+    number = next(NUMBERS)
+    # texts that the tenant has already would cost nothing
+    inlet, rng, before, terms = world.inlet(), random.Random(f"{seed} {number}"), stored(world), known_terms(world)
     text = SHAPES[shape](rng, int(share * LENGTH.get(shape, 2000)))
-    event = inlet.upsert(f"{next(NUMBERS)}.md", text, acl=[f"u{rng.getrandbits(24):x}" for _ in range(principals)])
+    event = inlet.upsert(f"{number}.md", text, acl=[f"u{rng.getrandbits(24):x}" for _ in range(principals)])
     inlet.land(event)
     for stage in NAMES[: NAMES.index("project")]:
         world.app.run(world.tenant, stage)
     grown = [size - before[name] for name, size in stored(world).items() if size > before[name]]
     # the last page of each relation was begun and not filled
     most = TIMES * len(event.value or b"") + FREE_BYTES + TERM_BYTES * (known_terms(world) - terms) + PAGE * len(grown)
-    import sys
-
-    nt = known_terms(world) - terms
-    sys.stderr.write(
-        f"{shape:30} {share} {principals} event {len(event.value)} stored {sum(grown)} terms {nt} grown {len(grown)} x {(sum(grown) - TERM_BYTES * nt - 4096 * len(grown)) / len(event.value):.1f} ok {sum(grown) <= most} fails {[(r['stage'], r['reason']) for r in world.rows('SELECT stage, reason FROM dead_letter')]}\n"
-    )
     assert sum(grown) <= most
 
 
@@ -113,7 +118,7 @@ MOST_MB = 500
 
 
 class Memory(Thread):
-    """The most resident memory of this process and of its Postgres sessions' peaks, in MB above what it was at first."""
+    """The most resident memory of this process, in MB above what it was at first."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -140,21 +145,26 @@ def embed_at_random(world: World) -> None:
         embeddings.keep(connection, world.app.models.embedder.identity, texts, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
-def test_five_thousand_chunks_for_ten_thousand_principals_take_at_most_500_mb(world: World) -> None:
-    world.clear()
-    inlet, rng, before = world.inlet(), random.Random(0), stored(world)
-    sections = (f"# {word(rng)}\n\n{' '.join(word(rng) for _ in range(70))}" for _ in range(CHUNKS))
-    memory = Memory()
-    memory.start()
-    inlet.land(inlet.upsert("large.md", "\n\n".join(sections), acl=[f"user:{rng.getrandbits(48):x}@example.com" for _ in range(PRINCIPALS)]))
+def run(world: World) -> None:
     for stage in NAMES[: NAMES.index("project")]:
         if stage == "embed":
             embed_at_random(world)
         world.app.run(world.tenant, stage)
+
+
+def test_five_thousand_chunks_for_ten_thousand_principals_take_at_most_500_mb(world: World) -> None:
+    inlet, rng = world.inlet(), random.Random(0)
+    inlet.land(inlet.upsert("warm.md", "The models are loaded for this one."))
+    run(world)
+    sections = (f"# {word(rng)}\n\n{' '.join(word(rng) for _ in range(70))}" for _ in range(CHUNKS))
+    principals = [f"user:{rng.getrandbits(48):x}@example.com" for _ in range(PRINCIPALS)]
+    event = inlet.upsert("large.md", "\n\n".join(sections), acl=principals)
+    before, memory = sum(stored(world).values()), Memory()
+    memory.start()
+    inlet.land(event)
+    run(world)
     grown_mb = memory.grown_mb()
-    assert world.rows("SELECT count(*) AS chunks FROM chunk_source")[0]["chunks"] >= CHUNKS
-    sizes = stored(world)
-    import sys
-    sys.stderr.write(f"stored {(sum(sizes.values()) - sum(before.values()))/1e6} memory {grown_mb} {sorted(((v-before[k],k) for k,v in sizes.items()), reverse=True)[:12]}\n")
-    assert (sum(sizes.values()) - sum(before.values())) / 1e6 <= MOST_MB
+    indexed = "SELECT count(*) AS chunks FROM chunk_source WHERE document = %(document)s"
+    assert world.rows(indexed, document=world.key("large.md"))[0]["chunks"] >= CHUNKS
+    assert (sum(stored(world).values()) - before) / 1e6 <= MOST_MB
     assert grown_mb <= MOST_MB

@@ -24,15 +24,15 @@ MANUAL = """# Turbine manual
 
 ## Bearings
 
-Grease the guide bearing every 250 operating hours.
+Grease the guide bearing every 250 operating hours. Wipe off what comes out beside the shaft, and write the hours into the log of the turbine.
 
 ## Seals
 
-The shaft seal is inspected once a year. Questions go to jane.roe@example.com.
+The shaft seal is inspected once a year. Measure over an hour what drips from it. Questions go to jane.roe@example.com.
 
 ## Storage
 
-Keep the runner dry, and turn it by hand every month.
+Keep the runner dry, and turn it by hand every month. Lay it on wood rather than on the concrete floor, and cover it against dust.
 """
 
 
