@@ -24,7 +24,7 @@ MANUAL = """# Turbine manual
 
 ## Bearings
 
-Grease the guide bearing every 250 operating hours. Wipe off what comes out beside the shaft, and write the hours into the log of the turbine.
+Grease the guide bearing every 250 operating hours. Wipe off what comes out beside the shaft, and write the turbine's hours into its log.
 
 ## Seals
 
