@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import psycopg
@@ -29,6 +30,12 @@ Connection = psycopg.Connection[Row]
 
 class PostgresUnavailable(Unavailable):
     """Postgres does not answer."""
+
+
+class StatementCancelled(PostgresUnavailable):
+    """Postgres ended a statement that took longer than it may, or that an administrator cancelled."""
+
+    reason = "timed-out"
 
 
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
@@ -59,10 +66,13 @@ class Tenant:
 class Database:
     """Connections as one login role (`pipeline` or `reader`), lent for one transaction at a time.
 
-    Thread-safe. Opens its first connection when it is first asked.
+    Thread-safe. Opens its first connection when it is first asked. `statement_s`: Postgres cancels a statement that takes longer, which
+    raises StatementCancelled; None: as the login has it.
     """
 
-    def __init__(self, url: str, role: Literal["tenant", "reader"] = "tenant", connections: int = 12) -> None:
+    def __init__(
+        self, url: str, role: Literal["tenant", "reader"] = "tenant", connections: int = 12, statement_s: float | None = None
+    ) -> None:
         self._role = role
         self._presence = Presence(url)
         self.computing = SharedExclusiveLock()
@@ -71,7 +81,7 @@ class Database:
             url,
             connection_class=psycopg.Connection[Row],
             kwargs={"row_factory": dict_row, "application_name": "headrace", **timeouts.CONNECTION},
-            configure=timeouts.apply,
+            configure=partial(timeouts.apply, statement_s=statement_s),
             min_size=0,
             max_size=connections,
             timeout=10,
@@ -181,6 +191,8 @@ def translated() -> Iterator[None]:
         yield
     except (psycopg.DataError, psycopg.errors.ProgramLimitExceeded) as error:
         raise DocumentError(f"Postgres: {type(error).__name__}", reason="unstorable") from None
+    except psycopg.errors.QueryCanceled:
+        raise StatementCancelled("Postgres: QueryCanceled", remedy="Ask for less, or again.") from None
     except (psycopg.OperationalError, PoolTimeout, psycopg.errors.IdleInTransactionSessionTimeout) as error:
         raise PostgresUnavailable(f"Postgres: {type(error).__name__}", remedy="See `headrace status` and `headrace doctor`.") from error
     except psycopg.Error as error:

@@ -25,8 +25,9 @@ CONNECTION: Final[dict[str, Any]] = {
 """libpq's parameters for this end: a server that stops answering is given up within half a minute."""
 
 
-def apply(connection: psycopg.Connection[Any]) -> None:
-    """Set the same timeouts at the server's end, for the whole session."""
-    connection.execute(statements("core", "sql/tenancy.sql")["timeouts"], {"idle": f"{IDLE_S}s"})
+def apply(connection: psycopg.Connection[Any], statement_s: float | None = None) -> None:
+    """Set the same timeouts at the server's end, for the whole session. `statement_s`: of each statement; None: the login's own limit."""
+    values = {"idle": f"{IDLE_S}s", "statement": None if statement_s is None else f"{round(statement_s * 1000)}ms"}
+    connection.execute(statements("core", "sql/tenancy.sql")["timeouts"], values)
     if not connection.autocommit:
         connection.commit()

@@ -16,7 +16,7 @@ def find(resources: Resources, tenant: str, name: str) -> list[str]:
     An id is found in every spelling. Includes documents whose every event was refused at landing: they have events and dead letters, but no
     state.
     """
-    spelled = _keys(resources, tenant, name)
+    spelled = keys_of(resources, tenant, name)
     found = _documents(resources, tenant, "find", [*spelled, name])
     named = next((key for key in spelled if key in found), None)
     found -= {key for key in spelled if key != named}
@@ -27,7 +27,7 @@ def find(resources: Resources, tenant: str, name: str) -> list[str]:
 
 def find_document(resources: Resources, tenant: str, name: str) -> str:
     """The key of the one document that has this id, in any spelling, or, if none has, this key. Raises HeadraceError `unknown-document`."""
-    candidates = [*_keys(resources, tenant, name), name]
+    candidates = [*keys_of(resources, tenant, name), name]
     existing = _documents(resources, tenant, "documents_by_key", candidates)
     found = [key for key in candidates if key in existing]
     if not found:
@@ -49,7 +49,7 @@ def _documents(resources: Resources, tenant: str, statement: str, keys: list[str
         return {row["document"] for row in connection.execute(_SQL[statement], {"keys": keys})}
 
 
-def _keys(resources: Resources, tenant: str, name: str) -> list[str]:
+def keys_of(resources: Resources, tenant: str, name: str) -> list[str]:
     """The keys that the document with this id may have: its own first, then those from before ids were normalised."""
     from events.digests import document_key, former_keys
 

@@ -11,6 +11,7 @@ from core.config.sections import (
     Parsing,
     Postgres,
     Reranking,
+    Serve,
     Stream,
 )
 from core.config.settings import Settings, load
@@ -32,6 +33,7 @@ __all__ = [
     "Reading",
     "Reranking",
     "Retention",
+    "Serve",
     "Settings",
     "Stream",
     "load",

@@ -37,6 +37,12 @@ def _endpoint_url(value: str) -> str:
     return value
 
 
+def _keys_url(value: str) -> str:
+    if not value.startswith("https://") and urlsplit(value).hostname not in _LOOPBACK:
+        raise ValueError("must begin with https://: who can change the keys on their way can sign any token")
+    return _endpoint_url(value)
+
+
 def _has_a_port_or_none(url: str) -> bool:
     try:
         return (urlsplit(url).port or 0) >= 0
@@ -52,12 +58,16 @@ def _device(value: str) -> str:
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 _NEO4J_SCHEMES = tuple(f"{scheme}{tls}://" for scheme in ("bolt", "neo4j") for tls in ("", "+s", "+ssc"))
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+"""Of signatures, asymmetric ones alone (RFC 7518, 8037)."""
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
 Bootstrap = Annotated[str, AfterValidator(_bootstrap)]
 Neo4jUrl = Annotated[str, AfterValidator(_neo4j_url)]
 EndpointUrl = Annotated[str, AfterValidator(_endpoint_url)]
+KeysUrl = Annotated[str, AfterValidator(_keys_url)]
 Device = Annotated[str, AfterValidator(_device)]
 
 
@@ -237,6 +247,40 @@ class Stream(Section):
 
     slots: Annotated[int, Field(ge=0, le=64)] = 0
     metrics_port: Port | None = None
+
+
+class Jwt(Section):
+    """Tokens of an issuer that a tenant's users sign in to. `issuer`, `audience` and `jwks_url`, or none: then only API keys count.
+
+    `principals`: claim → what comes before each of its values. `rate`: requests a second of one subject.
+    """
+
+    issuer: str | None = None
+    audience: str | None = None
+    jwks_url: KeysUrl | None = None
+    algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)] = ("RS256", "ES256")
+    tenant_claim: str = "tenant"
+    principals: dict[str, str] = Field(default_factory=lambda: {"sub": "user:", "groups": "group:"})
+    leeway_s: Annotated[float, Field(ge=0, le=300)] = 30.0
+    rate: Annotated[float, Field(ge=0.01, le=100_000)] = 10.0
+
+    @model_validator(mode="after")
+    def _all_or_none(self) -> Jwt:
+        missing = [name for name in ("issuer", "audience", "jwks_url") if getattr(self, name) is None]
+        if 0 < len(missing) < 3:
+            raise ValueError(f"tokens need issuer, audience and jwks_url; missing: {', '.join(missing)}")
+        return self
+
+
+class Serve(Section):
+    """`headrace serve`. `readers`: requests that are worked on at once; `timeout_s`: of one; `max_body_bytes`: of its body."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    readers: Annotated[int, Field(ge=1, le=256)] = 8
+    timeout_s: Seconds = 10.0
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 65_536
+    jwt: Jwt = Jwt()
 
 
 class Dagster(Section):

@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from core.config.endpoints import master_key_bytes
-from core.config.sections import Dagster, Embedding, Fetching, Kafka, Neo4j, Parsing, Postgres, Reranking, Stream
+from core.config.sections import Dagster, Embedding, Fetching, Kafka, Neo4j, Parsing, Postgres, Reranking, Serve, Stream
 from core.errors import ConfigurationError
 from core.policy import Chunking, EmbeddingModel, NearDuplicates, Policy, Privacy, Reading, Retention, overlaid
 from core.section import Section, explain, meant
@@ -48,6 +48,7 @@ class Settings(BaseSettings):
     parsing: Parsing = Parsing()
     fetching: Fetching = Fetching()
     stream: Stream = Stream()
+    serve: Serve = Serve()
     dagster: Dagster = Dagster()
 
     @field_validator("master_key")

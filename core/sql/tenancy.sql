@@ -19,6 +19,7 @@ FROM headrace.tenant WHERE status = 'active' AND tenant = %(tenant)s
 -- name: timeouts
 -- A transaction that stays idle, because its process is stopped or disconnected, is ended, so that its locks are released.
 SELECT set_config('idle_in_transaction_session_timeout', %(idle)s, false), set_config('tcp_user_timeout', '25s', false),
+  set_config('statement_timeout', coalesce(%(statement)s::text, current_setting('statement_timeout')), false),
   set_config('tcp_keepalives_idle', '10', false), set_config('tcp_keepalives_interval', '5', false), set_config('tcp_keepalives_count', '3', false)
 
 -- name: present

@@ -132,6 +132,24 @@ class Explanation(msgspec.Struct, frozen=True):
     dead_letters: Sequence[DocumentDeadLetter]
 
 
+class Progress(msgspec.Struct, frozen=True):
+    """How far a document's newest landed state is: what `Explanation` has of it, without who may read it and why something failed."""
+
+    verdict: str
+    state: DocumentState
+    stages: Sequence[StageRecord]
+
+
+def progress(resources: Resources, tenant: str, document: str) -> Progress | None:
+    """None if no event of this document has landed. `document`: its key."""
+    values = {"document": document}
+    with resources.session(tenant).transaction() as connection:
+        state = next((DocumentState(**row) for row in connection.execute(_SQL["state"], values)), None)
+        placed = [Placement(**row) for row in connection.execute(_SQL["placed"], values)]
+        stages = [StageRecord(**row) for row in ledger.records(connection, document)]
+    return Progress(verdict(state, stages, placed), state, stages) if state else None
+
+
 def explain(resources: Resources, tenant: str, name: str) -> list[Explanation]:
     """An explanation for each document that `name` stands for. Raises as `pipelines.documents.find` does."""
     return [_explanation(resources, tenant, document) for document in find(resources, tenant, name)]
