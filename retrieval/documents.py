@@ -5,7 +5,8 @@ What one may not read is as if it were not there: it is in no answer and in no c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 
 import msgspec
@@ -14,7 +15,9 @@ from core.errors import HeadraceError
 from core.records import convert
 from core.sql import statements
 from core.tenancy import Connection
-from retrieval.candidates import OpenReader
+
+OpenReader = Callable[[], AbstractContextManager[Connection]]
+"""Opens a transaction under the tenant's reader role, in which all statements see the same state."""
 
 MOST_PASSAGES = 500
 """Of a document, in one answer."""

@@ -20,7 +20,7 @@ LONGEST_VALUE = 1_000
 """In characters."""
 
 
-class Filters(msgspec.Struct, frozen=True):
+class Filters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Conditions that one readable source of a passage must meet, all of them. An empty one is none.
 
     `sources`, `media_types`, `languages` (ISO 639-1): one of these. `path`: the beginning of the source's URI. `metadata`: each key has

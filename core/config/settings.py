@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from core.config.endpoints import master_key_bytes
 from core.config.sections import Dagster, Embedding, Fetching, Kafka, Neo4j, Parsing, Postgres, Reranking, Serve, Stream
+from core.configuration_file import DATA_DIR, NOT_SETTINGS, configuration_file
 from core.errors import ConfigurationError
 from core.policy import Chunking, EmbeddingModel, NearDuplicates, Policy, Privacy, Reading, Retention, overlaid
 from core.section import Section, explain, meant
@@ -32,7 +33,7 @@ class Settings(BaseSettings):
 
     _each = field_validator("*", mode="before")(meant)
 
-    data_dir: Path = Path(".headrace")
+    data_dir: Path = Path(DATA_DIR)
     cache_dir: Path | None = None
     master_key: SecretStr | None = None
     postgres: Postgres = Postgres()
@@ -92,7 +93,6 @@ def load(**overrides: Any) -> Settings:
 
 
 _REMEDY = "See docs/configuration.md."
-_OURS_BUT_NOT_SETTINGS = {"HEADRACE_CONFIG", "HEADRACE_DEBUG", "HEADRACE_DAGSTER_STORAGE"}
 
 
 class _Variables(EnvSettingsSource):
@@ -109,8 +109,7 @@ class _Variables(EnvSettingsSource):
 
 def _file(settings: type[BaseSettings]) -> TomlConfigSettingsSource:
     """`headrace.toml`, if it is there, or the file that HEADRACE_CONFIG names, which has to be."""
-    named = os.environ.get("HEADRACE_CONFIG")
-    path = Path("headrace.toml" if named is None else named).absolute()
+    named, path = os.environ.get("HEADRACE_CONFIG"), configuration_file()
     try:
         if named is not None and not path.is_file():
             raise ConfigurationError(f"HEADRACE_CONFIG names no file, was: {named!r}", remedy=_REMEDY)
@@ -122,7 +121,7 @@ def _file(settings: type[BaseSettings]) -> TomlConfigSettingsSource:
 def _refuse_unknown_variables() -> None:
     """pydantic-settings ignores unknown variables; a misspelt one must not pass in silence."""
     for name in os.environ:
-        if name.upper().startswith("HEADRACE_") and name not in _OURS_BUT_NOT_SETTINGS and not _is_setting(name):
+        if name.upper().startswith("HEADRACE_") and name not in NOT_SETTINGS and not _is_setting(name):
             raise ConfigurationError(f"unknown variable {name}", remedy=_REMEDY)
 
 

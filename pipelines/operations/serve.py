@@ -6,7 +6,6 @@ is; the reader's for everything that is found.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from core.config import Serve, Settings
+from core.configuration_file import configuration_digest
 from core.errors import TenantError
 from core.tenancy import Database
 from pipelines import documents
@@ -23,7 +23,6 @@ from pipelines.governance import api_keys
 from pipelines.operations import explain, search
 from pipelines.resources import Resources
 from retrieval import documents as found
-from retrieval.candidates import OpenReader
 from retrieval.server import local
 from retrieval.server.caller import Caller, Unauthenticated
 from retrieval.server.doors import Doors, Explained, Progress
@@ -38,14 +37,6 @@ class Serving(Resources):
     def readers(self) -> Database:
         url, serve = self.endpoints.postgres_reader.get_secret_value(), self.settings.serve
         return self._closing.enter_context(Database(url, "reader", serve.readers + 2, statement_s=serve.timeout_s))
-
-
-class RunningServer(msgspec.Struct, frozen=True):
-    """What a server writes for programs of its own user on this machine. `key`: for `retrieval.server.local`."""
-
-    url: str
-    key: bytes
-    settings: str
 
 
 def doors(resources: Resources, local_key: bytes) -> Doors:
@@ -77,7 +68,7 @@ def announced(settings: Settings, url: str, key: bytes) -> Iterator[None]:
     """Until the block ends, programs of this user find the server at `url`."""
     path = state_file(settings)
     private_dir(path.parent)
-    text = msgspec.json.encode(RunningServer(url, key, fingerprint(settings))).decode()
+    text = msgspec.json.encode(local.RunningServer(url, key, configuration_digest())).decode()
     write_atomic(path, text)
     try:
         yield
@@ -89,11 +80,6 @@ def announced(settings: Settings, url: str, key: bytes) -> Iterator[None]:
 
 def new_local_key() -> bytes:
     return secrets.token_bytes(32)
-
-
-def fingerprint(settings: Settings) -> str:
-    """Equal only for equal settings, secrets left out."""
-    return hashlib.sha256(settings.model_dump_json().encode()).hexdigest()
 
 
 def _authenticating(resources: Resources, local_key: bytes) -> Callable[[str], Caller]:
@@ -136,7 +122,7 @@ def _tokens(serve: Serve) -> Tokens | None:
     )
 
 
-def _opened(resources: Resources, caller: Caller) -> OpenReader:
+def _opened(resources: Resources, caller: Caller) -> found.OpenReader:
     return partial(resources.readers.snapshot, caller.tenant)
 
 

@@ -37,7 +37,7 @@ def run(resources: Serving, ready: Callable[[str], None]) -> None:
     with ExitStack() as stack:
         listening = stack.enter_context(listener(settings))
         serve.warm(resources)
-        stack.enter_context(serve.announced(resources.settings, address(listening), key))
+        stack.enter_context(serve.announced(resources.settings, _from_here(address(listening)), key))
         ready(address(listening))
         uvicorn.Server(configuration(built(resources, key))).run([listening])
 
@@ -75,6 +75,11 @@ def listener(settings: Serve) -> socket.socket:
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or type(error).__name__
         raise ConfigurationError(f"serve.host, serve.port: cannot listen at {settings.host}:{settings.port}: {why}") from None
+
+
+def _from_here(url: str) -> str:
+    """Of a server that listens at every address, the one of this machine."""
+    return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 
 
 def address(listening: socket.socket) -> str:

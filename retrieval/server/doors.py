@@ -8,9 +8,9 @@ from datetime import datetime
 
 import msgspec
 
+from retrieval.answer import Answer
 from retrieval.documents import DocumentText, Origin, Related
 from retrieval.request import SearchRequest
-from retrieval.search import Passage
 from retrieval.server.caller import Caller
 
 
@@ -48,7 +48,7 @@ class Doors:
     """
 
     authenticate: Callable[[str], Caller]
-    search: Callable[[str, SearchRequest], Sequence[Passage]]
+    search: Callable[[str, SearchRequest], Answer]
     document: Callable[[Caller, str, int, int], DocumentText]
     explain: Callable[[Caller, str], Sequence[Explained]]
     related: Callable[[Caller, str], Related]

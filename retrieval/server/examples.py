@@ -10,7 +10,7 @@ _DOCUMENT: Final = {"document_key": _KEY, "document": "maintenance/t400.md", "ti
 _INDEXED: Final = {**_DOCUMENT, "language": "en", "sequence": 7, "indexed_at": "2026-03-01T09:30:00Z"}
 _TEXT: Final = "The guide bearing is greased every 3 weeks."
 
-SEARCH: Final[dict[str, Any]] = {"query": "How often is the guide bearing greased?", "mode": "lexical", "top": 5}
+SEARCH: Final[dict[str, Any]] = {"query": "How often is the guide bearing greased?", "top": 5, "filters": {"languages": ["en"]}}
 NAMED: Final[dict[str, Any]] = {"name": _KEY}
 PASSAGE_NAMED: Final[dict[str, Any]] = {"name": _CHUNK}
 FOUND: Final[dict[str, Any]] = {
@@ -22,7 +22,8 @@ FOUND: Final[dict[str, Any]] = {
             "score": 0.82,
             "citations": [{**_DOCUMENT, "page": 3, "ordinal": 12, "sequence": 7}],
         }
-    ]
+    ],
+    "mode": "hybrid",
 }
 DOCUMENT: Final[dict[str, Any]] = {
     "document": _INDEXED,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+from pathlib import Path
 from time import time
 
 import msgspec
@@ -18,6 +19,22 @@ PREFIX = "hr_local_"
 VALID_S = 30
 RATE = 100_000.0
 """Requests a second: as many as there can be."""
+
+
+class RunningServer(msgspec.Struct, frozen=True):
+    """What a server writes for programs of its own user. `configuration`: `core.configuration_file.configuration_digest` at its start."""
+
+    url: str
+    key: bytes
+    configuration: str
+
+
+def read(path: Path) -> RunningServer | None:
+    """What a server has written there; None if none has, or if it cannot be read."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=RunningServer)
+    except (OSError, msgspec.DecodeError):
+        return None
 
 
 class _Claims(msgspec.Struct):

@@ -8,6 +8,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from retrieval.answer import Answer
 from retrieval.documents import MOST_PASSAGES, DocumentText, Related
 from retrieval.server import examples, schema
 from retrieval.server.caller import Caller, Unauthenticated
@@ -32,12 +33,12 @@ Most = Annotated[int, Query(ge=1, le=MOST_PASSAGES, description="Passages, at mo
 @router.post(
     "/v1/search",
     openapi_extra=schema.body(schema.Search, examples.SEARCH),
-    responses=schema.answers(schema.Found, examples.FOUND, 400, 401, 413, 429, 503, 504),
+    responses=schema.answers(Answer, examples.FOUND, 400, 401, 413, 429, 503, 504),
 )
 async def search(request: Request, caller: AsCaller) -> Response:
     """The best passages that the caller may read, with citations."""
     service, asked = _service(request), schema.request(await request.body(), caller)
-    return _json(schema.Found(await service.answered(lambda: service.doors.search(caller.tenant, asked))))
+    return _json(await service.answered(lambda: service.doors.search(caller.tenant, asked)))
 
 
 @router.get(

@@ -9,16 +9,16 @@ import msgspec
 
 from core.errors import HeadraceError
 from core.records import decode
+from retrieval.answer import Answer
 from retrieval.documents import DocumentText, Related
 from retrieval.request import SearchRequest
-from retrieval.search import Passage
 from retrieval.server.caller import Caller
 from retrieval.server.doors import Explained
 from retrieval.server.refusals import Refusal
 
 Record = TypeVar("Record")
 
-OWN: Final = {"principals", "depth"}
+OWN: Final = {"principals"}
 """Fields of a request that are not the caller's to say."""
 REF: Final = "#/components/schemas/{name}"
 
@@ -34,12 +34,6 @@ Search: Any = msgspec.defstruct(
 )
 
 
-class Found(msgspec.Struct, frozen=True):
-    """The best passages, best first."""
-
-    passages: Sequence[Passage]
-
-
 class Named(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A document: its id, or the `document_key` of a citation. Of `explain` also a passage: its `chunk`."""
 
@@ -52,7 +46,7 @@ class Explanations(msgspec.Struct, frozen=True):
     documents: Sequence[Explained]
 
 
-ANSWERS: Final = (Found, DocumentText, Explanations, Related, Refusal)
+ANSWERS: Final = (Answer, DocumentText, Explanations, Related, Refusal)
 BODIES: Final = (Search, Named)
 
 

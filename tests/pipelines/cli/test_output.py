@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -58,7 +59,7 @@ def test_no_table_has_a_control_character_whatever_its_cells_contain(record: dic
 def test_no_passage_has_a_control_character_but_its_lines(text: str, headings: list[str], title: str, name: str) -> None:
     cited = (Citation(name, "key", title, "", 1, 0, 1), Citation(name, "key", "", "", None, 0, 1))
     passage = Passage("chunk", text, tuple(headings), 0.5, cited)
-    assert controls(printed(lambda: search._print_passage(1, passage))) <= {"\t"}
+    assert controls(printed(lambda: search._print_passage(1, msgspec.to_builtins(passage)))) <= {"\t"}
 
 
 @given(TEXT, TEXT)
