@@ -8,6 +8,7 @@ optimizations, 1995), by the largest impact that each term has anywhere.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
@@ -27,13 +28,17 @@ CLAUSES = 64
 
 
 class Weighted(msgspec.Struct, frozen=True):
-    """A term of a query: its number, in how many passages it stands, its idf, and an upper bound of what it adds to a score."""
+    """A term of a query: its number, in how many passages it stands, its word's idf, and an upper bound of what it adds to a score.
+
+    `part`: the idf divided by the number of terms that its word has here, of which a passage has one: its own language's.
+    """
 
     term: str
     number: int
     passages: int
     idf: float
     bound: float
+    part: float = 0.0
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -44,8 +49,8 @@ class Terms(msgspec.Struct, frozen=True):
 
     @property
     def total(self) -> float:
-        """What a passage full of the query's terms could have."""
-        return sum(one.idf for one in self.weighted)
+        """What a passage full of the query's words could have."""
+        return sum(one.part for one in self.weighted)
 
 
 def query_terms(connection: Connection, generation: int, query: str) -> Terms:
@@ -121,13 +126,17 @@ def _rarest(weighted: Sequence[Weighted]) -> list[Weighted]:
 
 
 def weighted_terms(connection: Connection, query: str, generation: int, passages: Mapping[str, int]) -> list[Weighted]:
-    """The query's terms that the generation has, stemmed by each language of its passages; the rarest of them."""
+    """The query's terms that the generation has, stemmed by each language of its passages; those of the rarest words."""
     found = terms(query)
-    values = {"words": sorted(set(found.words)), "others": sorted({*found.names, *found.pairs}), "languages": sorted(passages)}
-    rows = connection.execute(_SQL["terms"], {**values, "generation": generation, "most": MOST_TERMS}).fetchall()
-    every = sum(passages.values())
-    weights = [(row, idf(row["passages"], every)) for row in rows]
-    return [Weighted(row["term"], row["number"], row["passages"], weight, weight * row["bound"]) for row, weight in weights]
+    values = {"words": sorted(set(found.words)), "others": sorted({*found.names, *found.pairs}), "generation": generation}
+    rows = connection.execute(_SQL["terms"], {**values, "languages": list(passages), "counts": list(passages.values())}).fetchall()
+    every, of_word = sum(passages.values()), Counter(row["word"] for row in rows)
+    rarest = sorted(rows, key=lambda row: (row["counted"], row["term"]))[:MOST_TERMS]
+    weights = [idf(min(row["counted"], every), every) for row in rarest]
+    return [
+        Weighted(row["term"], row["number"], row["passages"], weight, weight * row["bound"], weight / of_word[row["word"]])
+        for row, weight in zip(rarest, weights, strict=True)
+    ]
 
 
 def _best(connection: Connection, weighted: Sequence[Weighted], scope: Scope, look: int) -> dict[str, float]:

@@ -2,13 +2,26 @@
 SELECT passages FROM lexicon WHERE generation = %(generation)s
 
 -- name: terms
-SELECT t.term, t.number, t.passages, t.bound
-FROM (
-  SELECT unnest(%(others)s::text[]) AS term
-  UNION SELECT s.stem FROM unnest(%(languages)s::text[]) AS language CROSS JOIN LATERAL headrace.stems(language, %(words)s) AS s) asked
-CROSS JOIN LATERAL (
-  SELECT * FROM term WHERE generation = %(generation)s AND term = asked.term OFFSET 0) t
-ORDER BY t.passages, t.term LIMIT %(most)s
+-- A word counts wherever one of its stems stands, and in every passage of a language that it is a stop word of: a few passages in another
+-- language, or in one that was not recognised, would make `of` and `the` the rarest words of all.
+WITH stemmed AS MATERIALIZED (
+  SELECT s.word, s.stem AS term, l.language
+  FROM unnest(%(languages)s::text[]) AS l (language) CROSS JOIN LATERAL headrace.stems(l.language, %(words)s) AS s
+), asked AS MATERIALIZED (
+  SELECT word, term FROM stemmed UNION SELECT other, other FROM unnest(%(others)s::text[]) AS o (other)
+), known AS MATERIALIZED (
+  SELECT t.* FROM (SELECT DISTINCT term FROM asked) a
+  CROSS JOIN LATERAL (
+    SELECT term, number, passages, bound FROM term WHERE generation = %(generation)s AND term = a.term OFFSET 0) t
+), counted AS MATERIALIZED (
+  SELECT word, sum(passages) + (
+    SELECT coalesce(sum(l.passages), 0) FROM unnest(%(languages)s::text[], %(counts)s::integer[]) AS l (language, passages)
+    WHERE a.word = ANY (%(words)s) AND NOT EXISTS (SELECT FROM stemmed s WHERE s.word = a.word AND s.language = l.language)) AS passages
+  FROM asked a JOIN known USING (term) GROUP BY word
+)
+SELECT DISTINCT ON (k.term) k.term, k.number, k.passages, k.bound, c.word, c.passages::bigint AS counted
+FROM known k JOIN asked USING (term) JOIN counted c USING (word)
+ORDER BY k.term, c.passages DESC, c.word COLLATE "C"
 
 -- name: best
 -- Ranked before anything is asked about access: of the ranked, only as many are asked about as it takes to find the best readable ones. A

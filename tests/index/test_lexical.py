@@ -93,24 +93,32 @@ def passages(world: World) -> dict[str, dict[str, Any]]:
 
 
 def best(world: World, query: str, readers: list[str]) -> tuple[dict[str, float], float]:
-    """Chunk → score of every readable passage that has a term of the query, by comparing each; and the sum of the terms' idf."""
+    """Chunk → score of every readable passage that has a term of the query, by comparing each; and the sum of the words' idf."""
     found = passages(world)
     pivot = (world.rows("SELECT pivot FROM lexicon") or [{"pivot": 1.0}])[0]["pivot"]
     counts = Counter(term for row in found.values() for term in row["frequencies"])
     asked = terms(query)
+    languages = Counter(row["language"] for row in found.values())
     stemmed = world.rows(
-        "SELECT DISTINCT s.stem FROM unnest(%(l)s::text[]) AS language CROSS JOIN LATERAL headrace.stems(language, %(w)s) AS s",
-        l=sorted({row["language"] for row in found.values()}),
-        w=list(asked.words),
+        "SELECT s.word, s.stem, language FROM unnest(%(l)s::text[]) AS language CROSS JOIN LATERAL headrace.stems(language, %(w)s) AS s",
+        l=sorted(languages),
+        w=list(set(asked.words)),
     )
-    wanted = ({row["stem"] for row in stemmed} | {*asked.names, *asked.pairs}) & counts.keys()
-    weights = {term: searching.idf(counts[term], len(found)) for term in wanted}
+    often = {term: (counts[term], term) for term in (*asked.names, *asked.pairs)}
+    for word in sorted(set(asked.words)):
+        own = [row for row in stemmed if row["word"] == word]
+        stopped = sum(languages.values()) - sum(languages[row["language"]] for row in own)
+        of_word = stopped + sum(counts[stem] for stem in {row["stem"] for row in own})
+        often |= {row["stem"]: (of_word, word) for row in own if of_word > often.get(row["stem"], (-1, ""))[0]}
+    wanted = often.keys() & counts.keys()
+    weights = {term: searching.idf(min(often[term][0], len(found)), len(found)) for term in wanted}
+    alike = Counter(often[term][1] for term in wanted)
     scores = {
         chunk: sum(weights[t] * lexical.impact(row["frequencies"][t], row["length"], pivot) for t in wanted & row["frequencies"].keys())
         for chunk, row in found.items()
         if wanted & row["frequencies"].keys() and {*readers, EVERYONE} & set(row["principals"])
     }
-    return scores, sum(weights.values())
+    return scores, sum(weights[term] / alike[often[term][1]] for term in wanted)
 
 
 @given(st.lists(STEPS, min_size=1, max_size=7), st.lists(TEXT, min_size=1, max_size=3), st.integers(1, 5))
@@ -205,7 +213,7 @@ def test_no_statement_that_a_search_runs_reads_a_whole_table(world: World) -> No
     put(world, Put("a.md", ("pump 97", "seal 1234"), "en", (EVERYONE,)))
     values: dict[tuple[str, str], dict[str, Any]] = {
         ("lexical", "lexicon"): {},
-        ("lexical", "terms"): {"words": ["pump", "1234"], "others": ["e-1234"], "languages": ["en"], "most": 48},
+        ("lexical", "terms"): {"words": ["pump", "1234"], "others": ["e-1234"], "languages": ["en"], "counts": [2]},
         ("lexical", "best"): {"query": "{1:1}/1000000000", "wanted": "'97' | '1234'", "look": 5},
         ("lexical", "best_of_few"): {"query": "{1:1}/1000000000", "wanted": "'97' | '1234'", "lists": [1], "look": 5},
         ("lexical", "best_of_documents"): {"query": "{1:1}/1000000000", "wanted": "'97' | '1234'", "documents": ["a"], "look": 5},
@@ -235,6 +243,15 @@ def test_stop_words_alone_find_nothing_and_do_not_fail(world: World) -> None:
     landed(world, "a.md")
     put(world, Put("a.md", ("the pump and the seal",), "en", (EVERYONE,)))
     assert search(world, "the and", [EVERYONE], 5) == {}
+
+
+def test_a_few_passages_of_an_unknown_language_do_not_make_stop_words_rare(world: World) -> None:
+    landed(world, *NAMES)
+    put(world, Put("a.md", ("the pump of the seal", "the gate", "the weir of the mill"), "en", (EVERYONE,)))
+    put(world, Put("b.md", ("of the of the of the", "seals 97"), "", (EVERYONE,)))
+    found = search(world, "the seals of the weir", [EVERYONE], 3)
+    texts = {chunk: row["text"] for chunk, row in passages(world).items()}
+    assert [texts[chunk] for chunk in found] == ["the weir of the mill", "seals 97", "the pump of the seal"]
 
 
 WEIGHTS = st.lists(st.floats(0.01, 5), min_size=1, max_size=9)
