@@ -162,9 +162,12 @@ LONGEST_CONTEXT = 120
 
 
 def document_context(title: str, name: str) -> str:
-    """What names a document beside its passages: its title, else the last part of its name. One line; empty if there is neither."""
+    """What names a document beside its passages: its title, else the last part of its name. One line; empty if there is neither.
+
+    A name without letters, such as a row's number, says nothing of the document.
+    """
     own = " ".join(title.split()) or " ".join(_NAME_PARTS.split(_EXTENSION.sub("", name.rstrip("/").rsplit("/", 1)[-1])))
-    return own[:LONGEST_CONTEXT].strip()
+    return own[:LONGEST_CONTEXT].strip() if title.strip() or any(map(str.isalpha, own)) else ""
 
 
 _EXTENSION = re.compile(r"(?<=.)\.\w{1,5}$")

@@ -137,6 +137,9 @@ def test_a_vector_that_retention_deleted_is_asked_for_when_the_contexts_change(w
         ("x" * 500, "a", "x" * 120),
         ("two\nlines", "a", "two lines"),
         ("", ".env", "env"),
+        ("", "rows/00412", ""),
+        ("", "2024-03-01.txt", ""),
+        ("1984", "x.txt", "1984"),
     ],
 )
 def test_a_document_is_called_by_its_title_else_its_name(title: str, name: str, context: str) -> None:
