@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from itertools import pairwise
 from math import ceil
 from pathlib import Path
 
@@ -24,6 +25,9 @@ from core.records import EmbeddingModel
 from embedders import Embedded, EmbedderOptions, Endpoint, Kind, Refusal, Vectors
 from embedders.refusal import OF_A_TEXT
 from embedders.reranking import EndpointJudge, Judge, ModelJudge
+
+QUERY_PARTS = 16
+"""The most parts of a query that is longer than what the model reads."""
 
 PROBE_TEXT = "The headrace leads water to the wheel."
 """A harmless text: if it fails too, the server is unavailable."""
@@ -80,11 +84,25 @@ class Embedder:
             return self._embedder.count_tokens(texts)
 
     def encode(self, texts: Sequence[str], kind: Kind) -> Vectors:
-        """Return (n, dimension) float32 of unit length, in the order of the texts. Raises the first failed text's error (`error_of`)."""
+        """Return (n, dimension) float32 of unit length, in the order of the texts. Raises the first failed text's error (`error_of`).
+
+        A query that is longer than what the model reads is embedded in parts, up to `QUERY_PARTS`; its vector is their mean's direction.
+        """
         found = self.embed(texts, kind)
-        if found.errors:
-            raise error_of(found.errors[min(found.errors)])
+        for at in sorted(found.errors):
+            if kind != "query" or found.errors[at].reason != "text-too-long":
+                raise error_of(found.errors[at])
+            found.vectors[at] = self._mean_of_parts(texts[at], found.errors[at])
         return found.vectors
+
+    def _mean_of_parts(self, query: str, refusal: Refusal) -> Vectors:
+        [tokens] = self._embedder.count_tokens([query], "query")
+        for number in range(ceil(tokens / self.max_tokens), min(QUERY_PARTS, len(query.split())) + 1):
+            found = self.embed(_parts(query, number), "query")
+            if not found.errors:
+                mean: Vectors = found.vectors.mean(axis=0)
+                return mean / np.linalg.norm(mean)
+        raise error_of(refusal)
 
     def embed(self, texts: Sequence[str], kind: Kind = "passage") -> Embedded:
         """Embed all texts: vectors, (n, dimension) float32 of unit length, and refusals beside them."""
@@ -93,6 +111,13 @@ class Embedder:
 
     def close(self) -> None:
         self._embedder.close()
+
+
+def _parts(query: str, number: int) -> list[str]:
+    """So many runs of about equally many words."""
+    words = query.split()
+    bounds = [len(words) * at // number for at in range(number + 1)]
+    return [" ".join(words[start:end]) for start, end in pairwise(bounds)]
 
 
 def load(embedding: Embedding, cache_dir: Path | None = None) -> Embedder:

@@ -81,7 +81,8 @@ class Index:
         The caller authenticates its user and vouches for the principals. Raises TenantError if there is no such tenant, Unavailable if
         Postgres does not answer, ConfigurationError if it refuses the login or the model does not load, and HeadraceError: `bad-query`,
         `bad-principals`, `bad-top`, `bad-filter`, `bad-option` and `bad-cursor` for arguments that cannot be meant, `model-mismatch` if the
-        index was built with another model, `text-too-long` if the question is longer than the model's input.
+        index was built with another model, `text-too-long` if the question is longer than 16 times the model's
+        input.
         """
         from retrieval.search import SearchRequest, search
 

@@ -200,9 +200,24 @@ def test_an_empty_frame_needs_no_model(tiny_files: Path, cache_folder: Path) -> 
     assert (out.height, out.schema["embedding"]) == (0, pl.Array(pl.Float32, 32))
 
 
-def test_a_question_that_is_too_long_is_an_error_of_the_question(tiny: Embedder) -> None:
+def test_a_long_question_has_the_direction_of_its_parts(tiny: Embedder) -> None:
+    parts = ["rain " * 40, "snow " * 40]
+    mean = tiny.encode([part.strip() for part in parts], "query").mean(axis=0)
+    [whole, short] = tiny.encode(["".join(parts), "rain"], "query")
+    assert np.allclose(whole, mean / np.linalg.norm(mean), atol=1e-5)
+    assert np.allclose(short, tiny.encode(["rain"], "query")[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("question", ["rain " * 47 * 16, "ra-" * 500], ids=["more parts", "one word"])
+def test_a_question_that_is_too_long_for_its_parts_is_an_error_of_the_question(tiny: Embedder, question: str) -> None:
     with pytest.raises(DocumentError) as caught:
-        tiny.encode(["rain " * 47], "query")
+        tiny.encode(["rain", question], "query")
+    assert caught.value.reason == "text-too-long"
+
+
+def test_a_passage_is_never_embedded_in_parts(tiny: Embedder) -> None:
+    with pytest.raises(DocumentError) as caught:
+        tiny.encode(["rain " * 47], "passage")
     assert caught.value.reason == "text-too-long"
 
 
