@@ -1,5 +1,5 @@
 """Settings that a tenant may override: how documents are read, chunked and embedded, what is personal data, how long data is kept, what is
-alike.
+alike, and when search has become worse.
 
 Each section stands in `headrace.toml` for every tenant; a tenant's configuration overrides it key by key.
 """
@@ -188,6 +188,15 @@ class NearDuplicates(Section):
     boilerplate: Literal["mark", "down-weight", "leave-out"] = "mark"
 
 
+class Evaluation(Section):
+    """When search has become worse: `headrace evaluate --keep` keeps what a tenant's judged queries reach.
+
+    `most_ndcg_loss`: of their mean nDCG@10, before the check `retrieval_quality` fails and a reindex is refused.
+    """
+
+    most_ndcg_loss: Share = 0.02
+
+
 class Policy(Section):
     """The sections that a tenant may override, key by key."""
 
@@ -197,6 +206,7 @@ class Policy(Section):
     privacy: Privacy = Privacy()
     retention: Retention = Retention()
     near_duplicates: NearDuplicates = NearDuplicates()
+    evaluation: Evaluation = Evaluation()
 
 
 def overlaid(settings: Policy, configuration: Mapping[str, Any]) -> Policy:

@@ -75,6 +75,12 @@ CHECKS = (
         question="Does the HNSW index find the passages that comparing every vector finds?",
     ),
     Declaration(
+        "retrieval_quality",
+        asset="vector_index",
+        blocking=False,
+        question="Do judged queries still find what they found when they were kept?",
+    ),
+    Declaration(
         "graph_consistency",
         asset="knowledge_graph",
         blocking=False,

@@ -43,7 +43,7 @@ def page(connection: Connection, scope: Scope, rank: Rank, top: int, after: Posi
     look = wanted + max(wanted, SPARE)
     while True:
         look = min(look, MOST_CANDIDATES)
-        candidates, floor = _readable(connection, scope, rank(look), look)
+        candidates, floor = readable(connection, scope, rank(look), look)
         clusters = clusters_of(connection, scope.generation, candidates)
         passages = chosen(candidates, clusters)
         is_last = floor is None or look == MOST_CANDIDATES
@@ -56,7 +56,7 @@ def page(connection: Connection, scope: Scope, rank: Rank, top: int, after: Posi
         look *= 4
 
 
-def _readable(connection: Connection, scope: Scope, ranking: Ranking, look: int) -> tuple[list[Candidate], tuple[float, str] | None]:
+def readable(connection: Connection, scope: Scope, ranking: Ranking, look: int) -> tuple[list[Candidate], tuple[float, str] | None]:
     """The best `look` chunks that have a source in the scope, and the place down to which none is missing; None if none is."""
     scored = {one.chunk: one for one in ranking.chunks}
     found = cite(connection, scope, list(scored), look)

@@ -16,6 +16,8 @@ Mode = Literal["hybrid", "vector", "lexical"]
 Fusion = Literal["scores", "rrf"]
 Expand = Literal["none", "neighbours", "section", "table"]
 
+MODES: tuple[Mode, ...] = get_args(Mode)
+
 MOST_PASSAGES = 1000
 """The greatest `top` of a search."""
 LONGEST_QUERY = 10_000
@@ -54,8 +56,8 @@ class SearchRequest(msgspec.Struct, frozen=True):
     explain: bool = False
 
     def __post_init__(self) -> None:
-        if self.mode not in get_args(Mode):
-            remedy = f"Available: {', '.join(get_args(Mode))}."
+        if self.mode not in MODES:
+            remedy = f"Available: {', '.join(MODES)}."
             raise HeadraceError(f"there is no search mode {self.mode!r}", reason="bad-query", remedy=remedy)
         _check_query(self.query)
         principals(self.principals)

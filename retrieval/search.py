@@ -14,18 +14,19 @@ from retrieval.access import Scope, scope, undescribed
 from retrieval.answer import Answer
 from retrieval.citations import Citation, Passage
 from retrieval.collapse import related
+from retrieval.document_ranking import documents
 from retrieval.expansion import expanded
 from retrieval.filters import Filters
 from retrieval.fusion import Scored, Weighing
 from retrieval.hybrid import Hybrid
 from retrieval.matched import matched
-from retrieval.pages import Page, page
+from retrieval.pages import Page, page, readable
 from retrieval.ranking import Rank, Ranked, Ranking
 from retrieval.request import SearchRequest
 from retrieval.rerank import Reranker, relevance, rerank
 from retrieval.vector import Generation, QueryEncoder, active_generation
 
-__all__ = ["Answer", "Citation", "Filters", "Passage", "SearchRequest", "search"]
+__all__ = ["Answer", "Citation", "Filters", "Passage", "SearchRequest", "ranked_documents", "search"]
 
 
 def search(database: Database, encoder: QueryEncoder, tenant: str, request: SearchRequest, reranker: Reranker | None = None) -> Answer:
@@ -64,6 +65,21 @@ def search(database: Database, encoder: QueryEncoder, tenant: str, request: Sear
         reranked,
         lacking,
     )
+
+
+def ranked_documents(database: Database, encoder: QueryEncoder, tenant: str, request: SearchRequest, depth: int) -> list[str]:
+    """The keys of the first `depth` documents that `search` finds, best first, each at its best passage's place, for an evaluation.
+
+    Near-duplicates are not collapsed: a document that is shown inside another one's passage was found. Raises as `search` does.
+    """
+    query = _vector(database, encoder, tenant, request)
+    with database.snapshot(tenant) as connection:
+        generation = active_generation(connection, encoder.identity if request.by_meaning else None)
+        if generation is None:
+            return []
+        within = scope(connection, generation.generation, request.readers, request.filters)
+        rank, _ = _ranking(connection, generation, within, request, query)
+        return documents(lambda look: readable(connection, within, rank(look), look), depth)
 
 
 def _look(request: SearchRequest, reranker: Reranker | None) -> int:

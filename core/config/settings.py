@@ -20,7 +20,7 @@ from core.config.endpoints import master_key_bytes
 from core.config.sections import Dagster, Embedding, Fetching, Kafka, Neo4j, Parsing, Postgres, Reranking, Serve, Stream
 from core.configuration_file import DATA_DIR, NOT_SETTINGS, configuration_file
 from core.errors import ConfigurationError
-from core.policy import Chunking, EmbeddingModel, NearDuplicates, Policy, Privacy, Reading, Retention, overlaid
+from core.policy import Chunking, EmbeddingModel, Evaluation, NearDuplicates, Policy, Privacy, Reading, Retention, overlaid
 from core.section import Section, explain, meant
 
 
@@ -46,6 +46,7 @@ class Settings(BaseSettings):
     reading: Reading = Reading()
     retention: Retention = Retention()
     near_duplicates: NearDuplicates = NearDuplicates()
+    evaluation: Evaluation = Evaluation()
     parsing: Parsing = Parsing()
     fetching: Fetching = Fetching()
     stream: Stream = Stream()

@@ -1,14 +1,18 @@
-"""A tenant's canary queries: the questions that two generations are compared on. They are stored redacted, as the documents are."""
+"""A tenant's canary queries: the questions that two generations are compared on, and that the check `retrieval_quality` asks.
+
+They are stored redacted, as the documents are.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from psycopg.types.json import Jsonb
 
 from core.errors import HeadraceError
 from core.ledger.stage import Session
+from core.records import convert
 from core.sql import statements
 from core.tenancy import Connection
 from pipelines.resources import Resources
@@ -21,6 +25,18 @@ class Canary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     query: str
     judgements: dict[str, float] = {}
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A stored query, redacted; the judgements by document key. `keyed`: it has surrogates, which a new surrogate key makes meaningless.
+
+    `baseline`: what it reached when it was kept, search mode → nDCG@10.
+    """
+
+    query: str
+    judgements: dict[str, float]
+    keyed: bool
+    baseline: dict[str, float] = {}
 
 
 def parse(lines: Iterable[str]) -> list[Canary]:
@@ -50,24 +66,41 @@ def _bad(detail: str) -> HeadraceError:
 def replace(resources: Resources, tenant: str, canaries: Sequence[Canary]) -> int:
     """Store these queries in place of those that the tenant had. Returns their number; queries that are alike once redacted are one."""
     from events.digests import document_key
-    from privacy import redact_text
 
     session = resources.session(tenant)
+    by_key = [{document_key(name, session.keys): grade for name, grade in canary.judgements.items()} for canary in canaries]
+    texts = redacted(resources, session, [canary.query for canary in canaries])
+    rows = [Stored(text, judged, text != canary.query) for text, judged, canary in zip(texts, by_key, canaries, strict=True)]
+    return store(session, rows)
+
+
+def redacted(resources: Resources, session: Session, queries: Sequence[str]) -> list[str]:
+    """The queries as the tenant's documents have their texts."""
+    from privacy import redact_text
+
     redactor = resources.models.redactor(session.policy.privacy)
-    stored: dict[str, dict[str, object]] = {}
-    for canary in canaries:
-        query = redact_text(canary.query, redactor, session.keys)
-        judgements = {document_key(name, session.keys): grade for name, grade in canary.judgements.items()}
-        stored[query] = {"query": query, "judgements": judgements, "keyed": query != canary.query}
+    return [redact_text(query, redactor, session.keys) for query in queries]
+
+
+def store(session: Session, queries: Iterable[Stored]) -> int:
+    """As `replace`, with redacted queries and judgements by key; of those with one text the last."""
+    rows = {one.query: msgspec.to_builtins(one) for one in queries}
     with session.transaction() as connection:
         connection.execute(_SQL["clear"])
-        connection.execute(_SQL["add"], {"canaries": Jsonb(list(stored.values()))})
-    return len(stored)
+        connection.execute(_SQL["add"], {"canaries": Jsonb(list(rows.values()))})
+    return len(rows)
 
 
-def stored(connection: Connection) -> list[Canary]:
-    """The tenant's queries, redacted; the judgements by document key."""
-    return [Canary(row["query"], row["judgements"]) for row in connection.execute(_SQL["stored"])]
+def record(session: Session, baselines: Mapping[str, Mapping[str, float]]) -> None:
+    """Keep what stored queries reached: their text → search mode → nDCG@10."""
+    rows = [{"query": query, "baseline": dict(reached)} for query, reached in baselines.items()]
+    with session.transaction() as connection:
+        connection.execute(_SQL["record"], {"baselines": Jsonb(rows)})
+
+
+def stored(connection: Connection) -> list[Stored]:
+    """The tenant's queries, by text."""
+    return [convert(row, Stored) for row in connection.execute(_SQL["stored"])]
 
 
 def count(session: Session) -> int:

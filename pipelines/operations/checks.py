@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 SAMPLE = 10_000
 DOCUMENTS = 200
 QUESTIONS, NEAREST = 30, 10
+JUDGED = 200
+"""Queries that `retrieval_quality` asks."""
 
 
 def check(resources: Resources, tenant: str, name: str) -> Check:
@@ -149,6 +151,19 @@ def vector_recall(resources: Resources, tenant: str) -> Check:
     return quality.vector_recall([recall(a, b) for a, b in zip(found, exact, strict=True)])
 
 
+def retrieval_quality(resources: Resources, tenant: str) -> Check:
+    """In the modes that were kept; every document counts that anybody may read."""
+    import quality
+    from pipelines.operations import canaries, evaluate
+
+    session = resources.session(tenant)
+    with session.transaction() as connection:
+        kept = [one for one in canaries.stored(connection) if one.baseline][:JUDGED]
+    relevant = {document for one in kept for document, grade in one.judgements.items() if grade > 0}
+    absent = len(relevant - evaluate.indexed(session, sorted(relevant)))
+    return quality.retrieval_quality(evaluate.reached(resources, tenant, kept), session.policy.evaluation.most_ndcg_loss, absent)
+
+
 def graph_consistency(resources: Resources, tenant: str) -> Check:
     import quality
 
@@ -172,6 +187,7 @@ BY_NAME: Mapping[str, Callable[[Resources, str], Check]] = {
         embedding_health,
         index_completeness,
         vector_recall,
+        retrieval_quality,
         graph_consistency,
     )
 }

@@ -13,9 +13,10 @@ import msgspec
 from pgvector import HalfVector
 
 from core.ledger.stage import Session
+from core.policy import Evaluation
 from core.tenancy import Connection
 from pipelines.operations import canaries
-from pipelines.operations.canaries import Canary
+from pipelines.operations.canaries import Canary, Stored
 from quality.rankings import DEPTH, ndcg, overlap, recall
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ LEAST_RECALL = 0.95
 LEAST_OVERLAP = 0.25
 """Of the documents that both find first, unless there are judgements. Low, because those of good models often overlap little (Caspari et
 al., Beyond Benchmarks: Evaluating Embedding Model Similarity for Retrieval Augmented Generation Systems, 2024)."""
-MOST_NDCG_LOSS = 0.02
-"""Of the judged queries' mean."""
 
 
 class Measure(msgspec.Struct, frozen=True):
@@ -83,7 +82,8 @@ def compare(session: Session, active: Side, new: Side, refused: Mapping[str, int
     rankings = [_rankings(session, side, queries) for side in (active, new)]
     judged = sum(1 for query in queries if query.judgements)
     sizes = (active.generation.documents, new.generation.documents)
-    return Comparison(len(queries), judged, not stored, sizes, dict(refused), tuple(_measures(queries, *rankings)))
+    measures = _measures(queries, rankings[0], rankings[1], session.policy.evaluation)
+    return Comparison(len(queries), judged, not stored, sizes, dict(refused), tuple(measures))
 
 
 class Ranking(msgspec.Struct, frozen=True):
@@ -94,7 +94,7 @@ class Ranking(msgspec.Struct, frozen=True):
     documents: list[str]
 
 
-def _rankings(session: Session, side: Side, queries: Sequence[Canary]) -> list[Ranking]:
+def _rankings(session: Session, side: Side, queries: Sequence[Canary | Stored]) -> list[Ranking]:
     if not queries:
         return []
     vectors = side.embedder.encode([query.query for query in queries], "query")
@@ -123,7 +123,7 @@ def _searched(generation: Generation) -> Searched:
     return Searched(generation.generation, generation.model, generation.dimension, generation.indexed)
 
 
-def _measures(queries: Sequence[Canary], active: Sequence[Ranking], new: Sequence[Ranking]) -> Iterator[Measure]:
+def _measures(queries: Sequence[Canary | Stored], active: Sequence[Ranking], new: Sequence[Ranking], gate: Evaluation) -> Iterator[Measure]:
     if not queries:
         return
     recalls = [fmean(recall(one.found, one.exact) for one in side) for side in (active, new)]
@@ -133,4 +133,4 @@ def _measures(queries: Sequence[Canary], active: Sequence[Ranking], new: Sequenc
     yield Measure(f"overlap@{DEPTH}", None, shared, None if judged else LEAST_OVERLAP)
     if judged:
         gains = [fmean(ndcg(side[at].documents, queries[at].judgements) for at in judged) for side in (active, new)]
-        yield Measure(f"nDCG@{DEPTH}", gains[0], gains[1], max(0.0, gains[0] - MOST_NDCG_LOSS))
+        yield Measure(f"nDCG@{DEPTH}", gains[0], gains[1], max(0.0, gains[0] - gate.most_ndcg_loss))

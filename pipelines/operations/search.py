@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from retrieval.answer import Answer
     from retrieval.filters import Filters
     from retrieval.request import Mode, SearchRequest
+
+T = TypeVar("T")
 
 
 def ask(
@@ -33,24 +36,41 @@ def ask(
 
 def answer(resources: Resources, tenant: str, request: SearchRequest) -> Answer:
     """The answer to a request whose question and filters are in clear. Raises what `retrieval.search` raises."""
-    session = resources.session(tenant)
-    keys = searched(session)
-    found = _search(resources, session, request, keys)
-    # a rotation may have finished in between: the question was redacted with the former key, the texts with the new one
-    after = searched(session)
-    return found if after.epoch == keys.epoch else _search(resources, session, request, after)
-
-
-def _search(resources: Resources, session: Session, request: SearchRequest, keys: TenantKeys) -> Answer:
-    from privacy import redact_text
     from retrieval.search import search
 
     models = resources.models
-    redactor = models.redactor(session.policy.privacy)
-    query = redact_text(request.query, redactor, keys)
-    asked = replace(request, query=query, filters=_redacted(request.filters, redactor, keys))
     reranker = models.reranker if request.rerank else None
-    return search(resources.readers, models.embedder_of(session.policy.embedding), session.tenant, asked, reranker)
+
+    def found(session: Session, asked: SearchRequest) -> Answer:
+        return search(resources.readers, models.embedder_of(session.policy.embedding), tenant, asked, reranker)
+
+    return _under_one_key(resources, tenant, request, found)
+
+
+def documents(resources: Resources, tenant: str, request: SearchRequest, depth: int) -> list[str]:
+    """The keys of the first `depth` documents, best first: as `retrieval.search.ranked_documents`, for a question in clear."""
+    from retrieval.search import ranked_documents
+
+    def found(session: Session, asked: SearchRequest) -> list[str]:
+        return ranked_documents(resources.readers, resources.models.embedder_of(session.policy.embedding), tenant, asked, depth)
+
+    return _under_one_key(resources, tenant, request, found)
+
+
+def _under_one_key(resources: Resources, tenant: str, request: SearchRequest, find: Callable[[Session, SearchRequest], T]) -> T:
+    """What is found for the redacted request."""
+    session = resources.session(tenant)
+    redactor, keys = resources.models.redactor(session.policy.privacy), searched(session)
+    found = find(session, _asked(request, redactor, keys))
+    # a rotation may have finished in between: the question was redacted with the former key, the texts with the new one
+    after = searched(session)
+    return found if after.epoch == keys.epoch else find(session, _asked(request, redactor, after))
+
+
+def _asked(request: SearchRequest, redactor: Redactor, keys: TenantKeys) -> SearchRequest:
+    from privacy import redact_text
+
+    return replace(request, query=redact_text(request.query, redactor, keys), filters=_redacted(request.filters, redactor, keys))
 
 
 def _redacted(filters: Filters, redactor: Redactor, keys: TenantKeys) -> Filters:

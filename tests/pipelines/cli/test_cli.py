@@ -432,6 +432,33 @@ def _walked(command: Any, name: str) -> Iterator[tuple[str, set[str]]]:
         yield name, {option for parameter in command.params for option in parameter.opts if option.startswith("-")}
 
 
+def test_evaluate_measures_compares_keeps_and_drafts(app: Headrace, acme: str, call: Run, page: Path, tmp_path: Path) -> None:
+    call("publish", "--tenant", acme, str(page))
+    call("ingest", "--tenant", acme)
+    queries, judgements, before = tmp_path / "queries.jsonl", tmp_path / "judgements.tsv", tmp_path / "before.json"
+    queries.write_text('{"_id": "q1", "text": "when is the seal inspected"}\n{"_id": "q2", "text": "nothing"}\n', encoding="utf-8")
+    judgements.write_text("query-id\tcorpus-id\tscore\nq1\tpage.md\t1\n", encoding="utf-8")
+    files = ["--queries", str(queries), "--judgements", str(judgements)]
+    code, shown, _ = call("evaluate", "--tenant", acme, *files, "--against", "lexical", "--keep", "--json")
+    assert (code, shown["queries"], shown["unjudged"]) == (0, 1, 1)
+    assert shown["means"]["lexical"]["ndcg_at_10"] == {"mean": 1.0, "low": None, "high": None}
+    assert [one["against"] for one in shown["compared"]] == ["lexical"] * (len(shown["means"]) - 1)
+    before.write_text(json.dumps(shown), encoding="utf-8")
+    printed = call("evaluate", "--tenant", acme, *files, "--against", str(before))[1]
+    assert "1 judged queries" in printed
+    assert "lexical less lexical earlier" in printed
+    assert call("evaluate", "--tenant", acme, "--mode", "lexical", "--json")[1]["values"]["lexical"]["map"] == {
+        "when is the seal inspected": 1.0
+    }
+    assert call("evaluate", "--tenant", acme, "--queries", str(queries))[0] == 2
+    assert call("evaluate", "--tenant", acme, *files, "--against", str(queries))[0] == 2
+    assert call("evaluate", "--tenant", acme, "--suggest", "3")[0] == 2
+    assert call("evaluate", "--tenant", acme, "--suggest", "3", *files)[0] == 2
+    drafts = ["--queries", str(tmp_path / "new.jsonl"), "--judgements", str(tmp_path / "new.tsv")]
+    assert call("evaluate", "--tenant", acme, "--suggest", "3", *drafts, "--json")[:2] == (0, {"tenant": acme, "drafts": 0})
+    assert (tmp_path / "new.tsv").read_text(encoding="utf-8") == "query-id\tcorpus-id\tscore\n"
+
+
 def test_reindex_switches_shows_the_comparison_and_goes_back(app: Headrace, acme: str, call: Run, page: Path, tmp_path: Path) -> None:
     call("publish", "--tenant", acme, str(page))
     call("ingest", "--tenant", acme)
