@@ -117,12 +117,27 @@ def test_publish_ingest_and_search_print_json_and_nothing_else(call: Run, acme: 
     code, found, stderr = call(*read, "--json")
     [cited] = found["passages"][0]["citations"]
     assert (code, stderr, cited["document"], cited["media_type"]) == (0, "", "pumps/seals.md", "text/markdown")
-    for filters, number in ((["--media-type", "text/markdown"], 1), (["--media-type", "application/pdf"], 0), (["--source", "/none"], 0)):
-        assert bool(call(*read, *filters, "--json")[1]["passages"]) == bool(number)
+
+
+def test_every_kind_of_option_reaches_a_search(call: Run, app: Headrace, acme: str, page: Path) -> None:
+    call("publish", "--tenant", acme, str(page))
+    app.ingest(acme)
+    read = ("search", "--tenant", acme, "shaft seal")
+    for filters, found in (
+        (["--media-type", "text/markdown"], True),
+        (["--media-type", "application/pdf"], False),
+        (["--source", "/none"], False),
+        (["--metadata", "team=x"], False),
+        (["--until", "1999-01-01"], False),
+        (["--least", "9"], False),
+        (["--mode", "lexical", "--fusion", "rrf", "--weight", "0.3", "--diversity", "0.2", "--rerank"], True),
+    ):
+        assert bool(call(*read, *filters, "--json")[1]["passages"]) == found, filters
     code, printed, _ = call(*read, "--explain", "--top", "1", "--expand", "section")
     assert (code, "calibrated" in printed, "terms: seal, shaft" in printed) == (0, True, True)
-    code, printed, _ = call(*read, "--cursor", "x")
-    assert (code, "bad-cursor" in _) == (2, True)
+    code, printed, stderr = call(*read, "--cursor", "x")
+    assert (code, "bad-cursor" in stderr) == (2, True)
+    assert call(*read, "--metadata", "team")[0] == 2
 
 
 def test_a_closed_pipe_ends_it_silently(config: Path, acme: str) -> None:
