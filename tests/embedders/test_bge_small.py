@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,8 +46,9 @@ def test_the_folder_is_a_model_of_the_first_token_with_a_prompt_for_questions(tm
     from transformers import BertConfig, BertModel
 
     torch.manual_seed(1)
-    sizes = {"vocab_size": VOCABULARY, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 12, "intermediate_size": 32}
-    plain = BertModel(BertConfig(**sizes, max_position_embeddings=64, initializer_range=0.2)).eval()
+    sizes: dict[str, Any] = {"vocab_size": VOCABULARY, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 12}
+    bert: Any = BertModel  # untyped
+    plain = bert(BertConfig(**sizes, intermediate_size=32, max_position_embeddings=64, initializer_range=0.2)).eval()
     write_tokenizer(tmp_path, 64)
     weights = {name: tensor.numpy() for name, tensor in plain.state_dict().items() if tensor.dtype == torch.float32}
     bge_small.write(tmp_path / "model", weights, tmp_path / "tokenizer.json")
