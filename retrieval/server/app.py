@@ -10,11 +10,13 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from core.errors import HeadraceError, described
 from retrieval.server import schema
 from retrieval.server.guard import Guard
+from retrieval.server.mcp_door import PATH, McpDoor
 from retrieval.server.routes import router
 from retrieval.server.service import Service
 
@@ -26,9 +28,12 @@ _SEE: Final = "`/openapi.json` describes requests."
 def application(service: Service, most_bytes: int, body_s: float) -> ASGIApp:
     """What a web server runs; it closes the service at its end. `most_bytes`: of a body, which has to arrive within `body_s`."""
 
+    mcp = McpDoor(service, most_bytes)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with mcp.running():
+            yield
         service.close()
 
     async def refuse(_: Request, error: Exception) -> Response:
@@ -37,6 +42,7 @@ def application(service: Service, most_bytes: int, body_s: float) -> ASGIApp:
     api = FastAPI(title="Headrace", version=VERSION, docs_url=None, redoc_url=None, lifespan=lifespan)
     api.state.service = service
     api.include_router(router)
+    api.router.routes.append(Route(PATH, mcp, include_in_schema=False))
     for kind in (HeadraceError, HTTPException, RequestValidationError, Exception):
         api.add_exception_handler(kind, refuse)
     once = _described(api)
