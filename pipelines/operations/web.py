@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 from collections.abc import Callable
@@ -14,7 +15,9 @@ from core.config import Serve
 from core.errors import ConfigurationError
 from pipelines.operations import serve
 from pipelines.operations.serve import Serving
+from retrieval.server import tools
 from retrieval.server.app import application
+from retrieval.server.caller import Caller
 from retrieval.server.service import Service
 
 BODY_S = 10
@@ -42,11 +45,19 @@ def run(resources: Serving, ready: Callable[[str], None]) -> None:
         uvicorn.Server(configuration(built(resources, key))).run([listening])
 
 
+def converse(resources: Serving, caller: Caller) -> None:
+    """Offer the tools for language models on standard input and output, in this caller's name, until the input ends."""
+    asyncio.run(tools.server(_service(resources, serve.new_local_key()), lambda _: caller).run_stdio_async())
+
+
 def built(resources: Serving, key: bytes) -> ASGIApp:
     """The application. `key`: for credentials of this machine's own."""
+    return application(_service(resources, key), resources.settings.serve.max_body_bytes, BODY_S)
+
+
+def _service(resources: Serving, key: bytes) -> Service:
     settings = resources.settings.serve
-    service = Service(serve.doors(resources, key), readers=settings.readers, timeout_s=settings.timeout_s)
-    return application(service, settings.max_body_bytes, BODY_S)
+    return Service(serve.doors(resources, key), readers=settings.readers, timeout_s=settings.timeout_s)
 
 
 def configuration(app: ASGIApp) -> uvicorn.Config:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from mcp import Client, StdioServerParameters
 
 from core.config import Settings, load
 from core.configuration_file import configuration_digest, data_dir
@@ -68,6 +70,20 @@ def test_a_running_server_answers_the_command_and_ends_on_sigterm(
     server.send_signal(signal.SIGTERM)
     assert server.wait(30) == 0
     assert not state_file(settings).exists()
+
+
+@pytest.mark.usefixtures("config")
+def test_a_language_models_program_searches_over_standard_input_and_output(tenant_with_a_page: str) -> None:
+    def answered(*arguments: str) -> str:
+        async def ask() -> Any:
+            command = ["mcp", "--tenant", tenant_with_a_page, *arguments]
+            async with Client(StdioServerParameters(command=str(HEADRACE), args=command, env=dict(os.environ))) as client:
+                return await client.call_tool("search", {"query": "shaft seal", "mode": "lexical"})
+
+        return str(asyncio.run(ask()).content[0].text)
+
+    assert 'document="seals.md"' in answered("--as", "group:a")
+    assert "seals.md" not in answered()
 
 
 @pytest.fixture
