@@ -11,13 +11,13 @@ import typer
 from pipelines.cli.installation import opened
 from pipelines.cli.options import AsJson, Tenant, callers_principals
 from pipelines.cli.output import as_json_text, out, print_json, progress, table
-from pipelines.cli.search import SearchMode
 
 if TYPE_CHECKING:
     from pipelines.app import Headrace
     from pipelines.operations.evaluate import Compared, Evaluation
     from retrieval.evaluation import Interval
     from retrieval.judgements import Judged
+    from retrieval.request import Mode
 
 SHOWN = 10
 """Queries of a comparison that are shown: those with the greatest changes."""
@@ -27,7 +27,7 @@ def evaluate(
     tenant: Tenant,
     queries: Annotated[Path | None, typer.Option(dir_okay=False, help="Queries, in BEIR's or TREC's format. Default: those kept.")] = None,
     judgements: Annotated[Path | None, typer.Option(dir_okay=False, help="Which documents answer them.")] = None,
-    mode: Annotated[list[SearchMode] | None, typer.Option(help="A search mode; repeat it. Default: every one.")] = None,
+    mode: Annotated[list[str] | None, typer.Option(help="A search mode; repeat it. Default: every one.")] = None,
     caller: Annotated[
         list[str] | None,
         typer.Option("--as", metavar="PRINCIPAL", help="A principal of the caller. Default: who can read anything counts."),
@@ -52,11 +52,20 @@ def evaluate(
         from pipelines.operations import evaluate as operation
 
         judged = _judged(queries, judgements) if queries and judgements else operation.stored(headrace, tenant)
-        found = operation.evaluate(headrace, tenant, judged, mode or (), readers, depth, report)
+        found = operation.evaluate(headrace, tenant, judged, _modes(mode or ()), readers, depth, report)
         compared = _compared(found, against, earlier)
         if keep:
             _keep(headrace, judged, found, stored=queries is None)
     _print(judged, found, compared, as_json=as_json)
+
+
+def _modes(given: Sequence[str]) -> list[Mode]:
+    """Typer takes no list of literals."""
+    from retrieval.request import MODES
+
+    if unknown := [mode for mode in given if mode not in MODES]:
+        raise typer.BadParameter(f"{unknown[0]!r} is not one of {', '.join(MODES)}", param_hint="--mode")
+    return [mode for mode in MODES if mode in given]
 
 
 def _judged(queries: Path, judgements: Path) -> Judged:
