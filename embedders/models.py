@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from embedders import bge_small
+from embedders.digest import sha256
 from embedders.refusal import Refusal
 
 MINILM = "minilm"
@@ -133,12 +134,6 @@ def _any(folder: Path, patterns: tuple[str, ...]) -> bool:
 def _deciding(folder: Path) -> list[str]:
     paths = {path.relative_to(folder) for pattern in _DECIDING for path in folder.rglob(pattern) if path.is_file()}
     return sorted(path.as_posix() for path in paths if not _IRRELEVANT.intersection(path.parts))
-
-
-def sha256(path: Path) -> str:
-    """Hash a file. Returns hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _identity(digests: dict[str, str], revision: str | None) -> str:
