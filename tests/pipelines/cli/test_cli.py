@@ -35,6 +35,7 @@ from pipelines.app import Headrace
 from pipelines.cli import exit_codes, root
 from pipelines.operations import explain
 from pipelines.operations.search import ask
+from retrieval.rerank import TIMED_OUT
 from tests.test_layers import HEAVY
 
 HEADRACE = Path(sys.executable).with_name("headrace")
@@ -546,7 +547,7 @@ def _reasons() -> set[str]:
     found |= _literal_reasons(ROOT / "pipelines")
     constants = [import_module(name) for name in ("events.contract", "events.fetch.limits", "events.kafka.client")]
     found |= {value for module in constants for value in _codes(module)}
-    return found | set(REASONS) | set(REFUSALS) | {"bug", "system-error"}
+    return found | set(REASONS) | set(REFUSALS) | {TIMED_OUT, "bug", "system-error"}
 
 
 def _literal_reasons(folder: Path) -> set[str]:

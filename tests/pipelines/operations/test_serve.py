@@ -23,6 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+import headrace_client
 from core.config import Endpoints, Settings
 from core.config.sections import Jwt, Serve
 from core.configuration_file import configuration_digest
@@ -33,7 +34,9 @@ from pipelines.operations import search, serve, web
 from pipelines.operations.search import ask
 from pipelines.operations.serve import Serving
 from retrieval.answer import Answer
+from retrieval.citations import Alike, Citation, Containing, Matched, Passage, Scores
 from retrieval.documents import DocumentText, Related
+from retrieval.filters import Filters
 from retrieval.request import SearchRequest
 from retrieval.server import examples, local, schema
 from services import passwords
@@ -112,6 +115,28 @@ def served(settings: Settings, endpoints: Endpoints, app: Headrace) -> Iterator[
         jwt = Jwt(issuer=issuer.issuer, audience=AUDIENCE, jwks_url=issuer.jwks_url, rate=1000)
         with resources(settings, endpoints, app, jwt=jwt) as found, listening(found, key) as url, httpx.Client(base_url=url) as client:
             yield Served(app, found, client, issuer, key, *tenants)
+
+
+def test_the_client_gets_the_answer_of_the_pipeline_and_its_refusals(served: Served) -> None:
+    key = served.key("group:board")["authorization"].removeprefix("Bearer ")
+    with headrace_client.Client(str(served.client.base_url), key) as client:
+        answer = client.search("the turbine hall", top=2, explain=True, expand="section")
+        request = SearchRequest("the turbine hall", ["group:board"], top=2, explain=True, expand="section")
+        expected = msgspec.json.encode(search.answer(served.headrace, served.acme, request))
+        assert answer.passages == headrace_client.Answer.model_validate_json(expected).passages
+        assert {len(page.passages) for page in client.pages("the turbine hall", top=1)} == {1}
+        with pytest.raises(headrace_client.Refused) as refused:
+            client.search("  ")
+        assert (refused.value.reason, refused.value.status) == ("bad-query", 400)
+    with headrace_client.Client(str(served.client.base_url), "hr_unknown") as stranger, pytest.raises(headrace_client.Refused) as refused:
+        stranger.search("the turbine hall")
+    assert refused.value.status == 401
+
+
+@pytest.mark.parametrize("record", [Answer, Passage, Citation, Scores, Matched, Alike, Containing, SearchRequest, Filters])
+def test_the_client_knows_every_field_of_every_record(record: type[msgspec.Struct]) -> None:
+    theirs = getattr(headrace_client, {"SearchRequest": "Question"}.get(record.__name__, record.__name__)).model_fields
+    assert {field.name for field in msgspec.structs.fields(record)} - {"principals"} == set(theirs)
 
 
 def refusal(response: httpx.Response) -> tuple[int, str]:
