@@ -80,7 +80,9 @@ def states(app: Headrace, tenant: str) -> list[str]:
 
 
 def found(app: Headrace, tenant: str, query: str = "grease", principals: Principals = ()) -> set[str]:
-    return {citation.document for passage in ask(app, tenant, query, principals, top=50) for citation in passage.citations}
+    """The documents of every passage, near-duplicates too: the pages are alike."""
+    passages = ask(app, tenant, query, principals, top=50)
+    return {citation.document for passage in passages for one in (passage, *passage.alike) for citation in one.citations}
 
 
 def rows(app: Headrace, tenant: str, query: str) -> list[dict[str, Any]]:
