@@ -54,7 +54,17 @@ Call me at {PHONE}, or pay to {IBAN}. My card is {CARD}.
 
 The weir by the sawmill needs a new plank before the thaw.
 """
-GUIDE = "# Guide\n\nGrease the guide bearing every 250 operating hours.\n\n## Seals\n\nThe seal is inspected once a year.\n"
+# two sections that are long enough for a chunk each
+GUIDE = """# Guide
+
+Grease the guide bearing every 250 operating hours, with the grease that the plate beside the pump names, until it comes out at the shaft; wipe
+off what is left there.
+
+## Seals
+
+The seal is inspected once a year, when the pump stands still and is cold, by two people who know it; what they find is written down in the book
+of the hall.
+"""
 PERSONAL = (EMAIL, PHONE, PHONE.replace(" ", ""), IBAN, CARD, "jane.roe", "sawmill", "guide bearing", "Guide", "guide.md", "broken.docx")
 
 
