@@ -25,7 +25,14 @@ STRUCTURED = ((b"content-type", b"application/cloudevents+json"),)
 ODD_TIMESTAMPS = (-(2**63), -1, 1, 2**63 - 1)
 GROUPS = ("group:millers", "group:bakers", "group:carters", "user:jo")
 PEOPLE = ("ada.stone@example.com", "ben.race@example.com", "cleo.flume@example.com")
-SHARED = tuple(f"Rule {number} of the mill holds for every wheel, and every page repeats it word for word." for number in range(1, 5))
+# each section is long enough for a passage of its own: the chunker joins shorter ones
+SHARED = tuple(
+    f"Rule {number} of the mill holds for every wheel, and every page repeats it word for word, from the day on which the wheel is set "
+    "until the day on which it is taken out, whether the water is high or low, and whoever owns it."
+    for number in range(1, 5)
+)
+READ_ALOUD = "by the mark on the left of the two posts in front of the sluice, which somebody has to read aloud every morning"
+IN_TIME = "by the evening of the same day, with the number of the gauge in the first line, so that whoever reads it knows where to look"
 CLEARED = ".. cleared by its author\n"
 UNREADABLE = "%PDF-1.7 and nothing else"
 _NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -131,8 +138,8 @@ class Workload:
         shared = ("Mill", "Rules"), self._random.choice(SHARED)
         if before and kind > 0.9:
             return Version(sequence, (), f"Page {sequence}", self._acl())
-        own = ("Mill",), f"Gauge {name} reads {sequence} since the last flood."
-        contact = ("Mill", "Contact"), f"Write to {self._random.choice(PEOPLE)} about RFC {self._random.randint(1, 4)}."
+        own = ("Mill",), f"Gauge {name} reads {sequence} since the last flood, {READ_ALOUD}."
+        contact = ("Mill", "Contact"), f"Write to {self._random.choice(PEOPLE)} about RFC {self._random.randint(1, 4)}, {IN_TIME}."
         whole = [(own, shared), (own, shared, contact), ((("Mill",), SHARED[0]), shared)]
         return Version(sequence, self._random.choice(whole), f"Page {sequence}", self._acl())
 
