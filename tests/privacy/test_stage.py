@@ -94,7 +94,7 @@ def test_structure_links_and_ordinary_names_are_kept() -> None:
     )
     envelope = Envelope("reports/2024-11-22/q3.pdf", "crm", uri="https://files.example.com/reports/q3.pdf")
     result = redacted(envelope, Content(blocks, title="Plan"))
-    assert result == Redacted(envelope.name, blocks, title="Plan", uri=envelope.uri)
+    assert result == Redacted(envelope.name, blocks, title="Plan", uri=envelope.uri, source=envelope.source)
 
 
 def test_the_events_title_and_metadata_win_over_the_files_own() -> None:

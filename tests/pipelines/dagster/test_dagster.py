@@ -57,13 +57,13 @@ The weir by the sawmill needs a new plank before the thaw.
 # two sections that are long enough for a chunk each
 GUIDE = """# Guide
 
-Grease the guide bearing every 250 operating hours, with the grease that the plate beside the pump names, until it comes out at the shaft; wipe
-off what is left there.
+Grease the guide bearing every 250 operating hours, with the grease that the plate beside the pump names, until it comes out at the
+shaft; wipe off what is left there.
 
 ## Seals
 
-The seal is inspected once a year, when the pump stands still and is cold, by two people who know it; what they find is written down in the book
-of the hall.
+The seal is inspected once a year, when the pump stands still and is cold, by two people who know it; what they find is written down
+in the book of the hall.
 """
 PERSONAL = (EMAIL, PHONE, PHONE.replace(" ", ""), IBAN, CARD, "jane.roe", "sawmill", "guide bearing", "Guide", "guide.md", "broken.docx")
 
