@@ -82,7 +82,8 @@ def states(app: Headrace, tenant: str) -> list[str]:
 def found(app: Headrace, tenant: str, query: str = "grease", principals: Principals = ()) -> set[str]:
     """The documents of every passage, near-duplicates too: the pages are alike."""
     passages = ask(app, tenant, query, principals, top=50)
-    return {citation.document for passage in passages for one in (passage, *passage.alike) for citation in one.citations}
+    shown = [passage.citations for passage in passages] + [one.citations for passage in passages for one in passage.alike]
+    return {citation.document for citations in shown for citation in citations}
 
 
 def rows(app: Headrace, tenant: str, query: str) -> list[dict[str, Any]]:
