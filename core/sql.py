@@ -6,6 +6,7 @@ A file holds one statement or several, each under a line `-- name: <name>` (`// 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 from typing import LiteralString, cast
@@ -20,3 +21,8 @@ def statements(package: str, path: str) -> dict[str, LiteralString]:
     bodies = (body.strip().removesuffix(";") for body in parts[2::2])
     # a file of this package is as literal as a string in its source
     return cast("dict[str, LiteralString]", dict(zip(parts[1::2], bodies, strict=True)))
+
+
+def array(numbers: Iterable[float]) -> str:
+    """A parameter for an array of numbers, as text: the driver takes several times as long for a list."""
+    return "{" + ",".join(map(str, numbers)) + "}"

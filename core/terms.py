@@ -49,7 +49,7 @@ def terms(text: str) -> Terms:
 def _runs(text: str) -> list[str]:
     """The folded runs of characters without spaces and control characters."""
     # most text is, and the general expression takes three times as long
-    return _ASCII_RUN.findall(text.lower()) if text.isascii() else _RUN.findall(unicodedata.normalize("NFKC", text).lower())
+    return _ASCII_RUN.findall(text.lower()) if text.isascii() else RUN.findall(unicodedata.normalize("NFKC", text).lower())
 
 
 @lru_cache(65_536)  # the same few runs make most of any text
@@ -61,7 +61,8 @@ def _cut(run: str) -> Terms:
 
 
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}ー々"
-_RUN = regex.compile(r"[^\p{Z}\p{C}]+")
+RUN = regex.compile(r"[^\p{Z}\p{C}]+")
+"""Characters without spaces and control characters between them."""
 _ASCII_RUN = re.compile(r"[!-~]+")
 _WORD = regex.compile(rf"[[\p{{L}}\p{{N}}]--[{_UNSPACED}]][[\p{{L}}\p{{N}}\p{{M}}]--[{_UNSPACED}]]*", regex.V1)
 _UNSPACED_RUN = regex.compile(rf"[{_UNSPACED}][{_UNSPACED}\p{{M}}]*")

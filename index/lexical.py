@@ -17,7 +17,7 @@ import msgspec
 from psycopg.types.json import Jsonb
 
 from core.records import convert, embedded_text
-from core.sql import statements
+from core.sql import array, statements
 from core.swap_lock import lock_swaps
 from core.tenancy import Connection
 from core.terms import terms
@@ -174,7 +174,7 @@ def _numbers(connection: Connection, generation: int, counted: Sequence[Counted]
     for statement in ("raise", "number"):  # the terms that are known, then the new ones
         left = sorted(passages.keys() - numbers.keys())
         if left:
-            counts = {"passages": _array(passages[term] for term in left), "bounds": _array(bounds[term] for term in left)}
+            counts = {"passages": array(passages[term] for term in left), "bounds": array(bounds[term] for term in left)}
             values = {"generation": generation, "terms": " ".join(left), **counts}
             [row] = connection.execute(_SQL[statement], values).fetchall()
             numbers.update(zip(row["terms"].split(" "), row["numbers"].split(" "), strict=True) if row["terms"] else ())
@@ -191,10 +191,6 @@ def _row(one: Counted, impacts: Mapping[int, float], numbers: Mapping[str, str])
         "terms": " ".join(one.frequencies),
         "impacts": f"{{{entries}}}/{DIMENSION}",
     }
-
-
-def _array(values: Iterable[float]) -> str:
-    return "{" + ",".join(map(str, values)) + "}"
 
 
 _SQL = statements("index", "sql/lexical.sql")

@@ -13,7 +13,7 @@ from itertools import chain
 import msgspec
 
 from core.records import convert
-from core.sql import statements
+from core.sql import array, statements
 from core.tenancy import Connection
 
 HEADS = 16
@@ -129,13 +129,13 @@ def clear(connection: Connection, generations: Sequence[int]) -> None:
 
 
 def _hot(connection: Connection, generation: int, bands: Iterable[int]) -> dict[int, Hot]:
-    rows = connection.execute(_SQL["hot"], {"generation": generation, "wanted": _array(bands)})
+    rows = connection.execute(_SQL["hot"], {"generation": generation, "wanted": array(bands)})
     return {row["band"]: convert(row, Hot) for row in rows}
 
 
 def _sharing(connection: Connection, generation: int, passages: Bands, hot: Collection[int]) -> dict[str, Sequence[int]]:
     """Every stored passage that shares a band with one of these, but for hot ones."""
-    wanted = [_array(band for band in bands if band not in hot) if hot else _array(bands) for bands in passages.values()]
+    wanted = [array(band for band in bands if band not in hot) if hot else array(bands) for bands in passages.values()]
     if not wanted:
         return {}
     rows = connection.execute(_SQL["sharing"], {"generation": generation, "wanted": wanted})
@@ -155,13 +155,13 @@ def _below(connection: Connection, generation: int, raised: Mapping[str, Sequenc
     """Every stored passage of these bands with the passage before it that is a head of them now."""
     if not raised:
         return set()
-    values = {"generation": generation, "heads": list(raised), "wanted": [_array(bands) for bands in raised.values()]}
+    values = {"generation": generation, "heads": list(raised), "wanted": [array(bands) for bands in raised.values()]}
     return {(row["text_hash"], row["head"]) for row in connection.execute(_SQL["below"], values)}
 
 
 def _store(connection: Connection, generation: int, added: Bands, updates: Sequence[Update]) -> None:
     if added:
-        values = {"generation": generation, "text_hashes": list(added), "bands": [_array(bands) for bands in added.values()]}
+        values = {"generation": generation, "text_hashes": list(added), "bands": [array(bands) for bands in added.values()]}
         connection.execute(_SQL["sign"], values)
     hot = [update for update in updates if update.passages > HEADS]
     if hot:
@@ -179,10 +179,6 @@ def _by_band(passages: Bands, only: Set[int] | None = None) -> dict[int, set[str
         for band in bands if only is None else only & frozenset(bands):
             found.setdefault(band, set()).add(passage)
     return found
-
-
-def _array(bands: Iterable[int]) -> str:
-    return "{" + ",".join(map(str, bands)) + "}"
 
 
 _SQL = statements("index", "sql/near_duplicates.sql")

@@ -40,9 +40,13 @@ class Scope(msgspec.Struct, frozen=True):
         own = {"generation": self.generation, "readers": self.readers, "documents": self.documents, "lists": self.lists}
         return {**own, **self.filters.given()}
 
-    def statement(self, text: str, **parts: sql.Composable) -> sql.Composed:
-        """A statement with `{filter}` in its text: a condition on `i`, a row of `indexed`."""
-        return sql.SQL(text).format(filter=self.filters.condition(), **parts)
+    def statement(self, text: str) -> sql.Composed:
+        """A statement with `{filter}` in its text, a condition on `i`, a row of `indexed`, or with `{passing}`."""
+        return sql.SQL(text).format(filter=self.filters.condition(), passing=self.passing(_GENERATION))
+
+    def passing(self, generation: sql.Composable) -> sql.Composed:
+        """A condition on a chunk `c`: one of its sources is in the scope. `generation`: the number as the statement has it."""
+        return sql.SQL(_SQL["passing"]).format(generation=generation, filter=self.filters.condition())
 
 
 def scope(connection: Connection, generation: int, readers: list[str], filters: Filters) -> Scope:
@@ -77,4 +81,5 @@ def undescribed(connection: Connection, scope: Scope) -> int:
     return int(connection.execute(_SQL["undescribed"], scope.values).fetchall()[0]["documents"])
 
 
+_GENERATION = sql.Placeholder("generation")
 _SQL = statements("retrieval", "sql/access.sql")

@@ -9,11 +9,10 @@ from msgspec.structs import replace
 
 from core.sql import statements
 from core.tenancy import Connection
-from core.terms import terms
+from core.terms import RUN, terms
 from retrieval.citations import Matched, Passage
 from retrieval.lexical import Terms
 
-_RUN = regex.compile(r"[^\p{Z}\p{C}]+")
 _WORD = regex.compile(r"[\p{L}\p{N}][\p{L}\p{N}\p{M}]*")
 
 
@@ -50,7 +49,7 @@ def _explained(
 def highlights(text: str, stems: Mapping[str, str], asked: frozenset[str]) -> list[tuple[int, int]]:
     """Where these terms stand in a text: spans of characters, in order, that neither overlap nor touch. `stems`: of the text's words."""
     spans: list[tuple[int, int]] = []
-    for start, end in sorted(span for run in _RUN.finditer(text) for span in _of_run(run.group(), run.start(), stems, asked)):
+    for start, end in sorted(span for run in RUN.finditer(text) for span in _of_run(run.group(), run.start(), stems, asked)):
         if spans and start <= spans[-1][1]:
             spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
         else:

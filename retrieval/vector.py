@@ -110,7 +110,7 @@ def search_by_index(connection: Connection) -> None:
 def statement(plan: Plan, generation: Generation, scope: Scope) -> sql.Composed:
     """With the generation in the text and not as a parameter: by it Postgres finds the index, and a text has its own plan."""
     number = sql.Literal(generation.generation)
-    passing = scope.statement(_SQL["passing"], generation=number) if scope.filters.given() else sql.SQL("true")
+    passing = scope.passing(number) if scope.filters.given() else sql.SQL("true")
     return sql.SQL(_SQL[plan]).format(generation=number, dimension=sql.Literal(generation.dimension), passing=passing)
 
 

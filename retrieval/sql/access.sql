@@ -25,3 +25,11 @@ SELECT count(*) AS passages FROM (
 SELECT count(*) AS documents FROM indexed i
 WHERE i.generation = %(generation)s AND i.metadata IS NULL
   AND (SELECT a.principals && %(readers)s::text[] FROM access_list a WHERE a.number = i.access)
+
+-- name: passing
+-- A condition on a chunk `c`: one of its sources may be read and passes the filters.
+EXISTS (
+  SELECT FROM chunk_source s
+  CROSS JOIN LATERAL (SELECT * FROM indexed WHERE generation = s.generation AND document = s.document OFFSET 0) i
+  WHERE s.generation = {generation} AND s.text_hash = c.text_hash AND {filter}
+    AND (SELECT a.principals && %(readers)s::text[] FROM access_list a WHERE a.number = i.access) OFFSET 0)

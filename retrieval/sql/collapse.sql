@@ -31,11 +31,7 @@ CROSS JOIN LATERAL (
     UNION ALL (SELECT n.text_hash FROM near_duplicate n WHERE n.generation = %(generation)s AND n.neighbour = p.pivot AND n.pivot
                ORDER BY n.text_hash LIMIT %(counted)s)) z
   CROSS JOIN LATERAL (SELECT text_hash, text FROM chunk WHERE generation = %(generation)s AND text_hash = z.text_hash OFFSET 0) c
-  WHERE z.text_hash <> p.shown AND EXISTS (
-    SELECT FROM chunk_source s
-    CROSS JOIN LATERAL (SELECT * FROM indexed WHERE generation = s.generation AND document = s.document OFFSET 0) i
-    WHERE s.generation = %(generation)s AND s.text_hash = z.text_hash AND {filter}
-      AND (SELECT a.principals && %(readers)s::text[] FROM access_list a WHERE a.number = i.access) OFFSET 0)
+  WHERE z.text_hash <> p.shown AND {passing}
 ) m
 WHERE m.place <= %(listed)s
 ORDER BY p.shown, m.place

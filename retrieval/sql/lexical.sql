@@ -32,14 +32,7 @@ WITH ranked AS MATERIALIZED (
   WHERE l.generation = %(generation)s AND l.terms @@ %(wanted)s::tsquery
   ORDER BY distance, l.text_hash
 )
-SELECT r.text_hash AS chunk, -r.distance AS score
-FROM ranked r
-WHERE EXISTS (
-  SELECT FROM chunk_source s
-  CROSS JOIN LATERAL (SELECT * FROM indexed WHERE generation = s.generation AND document = s.document OFFSET 0) i
-  WHERE s.generation = %(generation)s AND s.text_hash = r.text_hash AND {filter}
-    AND (SELECT a.principals && %(readers)s::text[] FROM access_list a WHERE a.number = i.access) OFFSET 0)
-LIMIT %(look)s
+SELECT c.text_hash AS chunk, -c.distance AS score FROM ranked c WHERE {passing} LIMIT %(look)s
 
 -- name: best_of_few
 -- The same for a reader of few passages: those that it cannot read are passed over by the indexes.
@@ -49,14 +42,7 @@ WITH ranked AS MATERIALIZED (
   WHERE l.generation = %(generation)s AND l.terms @@ %(wanted)s::tsquery AND l.access = ANY (0 || %(lists)s::bigint[])
   ORDER BY distance, l.text_hash
 )
-SELECT r.text_hash AS chunk, -r.distance AS score
-FROM ranked r
-WHERE EXISTS (
-  SELECT FROM chunk_source s
-  CROSS JOIN LATERAL (SELECT * FROM indexed WHERE generation = s.generation AND document = s.document OFFSET 0) i
-  WHERE s.generation = %(generation)s AND s.text_hash = r.text_hash AND {filter}
-    AND (SELECT a.principals && %(readers)s::text[] FROM access_list a WHERE a.number = i.access) OFFSET 0)
-LIMIT %(look)s
+SELECT c.text_hash AS chunk, -c.distance AS score FROM ranked c WHERE {passing} LIMIT %(look)s
 
 -- name: best_of_documents
 -- The same for the passages of few documents, which may be read and pass the filters.

@@ -54,14 +54,6 @@ near AS MATERIALIZED (
 )
 SELECT text_hash AS chunk, 1 - distance AS score FROM near ORDER BY distance, text_hash
 
--- name: passing
--- A condition on a chunk `c`: one of its sources may be read and passes the filters.
-EXISTS (
-  SELECT FROM chunk_source s
-  CROSS JOIN LATERAL (SELECT * FROM indexed WHERE generation = s.generation AND document = s.document OFFSET 0) i
-  WHERE s.generation = {generation} AND s.text_hash = c.text_hash AND {filter}
-    AND (SELECT a.principals && %(readers)s::text[] FROM access_list a WHERE a.number = i.access) OFFSET 0)
-
 -- name: scan
 -- How an HNSW index is searched, in this transaction. Iterative: a scan goes on until enough passages have passed the filter.
 SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true), set_config('hnsw.ef_search', %(ef_search)s, true),
